@@ -1,0 +1,32 @@
+# The only commands to know: make install, make demo, make test.
+.PHONY: install demo test
+
+PYTHON ?= python3
+BIN := .venv/bin
+STAMP := .venv/.installed
+DEMO := runs/demo
+DEMO_TRAINING := digits --student resnet8 --epochs 20
+
+# The pinned environment, made again only when what it is made from changes.
+install: $(STAMP)
+
+$(STAMP): pyproject.toml constraints.txt
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install -c constraints.txt -e '.[dev]'
+	touch $@
+
+# Trains the same network alone and in a group on real handwritten digits, compares the two, and predicts an image with the student.
+demo: $(STAMP)
+	$(BIN)/studygroup train $(DEMO_TRAINING) --method baseline --out $(DEMO)/baseline --overwrite
+	$(BIN)/studygroup train $(DEMO_TRAINING) --method cgl --out $(DEMO)/cgl --overwrite
+	$(BIN)/python recipes/save_test_image.py digits $(DEMO)/digit.png
+	@echo; echo "The two, compared:"
+	$(BIN)/studygroup report $(DEMO)/baseline $(DEMO)/cgl --out $(DEMO)/report
+	@echo; echo "The student to deploy: $(DEMO)/cgl/members/best.safetensors"
+	$(BIN)/studygroup predict $(DEMO)/cgl $(DEMO)/digit.png --top 3
+
+test: $(STAMP)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy studygroup tests recipes $(wildcard benchmarks)
+	$(BIN)/pytest

@@ -1,0 +1,50 @@
+"""studygroup trains a group of neural networks that teach each other, and hands you the one to deploy.
+
+    import studygroup as sg
+    run = sg.train("photos/", student="resnet20", method=sg.CGL(students=8), out="runs/photos")
+    run.best.predict("cat.jpg")
+"""
+
+from __future__ import annotations
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+from studygroup.api import evaluate, list_names, predict, report, train
+from studygroup.errors import TrainingError, UserError
+
+if TYPE_CHECKING:
+    from studygroup.methods import CGL, DML, KD, ORC, Baseline, Method
+    from studygroup.training.run import Member, Run
+
+__version__ = "0.1.0"
+
+# What needs torch is imported when it is first asked for: `studygroup --help` answers at once.
+_LATER = {
+    **dict.fromkeys(("Baseline", "KD", "DML", "CGL", "ORC", "Method"), "studygroup.methods"),
+    **dict.fromkeys(("Member", "Run"), "studygroup.training.run"),
+}
+
+__all__ = [
+    "CGL",
+    "DML",
+    "KD",
+    "ORC",
+    "Baseline",
+    "Member",
+    "Method",
+    "Run",
+    "TrainingError",
+    "UserError",
+    "evaluate",
+    "list_names",
+    "predict",
+    "report",
+    "train",
+]
+
+
+def __getattr__(name: str) -> Any:
+    if name in _LATER:
+        return getattr(import_module(_LATER[name]), name)
+    raise AttributeError(f"module 'studygroup' has no attribute {name!r}")

@@ -1,0 +1,224 @@
+"""The public functions. The command line is made from their signatures and docstrings: the same words, the same defaults.
+
+Nothing heavy is imported before a function is called, so that `studygroup --help` answers at once.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Literal
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from studygroup.methods.method import Method
+    from studygroup.training.run import Run
+
+
+def train(
+    data: str | Path,
+    *,
+    student: str | nn.Module = "resnet8",
+    method: str | Method = "cgl",
+    method_options: Mapping[str, object] | None = None,
+    peers: Sequence[str] = (),
+    teacher: str | Path | nn.Module | None = None,
+    out: str | Path | None = None,
+    seed: int = 0,
+    epochs: int = 40,
+    batch_size: int = 64,
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd",
+    learning_rate: float = 0.05,
+    learning_rate_scales: Mapping[str, float] | None = None,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+    weight_decay: float = 5e-4,
+    schedule: Literal["cosine", "milestones", "constant"] = "cosine",
+    milestones: Sequence[int] = (),
+    gamma: float = 0.1,
+    warmup: float = 0.0,
+    clip: float | None = None,
+    accumulate: int = 1,
+    teacher_epochs: int | None = None,
+    train_size: float | None = None,
+    holdout: float = 0.1,
+    test_share: float = 0.2,
+    split_seed: int = 0,
+    image_size: int | None = None,
+    channels: int | None = None,
+    augment: Literal["auto", "none", "crop", "crop+flip"] = "auto",
+    broken: Literal["stop", "skip"] = "stop",
+    download: bool = False,
+    cache: str | Path | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "bf16", "float32"] = "auto",
+    channels_last: bool | None = None,
+    compile: bool = False,
+    recalibrate: bool = False,
+    checkpoint_steps: int | None = None,
+    tensorboard: bool = False,
+    progress: bool = True,
+    resume: bool = False,
+    overwrite: bool = False,
+) -> Run:
+    """Train a group of networks that teach each other, and leave the one to deploy.
+
+    Args:
+        data: a data set: `digits`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, one of these and where it lies
+            (`cifar10:/path/to/archive`), or a folder of images with one sub-folder per class.
+        student: the network to deploy: a name of `studygroup list networks`, or `package.module:function`.
+        method: how the group learns: a name of `studygroup list methods`.
+        method_options: the method's own options.
+        peers: networks of the other students, if they are to differ from the student's.
+        teacher: a trained run's folder, `package.module:function`, or the name of a network that is trained first.
+        out: the run's folder; by default `runs/DATA-METHOD-STUDENT-sSEED`.
+        seed: of everything random but the division into training, hold-out and test sets.
+        epochs: passes over the training set.
+        batch_size: samples per step.
+        optimizer: `sgd`, `adam` or `adamw`.
+        learning_rate: at its highest.
+        learning_rate_scales: factors on the learning rate by member, e.g. `pivot=0.1`.
+        momentum: of SGD.
+        nesterov: Nesterov's momentum with SGD.
+        weight_decay: on all parameters.
+        schedule: of the learning rate: `cosine`, `milestones` or `constant`.
+        milestones: epochs (0-based) at which the learning rate is multiplied by gamma.
+        gamma: factor at each milestone.
+        warmup: epochs over which the learning rate rises from 0.
+        clip: largest joint norm of an update's gradients.
+        accumulate: cut each batch into this many parts, to save memory.
+        teacher_epochs: epochs of a teacher that is trained first; by default as many as the student's.
+        train_size: how many training samples to use (a number above 1), or which share of them; all by default.
+        holdout: how many samples (a number above 1) or which share to keep for selection; 0 for none.
+        test_share: share kept for the test if the data has no test set of its own.
+        split_seed: of the division into training, hold-out and test sets.
+        image_size: height and width to resize images to; for folders 32 unless given, else the data's own.
+        channels: 1 for grey, 3 for colour; the data's own by default.
+        augment: random crop (padding an eighth of the size) and horizontal flip; `auto` asks the data set.
+        broken: what an unreadable image does: `stop` or `skip`.
+        download: fetch the data set from its publisher if it is not there.
+        cache: where prepared data and downloads are kept; by default `$STUDYGROUP_CACHE` or `~/.cache/studygroup`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        precision: `bf16` autocast or `float32`; `auto` takes bf16 where the hardware has it.
+        channels_last: memory format of images; by default where it is faster.
+        compile: compile the networks with `torch.compile`.
+        recalibrate: re-estimate batch-norm statistics of a copy of each member before it is evaluated.
+        checkpoint_steps: save every so many steps as well as at every epoch's end.
+        tensorboard: log to TensorBoard's format in the run's folder, too.
+        progress: show progress bars.
+        resume: go on where the run in `out` stopped.
+        overwrite: delete what is in `out`.
+
+    Returns:
+        The finished run: `run.best` is the student to deploy, `run.members` are all of them.
+
+    Raises:
+        UserError: something given cannot work; the message names the value and the remedy.
+        TrainingError: the run could not go on; what was saved before is kept.
+    """
+    from studygroup import session
+
+    arguments = {name: value for name, value in locals().items() if name != "session"}
+    return session.train(arguments)
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    data: str | Path | None = None,
+    members: Sequence[str] = ("best",),
+    batch_size: int = 500,
+    broken: Literal["stop", "skip"] = "stop",
+    cache: str | Path | None = None,
+    device: str = "auto",
+    progress: bool = True,
+) -> dict[str, dict[str, float]]:
+    """Measure members of a run on its test set or on other data.
+
+    Args:
+        run: the run's folder.
+        data: other data: a folder with one sub-folder per class, or any data set with the run's classes; its test set if it has one.
+        members: names of members; `all` for all of them and their ensemble.
+        batch_size: images at a time.
+        broken: what an unreadable image does: `stop` or `skip`.
+        cache: where prepared data is kept.
+        device: `auto`, `cpu`, `cuda`, …
+        progress: show progress bars.
+
+    Returns:
+        By member: `accuracy` in [0, 1], `cross_entropy` in nats, and `samples`.
+
+    Raises:
+        UserError: the run, a member or the data cannot be used.
+    """
+    from studygroup import session
+
+    return session.evaluate(run, data=data, members=members, batch_size=batch_size, broken=broken, cache=cache, device=device, progress=progress)
+
+
+def predict(
+    run: str | Path,
+    inputs: Sequence[str | Path],
+    *,
+    member: str = "best",
+    top: int = 1,
+    batch_size: int = 500,
+    broken: Literal["stop", "skip"] = "stop",
+    device: str = "auto",
+) -> list[dict[str, object]]:
+    """Classify images with a trained member.
+
+    Args:
+        run: the run's folder.
+        inputs: image files, or folders of images (searched to any depth).
+        member: which member answers.
+        top: how many classes to name for each image.
+        batch_size: images at a time.
+        broken: what an unreadable image does: `stop` or `skip`.
+        device: `auto`, `cpu`, `cuda`, …
+
+    Returns:
+        Per image: `path`, `label`, `probability`, and `top`: the most probable classes as `[label, probability]` pairs.
+
+    Raises:
+        UserError: the run, the member or an input cannot be used.
+    """
+    from studygroup.training.run import Run
+
+    return Run(run).member(member).predict(inputs, top=top, batch_size=batch_size, broken=broken, device=device)
+
+
+def list_names(kind: Literal["all", "methods", "networks", "data"] = "all") -> dict[str, dict[str, str]]:
+    """Show what there is: methods, networks and data sets, with a line on each.
+
+    Args:
+        kind: `methods`, `networks`, `data` or `all`.
+
+    Returns:
+        By kind: name -> one line on it.
+    """
+    from studygroup import session
+
+    return session.list_names(kind)
+
+
+def report(runs: Sequence[str | Path], *, out: str | Path | None = None) -> list[dict[str, object]]:
+    """Compare finished runs: a leaderboard, and their curves as a picture.
+
+    Args:
+        runs: run folders.
+        out: folder for `leaderboard.md`, `leaderboard.csv` and `curves.png`; nothing is written unless given.
+
+    Returns:
+        The leaderboard's rows, one per group of runs that differ in their seed only.
+
+    Raises:
+        UserError: a folder holds no run.
+    """
+    from studygroup import report as reports
+
+    rows = reports.leaderboard(runs)
+    if out is not None:
+        reports.write(rows, runs, out)
+    return rows

@@ -1,0 +1,347 @@
+"""The command line, made from the signatures and docstrings of `studygroup.api`: the same words, the same defaults.
+
+Results go to standard output, everything else to standard error. The exit code is 0, 1 for an error, 2 for a command line that
+cannot be understood, and 130 after Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import contextlib
+import difflib
+import logging
+import os
+import shutil
+import sys
+import textwrap
+import traceback
+import warnings
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from typing import NoReturn, cast
+
+from studygroup import api
+from studygroup.errors import TrainingError, UserError, unknown
+from studygroup.parameters import Parameter, parameters_of, show
+
+COMMANDS = {"train": "train", "evaluate": "evaluate", "predict": "predict", "list": "list_names", "report": "report"}  # command: function
+METHOD = ("--method.", "--no-method.")
+NOT_A_FLAG = {"train": ("method_options",)}  # parameters that are given in another way
+TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "show where in the program an error arose"}
+METHOD_HELP = """\
+options of the method:
+  --method.OPTION VALUE           an option of the method, e.g. --method.students 8; VALUE is a number, a word, true,
+                                  false, null or a list such as [1,2]; --method.OPTION=true or --method.OPTION at the
+                                  end is yes, --no-method.OPTION is no. `studygroup list methods` shows the methods
+                                  and their options.
+"""
+
+
+class UsageError(Exception):
+    """A command line that cannot be understood."""
+
+
+class Formatter(argparse.RawDescriptionHelpFormatter):
+    """Help with room for the flags, and as wide as the terminal up to 120 columns."""
+
+    def __init__(self, prog: str) -> None:
+        super().__init__(prog, max_help_position=34, width=min(shutil.get_terminal_size((120, 24)).columns, 120))
+
+
+class Version(argparse.Action):
+    """Prints the version, which is only looked up when it is asked for."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
+        """Print and exit."""
+        from importlib import metadata
+
+        try:
+            version = metadata.version("studygroup")
+        except metadata.PackageNotFoundError:
+            version = "(not installed)"
+        print(f"studygroup {version}")
+        parser.exit()
+
+
+class Parser(argparse.ArgumentParser):
+    """A parser whose errors are exceptions, and whose help keeps lines as they are."""
+
+    def __init__(self, **options: object) -> None:
+        super().__init__(allow_abbrev=False, formatter_class=Formatter, **options)  # type: ignore[arg-type]
+
+    def error(self, message: str) -> NoReturn:
+        """Raise what argparse would print."""
+        raise UsageError(f"{message} (see {self.prog} --help)")
+
+
+def main(argv: Sequence[str] | None = None) -> int:
+    """Run one command and return its exit code.
+
+    Args:
+        argv: the words after `studygroup`; by default those that the process was started with.
+    """
+    words = list(sys.argv[1:] if argv is None else argv)
+    show_traceback = "--traceback" in words
+    try:
+        with _messages_on_stderr():
+            return _run(words)
+    except UsageError as error:
+        return _fail(f"error: {error}", 2)  # a traceback of the parser would help nobody
+    except KeyboardInterrupt as stop:
+        return _fail(f"interrupted{': ' if stop.args else ''}{_line(stop)}", 130, show_traceback)
+    except BrokenPipeError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone: say no more
+        return 1
+    except (UserError, TrainingError) as error:
+        return _fail(f"error: {_line(error)}", 1, show_traceback)
+    except OSError as error:
+        where = f": {error.filename}" if error.filename else ""
+        return _fail(f"error: {error.strerror}{where}" if error.strerror else f"error: {_line(error)}", 1, show_traceback)
+    except Exception as error:  # noqa: BLE001 (a person at a terminal gets one line, and the rest when asked for)
+        hint = "" if show_traceback else "; run again with --traceback to see where"
+        return _fail(f"error: {type(error).__name__}: {_line(error)}{hint}", 1, show_traceback)
+
+
+def _run(words: list[str]) -> int:
+    command = next((word for word in words if not word.startswith("-")), None)
+    if command is not None and command not in COMMANDS:
+        raise UsageError(str(unknown("command", command, COMMANDS)))
+    parser, parsers = _parsers()
+    if command is None:
+        known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 (argparse has no public list)
+        _refuse_unknown(words, known)
+        if not words or words == ["--traceback"]:
+            parser.print_help(sys.stderr)
+            return 2
+        parser.parse_args(words)  # --help and --version leave from here
+        return 2
+    words = [_with_hyphens(word) for word in words]
+    options: dict[str, object] = {}
+    greedy: list[str] = []
+    if command == "train":
+        words, options, greedy = _take_method_options(words)
+    chosen = parsers[command]
+    flags = [flag for action in chosen._actions for flag in action.option_strings]  # noqa: SLF001
+    _refuse_unknown(words, [*flags, "--version"])
+    given = vars(parser.parse_args(words))
+    arguments, settings = _convert(given, command, chosen)
+    if command == "train":
+        arguments = _with_recipe(arguments, settings.get("config"), options)
+        if "data" not in arguments:
+            taken = f"; --method.{greedy[-1]} was read as the method's: write --method.{greedy[-1].split(' ')[0]}=true" if greedy else ""
+            chosen.error(f"no data: name a data set or a folder{taken}")
+    _call(command, arguments, settings.get("format", "table"))
+    return 0
+
+
+def _parsers() -> tuple[Parser, dict[str, Parser]]:
+    """The parser of all commands, and those of each."""
+    parser = Parser(prog="studygroup", description="Train groups of neural networks that teach each other, and get the one to deploy.")
+    parser.add_argument("--version", action=Version, nargs=0, default=argparse.SUPPRESS, help="show the version and exit")
+    parser.add_argument("--traceback", **TRACEBACK)  # type: ignore[arg-type]
+    commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
+    made: dict[str, Parser] = {}
+    for command, function_name in COMMANDS.items():
+        function = getattr(api, function_name)
+        title, _, rest = (function.__doc__ or "").strip().partition("\n\n")
+        about = textwrap.dedent(rest.partition("Args:")[0]).strip()
+        usage, epilog = ("studygroup train [DATA] [--OPTION VALUE ...]", METHOD_HELP) if command == "train" else (None, None)
+        sub = commands.add_parser(command, help=title, description="\n\n".join(filter(None, (title, about))), usage=usage, epilog=epilog)
+        for parameter in parameters_of(function).values():
+            if parameter.name not in NOT_A_FLAG.get(command, ()):
+                _add(sub, parameter, required=parameter.required and command != "train")
+        if command == "train":
+            sub.add_argument("--config", metavar="RECIPE", default=argparse.SUPPRESS, help="take what is not given here from a YAML recipe")
+        else:
+            words = ("table", "json")
+            sub.add_argument(
+                "--format", choices=words, default=argparse.SUPPRESS, help="how to print the result: table or json (default: table)"
+            )
+        sub.add_argument("--traceback", **TRACEBACK)  # type: ignore[arg-type]
+        made[command] = sub
+    return parser, made
+
+
+def _add(parser: Parser, parameter: Parameter, *, required: bool) -> None:
+    """Add one parameter of a function. Only what is given by hand gets into the result, and as text: `_convert` does the rest."""
+    kind = parameter.kind
+    note = parameter.help.replace("%", "%%")
+    if not parameter.required and parameter.default not in (None, ()) and not isinstance(parameter.default, bool):
+        note += f" (default: {show(parameter.default)})"
+    if parameter.positional:
+        several = {"nargs": "+"} if kind.base == "list" else {} if required else {"nargs": "?"}
+        parser.add_argument(parameter.name, metavar=_metavar(parameter), default=argparse.SUPPRESS, help=note, **several)  # type: ignore[arg-type]
+        return
+    flag = "--" + parameter.name.replace("_", "-")
+    if kind.base == "bool":
+        if parameter.default is not None:
+            note += f" (default: {show(parameter.default)})"
+        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=note)
+    elif kind.base in ("list", "map"):
+        parser.add_argument(flag, nargs="+", action="extend", metavar=_metavar(parameter), default=argparse.SUPPRESS, help=note)
+    else:
+        parser.add_argument(flag, metavar=_metavar(parameter), default=argparse.SUPPRESS, help=note)
+
+
+def _metavar(parameter: Parameter) -> str:
+    kind = parameter.kind
+    if parameter.positional:
+        name = parameter.name.upper()
+        return name.removesuffix("S") if kind.base == "list" else name
+    match kind.base:
+        case "choice":
+            return "{" + ",".join(kind.choices) + "}"
+        case "map":
+            return "NAME=VALUE"
+        case "int":
+            return "N"
+        case "float":
+            return "X"
+        case "list":
+            return "N" if kind.item is not None and kind.item.base == "int" else "NAME"
+        case _:
+            return parameter.name.upper()
+
+
+def _convert(given: Mapping[str, object], command: str, parser: Parser) -> tuple[dict[str, object], dict[str, str]]:
+    """What was given by hand: the function's arguments, converted, and the command line's own settings."""
+    known = parameters_of(getattr(api, COMMANDS[command]))
+    arguments: dict[str, object] = {}
+    settings: dict[str, str] = {}
+    for name, value in given.items():
+        if name not in known:
+            settings[name] = str(value)
+            continue
+        parameter = known[name]
+        label = parameter.name if parameter.positional else "--" + name.replace("_", "-")
+        try:
+            if isinstance(value, list) and parameter.positional:  # file names may hold commas
+                arguments[name] = tuple(value)
+            elif isinstance(value, list):
+                arguments[name] = parameter.kind.parse(",".join(value))
+            else:
+                arguments[name] = parameter.kind.parse(value) if isinstance(value, str) else value
+        except ValueError as error:
+            parser.error(f"{label}: {error}")
+    return arguments, settings
+
+
+def _with_hyphens(word: str) -> str:
+    """`--batch_size` is `--batch-size`; an option of a method keeps its underscores, which its name has."""
+    if not word.startswith("--") or word.startswith(METHOD):
+        return word
+    flag, equals, value = word.partition("=")
+    return flag.replace("_", "-") + equals + value
+
+
+def _refuse_unknown(words: Sequence[str], known: Sequence[str]) -> None:
+    """Raise an error for the first flag that is not among the known ones, with the nearest that are."""
+    for word in words:
+        flag = word.partition("=")[0]
+        if word == "--":
+            return
+        if flag.startswith("--") and flag not in known:
+            if flag.startswith(METHOD):
+                raise UsageError(f"{flag}: options of a method go with `studygroup train`")
+            near = difflib.get_close_matches(flag, known, n=3, cutoff=0.5)
+            raise UsageError(f"unknown flag {flag}; " + (f"did you mean {' or '.join(near)}?" if near else "--help shows the flags"))
+
+
+def _take_method_options(words: Sequence[str]) -> tuple[list[str], dict[str, object], list[str]]:
+    """Split the words into those for the parser, the method's options, and the options that took the word after them."""
+    from studygroup import config
+
+    rest: list[str] = []
+    options: dict[str, object] = {}
+    greedy: list[str] = []
+    queue = list(words)
+    while queue:
+        word = queue.pop(0)
+        if word == "--":
+            rest += [word, *queue]
+            break
+        prefix = next((start for start in METHOD if word.startswith(start)), None)
+        if prefix is None:
+            rest.append(word)
+            continue
+        name, equals, value = word.removeprefix(prefix).partition("=")
+        name = name.replace("-", "_")
+        if not name.isidentifier() or (prefix != METHOD[0] and equals):
+            raise UsageError(f"{word}: write --method.OPTION VALUE, or --no-method.OPTION (see studygroup train --help)")
+        if prefix != METHOD[0]:
+            options[name] = False
+        elif equals:
+            options[name] = config.scalar(value)
+        elif queue and _is_value(queue[0]):
+            greedy.append(f"{name} {queue[0]}")
+            options[name] = config.scalar(queue.pop(0))
+        else:
+            options[name] = True
+    return rest, options, greedy
+
+
+def _is_value(word: str) -> bool:
+    return not word.startswith("-") or word[1:2].isdigit() or word[1:2] == "."
+
+
+def _with_recipe(arguments: dict[str, object], recipe: str | None, options: dict[str, object]) -> dict[str, object]:
+    """The arguments given by hand on top of the recipe's. Another method than the recipe's does not inherit its options."""
+    from studygroup import config
+
+    base = config.load(recipe, api.train) if recipe else {}
+    inherited = base.pop("method_options", None) or {}
+    if "method" in arguments and arguments["method"] != base.get("method") and inherited:
+        print(f"studygroup: the recipe's options of {base.get('method')} are left out for {arguments['method']}", file=sys.stderr)
+        inherited = {}
+    merged = {**base, **arguments}
+    method_options = {**(inherited if isinstance(inherited, Mapping) else {}), **options}
+    if method_options:
+        merged["method_options"] = method_options
+    config.validate(merged)
+    return merged
+
+
+def _call(command: str, arguments: dict[str, object], style: str) -> None:
+    """Call the command's function and print what it returns."""
+    function: Callable[..., object] = getattr(api, COMMANDS[command])
+    positional = [name for name, parameter in parameters_of(function).items() if parameter.positional]
+    given = [arguments.pop(name) for name in positional if name in arguments]
+    result = function(*given, **arguments)
+    from studygroup import output
+
+    if style == "json":
+        output.print_json(result)
+    else:
+        output.print_table(command, result, arguments)
+
+
+@contextlib.contextmanager
+def _messages_on_stderr() -> Iterator[None]:
+    """Send the package's log lines and all warnings to standard error, a line each."""
+
+    def show_warning(message: Warning | str, *_: object, **__: object) -> None:
+        print(f"studygroup: note: {' '.join(str(message).split())}", file=sys.stderr)
+
+    logger = logging.getLogger("studygroup")
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(message)s"))
+    level = logger.level
+    logger.addHandler(handler)
+    logger.setLevel(logging.INFO)
+    with warnings.catch_warnings():
+        warnings.showwarning = cast("Callable[..., None]", show_warning)
+        try:
+            yield
+        finally:
+            logger.removeHandler(handler)
+            logger.setLevel(level)
+
+
+def _fail(message: str, code: int, show_traceback: bool = False) -> int:
+    if show_traceback:
+        traceback.print_exc()
+    print(f"studygroup: {message}", file=sys.stderr)
+    return code
+
+
+def _line(error: BaseException) -> str:
+    return " ".join(str(error).split())

@@ -1,0 +1,23 @@
+"""Data: a name or a folder -> samples prepared in memory-mapped arrays -> batches on the device."""
+
+from studygroup.data.batches import Batches, evaluation_batches
+from studygroup.data.dataset import Augment, Dataset, Split, hold_out
+from studygroup.data.images import find_images, read_image
+from studygroup.data.open import SOURCES, open_dataset
+from studygroup.data.preprocess import Preprocess
+from studygroup.data.source import Broken
+
+__all__ = [
+    "SOURCES",
+    "Augment",
+    "Batches",
+    "Broken",
+    "Dataset",
+    "Preprocess",
+    "Split",
+    "evaluation_batches",
+    "find_images",
+    "hold_out",
+    "open_dataset",
+    "read_image",
+]

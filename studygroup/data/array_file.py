@@ -1,0 +1,46 @@
+"""An .npy file that grows chunk by chunk, so that no more than a chunk is ever in memory."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import numpy as np
+from numpy.typing import NDArray
+
+
+class ArrayFile:
+    """An .npy file that is written chunk by chunk: (rows, *shape). The number of rows may turn out smaller than announced."""
+
+    def __init__(self, path: Path, rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+        self.rows, self.shape, self.dtype = 0, shape, dtype
+        self._file = path.open("wb")
+        self._header(rows)
+        self._start = self._file.tell()
+
+    def append(self, chunk: NDArray[Any]) -> None:
+        """Write rows (n, *shape)."""
+        if chunk.shape[1:] != self.shape or chunk.dtype != self.dtype:
+            raise ValueError(f"rows are {chunk.shape[1:]} {chunk.dtype}, not {self.shape} {self.dtype}")
+        self._file.write(np.ascontiguousarray(chunk).data)
+        self.rows += len(chunk)
+
+    def _header(self, rows: int) -> None:
+        np.lib.format.write_array_header_1_0(
+            self._file, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (rows, *self.shape)}
+        )
+
+    def __enter__(self) -> Self:
+        return self
+
+    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+        with self._file:
+            if kind is None:
+                self._file.seek(0)
+                self._header(self.rows)
+                if self._file.tell() != self._start:
+                    raise RuntimeError("the header's length depends on the number of rows")
+                self._file.flush()
+                os.fsync(self._file.fileno())

@@ -1,0 +1,129 @@
+"""The batches of an epoch, dealt to students as a method wants: a pure function of (seed, epoch, step)."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor
+
+from studygroup import randomness
+from studygroup.batch import Batch, Dealing
+from studygroup.data.dataset import Split
+from studygroup.data.preprocess import Preprocess
+from studygroup.errors import UserError
+
+
+class Batches:
+    """The training split as batches, each a gather and a batched augmentation on the device.
+
+    An epoch has one order for everybody. A student who is dealt a share meets its own samples in that order, so that one student
+    who is dealt everything meets exactly what it would without dealing.
+
+    Batch norm needs two samples: a trailing batch, or a student's trailing share, of one sample is dropped, unless its regular size
+    is 1. A student whose samples are used up sits out the rest of the epoch's steps, usually one, with an empty share.
+
+    Args:
+        split: the training samples, N of them.
+        preprocess: what makes network inputs of them.
+        batch_size: samples per step, or per student and step if `dealing.per_student`.
+        dealing: how samples are dealt to students.
+        seed: of order, division and augmentation.
+
+    Raises:
+        UserError: too few samples for the students, or too small a batch.
+    """
+
+    def __init__(self, split: Split, preprocess: Preprocess, *, batch_size: int, dealing: Dealing | None = None, seed: int = 0) -> None:
+        self.split = split
+        self.preprocess = preprocess
+        self.dealing = dealing or Dealing()
+        self.seed = seed
+        self.dealt = self.dealing.division != "none"
+        total, students = len(split), self.dealing.students if self.dealt else 1
+        if batch_size < 1:
+            raise UserError(f"batch_size is {batch_size}; at least 1 is needed")
+        if students > total:
+            raise UserError(f"{total} samples cannot be dealt to {students} students; give more samples or fewer students")
+        if self.dealt and self.dealing.per_student:
+            self.sizes = [batch_size] * students
+        elif batch_size < students:
+            raise UserError(f"batch_size is {batch_size} for {students} students together; give at least {students}")
+        else:
+            self.sizes = _parts(batch_size, students)
+        own = _parts(total, students)
+        # How many samples of an epoch each student meets, after a trailing single one is dropped.
+        self.met = [_met(n + self._extra(n), b) for n, b in zip(own, self.sizes, strict=True)]
+        if not self.steps():
+            raise UserError(f"{total} samples for {students} students in batches of {batch_size}: nobody has two; give more samples")
+
+    def steps(self) -> int:
+        """Steps per epoch, the same for all epochs."""
+        return max(-(-n // b) for n, b in zip(self.met, self.sizes, strict=True))
+
+    def shares(self, epoch: int) -> list[NDArray[np.int64]]:
+        """K arrays (n_k,): the positions that each student is dealt in an epoch, in the order in which they are met.
+
+        Without dealing there is one array, the whole order. A trailing position that is dropped is still among them.
+        """
+        total = len(self.split)
+        order = torch.randperm(total, generator=randomness.stream(self.seed, "order", epoch)).numpy()
+        if not self.dealt:
+            return [order]
+        words = ("division",) if self.dealing.division == "fixed" else ("division", epoch)
+        generator = randomness.stream(self.seed, *words)
+        dealt = torch.randperm(total, generator=generator).numpy()
+        shares = []
+        for own in np.split(dealt, np.cumsum(_parts(total, self.dealing.students))[:-1]):
+            mine = np.zeros(total, dtype=bool)
+            mine[own] = True
+            if extra := self._extra(len(own)):
+                others = np.flatnonzero(~mine)
+                mine[others[torch.randperm(len(others), generator=generator).numpy()[:extra]]] = True
+            shares.append(order[mine[order]])
+        return shares
+
+    def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
+        """The batches of an epoch from step `start` on: the very ones that follow when the epoch is run from its beginning."""
+        shares = self.shares(epoch)
+        device = self.preprocess.device
+        for step in range(start, self.steps()):
+            parts = [
+                share[step * size : min((step + 1) * size, met)] for share, size, met in zip(shares, self.sizes, self.met, strict=True)
+            ]
+            positions = np.concatenate(parts)
+            raw, labels = self.split.gather(positions)
+            raw = raw.to(device, non_blocking=True)
+            views = tuple(
+                self.preprocess(raw, seed=randomness.derive(self.seed, "augment", epoch, step, view))
+                for view in range(max(self.dealing.views, 1))
+            )
+            yield Batch(
+                views[0],
+                labels.to(device, non_blocking=True),
+                torch.from_numpy(positions).to(device, non_blocking=True),
+                tuple(len(part) for part in parts) if self.dealt else None,
+                views if self.dealing.views > 1 else (),
+            )
+
+    def _extra(self, own: int) -> int:
+        """How many of the others' samples a student with `own` samples of its own is dealt as well."""
+        return round(self.dealing.overlap * (len(self.split) - own)) if self.dealt else 0
+
+
+def evaluation_batches(split: Split, preprocess: Preprocess, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """All samples of a split in order, never augmented: inputs (b, C, H, W) float32 and labels (b,) int64, on the device."""
+    for start in range(0, len(split), batch_size):
+        raw, labels = split.gather(np.arange(start, min(start + batch_size, len(split))))
+        yield preprocess(raw), labels.to(preprocess.device, non_blocking=True)
+
+
+def _parts(total: int, students: int) -> list[int]:
+    """`total` in equal whole parts; the first students get the remainder, one each."""
+    return [total // students + (k < total % students) for k in range(students)]
+
+
+def _met(samples: int, size: int) -> int:
+    return samples - 1 if size > 1 and samples % size == 1 else samples

@@ -1,0 +1,46 @@
+"""The cache's disk: is there room, and what does an error mean to the user?"""
+
+from __future__ import annotations
+
+import errno
+import shutil
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from studygroup.errors import UserError
+
+
+@contextmanager
+def writing(cache: Path) -> Iterator[None]:
+    """Turn what the disk says while the cache is written into an error that names the remedy."""
+    try:
+        yield
+    except OSError as error:
+        remedy = "give another cache, or set STUDYGROUP_CACHE"
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            raise UserError(f"the disk is full while writing to the cache {cache}; free some space, {remedy}") from error
+        raise UserError(f"the cache {cache} cannot be written: {error.strerror or error}; {remedy}") from error
+
+
+def check_room(cache: Path, needed: int, what: str) -> None:
+    """Refuse to start on what the cache's disk has no room for.
+
+    Raises:
+        UserError: fewer than `needed` bytes are free.
+    """
+    free = shutil.disk_usage(cache).free
+    if free < needed:
+        raise UserError(
+            f"{what} needs {size_text(needed)}, but the disk of the cache {cache} has {size_text(free)} free; "
+            "free some space, give another cache, or set STUDYGROUP_CACHE"
+        )
+
+
+def size_text(size: float) -> str:
+    """A number of bytes as people read it."""
+    for unit in ("bytes", "KiB", "MiB"):
+        if size < 1024:
+            return f"{size:.0f} {unit}"
+        size /= 1024
+    return f"{size:.1f} GiB"

@@ -1,0 +1,98 @@
+"""Hashes of files' contents, remembered, so that a file that has not changed is not read again (as git's index does)."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import tempfile
+import time
+from collections.abc import Callable, Sequence
+from contextlib import suppress
+from pathlib import Path
+
+from studygroup.data.pool import in_threads
+from studygroup.data.progress import bar
+
+# A file that changed so shortly before it was hashed may change again without a change of its times (nanoseconds).
+SETTLED = 2_000_000_000
+Entry = tuple[int, int, int, str, str]
+"""Size, modification time and status change time (ns), hash, and what `examine` said."""
+
+
+def no_remark(path: Path) -> str:
+    """Examine nothing."""
+    return ""
+
+
+def fingerprints(
+    root: Path,
+    names: Sequence[str],
+    cache: Path,
+    *,
+    purpose: str,
+    examine: Callable[[Path], str] = no_remark,
+    progress: bool = True,
+) -> list[tuple[str, str]]:
+    """Hash files, reading only those that are new or changed since the last time.
+
+    Args:
+        root: a folder.
+        names: files in it, relative to it.
+        cache: the cache's folder. What is known of `root` lies in `index/` in it; if that cannot be written, nothing is remembered.
+        purpose: tells apart calls that look at `root` in different ways.
+        examine: something else to find out about a file, and to remember with its hash; the same for every call with this purpose.
+        progress: show a progress bar if something is to be read.
+
+    Returns:
+        Per file, in order: its content's hash, and what `examine` said.
+    """
+    root = root.resolve()
+    index = cache / "index" / f"{hashlib.blake2b(purpose.encode() + os.fsencode(root), digest_size=16).hexdigest()}.json"
+    known = _load(index)
+    start = time.time_ns()
+    states = [os.stat(root / name) for name in names]
+    times = [(state.st_size, state.st_mtime_ns, state.st_ctime_ns) for state in states]
+    changed = [i for i, name in enumerate(names) if known.get(name, (-1, 0, 0, "", ""))[:3] != times[i]]
+
+    def read(i: int) -> Entry:
+        path = root / names[i]
+        with path.open("rb") as file:
+            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        return (*times[i], digest, examine(path))
+
+    entries = {name: known[name] for name in names if name in known}
+    if changed:
+        with bar(f"Reading {root.name}", len(changed), "samples", show=progress) as advance:
+            for i, entry in zip(changed, in_threads(read, changed), strict=True):
+                entries[names[i]] = entry
+                advance(1)
+    if changed or len(known) != len(entries):
+        settled = {name: entry for name, entry in entries.items() if max(entry[1], entry[2]) < start - SETTLED}
+        if settled != known:
+            _save(index, settled)
+    return [entries[name][3:] for name in names]
+
+
+def _load(index: Path) -> dict[str, Entry]:
+    try:
+        entries = json.loads(index.read_text(encoding="utf-8"))
+        return {
+            name: (int(size), int(modified), int(changed), str(digest), str(remark))
+            for name, (size, modified, changed, digest, remark) in entries.items()
+        }
+    except (OSError, ValueError, TypeError, AttributeError):
+        return {}
+
+
+def _save(index: Path, entries: dict[str, Entry]) -> None:
+    with suppress(OSError):  # a cache that is read-only or full; files are read again the next time
+        index.parent.mkdir(parents=True, exist_ok=True)
+        handle, work = tempfile.mkstemp(prefix=index.name, dir=index.parent)
+        try:
+            with os.fdopen(handle, "w", encoding="utf-8") as file:
+                json.dump(entries, file)
+            os.replace(work, index)
+        except BaseException:
+            os.unlink(work)
+            raise

@@ -1,0 +1,50 @@
+"""One process at a time: a lock on a file, which the system releases when its holder ends, however it ends."""
+
+from __future__ import annotations
+
+import logging
+import os
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+try:
+    import fcntl
+except ImportError:  # Windows: processes are not kept apart; each still writes to a place of its own
+    fcntl = None  # type: ignore[assignment]
+
+logger = logging.getLogger(__name__)
+
+
+@contextmanager
+def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+    """Hold the lock on the file `path` (made if needed, and left there).
+
+    Args:
+        path: a file that serves for nothing else.
+        wait: wait for another holder to be done; otherwise give up at once.
+
+    Yields:
+        Whether nobody else holds it. Always True where the file system has no locks.
+    """
+    if fcntl is None:
+        yield True
+        return
+    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    try:
+        yield _acquire(handle, path, wait)
+    finally:
+        os.close(handle)
+
+
+def _acquire(handle: int, path: Path, wait: bool) -> bool:
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        if not wait:
+            return False
+        logger.info("waiting for another process that holds %s", path)
+        fcntl.flock(handle, fcntl.LOCK_EX)
+    except OSError:  # a network file system without locks
+        pass
+    return True

@@ -1,0 +1,143 @@
+"""From what the user types to a prepared data set."""
+
+from __future__ import annotations
+
+import hashlib
+import math
+import os
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studygroup import errors
+from studygroup.data.cifar import Cifar
+from studygroup.data.dataset import Dataset, divide
+from studygroup.data.digits import Digits
+from studygroup.data.folder import Folder
+from studygroup.data.idx import Idx
+from studygroup.data.prepare import prepare
+from studygroup.data.source import Broken, Request, Source
+from studygroup.errors import UserError
+
+SOURCES: dict[str, str] = {
+    "digits": "1,797 handwritten digits, 8x8, grey, 10 classes; comes with scikit-learn, no download",
+    "mnist": "70,000 handwritten digits, 28x28, grey, 10 classes; idx files from a folder, or --download",
+    "fashion-mnist": "70,000 pieces of clothing, 28x28, grey, 10 classes; idx files from a folder or Debian's package, or --download",
+    "cifar10": "60,000 photos, 32x32, colour, 10 classes; the published python archive, or --download",
+    "cifar100": "60,000 photos, 32x32, colour, 100 classes; the published python archive, or --download",
+    "folder": "any folder of images with one sub-folder per class, or with train/ and test/ that have them: give its path",
+}
+"""The data sets by name, with a line on each."""
+
+MAX_SIZE = 4096
+
+
+def open_dataset(
+    data: str | Path,
+    *,
+    image_size: int | None = None,
+    channels: int | None = None,
+    test_share: float = 0.2,
+    split_seed: int = 0,
+    broken: Broken = "stop",
+    download: bool = False,
+    cache: str | Path | None = None,
+    progress: bool = True,
+) -> Dataset:
+    """Open a data set; what is not prepared yet is read once and kept in the cache.
+
+    Args:
+        data: a name of `SOURCES`, perhaps with where it lies (`cifar10:/path/to/archive`), or the path of a folder of images with one
+            sub-folder per class (a folder that is called like a data set is `./NAME` or `folder:NAME`).
+        image_size: height and width to resize images to; for folders 32 unless given, else the data's own.
+        channels: 1 for grey, 3 for colour; the data's own by default: a folder is grey if all of its images are.
+        test_share: share, in [0, 1), or number (above 1) of the samples kept for the test if the data has no test set of its own;
+            with 0 the test split of such data is empty.
+        split_seed: of the division into training and test set.
+        broken: what an unreadable image does: `stop`, or `skip` (named in a warning of the log).
+        download: fetch the data set from its publisher if it is not there.
+        cache: where prepared data and downloads are kept; by default `$STUDYGROUP_CACHE` or `~/.cache/studygroup`.
+        progress: show progress bars.
+
+    Raises:
+        UserError: the data cannot be used; the message names what is wrong and the remedy.
+    """
+    if image_size is not None and not 1 <= image_size <= MAX_SIZE:
+        raise UserError(f"image_size is {image_size}; give a whole number from 1 to {MAX_SIZE}")
+    if channels not in (None, 1, 3):
+        raise UserError(f"channels is {channels}; give 1 for grey or 3 for colour")
+    if broken not in ("stop", "skip"):
+        raise UserError(f"broken is {broken!r}; it must be stop or skip")
+    if not test_share >= 0 or test_share == 1:
+        raise UserError(f"test_share is {test_share:g}; give a share in [0, 1), or a number of samples above 1")
+    name, path = parse(str(data))
+    request = Request(path, image_size, channels, broken, download, cache_folder(cache), progress)
+    source = find(name, request)
+    prepared = prepare(source, request.cache, image_size=image_size, channels=channels, broken=broken, progress=progress)
+    train, moments, key = prepared.splits["train"], prepared.moments["train"], prepared.key
+    if "test" in prepared.splits:
+        test = prepared.splits["test"]
+    else:
+        learned, tested = divide(len(train), test_share, split_seed)
+        train, test, moments = train.take(learned), train.take(tested), moments[learned]
+        key = hashlib.blake2b(f"{key} {len(tested)} {split_seed}".encode(), digest_size=16).hexdigest()
+    channel_count, height, width = train.inputs.shape[1:]
+    mean, std = statistics(moments, height * width)
+    return Dataset(source.name, prepared.classes, train, test, (channel_count, height, width), mean, std, source.augment, key)
+
+
+def cache_folder(cache: str | Path | None) -> Path:
+    """The folder for prepared data and downloads."""
+    return Path(cache or os.environ.get("STUDYGROUP_CACHE") or "~/.cache/studygroup").expanduser().absolute()
+
+
+def parse(data: str) -> tuple[str, Path | None]:
+    """`NAME`, `NAME:PATH` or `PATH` -> the name of a data set and where it lies.
+
+    Raises:
+        UserError: it is neither a name nor the path of a folder.
+    """
+    name, colon, place = data.partition(":")
+    if name in SOURCES and (place or name != "folder"):
+        if colon and not place:
+            raise UserError(f"{data!r} names no place after the colon; give {name} or {name}:PATH")
+        return name, Path(place).expanduser() if place else None
+    path = Path(data).expanduser()
+    if data and path.is_dir():
+        return "folder", path
+    if path.is_file():
+        raise UserError(f"{data} is a file; give a folder with one sub-folder of images per class, or cifar10:{data} for an archive")
+    if name == "folder":
+        raise UserError("folder stands for any folder of images with one sub-folder per class; give its path")
+    if os.sep in name or data.startswith((".", "~")):
+        raise UserError(f"{data} does not exist; give a folder of images, or one of {', '.join(sorted(SOURCES))}")
+    raise UserError(f"{errors.unknown('data set', name, SOURCES)} There is no folder {data!r} either")
+
+
+def find(name: str, request: Request) -> Source:
+    """The source of this name, at the place that was asked for."""
+    if name == "digits":
+        return Digits(request)
+    if name in ("mnist", "fashion-mnist"):
+        return Idx(name, request)
+    if name in ("cifar10", "cifar100"):
+        return Cifar(name, request)
+    return Folder(request)
+
+
+def statistics(moments: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:
+    """Mean and standard deviation per channel of pixels scaled to [0, 1], from exact sums.
+
+    Args:
+        moments: (N, 2, C) each image's sums of pixel values and of their squares.
+        pixels: height x width.
+
+    Returns:
+        C means and C standard deviations; 1 in place of a deviation of 0.
+    """
+    n = len(moments) * pixels
+    totals = [(int(sums), int(squares)) for sums, squares in moments.sum(axis=0).T]
+    mean = tuple(sums / n / 255 for sums, _ in totals)
+    std = tuple(math.sqrt(n * squares - sums * sums) / n / 255 or 1.0 for sums, squares in totals)
+    return mean, std

@@ -1,0 +1,22 @@
+"""What goes wrong because of what the user gave: one line, with the value and the remedy."""
+
+from __future__ import annotations
+
+import difflib
+from collections.abc import Iterable
+
+
+class UserError(ValueError):
+    """Input that cannot work. The message is one line that names the value and the remedy."""
+
+
+class TrainingError(RuntimeError):
+    """A run that cannot go on (a loss that is not finite, a disk that is full); what was saved before is kept."""
+
+
+def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+    """The error for a name that is not in a registry, with the nearest names that are."""
+    names = sorted(known)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    return UserError(f"unknown {kind} {name!r}; {hint}")

@@ -1,0 +1,53 @@
+"""What a group of students is to a method, whatever the students share."""
+
+from __future__ import annotations
+
+from abc import ABC, abstractmethod
+from collections.abc import Sequence
+
+from torch import Tensor, nn
+
+
+class Group(nn.Module, ABC):
+    """K students that map the same kind of inputs to logits (B, C). K is `len(group)`."""
+
+    @abstractmethod
+    def __len__(self) -> int:
+        """K."""
+
+    @abstractmethod
+    def __getitem__(self, student: int) -> nn.Module:
+        """Student `student` as a callable that shares the group's parameters: (B, ...) -> (B, C)."""
+
+    @abstractmethod
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """Every student's logits, K x (B, C), on the same inputs (B, ...)."""
+
+    @abstractmethod
+    def study(
+        self, inputs: Sequence[Tensor], imitated: Sequence[Sequence[int]], *, detach: bool = True
+    ) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Each student's logits on its own inputs, and those of the students that it imitates on the same inputs.
+
+        All are computed with the weights as they are now. Inputs may be empty, and may be one and the same tensor for several students.
+
+        Args:
+            inputs: K tensors (b_k, ...), in train mode with gradient.
+            imitated: for every student the numbers of those that it imitates.
+            detach: whether imitated logits are targets only (no gradient, batch statistics, no trace in the running ones).
+
+        Returns:
+            own logits, K x (b_k, C); imitated logits, for every student one (b_k, C) per imitated student.
+        """
+
+    @abstractmethod
+    def export(self, student: int) -> nn.Module:
+        """A copy of student `student` as a plain network, without anything of the group."""
+
+    @abstractmethod
+    def parts(self) -> list[nn.Module]:
+        """The networks or modules that run as a whole, to be compiled."""
+
+    @abstractmethod
+    def describe(self) -> dict[str, object]:
+        """What distinguishes this group from another, in JSON's types."""

@@ -1,0 +1,307 @@
+"""One modular network of L layers with M modules each; a student is a route through it.
+
+Random routing of Collaborative Group Learning (Feng et al., AAAI 2021, section "Random Routing for Student Network", Eq. 1).
+The parameters do not grow with the number of students.
+
+Departures and readings (the paper leaves them open):
+- A layer is one block of the network (its stem, a residual block with its shortcut and batch norms). `block_groups` joins
+  several blocks into one layer; `route_stem=False` shares the stem.
+- The head (pooling and classifier) is one for all. `head="routed"` gives it M modules like a layer, `"per_student"` K.
+- Routes are drawn once, uniformly and independently for each layer; `distinct` draws again until all K differ.
+- Batch norm belongs to its module. `bn="pooled"`: the samples that go through a module in one call are normalised together and
+  the module has one running statistic. `bn="per_student"`: each student's samples are normalised by themselves and each
+  student has its own running statistics; the affine parameters are shared.
+"""
+
+from __future__ import annotations
+
+import copy
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from functools import partial
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from studygroup import randomness
+from studygroup.errors import UserError
+from studygroup.groups.group import Group
+from studygroup.groups.norm import StudentBatchNorm, give_plain_norms, give_student_norms
+from studygroup.groups.target import TargetMode, target_mode
+from studygroup.networks.chain import Chain
+
+Head = Literal["shared", "routed", "per_student"]
+BatchNorm = Literal["pooled", "per_student"]
+
+
+@dataclass(frozen=True)
+class Stream:
+    """Samples on their way through the modules: `inputs` of student `owner`, along the route of student `route`."""
+
+    inputs: Tensor
+    route: int
+    owner: int
+
+
+def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generator: torch.Generator) -> Tensor:
+    """Module indices (K, L): for each student and layer uniform over the layer's modules.
+
+    Args:
+        students: K.
+        widths: number of modules of each layer.
+        distinct: draw a route again that is there already.
+        generator: CPU generator.
+
+    Raises:
+        UserError: K distinct routes are asked for and there are fewer.
+    """
+    possible = math.prod(widths)
+    if distinct and students > possible:
+        raise UserError(f"{students} students need as many distinct routes, but there are only {possible}; take fewer students, more modules, or distinct=False")
+    if distinct and 2 * students > possible:  # few are left to draw: shuffle all of them instead
+        order = torch.randperm(possible, generator=generator)[:students]
+        columns = []
+        for width in reversed(widths):
+            columns.append(order % width)
+            order = torch.div(order, width, rounding_mode="floor")
+        return torch.stack(columns[::-1], dim=1)
+    routes: list[tuple[int, ...]] = []
+    while len(routes) < students:
+        route = tuple(int(torch.randint(width, (1,), generator=generator)) for width in widths)
+        if not distinct or route not in routes:
+            routes.append(route)
+    return torch.tensor(routes, dtype=torch.int64)
+
+
+class Modular(Group):
+    """K routes through layers of modules.
+
+    Attributes:
+        layers: one `nn.ModuleList` of modules per layer, the head's last.
+    """
+
+    def __init__(
+        self,
+        make: Callable[[int], nn.Module],
+        students: int,
+        modules: int = 2,
+        *,
+        seed: int = 0,
+        distinct: bool = True,
+        require_coverage: bool = False,
+        route_stem: bool = True,
+        head: Head = "shared",
+        block_groups: Sequence[int] | None = None,
+        bn: BatchNorm = "pooled",
+        targets: TargetMode = "batch_stats",
+    ) -> None:
+        """Cut copies of a network into modules and draw the routes.
+
+        The first student's modules come from copy 0, so that it starts from the same weights as that network alone.
+
+        Args:
+            make: copy number -> a freshly initialised `Chain`.
+            students: K >= 1.
+            modules: M >= 1 modules per layer.
+            seed: of the routes.
+            distinct: no two students have the same route.
+            require_coverage: draw until every module is on some route.
+            route_stem: whether the stem is a layer of M modules, or shared.
+            head: one head for all, M heads that are routed like a layer, or one per student.
+            block_groups: how many consecutive blocks after the stem make a layer, e.g. `(2, 1, 2, 2, 3, 3, 2, 1)`; one each by default.
+            bn: batch norm's semantics, see above.
+            targets: how modules behave while they only make targets (`target_mode`).
+
+        Raises:
+            UserError: the network is no chain, or an option cannot work with it.
+        """
+        super().__init__()
+        if students < 1 or modules < 1:
+            raise UserError(f"students is {students}, modules {modules}; both must be at least 1")
+        if head not in ("shared", "routed", "per_student") or bn not in ("pooled", "per_student"):
+            raise UserError(f"head is {head!r}, bn {bn!r}; head must be shared, routed or per_student, bn pooled or per_student")
+        first = make(0)
+        if not isinstance(first, Chain):
+            raise UserError(f"routes need a network that is a chain of blocks; {type(first).__name__} is none: take one of `studygroup list networks`, or a method that leaves networks whole")
+        blocks, stems = _layers(first, block_groups)
+        widths = [1 if number < stems and not route_stem else modules for number in range(len(blocks) - 1)]
+        widths.append({"shared": 1, "routed": modules, "per_student": students}[head])
+        routes = self._routes(students, widths, seed=seed, distinct=distinct, coverage=require_coverage, per_student=head == "per_student")
+        chains = {0: first}
+        self.layers = nn.ModuleList()
+        for number, (names, width) in enumerate(zip(blocks, widths, strict=True)):
+            layer: list[nn.Module | None] = [None] * width
+            order = [int(routes[0, number]), *(m for m in range(width) if m != int(routes[0, number]))]
+            for copy_number, module in enumerate(order):
+                if copy_number not in chains:
+                    chain = make(copy_number)
+                    assert isinstance(chain, Chain)
+                    chains[copy_number] = chain
+                layer[module] = nn.Sequential(*(getattr(chains[copy_number], name) for name in names))
+            self.layers.append(nn.ModuleList(module for module in layer if module is not None))
+        self.bn: BatchNorm = bn
+        self.targets: TargetMode = targets
+        self._table = [tuple(int(m) for m in row) for row in routes]
+        self._grid = [list(layer.children()) for layer in self.layers]
+        self._blocks = blocks
+        self._stages = first.stages
+        self._norms: list[list[list[StudentBatchNorm]]] = []
+        if bn == "per_student":
+            self._norms = [[give_student_norms(module, students) for module in layer] for layer in self._grid]
+
+    @staticmethod
+    def _routes(students: int, widths: Sequence[int], *, seed: int, distinct: bool, coverage: bool, per_student: bool) -> Tensor:
+        drawn_widths = widths[:-1] if per_student else widths
+        if coverage and students < max(drawn_widths):
+            raise UserError(f"{students} students cannot cover {max(drawn_widths)} modules per layer; take at least as many students, or require_coverage=False")
+        generator = randomness.stream(seed, "routes")
+        while True:
+            routes = draw_routes(students, drawn_widths, distinct=distinct, generator=generator)
+            if not coverage or all(len(routes[:, number].unique()) == width for number, width in enumerate(drawn_widths)):
+                break
+        return torch.cat([routes, torch.arange(students)[:, None]], dim=1) if per_student else routes
+
+    @property
+    def routes(self) -> Tensor:
+        """(K, L + 1) int64: which module of each layer, the head's last, a student uses."""
+        return torch.tensor(self._table, dtype=torch.int64)
+
+    def __len__(self) -> int:
+        """K."""
+        return len(self._table)
+
+    def __getitem__(self, student: int) -> nn.Module:
+        """Student `student`'s route, sharing the group's modules."""
+        return Route(self, range(len(self))[student])
+
+    def forward(self, inputs: Tensor) -> list[Tensor]:
+        """K x (B, C); what several routes have in common is computed once where batch norm allows it."""
+        if self.bn == "per_student":
+            return self.run([Stream(inputs, k, k) for k in range(len(self))])
+        done: dict[tuple[int, ...], Tensor] = {(): inputs}
+        for route in self._table:
+            for depth, module in enumerate(route):
+                if route[: depth + 1] not in done:
+                    done[route[: depth + 1]] = self._grid[depth][module](done[route[:depth]])
+        return [done[route] for route in self._table]
+
+    def run(self, streams: Sequence[Stream]) -> list[Tensor]:
+        """Logits (b, C) of every stream; every module is called at most once, with all the samples that go through it.
+
+        Args:
+            streams: not empty, each with at least one sample.
+        """
+        activations = [stream.inputs for stream in streams]
+        for depth in range(len(self.layers)):
+            passengers: dict[int, list[int]] = {}
+            for position, stream in enumerate(streams):
+                passengers.setdefault(self._table[stream.route][depth], []).append(position)
+            for module, positions in passengers.items():
+                sizes = [len(activations[position]) for position in positions]
+                joined = torch.cat([activations[position] for position in positions]) if len(positions) > 1 else activations[positions[0]]
+                if self._norms:
+                    owners = [(streams[position].owner, size) for position, size in zip(positions, sizes, strict=True)]
+                    for norm in self._norms[depth][module]:
+                        norm.segments = owners
+                parts = self._grid[depth][module](joined).split(sizes)
+                for position, part in zip(positions, parts, strict=True):
+                    activations[position] = part
+        return activations
+
+    def study(
+        self, inputs: Sequence[Tensor], imitated: Sequence[Sequence[int]], *, detach: bool = True
+    ) -> tuple[list[Tensor], list[list[Tensor]]]:
+        """Two fused passes: one for the own samples, one for all imitated routes."""
+        present = [k for k, x in enumerate(inputs) if len(x)]
+        outputs = self.run([Stream(inputs[k], k, k) for k in present]) if present else []
+        own = [x.new_zeros(0) for x in inputs]
+        for k, logits in zip(present, outputs, strict=True):
+            own[k] = logits
+        wanted = [(k, teacher) for k in present for teacher in imitated[k]]
+        targets = {(k, j): own[j].detach() if detach else own[j] for k, j in wanted if inputs[k] is inputs[j]}
+        fresh = [pair for pair in wanted if pair not in targets]
+        if fresh:
+            with torch.set_grad_enabled(not detach), target_mode(self, self.targets):
+                logits_of = self.run([Stream(inputs[k], j, k) for k, j in fresh])
+            targets.update(zip(fresh, logits_of, strict=True))
+        return own, [[targets[k, j] for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
+
+    def export(self, student: int) -> Chain:
+        """A copy of the student's route as the plain network that it is, with the student's own running statistics."""
+        route = self._table[student]
+        blocks: dict[str, nn.Module] = {}
+        for depth, names in enumerate(self._blocks):
+            module = copy.deepcopy(self._grid[depth][route[depth]])
+            give_plain_norms(module, student)
+            blocks.update(zip(names, module.children(), strict=True))
+        return Chain({stage: {name: blocks[name] for name in names} for stage, names in self._stages.items()})
+
+    def unused_modules(self) -> list[tuple[int, int]]:
+        """(layer, module) pairs that are on no route: they get no gradient and are not trained."""
+        return [(depth, m) for depth, layer in enumerate(self._grid) for m in range(len(layer)) if not self.sharers(depth, m)]
+
+    def sharers(self, depth: int, module: int) -> int:
+        """How many students' routes use a module."""
+        return sum(route[depth] == module for route in self._table)
+
+    def rescale_gradients(self) -> None:
+        """From now on, divide a module's gradients by the number of its students (CL-ILR's rescaling; Song and Chai, 2018)."""
+        for depth, layer in enumerate(self._grid):
+            for number, module in enumerate(layer):
+                divisor = max(self.sharers(depth, number), 1)
+                for parameter in module.parameters():
+                    parameter.register_hook(partial(_divided, divisor))
+
+    def parts(self) -> list[nn.Module]:
+        """The modules that are on a route."""
+        return [module for depth, layer in enumerate(self._grid) for m, module in enumerate(layer) if self.sharers(depth, m)]
+
+    def describe(self) -> dict[str, object]:
+        """Kind, semantics and routes."""
+        return {"group": "modular", "students": len(self), "bn": self.bn, "routes": [list(route) for route in self._table]}
+
+    def get_extra_state(self) -> dict[str, list[list[int]]]:
+        """The routes, so that they are saved with the weights."""
+        return {"routes": [list(route) for route in self._table]}
+
+    def set_extra_state(self, state: Mapping[str, list[list[int]]]) -> None:
+        """Take saved routes over with the weights."""
+        self._table = [tuple(route) for route in state["routes"]]
+
+
+class Route(nn.Module):
+    """One student of a modular group as a callable that shares the group's modules."""
+
+    def __init__(self, group: Modular, student: int) -> None:
+        """Args: group: the group. student: which of its students."""
+        super().__init__()
+        self.path = nn.ModuleList(layer[module] for layer, module in zip(group._grid, group._table[student], strict=True))
+        self.training = group.training
+        self.student = student
+        self._run = group.run
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Args: inputs: (B, ...). Returns: (B, C)."""
+        return self._run([Stream(inputs, self.student, self.student)])[0]
+
+
+def _divided(divisor: int, gradient: Tensor) -> Tensor:
+    return gradient / divisor
+
+
+def _layers(chain: Chain, block_groups: Sequence[int] | None) -> tuple[list[tuple[str, ...]], int]:
+    """The block names of each layer, the head's last, and how many layers are stem."""
+    head = chain.stages["head"]
+    stem = chain.stages.get("stem", ())
+    body = [name for stage, names in chain.stages.items() if stage not in ("stem", "head") for name in names]
+    groups = list(block_groups) if block_groups is not None else [1] * len(body)
+    if sum(groups) != len(body) or any(size < 1 for size in groups):
+        raise UserError(f"block_groups is {groups}, which sums to {sum(groups)}; the network has {len(body)} blocks between its stem and its head")
+    layers = [stem] if stem else []
+    start = 0
+    for size in groups:
+        layers.append(tuple(body[start : start + size]))
+        start += size
+    return [*layers, head], len(stem) and 1

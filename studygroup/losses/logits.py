@@ -1,0 +1,80 @@
+"""Losses on logits. Logits are (B, C); half-precision logits are taken to float32 before any softmax."""
+
+from __future__ import annotations
+
+from typing import Literal
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from studygroup.errors import UserError
+
+Reduction = Literal["batchmean", "elementwise_mean"]
+
+
+def full(logits: Tensor) -> Tensor:
+    """The logits in float32 if they are in half precision, unchanged otherwise."""
+    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
+
+
+def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Mean cross-entropy of logits (B, C) with class indices (B,), in nats, at temperature 1."""
+    return F.cross_entropy(full(logits), labels)
+
+
+def per_sample_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
+    """Cross-entropy (B,) of each sample of logits (B, C) with class indices (B,), in nats."""
+    return F.cross_entropy(full(logits), labels, reduction="none")
+
+
+def mixed_cross_entropy(logits: Tensor, labels: Tensor, partners: Tensor, share: float | Tensor) -> Tensor:
+    """Mix-up's loss (Zhang et al., ICLR 2018): share * CE(z, labels) + (1 - share) * CE(z, partners), mean over the batch.
+
+    Args:
+        logits: (B, C) of the mixed inputs.
+        labels: (B,) classes of the first inputs, which have weight `share`.
+        partners: (B,) classes of the inputs mixed into them.
+        share: lambda in [0, 1], one for the batch or one per sample (B,).
+    """
+    return (share * per_sample_cross_entropy(logits, labels) + (1 - share) * per_sample_cross_entropy(logits, partners)).mean()
+
+
+def soft_kl(
+    student: Tensor,
+    teacher: Tensor,
+    temperature: float = 1.0,
+    *,
+    scale: bool = True,
+    reduction: Reduction = "batchmean",
+) -> Tensor:
+    """T^2 KL(softmax(teacher / T) || softmax(student / T)), the distillation loss of Hinton et al. (2015, arXiv:1503.02531).
+
+    Gradient flows into the teacher's logits, too, unless they are detached.
+
+    Args:
+        student: logits (B, C).
+        teacher: logits (B, C): the reference distribution.
+        temperature: T > 0.
+        scale: multiply by T^2, so that the gradient's size does not depend on T.
+        reduction: `"batchmean"`: sum over classes, mean over the batch. `"elementwise_mean"`: mean over both, which is 1/C of
+            it; TAKD's and DGKD's published code use that.
+
+    Returns:
+        A scalar, at least 0.
+
+    Raises:
+        UserError: shapes that differ, a temperature that is not positive, or an unknown reduction.
+    """
+    if student.shape != teacher.shape:
+        raise UserError(f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}; both must be (B, C) of the same classes")
+    if temperature <= 0:
+        raise UserError(f"temperature is {temperature}; it must be positive")
+    if reduction not in ("batchmean", "elementwise_mean"):
+        raise UserError(f"reduction is {reduction!r}; it must be batchmean or elementwise_mean")
+    log_student = F.log_softmax(full(student) / temperature, dim=-1)
+    log_teacher = F.log_softmax(full(teacher) / temperature, dim=-1)
+    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1).mean()
+    if reduction == "elementwise_mean":
+        divergence = divergence / student.shape[-1]
+    return divergence * temperature**2 if scale else divergence

@@ -1,0 +1,31 @@
+"""One network, trained alone on the labels.
+
+    L = CE(z, y)
+
+Departures: none.
+Shapes: B batch, C classes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from studygroup.batch import Batch
+from studygroup.clock import Clock
+from studygroup.groups import Independent
+from studygroup.losses import cross_entropy
+from studygroup.methods.method import Losses, Method
+from studygroup.networks.maker import Maker
+
+
+class Baseline(Method):
+    """Training alone: what every other method has to beat."""
+
+    def assemble(self, make: Maker) -> None:
+        """One student."""
+        self.group = Independent([make.student(0)])
+        self.candidates = self.student_names()
+
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
+        """One update."""
+        yield {"student0/cross_entropy": cross_entropy(self.group[0](batch.inputs), batch.labels)}

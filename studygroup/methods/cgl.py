@@ -1,0 +1,181 @@
+"""Collaborative group learning (Feng et al., AAAI 2021).
+
+    L   = sum over k of CE(z_k, y) + phi(t) T^2 KL(softmax(z_t / T) || softmax(z_k / T))      Eq. 3, 4, 6
+    z_t = mean of the logits of the students that k imitates, on k's own samples              Eq. 5
+
+Three mechanisms: students are random routes through one modular network (`groups/modular.py`, Eq. 1), each learns its own
+share of the data, and in every iteration each imitates a random subgroup of the others.
+
+What the paper leaves open, and what is done here:
+- Division of the data: see `division`; the text reads as "fixed". LOG.md has what was measured.
+- Mini-batch: the paper's 64 may be each student's or all students' together, see `batch`.
+- Select: each other student with probability p (`"bernoulli"`), or `round(p K)` of them (`"fixed"`). Eq. 5 divides by the
+  expected number H = p (K - 1) (`normalize="expected"`; nobody selected is then a uniform target); the default divides by the
+  number selected, and skips the imitation if that is 0.
+- Temperature 3, and T^2, which Eq. 6 does not write (`t2_scale=False`).
+- Imitated logits are targets: no gradient, batch statistics (`detach_targets`, `targets`).
+- Ablations (Table 4): `routing=False` (K separate networks), `division="none"`, `probability=1` (imitate all others).
+Shapes: b_k samples of student k, C classes, K students.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from typing import Literal
+
+import torch
+from torch import Tensor
+
+from studygroup.batch import Batch, Dealing
+from studygroup.clock import Clock
+from studygroup.groups import Independent, Modular
+from studygroup.losses import cross_entropy, soft_kl
+from studygroup.methods.method import Losses, Method, require
+from studygroup.networks.maker import Maker
+from studygroup.schedules import ramp
+
+
+class CGL(Method):
+    """Many students at the price of one: routes through a modular network that learn and imitate in random subgroups."""
+
+    def __init__(
+        self,
+        students: int = 8,
+        *,
+        modules: int = 2,
+        probability: float = 0.25,
+        division: Literal["none", "fixed", "epoch"] = "epoch",
+        overlap: float = 0.0,
+        batch: Literal["total", "per_student"] = "total",
+        select: Literal["bernoulli", "fixed"] = "bernoulli",
+        normalize: Literal["realised", "expected"] = "realised",
+        temperature: float = 3.0,
+        t2_scale: bool = True,
+        ramp_share: float = 0.2,
+        ramp_start: int = 0,
+        detach_targets: bool = True,
+        targets: Literal["batch_stats", "eval", "train"] = "batch_stats",
+        routing: bool = True,
+        distinct: bool = True,
+        require_coverage: bool = False,
+        route_stem: bool = True,
+        head: Literal["shared", "routed", "per_student"] = "shared",
+        block_groups: Sequence[int] | None = None,
+        bn: Literal["pooled", "per_student"] = "pooled",
+        ilr_rescale: bool = False,
+    ) -> None:
+        """Set the options.
+
+        Args:
+            students: K >= 1.
+            modules: M >= 1, modules per layer.
+            probability: p in [0, 1], of imitating another student in an iteration.
+            division: `"epoch"`: the training set is divided into K shares anew at every epoch; `"fixed"`: once; `"none"`: everybody
+                learns from everything.
+            overlap: share in [0, 1] of the others' samples that each student is dealt as well.
+            batch: whether the batch size is that of all students together, or of each.
+            select: how the imitated students are drawn.
+            normalize: what the sum of their logits is divided by.
+            temperature: T > 0.
+            t2_scale: whether the imitation has the factor T^2.
+            ramp_share: share in [0, 1] of the epochs over which the weight of imitation rises (Eq. 7, Table 5).
+            ramp_start: first epoch of that rise.
+            detach_targets: whether imitated logits are targets only.
+            targets: how batch norm and dropout behave while targets are made.
+            routing: False: K separate networks.
+            distinct, require_coverage, route_stem, head, block_groups, bn: of the modular network, see `Modular`.
+            ilr_rescale: divide each module's gradient by the number of students on it.
+        """
+        super().__init__()
+        require(students >= 1, f"students is {students}; at least 1 is needed")
+        require(0.0 <= probability <= 1.0, f"probability is {probability}; it must lie in [0, 1]")
+        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
+        require(0.0 <= ramp_share <= 1.0, f"ramp_share is {ramp_share}; it must lie in [0, 1]")
+        require(batch in ("total", "per_student"), f"batch is {batch!r}; it must be total or per_student")
+        require(select in ("bernoulli", "fixed"), f"select is {select!r}; it must be bernoulli or fixed")
+        require(normalize in ("realised", "expected"), f"normalize is {normalize!r}; it must be realised or expected")
+        self.count = students
+        self.modules_per_layer = modules
+        self.probability = probability
+        self.division: Literal["none", "fixed", "epoch"] = division
+        self.overlap = overlap
+        self.batch = batch
+        self.select = select
+        self.normalize = normalize
+        self.temperature = temperature
+        self.t2_scale = t2_scale
+        self.ramp_share = ramp_share
+        self.ramp_start = ramp_start
+        self.detach_targets = detach_targets
+        self.targets = targets
+        self.routing = routing
+        self.distinct = distinct
+        self.require_coverage = require_coverage
+        self.route_stem = route_stem
+        self.head: Literal["shared", "routed", "per_student"] = head
+        self.block_groups = block_groups
+        self.bn: Literal["pooled", "per_student"] = bn
+        self.ilr_rescale = ilr_rescale
+        self.dealing()  # checks division and overlap
+
+    def assemble(self, make: Maker) -> None:
+        """K routes, or K networks."""
+        require(not make.peers, "cgl's students are routes through copies of one network; it takes no peers")
+        if self.routing:
+            group = Modular(
+                make.copy,
+                self.count,
+                self.modules_per_layer,
+                seed=make.seed,
+                distinct=self.distinct,
+                require_coverage=self.require_coverage,
+                route_stem=self.route_stem,
+                head=self.head,
+                block_groups=self.block_groups,
+                bn=self.bn,
+                targets=self.targets,
+            )
+            if self.ilr_rescale:
+                group.rescale_gradients()
+            self.group = group
+        else:
+            self.group = Independent([make.student(k) for k in range(self.count)], targets=self.targets)
+        self.candidates = self.student_names()
+
+    def dealing(self) -> Dealing:
+        """Sub-set data learning: each student its own share."""
+        return Dealing(self.count, self.division, self.overlap, self.batch == "per_student")
+
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
+        """One update of all students together."""
+        shares = batch.shares(self.count)
+        phi = ramp(clock.epoch, self.ramp_start, self.ramp_start + round(self.ramp_share * clock.epochs))
+        subgroups = self.draw_subgroups(clock.stream("subgroups"))
+        own, imitated = self.group.study([share.inputs for share in shares], subgroups, detach=self.detach_targets)
+        losses = {}
+        for k, share in enumerate(shares):
+            if not len(share):  # its share of this epoch is used up
+                continue
+            losses[f"student{k}/cross_entropy"] = cross_entropy(own[k], share.labels)
+            target = self.aggregate(own[k], imitated[k])
+            if target is not None:
+                losses[f"student{k}/imitation"] = phi * soft_kl(own[k], target, self.temperature, scale=self.t2_scale)
+        yield losses
+
+    def draw_subgroups(self, generator: torch.Generator) -> list[list[int]]:
+        """The students that each student imitates in this iteration, never itself: K lists (section 1.7: Select)."""
+        others = [[j for j in range(self.count) if j != k] for k in range(self.count)]
+        if self.probability == 0.0:
+            return [[] for _ in others]
+        if self.select == "fixed":
+            size = min(self.count - 1, max(1, round(self.probability * self.count)))
+            return [[peers[i] for i in torch.randperm(len(peers), generator=generator)[:size].sort().values.tolist()] for peers in others]
+        chosen = torch.rand(self.count, self.count, generator=generator) < self.probability
+        return [[j for j in peers if chosen[k, j]] for k, peers in enumerate(others)]
+
+    def aggregate(self, own: Tensor, imitated: Sequence[Tensor]) -> Tensor | None:
+        """z_t (b_k, C) from the imitated logits (Eq. 5), or None if there is nobody to imitate."""
+        expected = self.probability * (self.count - 1)
+        if self.normalize == "expected" and expected > 0:
+            return torch.stack(list(imitated)).sum(0) / expected if imitated else torch.zeros_like(own)
+        return torch.stack(list(imitated)).mean(0) if imitated else None

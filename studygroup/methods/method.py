@@ -1,0 +1,137 @@
+"""The contract between a method and everything else.
+
+A method says what one batch teaches. Its `step` is a generator of named losses, and every `yield` is one optimiser update:
+the trainer adds the losses up, goes backward and steps; a parameter that no loss reached is not touched. So "update only
+student k" is "yield a loss that reaches only student k".
+
+Rules (each has a test in the contract suite):
+- No context manager spans a `yield`; gradients are on at every `yield`.
+- What was computed before a `yield` belongs to the old weights of whatever that update moved.
+- A random choice comes from `clock.stream(purpose)`: the same on every rank and after a resume.
+- A method sees no optimiser, device, rank or file.
+- Every option is an argument of the constructor with a default; `options()` gives back what was passed.
+- A method whose losses relate or rank the samples of a batch sets `whole_batch`: its batches are never cut.
+"""
+
+from __future__ import annotations
+
+import copy
+import inspect
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping
+from typing import Any, ClassVar, Self
+
+from torch import Tensor, nn
+
+from studygroup.batch import Batch, Dealing
+from studygroup.clock import Clock
+from studygroup.errors import UserError, unknown
+from studygroup.groups.group import Group
+from studygroup.networks.maker import Maker
+
+Losses = dict[str, Tensor]
+"""`"member/loss"` -> scalar, weighted; the update goes down their sum."""
+
+
+class Method(nn.Module, ABC):
+    """What one batch teaches a group.
+
+    Attributes:
+        group: the students, made by `assemble`.
+        candidates: names of the members that may be deployed: those with the target's network.
+        whole_batch: whether a batch must not be cut into parts.
+        needs_teacher: whether the method learns from a trained network.
+    """
+
+    whole_batch: ClassVar[bool] = False
+    needs_teacher: ClassVar[bool] = False
+    group: Group
+    candidates: tuple[str, ...]
+    _options: dict[str, Any]
+
+    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
+        """Remembers what the constructor was called with, for the run's configuration."""
+        method = super().__new__(cls)
+        bound = inspect.signature(cls.__init__).bind(method, *args, **kwargs)
+        bound.apply_defaults()
+        method.__dict__["_options"] = {name: value for name, value in bound.arguments.items() if name != "self"}
+        return method
+
+    def __init__(self) -> None:
+        """A method without options."""
+        super().__init__()
+
+    @abstractmethod
+    def assemble(self, make: Maker) -> None:
+        """Make the networks. Called once, before anything else.
+
+        Raises:
+            UserError: the method cannot work with what `make` gives.
+        """
+
+    @abstractmethod
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
+        """What `batch` teaches: named, weighted losses; every `yield` is one optimiser update."""
+
+    def dealing(self) -> Dealing:
+        """How the samples of an epoch are to be dealt to the students."""
+        return Dealing()
+
+    def check(self, batch_size: int, samples: int) -> None:  # noqa: B027 - a method without such limits has nothing to say
+        """Raise UserError if batches of `batch_size` out of `samples` training samples cannot work."""
+
+    def learning_rate_scales(self) -> Mapping[str, float]:
+        """Factors on the learning rate by member."""
+        return {}
+
+    def student_names(self) -> tuple[str, ...]:
+        """Names of the group's students: the members that the ensemble and the diversity are made of."""
+        return tuple(f"student{k}" for k in range(len(self.group)))
+
+    def others(self) -> Mapping[str, nn.Module]:
+        """Trained members beside the group's students, by name."""
+        return {}
+
+    def members(self) -> tuple[str, ...]:
+        """Names of all that is trained and saved, students first."""
+        return (*self.student_names(), *self.others())
+
+    def logits(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Every member's logits (B, C) on the same inputs (B, ...)."""
+        found = dict(zip(self.student_names(), self.group(inputs), strict=True))
+        return found | {name: network(inputs) for name, network in self.others().items()}
+
+    def export(self, member: str) -> nn.Module:
+        """A copy of a member as a plain network."""
+        if member in self.student_names():
+            return self.group.export(self.student_names().index(member))
+        if member not in self.others():
+            raise unknown("member", member, self.members())
+        return copy.deepcopy(self.others()[member])
+
+    def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
+        """Trainable parameters by the member that they belong to alone; `"shared"` for those of several or of none."""
+        owners: dict[nn.Parameter, str] = {}
+        for name in self.members():
+            network = self.others()[name] if name in self.others() else self.group[self.student_names().index(name)]
+            for parameter in network.parameters():
+                owners[parameter] = "shared" if parameter in owners else name
+        found: dict[str, list[nn.Parameter]] = {}
+        for parameter in self.parameters():
+            if parameter.requires_grad:
+                found.setdefault(owners.get(parameter, "shared"), []).append(parameter)
+        return found
+
+    def options(self) -> dict[str, Any]:
+        """The constructor's arguments with their values."""
+        return dict(self._options)
+
+    def describe(self) -> dict[str, object]:
+        """What the group is, in JSON's types: a run can only be resumed with the same."""
+        return self.group.describe()
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise UserError(message) unless `condition` holds."""
+    if not condition:
+        raise UserError(message)

@@ -1,0 +1,57 @@
+"""Methods by name."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from studygroup.errors import UserError, unknown
+from studygroup.methods.baseline import Baseline
+from studygroup.methods.cgl import CGL
+from studygroup.methods.dml import DML
+from studygroup.methods.kd import KD
+from studygroup.methods.method import Method
+from studygroup.methods.orc import ORC
+from studygroup.parameters import Parameter, parameters_of
+
+METHODS: dict[str, type[Method]] = {"baseline": Baseline, "kd": KD, "dml": DML, "cgl": CGL, "orc": ORC}
+
+
+def method_name(method: Method) -> str:
+    """The registered name of a method, or its class's name."""
+    return next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
+
+
+def method_options(name: str) -> dict[str, Parameter]:
+    """A method's options by name.
+
+    Raises:
+        UserError: an unknown method; the nearest names are offered.
+    """
+    if name not in METHODS:
+        raise unknown("method", name, METHODS)
+    constructor = METHODS[name].__init__
+    if constructor is Method.__init__:
+        return {}
+    return {option: parameter for option, parameter in parameters_of(constructor).items() if option != "self"}
+
+
+def create_method(name: str, options: Mapping[str, object] | None = None) -> Method:
+    """A method by name.
+
+    Args:
+        name: one of `METHODS`.
+        options: option -> value.
+
+    Raises:
+        UserError: an unknown method or option (the nearest names are offered), or a value that cannot be.
+    """
+    known = method_options(name)
+    checked = {}
+    for option, value in (options or {}).items():
+        if option not in known:
+            raise unknown(f"option of {name}", option, known) if known else UserError(f"{name} has no options; {option!r} was given")
+        try:
+            checked[option] = known[option].kind.check(value)
+        except ValueError as error:
+            raise UserError(f"{name}'s {option} is {error}") from None
+    return METHODS[name](**checked)

@@ -1,0 +1,136 @@
+"""Makes the networks of a run, each from its own random stream."""
+
+from __future__ import annotations
+
+import copy
+import importlib
+import inspect
+from collections.abc import Callable, Sequence
+from typing import cast
+
+import torch
+from torch import nn
+
+from studygroup import randomness
+from studygroup.errors import UserError
+from studygroup.networks.registry import create
+
+Spec = str | nn.Module | Callable[..., nn.Module]
+
+
+def spec_name(spec: Spec) -> str:
+    """How a run's files call a network: its registered name, `package.module:function`, or its class."""
+    if isinstance(spec, str):
+        return spec
+    target = type(spec) if isinstance(spec, nn.Module) else spec
+    return f"{getattr(target, '__module__', '?')}:{getattr(target, '__qualname__', repr(target))}"
+
+
+def build(spec: Spec, *, num_classes: int, in_channels: int) -> nn.Module:
+    """A new network from a name, `package.module:function`, a function or class, or a module (which is copied).
+
+    Functions and classes are called with `num_classes` and `in_channels` if they have arguments of these names.
+
+    Raises:
+        UserError: the name is unknown, or the function cannot be imported or gives no `nn.Module`.
+    """
+    if isinstance(spec, nn.Module):
+        return copy.deepcopy(spec)
+    if isinstance(spec, str):
+        if ":" not in spec:
+            return create(spec, num_classes=num_classes, in_channels=in_channels)
+        spec = _imported(spec)
+    known = inspect.signature(spec).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
+    given = {"num_classes": num_classes, "in_channels": in_channels}
+    network = spec(**{name: value for name, value in given.items() if takes_all or name in known})
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{spec_name(spec)} gave a {type(network).__name__}; it must return a torch.nn.Module")
+    return network
+
+
+def _imported(name: str) -> Callable[..., nn.Module]:
+    package, _, attribute = name.partition(":")
+    try:
+        found: object = getattr(importlib.import_module(package), attribute)
+    except (ImportError, AttributeError) as error:
+        raise UserError(f"cannot import the network {name!r} ({error}); write package.module:function of something importable") from error
+    if not callable(found):
+        raise UserError(f"{name!r} is a {type(found).__name__}; it must be a function or class that makes a torch.nn.Module")
+    return cast(Callable[..., nn.Module], found)
+
+
+class Maker:
+    """Makes students; the k-th copy is a function of the seed and k only, whatever else is made.
+
+    Attributes:
+        target: the network to deploy.
+        peers: networks of students 1, 2, ... if they differ from the target's.
+        teacher: a trained network, or None.
+        teacher_spec: what the teacher was made from.
+        num_classes: C.
+        in_channels: channels of the inputs.
+        seed: of the initialisations and of what a method draws once (routes).
+    """
+
+    def __init__(
+        self,
+        target: Spec,
+        *,
+        num_classes: int,
+        in_channels: int,
+        seed: int = 0,
+        peers: Sequence[Spec] = (),
+        teacher: nn.Module | None = None,
+        teacher_spec: Spec | None = None,
+    ) -> None:
+        self.target = target
+        self.peers = tuple(peers)
+        self.teacher = teacher
+        self.teacher_spec = teacher_spec if teacher_spec is not None else teacher
+        self.num_classes = num_classes
+        self.in_channels = in_channels
+        self.seed = seed
+
+    def spec(self, number: int) -> Spec:
+        """What student `number` is made from.
+
+        Raises:
+            UserError: peers were given, but not as many as there are other students.
+        """
+        if number == 0 or not self.peers:
+            return self.target
+        if number > len(self.peers):
+            raise UserError(f"student {number} has no network: {len(self.peers)} peers are given; give one for each student but the first, or none")
+        return self.peers[number - 1]
+
+    def copy(self, number: int) -> nn.Module:
+        """The target network in its `number`-th initialisation."""
+        return self._make(self.target, number)
+
+    def student(self, number: int) -> nn.Module:
+        """The network of student `number`, initialised."""
+        return self._make(self.spec(number), number)
+
+    def is_target(self, number: int) -> bool:
+        """Whether student `number` has the network that is to be deployed."""
+        return spec_name(self.spec(number)) == spec_name(self.target)
+
+    def _make(self, spec: Spec, number: int) -> nn.Module:
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(randomness.derive(self.seed, "initialisation", number))
+            network = build(spec, num_classes=self.num_classes, in_channels=self.in_channels)
+            if isinstance(spec, nn.Module) and number > 0:
+                _reinitialise(network)
+        return network
+
+
+def _reinitialise(network: nn.Module) -> None:
+    """Fresh weights for a copy of a given module; students that start from the same weights have nothing to teach each other."""
+    for name, module in network.named_modules():
+        if not list(module.parameters(recurse=False)):
+            continue
+        reset = getattr(module, "reset_parameters", None)
+        if reset is None:
+            raise UserError(f"a copy of the given network needs fresh weights, but its part {name!r} has no reset_parameters(); give a function that makes the network")
+        reset()

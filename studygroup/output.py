@@ -1,0 +1,142 @@
+"""What the commands print: tables for people, JSON for programs."""
+
+from __future__ import annotations
+
+import json
+import math
+import sys
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from rich.console import Console
+    from rich.table import Table
+
+PIPE_WIDTH = 160  # columns where there is no terminal to ask
+
+
+def console() -> Console:
+    """A console for results, on standard output."""
+    from rich.console import Console
+
+    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def print_json(result: object) -> None:
+    """Print a result as JSON; numbers that are not finite become null."""
+    print(json.dumps(_plain(result), indent=2, ensure_ascii=False))
+
+
+def print_table(command: str, result: object, arguments: Mapping[str, object]) -> None:
+    """Print what a command's function returned, for a person.
+
+    Args:
+        command: `train`, `evaluate`, `predict`, `list` or `report`.
+        result: what the function returned.
+        arguments: the keyword arguments that it was called with.
+    """
+    match command, result:
+        case "predict", list():
+            _print_predictions(result)
+        case "evaluate", Mapping():
+            _print_evaluation(result)
+        case "list", Mapping():
+            _print_names(result)
+        case "report", list():
+            _print_leaderboard(result, arguments.get("out"))
+        case "train", _:
+            _print_run(result)
+        case _:
+            print_json(result)
+
+
+def _print_run(run: object) -> None:
+    from studygroup import report
+
+    folder = Path(str(getattr(run, "folder", run)))
+    screen = console()
+    screen.print(report.show_run(folder))
+    screen.print(f"\nstudent:  {folder / 'members' / 'best.safetensors'}", soft_wrap=True, markup=False)
+    screen.print(f"try:      studygroup predict {_quoted(folder)} IMAGE", soft_wrap=True, markup=False)
+
+
+def _print_predictions(predictions: Sequence[Mapping[str, object]]) -> None:
+    others = [_others(row.get("top")) for row in predictions]
+    table = _table("image", "label", ">probability", *(["then"] if any(others) else []))
+    for row, then in zip(predictions, others, strict=True):
+        cells = [str(row["path"]), str(row["label"]), _percent(row["probability"]), *([then] if any(others) else [])]
+        table.add_row(*map(_escaped, cells))
+    console().print(table)
+
+
+def _others(top: object) -> str:
+    """The classes after the first."""
+    pairs = top[1:] if isinstance(top, Sequence) else []
+    return ", ".join(f"{label} {_percent(probability)}" for label, probability in pairs)
+
+
+def _print_evaluation(result: Mapping[str, Mapping[str, float]]) -> None:
+    table = _table("member", ">accuracy", ">cross-entropy", ">samples")
+    for member, values in result.items():
+        table.add_row(_escaped(member), _percent(values["accuracy"]), f"{values['cross_entropy']:.4f}", f"{values['samples']:,.0f}")
+    console().print(table)
+
+
+def _print_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
+    screen = console()
+    for kind, names in kinds.items():
+        table = _table(kind, "")
+        for name, line in names.items():
+            table.add_row(_escaped(name), _escaped(line))
+        screen.print(table)
+
+
+def _print_leaderboard(rows: Sequence[Mapping[str, object]], out: object) -> None:
+    from studygroup import report
+
+    screen = console()
+    screen.print(report.render_terminal(rows, screen.width))
+    if out is not None:
+        for name in report.FILES:
+            screen.print(str(Path(str(out)) / name), soft_wrap=True, markup=False)
+
+
+def _table(*headers: str) -> Table:
+    """A plain table; `>` before a header aligns its column to the right."""
+    from rich import box
+    from rich.table import Table
+
+    table = Table(box=box.SIMPLE_HEAD)
+    for header in headers:
+        table.add_column(header.removeprefix(">"), justify="right" if header.startswith(">") else "left", overflow="fold")
+    return table
+
+
+def _escaped(text: str) -> str:
+    from rich.markup import escape
+
+    return escape(text)
+
+
+def _percent(share: object) -> str:
+    return f"{100 * share:.2f}%" if isinstance(share, int | float) else str(share)
+
+
+def _quoted(path: Path) -> str:
+    import shlex
+
+    return shlex.quote(str(path))
+
+
+def _plain(value: object) -> object:
+    """`value` with nothing in it that JSON lacks."""
+    if isinstance(value, float):
+        return float(value) if math.isfinite(value) else None
+    if value is None or isinstance(value, bool | int | str):
+        return value
+    if isinstance(value, Mapping):
+        return {str(key): _plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [_plain(item) for item in value]
+    return str(value)

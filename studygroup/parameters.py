@@ -1,0 +1,246 @@
+"""Parameters of a public function, read from its signature and docstring: what the command line and recipes may say.
+
+One place turns an annotation such as `float | None` or `Sequence[int]` into a converter for text (the command line) and a
+check for values (recipes), so that both accept the same things.
+"""
+
+from __future__ import annotations
+
+import ast
+import difflib
+import inspect
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+Base = Literal["text", "int", "float", "bool", "choice", "list", "map", "any"]
+SCALARS: dict[str, Base] = {"str": "text", "Path": "text", "int": "int", "float": "float", "bool": "bool", "object": "any", "Any": "any"}
+LISTS = ("Sequence", "list", "tuple", "Iterable")
+MAPPINGS = ("Mapping", "dict")
+
+
+@dataclass(frozen=True)
+class Kind:
+    """What one parameter takes.
+
+    Attributes:
+        base: the sort of value.
+        optional: whether None is a value, too.
+        choices: the words that a `choice` may be.
+        item: what the members of a `list`, or the values of a `map`, are.
+    """
+
+    base: Base
+    optional: bool = False
+    choices: tuple[str, ...] = ()
+    item: Kind | None = None
+
+    def describe(self) -> str:
+        """What is wanted, in words, to end a sentence such as `it must be ...`."""
+        match self.base:
+            case "int":
+                wanted = "a whole number"
+            case "float":
+                wanted = "a number"
+            case "bool":
+                wanted = "true or false"
+            case "choice":
+                wanted = " or ".join(self.choices)
+            case "list":
+                wanted = f"a list, each item {self._item.describe()}"
+            case "map":
+                wanted = f"a mapping of names, each value {self._item.describe()}"
+            case "text":
+                wanted = "text"
+            case "any":
+                wanted = "a value"
+        return f"{wanted}, or nothing (null)" if self.optional else wanted
+
+    @property
+    def _item(self) -> Kind:
+        return self.item or Kind("any")
+
+    def parse(self, text: str) -> object:
+        """The value that `text`, typed by hand, stands for; `none` stands for None where None is a value.
+
+        Raises:
+            ValueError: the text stands for no such value; the message says what is wanted.
+        """
+        if self.optional and text.lower() in ("none", "null"):
+            return None
+        match self.base:
+            case "int" | "float":
+                return self._number(text)
+            case "bool":
+                if text.lower() not in ("true", "false"):
+                    raise ValueError(f"{text!r} is not true or false")
+                return text.lower() == "true"
+            case "choice":
+                return self._choice(text)
+            case "list":
+                return tuple(self._item.parse(part) for part in _parts(text))
+            case "map":
+                return self._mapping(text)
+            case _:
+                return text
+
+    def check(self, value: object) -> object:
+        """`value`, from a recipe, as the function takes it: lists become tuples, whole numbers become floats where a float is wanted.
+
+        Raises:
+            ValueError: the value is of another type; the message says what is wanted.
+        """
+        wrong = ValueError(f"{value!r}; it must be {self.describe()}")
+        if self.base == "any" or (value is None and self.optional):
+            return value
+        match self.base, value:
+            case "bool", bool():
+                return value
+            case _, bool() | None:
+                raise wrong
+            case "int", int():
+                return value
+            case "float", int() | float():
+                if not math.isfinite(value):
+                    raise wrong
+                return float(value)
+            case "text", str():
+                return value
+            case "choice", str():
+                return self._choice(value)
+            case "list", list() | tuple():
+                return tuple(self._item.check(item) for item in value)
+            case "map", dict() if all(isinstance(key, str) for key in value):
+                return {key: self._item.check(item) for key, item in value.items()}
+            case _:
+                raise wrong
+
+    def _number(self, text: str) -> float:
+        convert = int if self.base == "int" else float
+        try:
+            number = convert(text)
+        except ValueError:
+            raise ValueError(f"{text!r} is not {Kind(self.base).describe()}") from None
+        if not math.isfinite(number):
+            raise ValueError(f"{text!r} is not a finite number")
+        return number
+
+    def _choice(self, text: str) -> str:
+        if text not in self.choices:
+            near = difflib.get_close_matches(text, self.choices, n=1)
+            hint = f"did you mean {near[0]}?" if near else f"it must be {' or '.join(self.choices)}"
+            raise ValueError(f"{text!r}; {hint}")
+        return text
+
+    def _mapping(self, text: str) -> dict[str, object]:
+        mapping: dict[str, object] = {}
+        for part in _parts(text):
+            key, equals, value = part.partition("=")
+            if not equals or not key:
+                raise ValueError(f"{part!r} is not NAME=VALUE")
+            mapping[key.strip()] = self._item.parse(value.strip())
+        return mapping
+
+
+@dataclass(frozen=True)
+class Parameter:
+    """One parameter of a public function.
+
+    Attributes:
+        name: as in the signature.
+        kind: what it takes.
+        positional: whether it is given by place rather than by name.
+        required: whether it has no default.
+        default: its default, None if it has none.
+        help: its line in the docstring.
+    """
+
+    name: str
+    kind: Kind
+    positional: bool
+    required: bool
+    default: object
+    help: str
+
+
+def kind_of(annotation: object) -> Kind:
+    """The kind that an annotation stands for; a union's classes that only exist in Python (`nn.Module`) are left out.
+
+    Args:
+        annotation: as text, which is how `from __future__ import annotations` leaves it.
+
+    Raises:
+        TypeError: nothing in the annotation can be typed by hand.
+    """
+    if annotation is inspect.Parameter.empty:
+        return Kind("text")
+    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    optional = False
+    kinds: list[Kind] = []
+    for member in _members(ast.parse(text, mode="eval").body):
+        if isinstance(member, ast.Constant) and member.value is None:
+            optional = True
+        elif (kind := _simple(member)) is not None and kind not in kinds:
+            kinds.append(kind)
+    if not kinds:
+        raise TypeError(f"no text can stand for {text}")
+    if len(kinds) > 1:
+        raise TypeError(f"{text} could be read in several ways")
+    return Kind(kinds[0].base, optional, kinds[0].choices, kinds[0].item)
+
+
+def parameters_of(function: Callable[..., object]) -> dict[str, Parameter]:
+    """The parameters of `function` by name, in order, with the docstring's line on each."""
+    import docstring_parser
+
+    notes = {note.arg_name: " ".join((note.description or "").split()) for note in docstring_parser.parse(function.__doc__ or "").params}
+    found = {}
+    for name, parameter in inspect.signature(function).parameters.items():
+        required = parameter.default is inspect.Parameter.empty
+        found[name] = Parameter(
+            name,
+            kind_of(parameter.annotation),
+            positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
+            required=required,
+            default=None if required else parameter.default,
+            help=notes.get(name, ""),
+        )
+    return found
+
+
+def show(value: object) -> str:
+    """A default as it would be typed."""
+    if isinstance(value, bool):
+        return "yes" if value else "no"
+    if isinstance(value, Mapping):
+        return ",".join(f"{key}={show(item)}" for key, item in value.items())
+    if isinstance(value, Sequence) and not isinstance(value, str):
+        return ",".join(map(show, value))
+    return f"{value:g}" if isinstance(value, float) else str(value)
+
+
+def _members(node: ast.expr) -> list[ast.expr]:
+    if isinstance(node, ast.BinOp) and isinstance(node.op, ast.BitOr):
+        return _members(node.left) + _members(node.right)
+    return [node]
+
+
+def _simple(node: ast.expr) -> Kind | None:
+    """The kind of one member of a union; None if it is a class that only Python code can give."""
+    if isinstance(node, ast.Name):
+        return Kind(SCALARS[node.id]) if node.id in SCALARS else None
+    if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Name):
+        return None
+    inner = node.slice.elts if isinstance(node.slice, ast.Tuple) else [node.slice]
+    if node.value.id == "Literal":
+        return Kind("choice", choices=tuple(str(word.value) for word in inner if isinstance(word, ast.Constant)))
+    if node.value.id in LISTS:
+        return Kind("list", item=kind_of(ast.unparse(inner[0])))
+    if node.value.id in MAPPINGS:
+        return Kind("map", item=kind_of(ast.unparse(inner[-1])))
+    return None
+
+
+def _parts(text: str) -> list[str]:
+    return [part.strip() for part in text.split(",") if part.strip()]

@@ -1,0 +1,89 @@
+"""Which stage follows which: a plan is a list of stages, and a stage may learn from what an earlier one left.
+
+Each stage has a run folder of its own, `stages/<name>` in the run's, and the last one has the run's. A finished stage is not
+trained again.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from studygroup.data import Dataset
+from studygroup.methods.method import Method
+from studygroup.networks.maker import Maker, Spec
+from studygroup.training.fit import Material, fit, load_teacher
+from studygroup.training.run import Run
+from studygroup.training.settings import Settings
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A step of a plan.
+
+    Attributes:
+        name: of the stage, and of its folder.
+        method: not assembled yet.
+        student: what its students are made from.
+        settings: how it is trained.
+        words: how its result calls method, data and options.
+        peers: networks of the other students.
+        teacher: a trained network, a finished run whose student teaches, or the name of the earlier stage that is one.
+    """
+
+    name: str
+    method: Method
+    student: Spec
+    settings: Settings
+    words: dict[str, Any] = field(default_factory=dict)
+    peers: tuple[Spec, ...] = ()
+    teacher: nn.Module | Run | str | None = None
+
+
+def run_plan(stages: Sequence[Stage], folder: Path, material: Material, *, resume: bool = False, resume_hint: str = "--resume") -> Run:
+    """Run the stages in order and return the last one's run.
+
+    Args:
+        stages: at least one.
+        folder: of the run.
+        material: what all stages learn from.
+        resume: go on where a run of the same plan stopped.
+        resume_hint: the command that goes on with the run.
+    """
+    done: dict[str, Run] = {}
+    for stage in stages:
+        own = folder if stage is stages[-1] else folder / "stages" / stage.name
+        teacher = done[stage.teacher] if isinstance(stage.teacher, str) else stage.teacher
+        done[stage.name] = fit(
+            own,
+            stage.method,
+            maker(stage, material.dataset, teacher),
+            material,
+            stage.settings,
+            words=stage.words,
+            resume=resume,
+            title=stage.name,
+            resume_hint=resume_hint,
+        )
+    return done[stages[-1].name]
+
+
+def maker(stage: Stage, dataset: Dataset, teacher: nn.Module | Run | None) -> Maker:
+    """What makes a stage's networks."""
+    spec: Spec | None = None
+    if isinstance(teacher, Run):
+        member = load_teacher(teacher, dataset)
+        teacher, spec = member.network, member.card["network"]
+    return Maker(
+        stage.student,
+        num_classes=len(dataset.classes),
+        in_channels=dataset.shape[0],
+        seed=stage.settings.seed,
+        peers=stage.peers,
+        teacher=teacher,
+        teacher_spec=spec,
+    )

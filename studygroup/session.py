@@ -1,0 +1,195 @@
+"""What the public functions do: from words to a plan, from a run folder to numbers. `api.py` has their signatures."""
+
+from __future__ import annotations
+
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import fields, replace
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from studygroup import config
+from studygroup.data import SOURCES, Dataset, evaluation_batches, hold_out, open_dataset
+from studygroup.errors import UserError, unknown
+from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
+from studygroup.networks import NETWORKS
+from studygroup.networks.maker import Spec, build, spec_name
+from studygroup.plans import Stage, run_plan
+from studygroup.training.evaluate import score
+from studygroup.training.fit import Material
+from studygroup.training.run import Run, claim, environment, write_json
+from studygroup.training.settings import Settings, pick_device
+
+
+def train(arguments: dict[str, Any]) -> Run:
+    """`studygroup.train` with its arguments by name."""
+    arguments = {**arguments, "learning_rate_scales": dict(arguments["learning_rate_scales"] or {})}
+    config.validate(arguments)
+    method = make_method(arguments)
+    student: Spec = arguments["student"]
+    for spec in (student, *arguments["peers"]):
+        if isinstance(spec, str) and ":" not in spec and spec not in NETWORKS:
+            raise unknown("network", spec, NETWORKS)
+    settings = make_settings(arguments)
+    teacher = find_teacher(arguments["teacher"], method)
+    material = make_material(arguments)
+    out = Path(arguments["out"] or default_folder(material.dataset, method, student, settings.seed))
+    claim(out, resume=arguments["resume"], overwrite=arguments["overwrite"])
+    resolved = {
+        **arguments,
+        "method": method_name(method) if type(method) in METHODS.values() else method,
+        "method_options": method.options(),
+        "out": str(out),
+        "precision": settings.precision,
+        "channels_last": settings.channels_last,
+        "augment": material.augment,
+    }
+    if not (arguments["resume"] and (out / "config.yaml").exists()):
+        config.save(out / "config.yaml", resolved)
+        write_json(out / "environment.json", environment(settings.seed))
+    stages = []
+    words = {"data": material.dataset.name, "student": spec_name(student)}
+    if isinstance(teacher, str):
+        own = replace(settings, epochs=arguments["teacher_epochs"] or settings.epochs, accumulate=1, learning_rate_scales={})
+        stages.append(Stage("teacher", Baseline(), teacher, own, {**words, "student": teacher, "method": "baseline", "options": {}}))
+        teacher = "teacher"
+    words |= {"method": method_name(method), "options": method.options()}
+    stages.append(Stage("train", method, student, settings, words, tuple(arguments["peers"]), teacher))
+    hint = f"studygroup train --config {shlex.quote(str(out / 'config.yaml'))} --out {shlex.quote(str(out))} --resume"
+    return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint)
+
+
+def make_method(arguments: Mapping[str, Any]) -> Method:
+    """The method that was asked for, by name and options or as an object; peers say how many students there are."""
+    method, options, peers = arguments["method"], dict(arguments["method_options"] or {}), arguments["peers"]
+    if isinstance(method, Method):
+        if options:
+            raise UserError(f"the options {', '.join(options)} came with a method object; give them to its constructor")
+        return method
+    if peers and "students" in method_options(method):
+        options.setdefault("students", len(peers) + 1)
+        if options["students"] != len(peers) + 1:
+            raise UserError(f"students is {options['students']}, but {len(peers)} peers make {len(peers) + 1} with the student; leave one of the two out")
+    elif peers:
+        raise UserError(f"{method} trains one student; it takes no peers")
+    return create_method(method, options)
+
+
+def make_settings(arguments: Mapping[str, Any]) -> Settings:
+    """The trainer's settings, with everything automatic resolved for this machine."""
+    names = {field.name for field in fields(Settings)}
+    settings = Settings(**{name: tuple(value) if name == "milestones" else value for name, value in arguments.items() if name in names})
+    device = settings.torch_device()
+    settings = replace(settings, precision="bf16" if settings.autocast(device) is not None else "float32")
+    if settings.channels_last is None:
+        import torch
+
+        settings = replace(settings, channels_last=settings.memory_format(device) == torch.channels_last)
+    return settings
+
+
+def make_material(arguments: Mapping[str, Any]) -> Material:
+    """The data, prepared and divided."""
+    names = ("image_size", "channels", "test_share", "split_seed", "broken", "download", "cache", "progress")
+    dataset = open_dataset(arguments["data"], **{name: arguments[name] for name in names})
+    learned, held = hold_out(len(dataset.train), holdout=arguments["holdout"], train_size=arguments["train_size"], seed=arguments["split_seed"])
+    augment = dataset.augment if arguments["augment"] == "auto" else arguments["augment"]
+    return Material(dataset, dataset.train.take(learned), dataset.train.take(held), augment)
+
+
+def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.Module | Run | str | None:
+    """A trained network, a finished run, or the name of a network that is trained first.
+
+    Raises:
+        UserError: the method needs a teacher and has none, or has one and takes none, or it is neither of these.
+    """
+    name = method_name(method)
+    if teacher is None:
+        if method.needs_teacher:
+            raise UserError(f"{name} learns from a teacher; give --teacher RUN (a trained run's folder) or --teacher NETWORK (trained first)")
+        return None
+    if not method.needs_teacher:
+        raise UserError(f"{name} takes no teacher; leave --teacher out, or take kd or orc")
+    if isinstance(teacher, nn.Module):
+        return teacher
+    if Path(teacher).is_dir():
+        return Run(teacher)
+    text = str(teacher)
+    if text in NETWORKS:
+        return text
+    if ":" in text:
+        return build(text, num_classes=0, in_channels=0)
+    raise UserError(f"the teacher {text!r} is neither a run's folder nor a network: {unknown('network', text, NETWORKS)}")
+
+
+def default_folder(dataset: Dataset, method: Method, student: Spec, seed: int) -> str:
+    """`runs/DATA-METHOD-STUDENT-sSEED`."""
+    return f"runs/{dataset.name}-{method_name(method)}-{spec_name(student).rpartition(':')[2]}-s{seed}"
+
+
+def evaluate(
+    run: str | Path,
+    *,
+    data: str | Path | None,
+    members: Sequence[str],
+    batch_size: int,
+    broken: str,
+    cache: str | Path | None,
+    device: str,
+    progress: bool,
+) -> dict[str, dict[str, float]]:
+    """`studygroup.evaluate`."""
+    if batch_size < 1:
+        raise UserError(f"batch_size is {batch_size}; it must be at least 1")
+    opened = Run(run)
+    every = "all" in members
+    names = list(opened.members) if every else list(members)
+    chosen = {name: opened.member(name) for name in names}
+    card = next(iter(chosen.values())).card
+    trained = config.read(opened.folder / "config.yaml")
+    division = {name: trained[name] for name in ("test_share", "split_seed") if name in trained} if data is None else {}
+    dataset = open_dataset(
+        data if data is not None else str(trained["data"]),
+        image_size=card["shape"][1],
+        channels=card["shape"][0],
+        broken=broken,
+        cache=cache,
+        progress=progress,
+        **division,
+    )
+    if sorted(dataset.classes) != sorted(card["classes"]):
+        raise UserError(f"{dataset.name} has the classes {', '.join(dataset.classes)[:80]}, the run {', '.join(card['classes'])[:80]}; they must be the same")
+    target = pick_device(device)
+    runners = {name: member.runner(target) for name, member in chosen.items()}
+    preprocess = next(iter(chosen.values())).preprocess(target)
+    scores = score(
+        lambda inputs: {name: runner(inputs) for name, runner in runners.items()},
+        [name for name in names if name.startswith("student")] or names,
+        evaluation_batches(dataset.test, preprocess, batch_size),
+    )
+    shown = [*names, "ensemble"] if every else names
+    return {name: {"accuracy": scores.accuracy[name], "cross_entropy": scores.cross_entropy[name], "samples": scores.samples} for name in shown}
+
+
+def list_names(kind: str) -> dict[str, dict[str, str]]:
+    """`studygroup.list_names`."""
+    every = {
+        "methods": {name: _line(method) for name, method in METHODS.items()},
+        "networks": {name: f"{sum(p.numel() for p in make(num_classes=10).parameters()):,} parameters for 10 classes" for name, make in NETWORKS.items()},
+        "data": dict(SOURCES),
+    }
+    if kind != "all" and kind not in every:
+        raise unknown("kind", kind, ["all", *every])
+    return every if kind == "all" else {kind: every[kind]}
+
+
+def _line(method: type[Method]) -> str:
+    """The first line of a method's docstring, and its options."""
+    name = next(name for name, kind in METHODS.items() if kind is method)
+    options = ", ".join(method_options(name))
+    line = (method.__doc__ or "").strip().splitlines()[0]
+    return f"{line} Options: {options}." if options else line
+
+

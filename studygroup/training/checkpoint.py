@@ -1,0 +1,103 @@
+"""Checkpoints: written whole or not at all, checked when read.
+
+A file is the SHA-256 of what follows, then a PyTorch archive of tensors and plain values. It is written to a temporary name,
+flushed to the disk and renamed. The newest two are kept, so that a damaged newest one costs one save.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import io
+import os
+import re
+import warnings
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from studygroup.errors import TrainingError
+
+KEPT = 2
+_NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
+
+
+def write_atomically(path: Path, data: bytes) -> None:
+    """Write a file so that a reader finds the old one or the new one, whatever happens meanwhile.
+
+    Raises:
+        TrainingError: the disk is full or cannot be written to.
+    """
+    temporary = path.with_name(f".{path.name}.part")
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with open(temporary, "wb") as file:
+            file.write(data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+        if os.name == "posix":
+            folder = os.open(path.parent, os.O_RDONLY)
+            try:
+                os.fsync(folder)
+            finally:
+                os.close(folder)
+    except OSError as error:
+        temporary.unlink(missing_ok=True)
+        raise TrainingError(f"cannot write {path}: {error.strerror}; free or change the disk, then go on with --resume") from error
+
+
+def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:
+    """Write a checkpoint and delete all but the newest two.
+
+    Args:
+        folder: of the checkpoints.
+        state: tensors and plain values, nested in dictionaries and lists.
+        epoch: epochs done.
+        step: steps done of the next epoch.
+
+    Raises:
+        TrainingError: it cannot be written; the earlier ones are untouched.
+    """
+    buffer = io.BytesIO()
+    torch.save(state, buffer)
+    data = buffer.getvalue()
+    path = folder / f"epoch-{epoch:06d}-step-{step:08d}.ckpt"
+    write_atomically(path, hashlib.sha256(data).digest() + data)
+    for old in newest_first(folder)[KEPT:]:
+        old.unlink(missing_ok=True)
+    return path
+
+
+def newest_first(folder: Path) -> list[Path]:
+    """The checkpoints in a folder, the one that is furthest first."""
+    found = [(match, path) for path in folder.glob("*.ckpt") if (match := _NAME.fullmatch(path.name))]
+    return [path for _, path in sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2])), reverse=True)]
+
+
+def load_newest(folder: Path) -> dict[str, Any] | None:
+    """The newest checkpoint that is whole, or None if there is none; says which damaged ones were passed over.
+
+    Raises:
+        TrainingError: there are checkpoints, and all are damaged.
+    """
+    paths = newest_first(folder)
+    for path in paths:
+        try:
+            state = _read(path)
+        except (ValueError, OSError) as error:
+            warnings.warn(f"checkpoint {path.name} is damaged ({error}); falling back to the one before", stacklevel=2)
+            path.unlink(missing_ok=True)  # it would count as one of the two that are kept
+            continue
+        return state
+    if paths:
+        raise TrainingError(f"all checkpoints in {folder} are damaged; start again with --overwrite")
+    return None
+
+
+def _read(path: Path) -> dict[str, Any]:
+    data = path.read_bytes()
+    if hashlib.sha256(data[32:]).digest() != data[:32]:
+        raise ValueError("its checksum does not match")
+    state: dict[str, Any] = torch.load(io.BytesIO(data[32:]), weights_only=True, map_location="cpu")
+    return state

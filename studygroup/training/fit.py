@@ -1,0 +1,208 @@
+"""One stage from data to a run folder: assemble, train, test, write the members."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from studygroup.data import Dataset, Preprocess, Split, evaluation_batches
+from studygroup.data.dataset import Augment
+from studygroup.errors import UserError
+from studygroup.methods.method import Method
+from studygroup.networks.maker import Maker, spec_name
+from studygroup.networks.registry import parameter_count
+from studygroup.training.run import Member, Run, write_json, write_member, write_predictions
+from studygroup.training.settings import Settings
+from studygroup.training.trainer import EVALUATION_BATCH, Best, Trainer, same_run
+
+
+@dataclass(frozen=True, eq=False)
+class Material:
+    """What a run learns from: a prepared data set, divided.
+
+    Attributes:
+        dataset: classes, shape, normalisation and the test split.
+        train: what is learnt from.
+        holdout: what members are selected by; may be empty.
+        augment: of training batches.
+    """
+
+    dataset: Dataset
+    train: Split
+    holdout: Split
+    augment: Augment
+
+
+def fit(
+    folder: Path,
+    method: Method,
+    make: Maker,
+    material: Material,
+    settings: Settings,
+    *,
+    words: Mapping[str, Any],
+    resume: bool = False,
+    title: str = "train",
+    resume_hint: str = "--resume",
+) -> Run:
+    """Train a method and leave a finished run in `folder`; a run that is finished already is only opened.
+
+    Args:
+        folder: of the run.
+        method: not assembled yet.
+        make: makes its networks.
+        material: what to learn from.
+        settings: how.
+        words: `data`, `method`, `student`, `options`: how result, cards and identity call things.
+        resume: go on from what is in `folder`.
+        title: what the progress bar calls it.
+        resume_hint: the command that goes on with the run.
+
+    Raises:
+        UserError, TrainingError, Interrupted: as `Trainer.run`.
+    """
+    dataset = material.dataset
+    device = settings.torch_device()
+    preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, material.augment, device, settings.memory_format(device))
+    teacher = digest(make.teacher) if make.teacher is not None else None  # before a pivot learns
+    method.assemble(make)
+    identity: dict[str, Any] = {
+        "method": words["method"],
+        "options": dict(words["options"]),
+        "group": method.describe(),
+        "student": spec_name(make.target),
+        "peers": [spec_name(peer) for peer in make.peers],
+        "teacher": teacher,
+        "data": {"key": dataset.key, "training samples": len(material.train), "hold-out samples": len(material.holdout), "positions": positions(material), "augment": material.augment},
+        "settings": settings.identity(),
+    }
+    if resume and (folder / "result.json").is_file():
+        run = Run(folder)
+        same_run(run.result["identity"], identity)
+        return run
+    trainer = Trainer(
+        method, material.train, material.holdout, preprocess, settings, folder, identity=identity, title=title, resume_hint=resume_hint
+    )
+    best = trainer.run(resume=resume)
+    finish(trainer, best, make, material, words)
+    return Run(folder)
+
+
+def finish(trainer: Trainer, best: Best, make: Maker, material: Material, words: Mapping[str, Any]) -> None:
+    """Test, and write members, predictions and the result."""
+    method, dataset, settings = trainer.method, material.dataset, trainer.settings
+    networks = trainer.recalibrated() if settings.recalibrate else {name: method.export(name) for name in method.members()}
+    scores = trainer.score(dataset.test, networks if settings.recalibrate else None) if len(dataset.test) else None
+    record = trainer.log.history[-1]
+    common = {
+        "classes": list(dataset.classes),
+        "shape": list(dataset.shape),
+        "mean": list(dataset.mean),
+        "std": list(dataset.std),
+        "precision": "bf16" if trainer.updater.autocast is not None else "float32",
+        "channels_last": trainer.format == torch.channels_last,
+        "data": dataset.name,
+        "method": words["method"],
+        "seed": settings.seed,
+    }
+    students = method.student_names()
+    for name, network in networks.items():
+        spec = make.spec(students.index(name)) if name in students else make.teacher_spec
+        card = {"network": spec_name(spec) if spec is not None else name, "parameters": size(network), "epoch": settings.epochs - 1}
+        write_member(trainer.folder, name, network.state_dict(), {**card, **common, "holdout": record["holdout"].get(name)})
+    selected = networks[best.member]
+    selected.load_state_dict(best.weights)
+    card = {"network": spec_name(make.target), "parameters": size(selected), "member": best.member, "epoch": best.epoch}
+    write_member(trainer.folder, "best", selected.state_dict(), {**card, **common, "holdout": best.accuracy})
+    write_json(
+        trainer.folder / "result.json",
+        {
+            "data": dataset.name,
+            "method": words["method"],
+            "student": spec_name(make.target),
+            "seed": settings.seed,
+            "epochs": settings.epochs,
+            "candidates": list(method.candidates),
+            "seconds": round(sum(past["seconds"] for past in trainer.log.history), 3),
+            "parameters": {name: size(network) for name, network in networks.items()},
+            "trained_parameters": parameter_count(method),
+            "selected": {"member": best.member, "epoch": best.epoch, "holdout": best.accuracy, "test": answer_test(trainer, selected, dataset)},
+            "last": {
+                "epoch": settings.epochs - 1,
+                "member": max(method.candidates, key=lambda name: record["holdout"].get(name, 0.0)),
+                "holdout": record["holdout"],
+                "test": scores.accuracy if scores else {},
+                "diversity": scores.diversity if scores else None,
+            },
+            "holdout_samples": len(material.holdout),
+            "test_samples": len(dataset.test),
+            "identity": trainer.identity,
+        },
+    )
+
+
+def answer_test(trainer: Trainer, network: nn.Module, dataset: Dataset) -> float | None:
+    """Test accuracy in [0, 1] of the selected student, whose predictions are written down; None if there is no test set."""
+    if not len(dataset.test):
+        return None
+    network.to(device=trainer.device, memory_format=trainer.format).eval()  # type: ignore[call-overload]
+    batches = evaluation_batches(dataset.test, trainer.preprocess, EVALUATION_BATCH)
+    probabilities, labels = answers(lambda x: trainer.updater.forward(lambda: {"logits": network(x)}), batches)
+    values, predicted = probabilities.max(-1)
+    rows = zip(range(len(labels)), labels.tolist(), predicted.tolist(), values.tolist(), strict=True)
+    classes = dataset.classes
+    write_predictions(trainer.folder / "predictions" / "test.csv", ((i, classes[y], classes[p], v) for i, y, p, v in rows))
+    return float((predicted == labels).double().mean())
+
+
+def size(network: nn.Module) -> int:
+    """Number of parameters, frozen ones too."""
+    return sum(parameter.numel() for parameter in network.parameters())
+
+
+@torch.no_grad()
+def answers(run: Callable[[Tensor], dict[str, Tensor] | None], batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+    """Predicted distributions (N, C) float32 and labels (N,), on the CPU."""
+    found, truth = [], []
+    for inputs, labels in batches:
+        found.append((run(inputs) or {})["logits"].float().softmax(-1).cpu())
+        truth.append(labels.cpu())
+    return torch.cat(found), torch.cat(truth)
+
+
+def positions(material: Material) -> str:
+    """A digest of which samples are for training and which for selection."""
+    return hashlib.sha256(b"".join(part.rows.tobytes() if part.rows is not None else b"all" for part in (material.train, material.holdout))).hexdigest()[:16]
+
+
+def digest(network: nn.Module) -> str:
+    """A digest of a network's weights."""
+    found = hashlib.sha256()
+    for name, value in network.state_dict().items():
+        found.update(name.encode())
+        if isinstance(value, Tensor):
+            found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else str(value.item()).encode())
+    return found.hexdigest()[:16]
+
+
+def load_teacher(run: Run, dataset: Dataset) -> Member:
+    """The selected student of another run as a teacher on this data.
+
+    Raises:
+        UserError: it was trained on other classes, or takes other inputs.
+    """
+    member = run.best
+    card = member.card
+    for what, theirs, ours in (("classes", card["classes"], list(dataset.classes)), ("input shape", card["shape"], list(dataset.shape))):
+        if theirs != ours:
+            raise UserError(f"the teacher in {run.folder} has other {what} ({str(theirs)[:60]}) than {dataset.name} ({str(ours)[:60]}); train a teacher on this data")
+    apart = max(abs(a - b) for a, b in zip([*card["mean"], *card["std"]], [*dataset.mean, *dataset.std], strict=True))
+    if apart > 1e-3:
+        raise UserError(f"the teacher in {run.folder} takes inputs normalised by mean {card['mean']} and std {card['std']}, not {dataset.mean} and {dataset.std}; train a teacher on this data")
+    return member

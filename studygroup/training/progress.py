@@ -1,0 +1,61 @@
+"""Progress on the terminal: the epochs, the steps of this one, and a bar for each member's hold-out accuracy."""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from typing import Any
+
+SHOWN = 16  # members; more would fill the screen
+
+
+class Progress:
+    """Bars on a terminal, a line per epoch elsewhere, nothing if not wanted. Writes to stderr."""
+
+    def __init__(self, title: str, members: Sequence[str], *, epochs: int, steps: int, wanted: bool) -> None:
+        self.epochs = epochs
+        self.wanted = wanted
+        self.title = title
+        self.bars: Any = None
+        if wanted and sys.stderr.isatty():
+            from rich.console import Console
+            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import Progress as Bars
+
+            self.bars = Bars(
+                TextColumn("{task.description:>12}"),
+                BarColumn(bar_width=32),
+                TextColumn("{task.fields[text]}"),
+                TimeRemainingColumn(elapsed_when_finished=True),
+                console=Console(stderr=True),
+            )
+            self.total = self.bars.add_task(title, total=epochs * steps, text="")
+            # Without a start a bar has no time left to show: members' bars are levels, not work.
+            self.members = {name: self.bars.add_task(name, total=1.0, start=False, text="") for name in members[:SHOWN]}
+            self.steps = steps
+            self.bars.start()
+
+    def step(self, epoch: int, step: int) -> None:
+        """After step `step` (counted from 1) of an epoch."""
+        if self.bars is not None:
+            self.bars.update(self.total, completed=epoch * self.steps + step, text=f"epoch {epoch + 1}/{self.epochs}, step {step}/{self.steps}")
+
+    def epoch(self, record: dict[str, Any]) -> None:
+        """After an epoch, with its record."""
+        if self.bars is not None:
+            for name, task in self.members.items():
+                loss = sum(value for key, value in record["losses"].items() if key.startswith(f"{name}/"))
+                accuracy = record["holdout"].get(name)
+                known = "" if accuracy is None else f"hold-out {accuracy:.2%}, "
+                self.bars.update(task, completed=accuracy or 0.0, text=f"{known}loss {loss:.3f}")
+        elif self.wanted:
+            holdout = record["holdout"]
+            best = max((name for name in holdout if name != "ensemble"), key=lambda name: holdout[name], default=None)
+            scores = f", hold-out {best} {holdout[best]:.2%}, ensemble {holdout['ensemble']:.2%}" if best is not None else ""
+            loss = sum(record["losses"].values())
+            print(f"{self.title}: epoch {record['epoch'] + 1}/{self.epochs}, loss {loss:.3f}{scores}, {record['seconds']:.1f} s", file=sys.stderr, flush=True)
+
+    def close(self) -> None:
+        """Take the bars down."""
+        if self.bars is not None:
+            self.bars.stop()

@@ -1,0 +1,81 @@
+"""Annotations -> what may be typed."""
+
+from __future__ import annotations
+
+import pytest
+
+from studygroup import api
+from studygroup.parameters import Kind, kind_of, parameters_of, show
+
+
+@pytest.mark.parametrize(
+    ("annotation", "kind"),
+    [
+        ("str", Kind("text")),
+        ("str | Path", Kind("text")),
+        ("str | nn.Module", Kind("text")),
+        ("str | Path | nn.Module | None", Kind("text", optional=True)),
+        ("float | None", Kind("float", optional=True)),
+        ("bool", Kind("bool")),
+        ("Literal['a', 'b']", Kind("choice", choices=("a", "b"))),
+        ("Sequence[int]", Kind("list", item=Kind("int"))),
+        ("Sequence[str | Path]", Kind("list", item=Kind("text"))),
+        ("Mapping[str, float] | None", Kind("map", optional=True, item=Kind("float"))),
+        (int, Kind("int")),
+    ],
+)
+def test_annotations(annotation: object, kind: Kind) -> None:
+    assert kind_of(annotation) == kind
+
+
+@pytest.mark.parametrize("annotation", ["nn.Module", "None", "int | str", "Callable[[int], int]"])
+def test_annotations_that_no_text_can_stand_for(annotation: str) -> None:
+    with pytest.raises(TypeError):
+        kind_of(annotation)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "value"),
+    [
+        (Kind("int"), "3", 3),
+        (Kind("float"), "1e-3", 0.001),
+        (Kind("float", optional=True), "none", None),
+        (Kind("bool"), "true", True),
+        (Kind("list", item=Kind("int")), "60,120, 160", (60, 120, 160)),
+        (Kind("list", item=Kind("int")), "", ()),
+        (Kind("map", item=Kind("float")), "pivot=0.1,student0=1", {"pivot": 0.1, "student0": 1.0}),
+        (Kind("text"), "none", "none"),
+    ],
+)
+def test_text_is_converted(kind: Kind, text: str, value: object) -> None:
+    assert kind.parse(text) == value
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "message"),
+    [
+        (Kind("int"), "many", "'many' is not a whole number"),
+        (Kind("int"), "1.5", "'1.5' is not a whole number"),
+        (Kind("float"), "nan", "not a finite number"),
+        (Kind("float"), "none", "not a number"),
+        (Kind("bool"), "maybe", "not true or false"),
+        (Kind("choice", choices=("sgd", "adam")), "sdg", "did you mean sgd"),
+        (Kind("map", item=Kind("float")), "pivot", "not NAME=VALUE"),
+        (Kind("map", item=Kind("float")), "pivot=slow", "'slow' is not a number"),
+    ],
+)
+def test_other_text_is_refused(kind: Kind, text: str, message: str) -> None:
+    with pytest.raises(ValueError, match=message):
+        kind.parse(text)
+
+
+@pytest.mark.parametrize("function", [api.train, api.evaluate, api.predict, api.list_names, api.report])
+def test_every_parameter_of_every_public_function_is_documented(function: object) -> None:
+    assert callable(function)
+    parameters = parameters_of(function)
+    assert parameters
+    assert [name for name, parameter in parameters.items() if not parameter.help] == []
+
+
+def test_defaults_are_shown_as_they_would_be_typed() -> None:
+    assert [show(value) for value in (True, 0.0005, ("a", "b"), {"pivot": 0.1}, 3)] == ["yes", "0.0005", "a,b", "pivot=0.1", "3"]
