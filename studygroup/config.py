@@ -43,6 +43,12 @@ class Dumper(yaml.SafeDumper):
     """A safe dumper that quotes text which either version of YAML would take for something else."""
 
 
+def _quoted_if_odd(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Characters that cannot be seen are written as escapes: YAML would fold some of them into spaces."""
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
+
+
+Dumper.add_representer(str, _quoted_if_odd)
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)$")
 _FLOAT = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"

@@ -52,11 +52,11 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
 
 
 def _print_run(run: object) -> None:
-    from studygroup import report
+    from studygroup import reporting
 
     folder = Path(str(getattr(run, "folder", run)))
     screen = console()
-    screen.print(report.show_run(folder))
+    screen.print(reporting.show_run(folder))
     screen.print(f"\nstudent:  {folder / 'members' / 'best.safetensors'}", soft_wrap=True, markup=False)
     screen.print(f"try:      studygroup predict {_quoted(folder)} IMAGE", soft_wrap=True, markup=False)
 
@@ -93,12 +93,12 @@ def _print_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
 
 
 def _print_leaderboard(rows: Sequence[Mapping[str, object]], out: object) -> None:
-    from studygroup import report
+    from studygroup import reporting
 
     screen = console()
-    screen.print(report.render_terminal(rows, screen.width))
+    screen.print(reporting.render_terminal(rows, screen.width))
     if out is not None:
-        for name in report.FILES:
+        for name in reporting.FILES:
             screen.print(str(Path(str(out)) / name), soft_wrap=True, markup=False)
 
 

@@ -330,7 +330,8 @@ def test_the_help_of_train_explains_the_methods_options() -> None:
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:
-    code = "import sys; from studygroup import cli, api\napi.list_names = lambda: {'a': {str(i): 'x' * 99 for i in range(9999)}}\nsys.exit(cli.main())"
+    names = "lambda: {'a': {str(i): 'x' * 99 for i in range(9999)}}"
+    code = f"import sys; from studygroup import cli, api\napi.list_names = {names}\nsys.exit(cli.main())"
     process = subprocess.Popen(
         [sys.executable, "-c", code, "list", "--format", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
     )

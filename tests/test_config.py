@@ -51,7 +51,8 @@ def test_a_method_may_be_a_name_or_a_mapping(tmp_path: Path) -> None:
 
 
 def test_values_get_the_types_of_the_signature(tmp_path: Path) -> None:
-    text = "learning_rate: 1e-3\nclip: 1\nmilestones: [1, 2]\npeers: [a]\nlearning_rate_scales: {pivot: 1}\nchannels_last: null\nnesterov: false"
+    text = "learning_rate: 1e-3\nclip: 1\nmilestones: [1, 2]\npeers: [a]\nlearning_rate_scales: {pivot: 1}\n"
+    text += "channels_last: null\nnesterov: false"
     arguments = load(tmp_path, text)
     assert arguments == {
         "learning_rate": 0.001,
@@ -183,8 +184,15 @@ def test_any_option_survives_a_round_trip(tmp_path_factory: pytest.TempPathFacto
 
 @pytest.mark.parametrize(
     ("text", "value"),
-    [("4", 4), ("-.5", -0.5), ("1e-3", 0.001), ("true", True), ("null", None), ("off", "off"), ("none", "none"), ("runs/x", "runs/x")]
-    + [
+    [
+        ("4", 4),
+        ("-.5", -0.5),
+        ("1e-3", 0.001),
+        ("true", True),
+        ("null", None),
+        ("off", "off"),
+        ("none", "none"),
+        ("runs/x", "runs/x"),
         ("[1,2]", [1, 2]),
         ("{a: 1}", {"a": 1}),
         ("'4'", "4"),

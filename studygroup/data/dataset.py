@@ -115,6 +115,8 @@ def hold_out(
         UserError: the sizes cannot be had, or nothing is left to learn from.
     """
     held = count(holdout, n, "holdout")
+    if holdout < 1:  # rounding leaves one
+        held = min(held, n - 1)
     if held >= n:
         raise UserError(f"holdout is {holdout:g} and leaves none of the {n} samples to learn from; give less")
     order = torch.randperm(n, generator=randomness.stream(seed, "holdout")).numpy()

@@ -63,7 +63,7 @@ def made_up_run(
                 "learning_rate": 0.05,
                 "losses": {f"{name}/{loss}": (3 - test) * (1.05 - rise) for name in names for loss in ("cross_entropy", "imitation")},
                 "holdout": {**accuracy, "ensemble": max(accuracy.values()) + 0.01} if holdout else {},
-                "holdout_cross_entropy": {name: (3 - test) * (1.1 - rise) for name in names} if holdout else {},
+                "holdout_cross_entropy": dict.fromkeys(names, (3 - test) * (1.1 - rise)) if holdout else {},
                 "diversity": 0.05 * students * (1.2 - rise) if students > 1 else None,
             }
         )

@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from studygroup.errors import UserError
-from studygroup.report import tables
+from studygroup.reporting import tables
 
 FILES = ("leaderboard.md", "leaderboard.csv", "curves.png")
 
@@ -22,7 +22,7 @@ def write(rows: Sequence[Mapping[str, object]], runs: Sequence[str | Path], out:
     Raises:
         UserError: `out` is a file.
     """
-    from studygroup.report.curves import draw
+    from studygroup.reporting.curves import draw
 
     out = Path(out)
     if out.exists() and not out.is_dir():

@@ -8,8 +8,8 @@ from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from studygroup.report.leaderboard import grouped, label
-from studygroup.report.runs import RunRecord, number, read_runs, values
+from studygroup.reporting.leaderboard import grouped, label
+from studygroup.reporting.runs import RunRecord, number, read_runs, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -1,0 +1,95 @@
+"""Splits and their division."""
+
+from __future__ import annotations
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+
+from studygroup.data import Split, hold_out
+from studygroup.data.dataset import divide
+from studygroup.errors import UserError
+
+
+def numbered(n: int) -> Split:
+    """Image i is all i; its label is i % 3."""
+    return Split(np.broadcast_to(np.arange(n, dtype=np.uint8).reshape(n, 1, 1, 1), (n, 1, 2, 2)).copy(), np.arange(n) % 3)
+
+
+def test_gather_keeps_the_order_of_the_positions() -> None:
+    inputs, labels = numbered(10).gather(np.array([7, 2, 2, 9]))
+    assert inputs.dtype == torch.uint8
+    assert inputs.shape == (4, 1, 2, 2)
+    assert inputs[:, 0, 0, 0].tolist() == [7, 2, 2, 9]
+    assert labels.dtype == torch.int64
+    assert labels.tolist() == [1, 2, 2, 0]
+
+
+def test_gather_takes_tensors() -> None:
+    assert numbered(10).gather(torch.tensor([3, 1]))[0][:, 0, 0, 0].tolist() == [3, 1]
+
+
+def test_take_of_take_is_a_view() -> None:
+    split = numbered(10)
+    part = split.take(np.array([9, 5, 1])).take(np.array([2, 0]))
+    assert part.inputs is split.inputs
+    assert len(part) == 2
+    inputs, labels = part.gather(np.array([0, 1]))
+    assert inputs[:, 0, 0, 0].tolist() == [1, 9]
+    assert labels.tolist() == part.labels.tolist() == [1, 0]
+
+
+def test_gathered_tensors_are_copies() -> None:
+    split = numbered(4)
+    inputs, labels = split.gather(np.arange(4))
+    inputs.zero_()
+    labels.zero_()
+    assert split.inputs[3].max() == 3
+    assert split.labels.tolist() == [0, 1, 2, 0]
+
+
+@given(n=st.integers(2, 300), share=st.floats(0, 0.9), seed=st.integers(0, 5))
+def test_hold_out_is_disjoint_and_exhaustive(n: int, share: float, seed: int) -> None:
+    learned, held = hold_out(n, holdout=share, train_size=None, seed=seed)
+    assert sorted([*learned, *held]) == list(range(n))
+    assert len(held) == min(max(round(share * n), 1 if share else 0), n - 1)
+
+
+def test_hold_out_sizes() -> None:
+    assert [len(part) for part in hold_out(100, holdout=10, train_size=50, seed=0)] == [50, 10]
+    assert [len(part) for part in hold_out(100, holdout=0.1, train_size=0.5, seed=0)] == [45, 10]
+    assert [len(part) for part in hold_out(100, holdout=0, train_size=1.0, seed=0)] == [100, 0]
+    assert [len(part) for part in hold_out(100, holdout=0.001, train_size=None, seed=0)] == [99, 1]
+
+
+def test_hold_out_depends_on_the_seed_and_not_on_train_size() -> None:
+    learned, held = hold_out(100, holdout=20, train_size=40, seed=3)
+    more, same = hold_out(100, holdout=20, train_size=60, seed=3)
+    assert held.tolist() == same.tolist()
+    assert set(learned) < set(more)
+    assert held.tolist() != hold_out(100, holdout=20, train_size=40, seed=4)[1].tolist()
+    assert held.tolist() != list(range(20)), "it is drawn at random"
+
+
+@pytest.mark.parametrize(
+    ("holdout", "train_size", "named"),
+    [(-1, None, "-1"), (101, None, "101"), (1.0, None, "holdout"), (100, None, "100"), (10, 91, "91"), (1.5, None, "1.5"), (0.1, 0, "train_size")],
+)
+def test_impossible_sizes_are_refused(holdout: float, train_size: float | None, named: str) -> None:
+    with pytest.raises(UserError, match=named):
+        hold_out(100, holdout=holdout, train_size=train_size, seed=0)
+
+
+def test_nan_is_refused() -> None:
+    with pytest.raises(UserError, match="nan"):
+        hold_out(100, holdout=float("nan"), train_size=None, seed=0)
+
+
+@given(n=st.integers(2, 200), share=st.floats(0, 0.99), seed=st.integers(0, 5))
+def test_divide(n: int, share: float, seed: int) -> None:
+    train, test = divide(n, share, seed)
+    assert sorted([*train, *test]) == list(range(n))
+    assert len(train) >= 1
+    assert (len(test) > 0) == (share > 0)

@@ -1,0 +1,56 @@
+"""The files of a report. What is drawn is checked by the numbers of the lines, not by pixels."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from studygroup.errors import UserError
+from studygroup.reporting import FILES, curves, leaderboard, write
+from studygroup.reporting.runs import RunRecord, read_runs, values
+from tests.reporting.conftest import MakeRun
+
+
+def test_a_report_is_written(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run(f"s{seed}", seed=seed) for seed in (0, 1)] + [make_run("kd", method="kd", students=1, finished=False)]
+    write(leaderboard(runs), runs, tmp_path / "deep" / "report")
+    assert sorted(path.name for path in (tmp_path / "deep" / "report").iterdir()) == sorted(FILES)
+    with Image.open(tmp_path / "deep" / "report" / "curves.png") as picture:
+        assert picture.width > 1000
+        assert len(picture.convert("RGB").getcolors(1_000_000) or []) > 50
+
+
+def test_curves_of_runs_without_a_hold_out_and_of_a_single_epoch(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run("a", holdout=False), make_run("b", method="dml", epochs=1), make_run("c", method="kd", epochs=1, finished=False)]
+    curves.draw(runs, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").stat().st_size > 10_000
+
+
+def test_many_groups(make_run: MakeRun, tmp_path: Path) -> None:
+    runs = [make_run(f"{k}", epochs=2, options={"students": k}) for k in range(1, 10)]
+    curves.draw(runs, tmp_path / "curves.png")
+    assert (tmp_path / "curves.png").exists()
+
+
+def test_a_curve_is_mean_and_sample_deviation_over_the_epochs_that_all_have(make_run: MakeRun) -> None:
+    def accuracy(_: RunRecord, epoch: curves.Epoch) -> float | None:
+        return values(epoch, "holdout").get("student0")
+
+    records = read_runs([make_run("a", seed=0, epochs=4), make_run("b", seed=1, epochs=6)])
+    epochs, means, spreads = curves._curve(records, accuracy)
+    assert epochs == [1, 2, 3, 4]
+    for place, epoch in enumerate(epochs):
+        first, second = (accuracy(record, record.epochs[epoch - 1]) for record in records)
+        assert first is not None
+        assert second is not None
+        assert means[place] == pytest.approx((first + second) / 2)
+        assert spreads[place] == pytest.approx(abs(first - second) / 2**0.5)
+
+
+def test_a_report_does_not_go_into_a_file(make_run: MakeRun, tmp_path: Path) -> None:
+    run = make_run("a")
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match="file is a file; give a folder"):
+        write(leaderboard([run]), [run], tmp_path / "file")
