@@ -44,7 +44,11 @@ def main() -> None:
     out = given.out or Path("runs") / given.grid.stem
     cells = {name: cell or {} for name, cell in grid["cells"].items() if not given.only or name in given.only}
     if not given.table:
-        work = [(grid["base"] | cell | {"seed": seed, "out": str(out / f"{name}-s{seed}")}) for seed in range(given.seeds) for name, cell in cells.items()]
+        work = [
+            (grid["base"] | cell | {"seed": seed, "out": str(out / f"{name}-s{seed}")})
+            for seed in range(given.seeds)
+            for name, cell in cells.items()
+        ]
         run_all(work, given)
     print(table(cells, out, given.seeds))
 
@@ -93,7 +97,7 @@ def validate(run: Any, samples: int) -> dict[str, Any]:
     from studygroup.data import evaluation_batches, hold_out, open_dataset
     from studygroup.training import score
 
-    asked = config.read(run.folder / "config.yaml")
+    asked: dict[str, Any] = config.read(run.folder / "config.yaml")
     dataset = open_dataset(str(asked["data"]), progress=False)
     everything = len(dataset.train)
     used = hold_out(everything, holdout=asked["holdout"], train_size=asked["train_size"], seed=asked["split_seed"])
@@ -107,7 +111,11 @@ def validate(run: Any, samples: int) -> dict[str, Any]:
         students,
         evaluation_batches(dataset.train.take(rest), run.best.preprocess(device), 500),
     )
-    return scores.accuracy | {"diversity": scores.diversity, "mean student": statistics.fmean(scores.accuracy[name] for name in students), "seconds": run.result["seconds"]}
+    return scores.accuracy | {
+        "diversity": scores.diversity,
+        "mean student": statistics.fmean(scores.accuracy[name] for name in students),
+        "seconds": run.result["seconds"],
+    }
 
 
 def table(cells: dict[str, Any], out: Path, seeds: int) -> str:
@@ -118,7 +126,8 @@ def table(cells: dict[str, Any], out: Path, seeds: int) -> str:
         if found:
             columns = [spread([run[key] for run in found], 100.0) for key in ("best", "mean student", "ensemble")]
             apart = [run["diversity"] for run in found if run["diversity"] is not None]
-            rows.append(f"| {name} | {len(found)} | {' | '.join(columns)} | {spread(apart, 1.0) if apart else '–'} | {statistics.fmean(run['seconds'] for run in found):.0f} |")
+            seconds = statistics.fmean(run["seconds"] for run in found)
+            rows.append(f"| {name} | {len(found)} | {' | '.join(columns)} | {spread(apart, 1.0) if apart else '–'} | {seconds:.0f} |")
     return "\n".join(rows)
 
 

@@ -1,8 +1,8 @@
 """studygroup trains a group of neural networks that teach each other, and hands you the one to deploy.
 
-    import studygroup as sg
-    run = sg.train("photos/", student="resnet20", method=sg.CGL(students=8), out="runs/photos")
-    run.best.predict("cat.jpg")
+import studygroup as sg
+run = sg.train("photos/", student="resnet20", method=sg.CGL(students=8), out="runs/photos")
+run.best.predict("cat.jpg")
 """
 
 from __future__ import annotations

@@ -154,7 +154,9 @@ def evaluate(
     """
     from studygroup import session
 
-    return session.evaluate(run, data=data, members=members, batch_size=batch_size, broken=broken, cache=cache, device=device, progress=progress)
+    return session.evaluate(
+        run, data=data, members=members, batch_size=batch_size, broken=broken, cache=cache, device=device, progress=progress
+    )
 
 
 def predict(
@@ -216,9 +218,9 @@ def report(runs: Sequence[str | Path], *, out: str | Path | None = None) -> list
     Raises:
         UserError: a folder holds no run.
     """
-    from studygroup import report as reports
+    from studygroup import reporting
 
-    rows = reports.leaderboard(runs)
+    rows = reporting.leaderboard(runs)
     if out is not None:
-        reports.write(rows, runs, out)
+        reporting.write(rows, runs, out)
     return rows

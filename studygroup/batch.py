@@ -88,7 +88,9 @@ class Batch:
         if self.sizes is None:
             return [Share(self.inputs, self.labels)] * students
         if len(self.sizes) != students:
-            raise UserError(f"the batch was dealt to {len(self.sizes)} students, not to {students}; deal it to the group that learns from it")
+            raise UserError(
+                f"the batch was dealt to {len(self.sizes)} students, not to {students}; deal it to the group that learns from it"
+            )
         return [Share(x, y) for x, y in zip(self.inputs.split(self.sizes), self.labels.split(self.sizes), strict=True)]
 
     def split(self, parts: int) -> list[Batch]:

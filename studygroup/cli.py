@@ -68,6 +68,10 @@ class Parser(argparse.ArgumentParser):
     def __init__(self, **options: object) -> None:
         super().__init__(allow_abbrev=False, formatter_class=Formatter, **options)  # type: ignore[arg-type]
 
+    def flags(self) -> list[str]:
+        """All flags that this parser knows."""
+        return [flag for action in self._actions for flag in action.option_strings]
+
     def error(self, message: str) -> NoReturn:
         """Raise what argparse would print."""
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -107,8 +111,7 @@ def _run(words: list[str]) -> int:
         raise UsageError(str(unknown("command", command, COMMANDS)))
     parser, parsers = _parsers()
     if command is None:
-        known = [flag for action in parser._actions for flag in action.option_strings]  # noqa: SLF001 (argparse has no public list)
-        _refuse_unknown(words, known)
+        _refuse_unknown(words, parser.flags())
         if not words or words == ["--traceback"]:
             parser.print_help(sys.stderr)
             return 2
@@ -120,8 +123,7 @@ def _run(words: list[str]) -> int:
     if command == "train":
         words, options, greedy = _take_method_options(words)
     chosen = parsers[command]
-    flags = [flag for action in chosen._actions for flag in action.option_strings]  # noqa: SLF001
-    _refuse_unknown(words, [*flags, "--version"])
+    _refuse_unknown(words, [*chosen.flags(), "--version"])
     given = vars(parser.parse_args(words))
     arguments, settings = _convert(given, command, chosen)
     if command == "train":

@@ -71,7 +71,7 @@ def scalar(text: str) -> object:
     """
     if text[:1] in ("[", "{", '"', "'"):
         try:
-            return yaml.load(text, Loader)  # noqa: S506 (a safe loader)
+            return yaml.load(text, Loader)  # a safe loader
         except yaml.YAMLError as error:
             raise UserError(f"cannot read {text!r}: {_problem(error)}") from None
     loader = Loader("")
@@ -92,7 +92,7 @@ def read(path: str | Path) -> dict[str, object]:
     if not path.is_file():
         raise UserError(f"there is no recipe {path}; give the path of a YAML file")
     try:
-        content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # noqa: S506 (a safe loader)
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # a safe loader
     except (yaml.YAMLError, UnicodeDecodeError) as error:
         raise UserError(f"cannot read {path}: {_problem(error)}") from None
     if content is None:

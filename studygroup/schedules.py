@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 
 def milestones(epoch: int, at: Sequence[int], gamma: float) -> float:
-    """gamma to the power of the number of milestones that `epoch` (0-based) has reached."""
+    """Gamma to the power of the number of milestones that `epoch` (0-based) has reached."""
     return float(gamma ** sum(milestone <= epoch for milestone in at))
 
 

@@ -6,7 +6,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import fields, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from torch import nn
 
@@ -19,7 +19,7 @@ from studygroup.networks.maker import Spec, build, spec_name
 from studygroup.plans import Stage, run_plan
 from studygroup.training.evaluate import score
 from studygroup.training.fit import Material
-from studygroup.training.run import Run, claim, environment, write_json
+from studygroup.training.run import Run, claim, environment, release, write_json
 from studygroup.training.settings import Settings, pick_device
 
 
@@ -50,7 +50,7 @@ def train(arguments: dict[str, Any]) -> Run:
         config.save(out / "config.yaml", resolved)
         write_json(out / "environment.json", environment(settings.seed))
     stages = []
-    words = {"data": material.dataset.name, "student": spec_name(student)}
+    words: dict[str, Any] = {"data": material.dataset.name, "student": spec_name(student)}
     if isinstance(teacher, str):
         own = replace(settings, epochs=arguments["teacher_epochs"] or settings.epochs, accumulate=1, learning_rate_scales={})
         stages.append(Stage("teacher", Baseline(), teacher, own, {**words, "student": teacher, "method": "baseline", "options": {}}))
@@ -58,7 +58,11 @@ def train(arguments: dict[str, Any]) -> Run:
     words |= {"method": method_name(method), "options": method.options()}
     stages.append(Stage("train", method, student, settings, words, tuple(arguments["peers"]), teacher))
     hint = f"studygroup train --config {shlex.quote(str(out / 'config.yaml'))} --out {shlex.quote(str(out))} --resume"
-    return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint)
+    try:
+        return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint)
+    except UserError:
+        release(out)
+        raise
 
 
 def make_method(arguments: Mapping[str, Any]) -> Method:
@@ -71,7 +75,10 @@ def make_method(arguments: Mapping[str, Any]) -> Method:
     if peers and "students" in method_options(method):
         options.setdefault("students", len(peers) + 1)
         if options["students"] != len(peers) + 1:
-            raise UserError(f"students is {options['students']}, but {len(peers)} peers make {len(peers) + 1} with the student; leave one of the two out")
+            raise UserError(
+                f"students is {options['students']}, but {len(peers)} peers make {len(peers) + 1} with the student; "
+                "leave one of the two out"
+            )
     elif peers:
         raise UserError(f"{method} trains one student; it takes no peers")
     return create_method(method, options)
@@ -79,8 +86,8 @@ def make_method(arguments: Mapping[str, Any]) -> Method:
 
 def make_settings(arguments: Mapping[str, Any]) -> Settings:
     """The trainer's settings, with everything automatic resolved for this machine."""
-    names = {field.name for field in fields(Settings)}
-    settings = Settings(**{name: tuple(value) if name == "milestones" else value for name, value in arguments.items() if name in names})
+    own: dict[str, Any] = {field.name: arguments[field.name] for field in fields(Settings)}
+    settings = Settings(**own | {"milestones": tuple(own["milestones"])})
     device = settings.torch_device()
     settings = replace(settings, precision="bf16" if settings.autocast(device) is not None else "float32")
     if settings.channels_last is None:
@@ -94,7 +101,9 @@ def make_material(arguments: Mapping[str, Any]) -> Material:
     """The data, prepared and divided."""
     names = ("image_size", "channels", "test_share", "split_seed", "broken", "download", "cache", "progress")
     dataset = open_dataset(arguments["data"], **{name: arguments[name] for name in names})
-    learned, held = hold_out(len(dataset.train), holdout=arguments["holdout"], train_size=arguments["train_size"], seed=arguments["split_seed"])
+    learned, held = hold_out(
+        len(dataset.train), holdout=arguments["holdout"], train_size=arguments["train_size"], seed=arguments["split_seed"]
+    )
     augment = dataset.augment if arguments["augment"] == "auto" else arguments["augment"]
     return Material(dataset, dataset.train.take(learned), dataset.train.take(held), augment)
 
@@ -108,7 +117,9 @@ def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.M
     name = method_name(method)
     if teacher is None:
         if method.needs_teacher:
-            raise UserError(f"{name} learns from a teacher; give --teacher RUN (a trained run's folder) or --teacher NETWORK (trained first)")
+            raise UserError(
+                f"{name} learns from a teacher; give --teacher RUN (a trained run's folder) or --teacher NETWORK (trained first)"
+            )
         return None
     if not method.needs_teacher:
         raise UserError(f"{name} takes no teacher; leave --teacher out, or take kd or orc")
@@ -135,7 +146,7 @@ def evaluate(
     data: str | Path | None,
     members: Sequence[str],
     batch_size: int,
-    broken: str,
+    broken: Literal["stop", "skip"],
     cache: str | Path | None,
     device: str,
     progress: bool,
@@ -148,7 +159,7 @@ def evaluate(
     names = list(opened.members) if every else list(members)
     chosen = {name: opened.member(name) for name in names}
     card = next(iter(chosen.values())).card
-    trained = config.read(opened.folder / "config.yaml")
+    trained: dict[str, Any] = config.read(opened.folder / "config.yaml")
     division = {name: trained[name] for name in ("test_share", "split_seed") if name in trained} if data is None else {}
     dataset = open_dataset(
         data if data is not None else str(trained["data"]),
@@ -160,7 +171,10 @@ def evaluate(
         **division,
     )
     if sorted(dataset.classes) != sorted(card["classes"]):
-        raise UserError(f"{dataset.name} has the classes {', '.join(dataset.classes)[:80]}, the run {', '.join(card['classes'])[:80]}; they must be the same")
+        raise UserError(
+            f"{dataset.name} has the classes {', '.join(dataset.classes)[:80]}, the run {', '.join(card['classes'])[:80]}; "
+            "they must be the same"
+        )
     target = pick_device(device)
     runners = {name: member.runner(target) for name, member in chosen.items()}
     preprocess = next(iter(chosen.values())).preprocess(target)
@@ -170,14 +184,19 @@ def evaluate(
         evaluation_batches(dataset.test, preprocess, batch_size),
     )
     shown = [*names, "ensemble"] if every else names
-    return {name: {"accuracy": scores.accuracy[name], "cross_entropy": scores.cross_entropy[name], "samples": scores.samples} for name in shown}
+    return {
+        name: {"accuracy": scores.accuracy[name], "cross_entropy": scores.cross_entropy[name], "samples": scores.samples} for name in shown
+    }
 
 
 def list_names(kind: str) -> dict[str, dict[str, str]]:
     """`studygroup.list_names`."""
     every = {
         "methods": {name: _line(method) for name, method in METHODS.items()},
-        "networks": {name: f"{sum(p.numel() for p in make(num_classes=10).parameters()):,} parameters for 10 classes" for name, make in NETWORKS.items()},
+        "networks": {
+            name: f"{sum(p.numel() for p in make(num_classes=10).parameters()):,} parameters for 10 classes"
+            for name, make in NETWORKS.items()
+        },
         "data": dict(SOURCES),
     }
     if kind != "all" and kind not in every:
@@ -191,5 +210,3 @@ def _line(method: type[Method]) -> str:
     options = ", ".join(method_options(name))
     line = (method.__doc__ or "").strip().splitlines()[0]
     return f"{line} Options: {options}." if options else line
-
-

@@ -29,9 +29,24 @@ def test_every_recipe_loads_and_names_its_source(recipe: Path) -> None:
     assert set(arguments) <= set(inspect.signature(api.train).parameters)
 
 
+@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
+def test_what_a_recipe_names_exists(recipe: Path) -> None:
+    from studygroup.methods import create_method
+    from studygroup.networks import NETWORKS
+
+    arguments = config.load(recipe, api.train)
+    options = arguments.get("method_options", {})
+    assert isinstance(options, dict)
+    method = create_method(str(arguments["method"]), options)
+    assert method.needs_teacher == ("teacher" in arguments)
+    peers = arguments.get("peers", ())
+    assert isinstance(peers, tuple)
+    assert {arguments["student"], *peers, arguments.get("teacher", "resnet8")} <= set(NETWORKS)
+
+
 def test_the_papers_protocols_are_there() -> None:
     cgl = config.load(next(path for path in RECIPES if path.stem == "cifar100-resnet18"), api.train)
-    assert cgl["method_options"] == {"students": 8, "modules": 2, "probability": 0.25, "ramp": 0.2}
+    assert cgl["method_options"] == {"students": 8, "modules": 2, "probability": 0.25, "ramp_share": 0.2}
     assert (cgl["optimizer"], cgl["learning_rate"], cgl["milestones"], cgl["gamma"], cgl["holdout"]) == (
         "adam",
         1e-3,

@@ -148,8 +148,11 @@ class Cifar:
 
     def _check_sum(self) -> None:
         """The archive's checksum: what was fetched must have the published one; the user's own may be a smaller one on purpose."""
-        with self.place.open("rb") as file:
-            digest = hashlib.file_digest(file, "md5").hexdigest()
+        try:
+            with self.place.open("rb") as file:
+                digest = hashlib.file_digest(file, "md5").hexdigest()
+        except OSError as error:
+            raise UserError(f"{self.place} cannot be read: {error.strerror}; change its permissions, or give another archive") from error
         if digest == self.known.published.md5:
             return
         if self.place.parent == self.fetched:

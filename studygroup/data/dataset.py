@@ -49,7 +49,7 @@ class Split:
         Returns:
             The inputs (b, C, H, W) uint8 and labels (b,) int64 at these positions, in their order, on the CPU.
         """
-        chosen = np.asarray(positions, dtype=np.int64)
+        chosen = np.asarray(positions.cpu() if isinstance(positions, Tensor) else positions, dtype=np.int64)
         rows = chosen if self.rows is None else self.rows[chosen]
         return torch.from_numpy(self.inputs[rows]), torch.from_numpy(self.labels[chosen])
 

@@ -16,6 +16,7 @@ from studygroup.data.progress import bar
 
 # A file that changed so shortly before it was hashed may change again without a change of its times (nanoseconds).
 SETTLED = 2_000_000_000
+UNREADABLE = "unreadable"
 Entry = tuple[int, int, int, str, str]
 """Size, modification time and status change time (ns), hash, and what `examine` said."""
 
@@ -45,20 +46,22 @@ def fingerprints(
         progress: show a progress bar if something is to be read.
 
     Returns:
-        Per file, in order: its content's hash, and what `examine` said.
+        Per file, in order: its content's hash, and what `examine` said; `unreadable` and nothing if it cannot be read.
     """
     root = root.resolve()
     index = cache / "index" / f"{hashlib.blake2b(purpose.encode() + os.fsencode(root), digest_size=16).hexdigest()}.json"
     known = _load(index)
     start = time.time_ns()
-    states = [os.stat(root / name) for name in names]
-    times = [(state.st_size, state.st_mtime_ns, state.st_ctime_ns) for state in states]
+    times = [_times(root / name) for name in names]
     changed = [i for i, name in enumerate(names) if known.get(name, (-1, 0, 0, "", ""))[:3] != times[i]]
 
     def read(i: int) -> Entry:
         path = root / names[i]
-        with path.open("rb") as file:
-            digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        try:
+            with path.open("rb") as file:
+                digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
+        except OSError:  # whoever wants its content will report it
+            return (*times[i], UNREADABLE, "")
         return (*times[i], digest, examine(path))
 
     entries = {name: known[name] for name in names if name in known}
@@ -68,10 +71,18 @@ def fingerprints(
                 entries[names[i]] = entry
                 advance(1)
     if changed or len(known) != len(entries):
-        settled = {name: entry for name, entry in entries.items() if max(entry[1], entry[2]) < start - SETTLED}
+        settled = {name: entry for name, entry in entries.items() if max(entry[1:3]) < start - SETTLED and entry[3] != UNREADABLE}
         if settled != known:
             _save(index, settled)
     return [entries[name][3:] for name in names]
+
+
+def _times(path: Path) -> tuple[int, int, int]:
+    try:
+        state = path.stat()
+    except OSError:  # e.g. a link to nowhere
+        return 0, 0, 0
+    return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
 
 def _load(index: Path) -> dict[str, Entry]:

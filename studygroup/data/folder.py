@@ -106,10 +106,15 @@ class Folder:
         with decoding():
             loaded = zip(samples, in_threads(load, samples), strict=True)
             while some := list(islice(loaded, step)):
-                broken += [sample.name for sample, image in some if image is None]
+                broken += [_text(sample.name) for sample, image in some if image is None]
                 good = [(image, sample.label) for sample, image in some if image is not None]
                 if good:
                     yield np.stack([image for image, _ in good]), np.array([label for _, label in good], dtype=np.int64)
+
+
+def _text(name: str) -> str:
+    """A file's name as it can be written anywhere, whatever bytes it has."""
+    return name.encode("utf-8", "replace").decode("utf-8")
 
 
 def scan(root: Path) -> tuple[tuple[str, ...], dict[str, list[Sample]]]:
@@ -136,7 +141,7 @@ def scan(root: Path) -> tuple[tuple[str, ...], dict[str, list[Sample]]]:
         logger.warning("not used in %s beside %s/ and %s/: %s", root, train, test, ", ".join(left))
     (classes, learned), (tested, held) = tree(root, f"{train}/"), tree(root, f"{test}/")
     if classes != tested:
-        one = sorted(set(classes) ^ set(tested))[0]
+        one = min(set(classes) ^ set(tested))
         there, missing = (train, test) if one in classes else (test, train)
         raise UserError(f"the classes of {root} differ: {one!r} is in {there}/, but not in {missing}/; both need the same sub-folders")
     return classes, {"train": learned, "test": held}
@@ -146,6 +151,8 @@ def tree(root: Path, prefix: str) -> tuple[tuple[str, ...], list[Sample]]:
     """The classes in `root/prefix` and their images, class by class."""
     place = root / prefix
     classes = tuple(folders(place))
+    if strange := [name for name in classes if _text(name) != name]:
+        raise UserError(f"{_text(str(place / strange[0]))} has a name that is not UTF-8; rename it")
     if not classes:
         hint = "its images lie in it directly; " if list_images(place) else ""
         raise UserError(f"{place} has no sub-folders; {hint}give a folder with one sub-folder of images per class")
@@ -161,4 +168,7 @@ def tree(root: Path, prefix: str) -> tuple[tuple[str, ...], list[Sample]]:
 
 def folders(place: Path) -> list[str]:
     """The folders in a folder, sorted; hidden ones are left out."""
-    return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    try:
+        return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+    except OSError as error:
+        raise UserError(f"{place} cannot be read: {error.strerror}; change its permissions") from error

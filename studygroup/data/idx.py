@@ -161,7 +161,10 @@ def read_images(path: Path, labels: NDArray[np.int64]) -> Iterator[Chunk]:
 
 
 def _open(path: Path) -> BinaryIO:
-    return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    try:
+        return cast(BinaryIO, gzip.open(path)) if path.suffix == ".gz" else path.open("rb")
+    except OSError as error:
+        raise UserError(f"{path} cannot be read: {error.strerror}; change its permissions, or give another folder") from error
 
 
 def _header(file: BinaryIO, path: Path, magic: int) -> tuple[int, ...]:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import warnings
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -64,8 +64,12 @@ def find_images(path: str | Path) -> list[Path]:
 
 def list_images(folder: Path) -> list[str]:
     """The image files in a folder at any depth, as sorted paths (with `/`) relative to it; hidden ones are left out."""
+
+    def refuse(error: OSError) -> None:
+        raise UserError(f"{error.filename} cannot be read: {error.strerror}; change its permissions, or remove it") from error
+
     found = []
-    for root, folders, files in os.walk(folder):
+    for root, folders, files in os.walk(folder, onerror=refuse):
         folders[:] = [name for name in folders if not name.startswith(".")]
         inside = Path(root).relative_to(folder).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
@@ -123,10 +127,9 @@ def decode(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         with Image.open(path, formats=formats()) as image:
             # A large JPEG is decoded at a fraction of its size: still at least twice what is needed.
             image.draft(None, (2 * shape[2], 2 * shape[1]))
-            try:
-                upright: Image.Image = ImageOps.exif_transpose(image)
-            except Exception:  # damaged EXIF data; if it is the pixels, decoding them will say so
-                upright = image
+            upright: Image.Image = image
+            with suppress(Exception):  # damaged EXIF data; if it is the pixels, decoding them will say so
+                upright = ImageOps.exif_transpose(image)
             return fit(upright, shape)
     except Exception as error:  # PIL's decoders raise nearly anything on nearly anything
         reason = "not an image in a format that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
@@ -137,11 +140,9 @@ def mode(path: Path) -> str:
     """An image's pixel format as PIL names it, from its header alone, within `decoding`; empty if it cannot be read."""
     from PIL import Image
 
-    try:
-        with Image.open(path, formats=formats()) as image:
-            return image.mode
-    except Exception:  # as above; decoding will report it
-        return ""
+    with suppress(Exception), Image.open(path, formats=formats()) as image:  # decoding will report what is wrong
+        return image.mode
+    return ""
 
 
 def fit(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

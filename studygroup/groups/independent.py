@@ -16,9 +16,11 @@ class Independent(Group):
     """Students that share no parameter."""
 
     def __init__(self, networks: Sequence[nn.Module], *, targets: TargetMode = "batch_stats") -> None:
-        """Args:
-        networks: K modules (B, ...) -> (B, C).
-        targets: how a student behaves while it only makes targets (`target_mode`).
+        """Take the networks as they are.
+
+        Args:
+            networks: K modules (B, ...) -> (B, C).
+            targets: how a student behaves while it only makes targets (`target_mode`).
         """
         super().__init__()
         self.networks = nn.ModuleList(networks)
@@ -41,7 +43,7 @@ class Independent(Group):
     ) -> tuple[list[Tensor], list[list[Tensor]]]:
         """One forward per network for the own samples, one for all the samples on which it is imitated."""
         own = [network(x) if len(x) else x.new_zeros(0) for network, x in zip(self.networks, inputs, strict=True)]
-        taught: list[list[Tensor]] = [[] for _ in inputs]
+        taught: dict[tuple[int, int], Tensor] = {}
         for teacher, network in enumerate(self.networks):
             pupils = [k for k, chosen in enumerate(imitated) if teacher in chosen and len(inputs[k])]
             fresh = [k for k in pupils if inputs[k] is not inputs[teacher]]
@@ -51,9 +53,8 @@ class Independent(Group):
                 with torch.set_grad_enabled(not detach), target_mode(network, self.targets):
                     parts = network(joined).split([len(inputs[k]) for k in fresh])
                 logits.update(zip(fresh, parts, strict=True))
-            for k in pupils:
-                taught[k].append(logits[k])
-        return own, taught
+            taught.update(((k, teacher), logits[k]) for k in pupils)
+        return own, [[taught[k, teacher] for teacher in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
 
     def export(self, student: int) -> nn.Module:
         """A copy of the student's network."""

@@ -38,11 +38,10 @@ BatchNorm = Literal["pooled", "per_student"]
 
 @dataclass(frozen=True)
 class Stream:
-    """Samples on their way through the modules: `inputs` of student `owner`, along the route of student `route`."""
+    """Samples on their way through the modules: `inputs` along the route of student `route`."""
 
     inputs: Tensor
     route: int
-    owner: int
 
 
 def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generator: torch.Generator) -> Tensor:
@@ -59,7 +58,10 @@ def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generat
     """
     possible = math.prod(widths)
     if distinct and students > possible:
-        raise UserError(f"{students} students need as many distinct routes, but there are only {possible}; take fewer students, more modules, or distinct=False")
+        raise UserError(
+            f"{students} students need as many distinct routes, but there are only {possible}; "
+            "take fewer students, more modules, or distinct=False"
+        )
     if distinct and 2 * students > possible:  # few are left to draw: shuffle all of them instead
         order = torch.randperm(possible, generator=generator)[:students]
         columns = []
@@ -73,6 +75,19 @@ def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generat
         if not distinct or route not in routes:
             routes.append(route)
     return torch.tensor(routes, dtype=torch.int64)
+
+
+def covers(routes: Tensor, widths: Sequence[int]) -> bool:
+    """Whether every module of every layer is on one of the routes (K, L)."""
+    return all(len(routes[:, number].unique()) == width for number, width in enumerate(widths))
+
+
+def draw_covering(students: int, width: int, generator: torch.Generator) -> Tensor:
+    """One layer's module indices (K, 1): uniform among those that use all of its `width` <= K modules."""
+    while True:
+        column = torch.randint(width, (students, 1), generator=generator)
+        if covers(column, [width]):
+            return column
 
 
 class Modular(Group):
@@ -124,7 +139,10 @@ class Modular(Group):
             raise UserError(f"head is {head!r}, bn {bn!r}; head must be shared, routed or per_student, bn pooled or per_student")
         first = make(0)
         if not isinstance(first, Chain):
-            raise UserError(f"routes need a network that is a chain of blocks; {type(first).__name__} is none: take one of `studygroup list networks`, or a method that leaves networks whole")
+            raise UserError(
+                f"routes need a network that is a chain of blocks; {type(first).__name__} is none: "
+                "take one of `studygroup list networks`, or a method that leaves networks whole"
+            )
         blocks, stems = _layers(first, block_groups)
         widths = [1 if number < stems and not route_stem else modules for number in range(len(blocks) - 1)]
         widths.append({"shared": 1, "routed": modules, "per_student": students}[head])
@@ -155,12 +173,20 @@ class Modular(Group):
     def _routes(students: int, widths: Sequence[int], *, seed: int, distinct: bool, coverage: bool, per_student: bool) -> Tensor:
         drawn_widths = widths[:-1] if per_student else widths
         if coverage and students < max(drawn_widths):
-            raise UserError(f"{students} students cannot cover {max(drawn_widths)} modules per layer; take at least as many students, or require_coverage=False")
+            raise UserError(
+                f"{students} students cannot cover {max(drawn_widths)} modules per layer; "
+                "take at least as many students, or require_coverage=False"
+            )
         generator = randomness.stream(seed, "routes")
-        while True:
-            routes = draw_routes(students, drawn_widths, distinct=distinct, generator=generator)
-            if not coverage or all(len(routes[:, number].unique()) == width for number, width in enumerate(drawn_widths)):
-                break
+        routes = draw_routes(students, drawn_widths, distinct=distinct, generator=generator)
+        by_layer = True
+        while coverage and not (covers(routes, drawn_widths) and (not distinct or len(routes.unique(dim=0)) == students)):
+            # Two ways to the same distribution, in turn: where one is refused again and again, the other seldom is.
+            if by_layer:
+                routes = torch.cat([draw_covering(students, width, generator) for width in drawn_widths], dim=1)
+            else:
+                routes = draw_routes(students, drawn_widths, distinct=distinct, generator=generator)
+            by_layer = not by_layer
         return torch.cat([routes, torch.arange(students)[:, None]], dim=1) if per_student else routes
 
     @property
@@ -179,7 +205,7 @@ class Modular(Group):
     def forward(self, inputs: Tensor) -> list[Tensor]:
         """K x (B, C); what several routes have in common is computed once where batch norm allows it."""
         if self.bn == "per_student":
-            return self.run([Stream(inputs, k, k) for k in range(len(self))])
+            return self.run([Stream(inputs, k) for k in range(len(self))])
         done: dict[tuple[int, ...], Tensor] = {(): inputs}
         for route in self._table:
             for depth, module in enumerate(route):
@@ -202,9 +228,9 @@ class Modular(Group):
                 sizes = [len(activations[position]) for position in positions]
                 joined = torch.cat([activations[position] for position in positions]) if len(positions) > 1 else activations[positions[0]]
                 if self._norms:
-                    owners = [(streams[position].owner, size) for position, size in zip(positions, sizes, strict=True)]
+                    segments = [(streams[position].route, size) for position, size in zip(positions, sizes, strict=True)]
                     for norm in self._norms[depth][module]:
-                        norm.segments = owners
+                        norm.segments = segments
                 parts = self._grid[depth][module](joined).split(sizes)
                 for position, part in zip(positions, parts, strict=True):
                     activations[position] = part
@@ -215,7 +241,7 @@ class Modular(Group):
     ) -> tuple[list[Tensor], list[list[Tensor]]]:
         """Two fused passes: one for the own samples, one for all imitated routes."""
         present = [k for k, x in enumerate(inputs) if len(x)]
-        outputs = self.run([Stream(inputs[k], k, k) for k in present]) if present else []
+        outputs = self.run([Stream(inputs[k], k) for k in present]) if present else []
         own = [x.new_zeros(0) for x in inputs]
         for k, logits in zip(present, outputs, strict=True):
             own[k] = logits
@@ -224,7 +250,7 @@ class Modular(Group):
         fresh = [pair for pair in wanted if pair not in targets]
         if fresh:
             with torch.set_grad_enabled(not detach), target_mode(self, self.targets):
-                logits_of = self.run([Stream(inputs[k], j, k) for k, j in fresh])
+                logits_of = self.run([Stream(inputs[k], j) for k, j in fresh])
             targets.update(zip(fresh, logits_of, strict=True))
         return own, [[targets[k, j] for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
 
@@ -235,8 +261,9 @@ class Modular(Group):
         for depth, names in enumerate(self._blocks):
             module = copy.deepcopy(self._grid[depth][route[depth]])
             give_plain_norms(module, student)
-            blocks.update(zip(names, module.children(), strict=True))
-        return Chain({stage: {name: blocks[name] for name in names} for stage, names in self._stages.items()})
+            assert isinstance(module, nn.Sequential)
+            blocks.update(zip(names, module, strict=True))
+        return Chain({stage: {name: blocks[name] for name in names} for stage, names in self._stages.items()}).train(self.training)
 
     def unused_modules(self) -> list[tuple[int, int]]:
         """(layer, module) pairs that are on no route: they get no gradient and are not trained."""
@@ -250,9 +277,11 @@ class Modular(Group):
         """From now on, divide a module's gradients by the number of its students (CL-ILR's rescaling; Song and Chai, 2018)."""
         for depth, layer in enumerate(self._grid):
             for number, module in enumerate(layer):
-                divisor = max(self.sharers(depth, number), 1)
                 for parameter in module.parameters():
-                    parameter.register_hook(partial(_divided, divisor))
+                    parameter.register_hook(partial(self._divided, depth, number))
+
+    def _divided(self, depth: int, module: int, gradient: Tensor) -> Tensor:
+        return gradient / max(self.sharers(depth, module), 1)
 
     def parts(self) -> list[nn.Module]:
         """The modules that are on a route."""
@@ -284,21 +313,24 @@ class Route(nn.Module):
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Args: inputs: (B, ...). Returns: (B, C)."""
-        return self._run([Stream(inputs, self.student, self.student)])[0]
-
-
-def _divided(divisor: int, gradient: Tensor) -> Tensor:
-    return gradient / divisor
+        return self._run([Stream(inputs, self.student)])[0]
 
 
 def _layers(chain: Chain, block_groups: Sequence[int] | None) -> tuple[list[tuple[str, ...]], int]:
     """The block names of each layer, the head's last, and how many layers are stem."""
+    if "head" not in chain.stages:
+        raise UserError(
+            f"the stages of the network are {', '.join(chain.stages)}; "
+            "the last must be called head, so that routes know what turns maps into logits"
+        )
     head = chain.stages["head"]
     stem = chain.stages.get("stem", ())
     body = [name for stage, names in chain.stages.items() if stage not in ("stem", "head") for name in names]
     groups = list(block_groups) if block_groups is not None else [1] * len(body)
     if sum(groups) != len(body) or any(size < 1 for size in groups):
-        raise UserError(f"block_groups is {groups}, which sums to {sum(groups)}; the network has {len(body)} blocks between its stem and its head")
+        raise UserError(
+            f"block_groups is {groups}, which sums to {sum(groups)}; the network has {len(body)} blocks between its stem and its head"
+        )
     layers = [stem] if stem else []
     start = 0
     for size in groups:

@@ -27,8 +27,9 @@ class StudentBatchNorm(_BatchNorm):
         """Args: norm: a batch norm with affine parameters and running statistics, taken over. students: K."""
         super().__init__(norm.num_features, norm.eps, norm.momentum)
         self.weight, self.bias = norm.weight, norm.bias
-        self.running_mean = torch.zeros(students, norm.num_features)
-        self.running_var = torch.ones(students, norm.num_features)
+        mean = torch.zeros(norm.num_features) if norm.running_mean is None else norm.running_mean
+        var = torch.ones(norm.num_features) if norm.running_var is None else norm.running_var
+        self.running_mean, self.running_var = mean.repeat(students, 1), var.repeat(students, 1)
         self.segments: list[tuple[int, int]] = []
         self.kind = type(norm)
 
@@ -38,7 +39,10 @@ class StudentBatchNorm(_BatchNorm):
     def forward(self, input: Tensor) -> Tensor:
         """Args: input: (B, features, ...), the segments' samples in order. Returns: the same shape."""
         if sum(size for _, size in self.segments) != len(input):
-            raise UserError(f"{len(input)} samples came, but segments of {[size for _, size in self.segments]} were announced; call a student through its group")
+            raise UserError(
+                f"{len(input)} samples came, but segments of {[size for _, size in self.segments]} were announced; "
+                "call a student through its group"
+            )
         tracked = self.track_running_stats or not self.training
         momentum = 0.1 if self.momentum is None else self.momentum
         parts = [

@@ -67,7 +67,9 @@ def soft_kl(
         UserError: shapes that differ, a temperature that is not positive, or an unknown reduction.
     """
     if student.shape != teacher.shape:
-        raise UserError(f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}; both must be (B, C) of the same classes")
+        raise UserError(
+            f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}; both must be (B, C) of the same classes"
+        )
     if temperature <= 0:
         raise UserError(f"temperature is {temperature}; it must be positive")
     if reduction not in ("batchmean", "elementwise_mean"):

@@ -10,8 +10,8 @@ What the paper leaves open, and what is done here:
 - Division of the data: see `division`; the text reads as "fixed". LOG.md has what was measured.
 - Mini-batch: the paper's 64 may be each student's or all students' together, see `batch`.
 - Select: each other student with probability p (`"bernoulli"`), or `round(p K)` of them (`"fixed"`). Eq. 5 divides by the
-  expected number H = p (K - 1) (`normalize="expected"`; nobody selected is then a uniform target); the default divides by the
-  number selected, and skips the imitation if that is 0.
+  expected number, H = p (K - 1) for bernoulli (`normalize="expected"`; nobody selected is then a uniform target); the default
+  divides by the number selected, and skips the imitation if that is 0.
 - Temperature 3, and T^2, which Eq. 6 does not write (`t2_scale=False`).
 - Imitated logits are targets: no gradient, batch statistics (`detach_targets`, `targets`).
 - Ablations (Table 4): `routing=False` (K separate networks), `division="none"`, `probability=1` (imitate all others).
@@ -83,7 +83,12 @@ class CGL(Method):
             detach_targets: whether imitated logits are targets only.
             targets: how batch norm and dropout behave while targets are made.
             routing: False: K separate networks.
-            distinct, require_coverage, route_stem, head, block_groups, bn: of the modular network, see `Modular`.
+            distinct: no two students have the same route.
+            require_coverage: draw routes until every module is on one.
+            route_stem: whether the stem has M modules, too, or is shared.
+            head: one head for all, M that are routed like a layer, or one per student.
+            block_groups: how many consecutive blocks make a layer; one each by default.
+            bn: whether batch norm pools the samples that go through a module, or keeps students apart (`Modular`).
             ilr_rescale: divide each module's gradient by the number of students on it.
         """
         super().__init__()
@@ -94,6 +99,7 @@ class CGL(Method):
         require(batch in ("total", "per_student"), f"batch is {batch!r}; it must be total or per_student")
         require(select in ("bernoulli", "fixed"), f"select is {select!r}; it must be bernoulli or fixed")
         require(normalize in ("realised", "expected"), f"normalize is {normalize!r}; it must be realised or expected")
+        require(targets in ("batch_stats", "eval", "train"), f"targets is {targets!r}; it must be batch_stats, eval or train")
         self.count = students
         self.modules_per_layer = modules
         self.probability = probability
@@ -168,14 +174,20 @@ class CGL(Method):
         if self.probability == 0.0:
             return [[] for _ in others]
         if self.select == "fixed":
-            size = min(self.count - 1, max(1, round(self.probability * self.count)))
-            return [[peers[i] for i in torch.randperm(len(peers), generator=generator)[:size].sort().values.tolist()] for peers in others]
+            return [
+                [peers[i] for i in torch.randperm(len(peers), generator=generator)[: self.fixed_size()].sort().values.tolist()]
+                for peers in others
+            ]
         chosen = torch.rand(self.count, self.count, generator=generator) < self.probability
         return [[j for j in peers if chosen[k, j]] for k, peers in enumerate(others)]
 
+    def fixed_size(self) -> int:
+        """How many students each imitates if `select` is `"fixed"`."""
+        return min(self.count - 1, max(1, round(self.probability * self.count))) if self.probability > 0 else 0
+
     def aggregate(self, own: Tensor, imitated: Sequence[Tensor]) -> Tensor | None:
         """z_t (b_k, C) from the imitated logits (Eq. 5), or None if there is nobody to imitate."""
-        expected = self.probability * (self.count - 1)
+        expected = self.fixed_size() if self.select == "fixed" else self.probability * (self.count - 1)
         if self.normalize == "expected" and expected > 0:
             return torch.stack(list(imitated)).sum(0) / expected if imitated else torch.zeros_like(own)
         return torch.stack(list(imitated)).mean(0) if imitated else None

@@ -84,7 +84,8 @@ class DML(Method):
             return
         for k in range(self.count):
             yield self.lesson(k, logits, batch.labels)
-            logits[k] = peek(self.group[k], batch.inputs)  # as just updated
+            if k + 1 < self.count:
+                logits[k] = peek(self.group[k], batch.inputs)  # as just updated
 
     def lesson(self, k: int, logits: Sequence[Tensor], labels: Tensor) -> Losses:
         """Student k's losses, given everybody's logits K x (B, C) and the labels (B,)."""

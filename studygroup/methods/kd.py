@@ -41,8 +41,7 @@ class KD(Method):
         """One student, and the teacher."""
         self.group = Independent([make.student(0)])
         self.candidates = self.student_names()
-        assert make.teacher is not None
-        self.teacher = Frozen(make.teacher)
+        self.teacher = Frozen(make.trained())
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update."""

@@ -77,7 +77,7 @@ class Method(nn.Module, ABC):
         """How the samples of an epoch are to be dealt to the students."""
         return Dealing()
 
-    def check(self, batch_size: int, samples: int) -> None:  # noqa: B027 - a method without such limits has nothing to say
+    def check(self, batch_size: int, samples: int) -> None:
         """Raise UserError if batches of `batch_size` out of `samples` training samples cannot work."""
 
     def learning_rate_scales(self) -> Mapping[str, float]:

@@ -73,11 +73,17 @@ class ORC(Method):
         """
         super().__init__()
         require(students >= 1, f"students is {students}; at least 1 is needed")
-        require(0 <= temporary_teachers <= students, f"temporary_teachers is {temporary_teachers}; it must lie in [0, {students}], the number of students")
+        require(
+            0 <= temporary_teachers <= students,
+            f"temporary_teachers is {temporary_teachers}; it must lie in [0, {students}], the number of students",
+        )
         require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")
         require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
         require(mixup_alpha >= 0.0, f"mixup_alpha is {mixup_alpha}; it must not be negative")
-        require(intensive in ("feedback_mixup", "mixup", "feedback", "off"), f"intensive is {intensive!r}; it must be feedback_mixup, mixup, feedback or off")
+        require(
+            intensive in ("feedback_mixup", "mixup", "feedback", "off"),
+            f"intensive is {intensive!r}; it must be feedback_mixup, mixup, feedback or off",
+        )
         require(style in ("individual", "ensemble"), f"style is {style!r}; it must be individual or ensemble")
         if temporary_teachers == students:
             warnings.warn(f"all {students} students are temporary teachers: there is nobody left for group teaching", stacklevel=2)
@@ -95,11 +101,10 @@ class ORC(Method):
         self.pivot_lr_scale = pivot_lr_scale
 
     def assemble(self, make: Maker) -> None:
-        """n students, and the pivot, which goes on learning."""
+        """All n students, and the pivot, which goes on learning."""
         self.group = Independent([make.student(k) for k in range(self.count)])
         self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
-        assert make.teacher is not None
-        self.pivot = make.teacher.requires_grad_(self.intensive != "off")
+        self.pivot = make.trained().requires_grad_(self.intensive != "off")
 
     def others(self) -> Mapping[str, nn.Module]:
         """The pivot."""
@@ -120,25 +125,19 @@ class ORC(Method):
             yield {"pivot/intensive": self.intensive_lesson(batch, errors, clock.stream("intensive"))}
         pivot = peek(self.pivot, batch.inputs, "eval" if self.intensive == "off" else "train" if self.pivot_clean_bn else "batch_stats")
         if temporary:
-            yield {
-                name: loss
-                for i in temporary
-                for name, loss in self.lesson(i, "private", logits[i], batch.labels, [pivot]).items()
-            }
+            yield {name: loss for i in temporary for name, loss in self.lesson(i, "private", logits[i], batch.labels, [pivot]).items()}
         teachers = [logits[i].detach() if self.reuse_temporary else peek(self.group[i], batch.inputs) for i in temporary] if rest else []
         if rest:
-            yield {
-                name: loss
-                for i in rest
-                for name, loss in self.lesson(i, "group", logits[i], batch.labels, [*teachers, pivot]).items()
-            }
+            yield {name: loss for i in rest for name, loss in self.lesson(i, "group", logits[i], batch.labels, [*teachers, pivot]).items()}
 
     def rank(self, errors: Tensor) -> list[int]:
         """Students by mean error, best first, ties to the lower number; errors (n, B)."""
         means = errors.mean(1)
         bad = [k for k in range(self.count) if not torch.isfinite(means[k])]
         if bad:
-            raise TrainingError(f"the cross-entropy of student{bad[0]} is {float(means[bad[0]])}; a lower learning rate or clipping may help")
+            raise TrainingError(
+                f"the cross-entropy of student{bad[0]} is {float(means[bad[0]])}; a lower learning rate or clipping may help"
+            )
         return torch.sort(means, stable=True).indices.tolist()
 
     def intensive_lesson(self, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:

@@ -53,7 +53,7 @@ def _imported(name: str) -> Callable[..., nn.Module]:
     package, _, attribute = name.partition(":")
     try:
         found: object = getattr(importlib.import_module(package), attribute)
-    except (ImportError, AttributeError) as error:
+    except (ImportError, AttributeError, ValueError) as error:
         raise UserError(f"cannot import the network {name!r} ({error}); write package.module:function of something importable") from error
     if not callable(found):
         raise UserError(f"{name!r} is a {type(found).__name__}; it must be a function or class that makes a torch.nn.Module")
@@ -101,7 +101,9 @@ class Maker:
         if number == 0 or not self.peers:
             return self.target
         if number > len(self.peers):
-            raise UserError(f"student {number} has no network: {len(self.peers)} peers are given; give one for each student but the first, or none")
+            raise UserError(
+                f"student {number} has no network: {len(self.peers)} peers are given; give one for each student but the first, or none"
+            )
         return self.peers[number - 1]
 
     def copy(self, number: int) -> nn.Module:
@@ -112,9 +114,19 @@ class Maker:
         """The network of student `number`, initialised."""
         return self._make(self.spec(number), number)
 
+    def trained(self) -> nn.Module:
+        """A copy of the teacher: whatever a method does with it, the network that was given stays as it is.
+
+        Raises:
+            UserError: no teacher was given.
+        """
+        if self.teacher is None:
+            raise UserError("the method learns from a trained network and none was given; give a teacher")
+        return copy.deepcopy(self.teacher)
+
     def is_target(self, number: int) -> bool:
         """Whether student `number` has the network that is to be deployed."""
-        return spec_name(self.spec(number)) == spec_name(self.target)
+        return self.spec(number) == self.target  # not by spec_name: two modules of one class may differ
 
     def _make(self, spec: Spec, number: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
@@ -132,5 +144,8 @@ def _reinitialise(network: nn.Module) -> None:
             continue
         reset = getattr(module, "reset_parameters", None)
         if reset is None:
-            raise UserError(f"a copy of the given network needs fresh weights, but its part {name!r} has no reset_parameters(); give a function that makes the network")
+            raise UserError(
+                f"a copy of the given network needs fresh weights, but its part {name!r} has no reset_parameters(); "
+                "give a function that makes the network"
+            )
         reset()

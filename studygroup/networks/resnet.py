@@ -80,7 +80,7 @@ def shortcut(channels: int, width: int, stride: int) -> nn.Module:
 
 
 def resnet(
-    block: type[BasicBlock] | type[Bottleneck],
+    block: type[BasicBlock | Bottleneck],
     depths: Sequence[int],
     widths: Sequence[int],
     *,
@@ -119,6 +119,6 @@ def narrow(depth: int, factor: int = 1, *, num_classes: int, in_channels: int = 
     return resnet(BasicBlock, [(depth - 2) // 6] * 3, widths, num_classes=num_classes, in_channels=in_channels)
 
 
-def wide(depths: Sequence[int], block: type[BasicBlock] | type[Bottleneck], *, num_classes: int, in_channels: int = 3) -> Chain:
+def wide(depths: Sequence[int], block: type[BasicBlock | Bottleneck], *, num_classes: int, in_channels: int = 3) -> Chain:
     """`resnet18`, `resnet34` or `resnet50` with a stem for small images. Arguments as `resnet`."""
     return resnet(block, depths, (64, 64, 128, 256, 512), num_classes=num_classes, in_channels=in_channels)

@@ -71,7 +71,7 @@ def _method(row: Row) -> str:
 
 
 def _shared_epochs(row: Row) -> str:
-    return f"{_epochs(row)} epochs" if row.get("finished") else ""
+    return f"epochs: {_epochs(row)}" if row.get("finished") else ""
 
 
 # header, text of a row; numbers are aligned to the right

@@ -34,7 +34,8 @@ def diversity(probabilities: Tensor) -> Tensor:
     """Mean distance (B,) over the pairs of K >= 2 students' distributions (K, B, C)."""
     students = len(probabilities)
     first, second = torch.triu_indices(students, students, offset=1)
-    return (probabilities[first] - probabilities[second]).norm(dim=-1).mean(0)
+    distances: Tensor = torch.linalg.vector_norm(probabilities[first] - probabilities[second], dim=-1)
+    return distances.mean(0)
 
 
 @torch.no_grad()

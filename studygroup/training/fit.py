@@ -79,7 +79,13 @@ def fit(
         "student": spec_name(make.target),
         "peers": [spec_name(peer) for peer in make.peers],
         "teacher": teacher,
-        "data": {"key": dataset.key, "training samples": len(material.train), "hold-out samples": len(material.holdout), "positions": positions(material), "augment": material.augment},
+        "data": {
+            "key": dataset.key,
+            "training samples": len(material.train),
+            "hold-out samples": len(material.holdout),
+            "positions": positions(material),
+            "augment": material.augment,
+        },
         "settings": settings.identity(),
     }
     if resume and (folder / "result.json").is_file():
@@ -132,7 +138,12 @@ def finish(trainer: Trainer, best: Best, make: Maker, material: Material, words:
             "seconds": round(sum(past["seconds"] for past in trainer.log.history), 3),
             "parameters": {name: size(network) for name, network in networks.items()},
             "trained_parameters": parameter_count(method),
-            "selected": {"member": best.member, "epoch": best.epoch, "holdout": best.accuracy, "test": answer_test(trainer, selected, dataset)},
+            "selected": {
+                "member": best.member,
+                "epoch": best.epoch,
+                "holdout": best.accuracy,
+                "test": answer_test(trainer, selected, dataset),
+            },
             "last": {
                 "epoch": settings.epochs - 1,
                 "member": max(method.candidates, key=lambda name: record["holdout"].get(name, 0.0)),
@@ -178,7 +189,9 @@ def answers(run: Callable[[Tensor], dict[str, Tensor] | None], batches: Iterable
 
 def positions(material: Material) -> str:
     """A digest of which samples are for training and which for selection."""
-    return hashlib.sha256(b"".join(part.rows.tobytes() if part.rows is not None else b"all" for part in (material.train, material.holdout))).hexdigest()[:16]
+    return hashlib.sha256(
+        b"".join(part.rows.tobytes() if part.rows is not None else b"all" for part in (material.train, material.holdout))
+    ).hexdigest()[:16]
 
 
 def digest(network: nn.Module) -> str:
@@ -187,7 +200,9 @@ def digest(network: nn.Module) -> str:
     for name, value in network.state_dict().items():
         found.update(name.encode())
         if isinstance(value, Tensor):
-            found.update(value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else str(value.item()).encode())
+            found.update(
+                value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else str(value.item()).encode()
+            )
     return found.hexdigest()[:16]
 
 
@@ -201,8 +216,14 @@ def load_teacher(run: Run, dataset: Dataset) -> Member:
     card = member.card
     for what, theirs, ours in (("classes", card["classes"], list(dataset.classes)), ("input shape", card["shape"], list(dataset.shape))):
         if theirs != ours:
-            raise UserError(f"the teacher in {run.folder} has other {what} ({str(theirs)[:60]}) than {dataset.name} ({str(ours)[:60]}); train a teacher on this data")
+            raise UserError(
+                f"the teacher in {run.folder} has other {what} ({str(theirs)[:60]}) than {dataset.name} ({str(ours)[:60]}); "
+                "train a teacher on this data"
+            )
     apart = max(abs(a - b) for a, b in zip([*card["mean"], *card["std"]], [*dataset.mean, *dataset.std], strict=True))
     if apart > 1e-3:
-        raise UserError(f"the teacher in {run.folder} takes inputs normalised by mean {card['mean']} and std {card['std']}, not {dataset.mean} and {dataset.std}; train a teacher on this data")
+        raise UserError(
+            f"the teacher in {run.folder} takes inputs normalised by mean {card['mean']} and std {card['std']}, "
+            f"not {dataset.mean} and {dataset.std}; train a teacher on this data"
+        )
     return member

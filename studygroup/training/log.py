@@ -47,7 +47,7 @@ def _writer(folder: Path) -> Any:
         from torch.utils.tensorboard import SummaryWriter
     except ImportError as error:
         raise UserError("tensorboard is not installed; pip install 'studygroup[tensorboard]', or leave --tensorboard out") from error
-    return SummaryWriter(str(folder))  # type: ignore[no-untyped-call]
+    return SummaryWriter(str(folder))
 
 
 def _flat(record: Record, prefix: str = "") -> list[tuple[str, float]]:

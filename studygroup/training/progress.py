@@ -38,7 +38,9 @@ class Progress:
     def step(self, epoch: int, step: int) -> None:
         """After step `step` (counted from 1) of an epoch."""
         if self.bars is not None:
-            self.bars.update(self.total, completed=epoch * self.steps + step, text=f"epoch {epoch + 1}/{self.epochs}, step {step}/{self.steps}")
+            self.bars.update(
+                self.total, completed=epoch * self.steps + step, text=f"epoch {epoch + 1}/{self.epochs}, step {step}/{self.steps}"
+            )
 
     def epoch(self, record: dict[str, Any]) -> None:
         """After an epoch, with its record."""
@@ -53,7 +55,11 @@ class Progress:
             best = max((name for name in holdout if name != "ensemble"), key=lambda name: holdout[name], default=None)
             scores = f", hold-out {best} {holdout[best]:.2%}, ensemble {holdout['ensemble']:.2%}" if best is not None else ""
             loss = sum(record["losses"].values())
-            print(f"{self.title}: epoch {record['epoch'] + 1}/{self.epochs}, loss {loss:.3f}{scores}, {record['seconds']:.1f} s", file=sys.stderr, flush=True)
+            print(
+                f"{self.title}: epoch {record['epoch'] + 1}/{self.epochs}, loss {loss:.3f}{scores}, {record['seconds']:.1f} s",
+                file=sys.stderr,
+                flush=True,
+            )
 
     def close(self) -> None:
         """Take the bars down."""

@@ -1,6 +1,6 @@
 """Run folders: what a finished run left, and its members as plain networks.
 
-    config.yaml  metrics.jsonl  result.json  environment.json  checkpoints/  members/<name>.safetensors + .json  predictions/
+config.yaml  metrics.jsonl  result.json  environment.json  checkpoints/  members/<name>.safetensors + .json  predictions/
 """
 
 from __future__ import annotations
@@ -89,7 +89,7 @@ class Member:
             read: list[tuple[Path, Tensor]] = []
             for path in paths[start : start + batch_size]:
                 try:
-                    read.append((path, torch.from_numpy(read_image(path, tuple(self.card["shape"])))))
+                    read.append((path, torch.tensor(read_image(path, tuple(self.card["shape"])))))
                 except UserError as error:
                     if broken == "stop":
                         raise
@@ -136,7 +136,9 @@ class Run:
     @property
     def members(self) -> dict[str, Member]:
         """All members, as they were after the last epoch."""
-        return {path.stem: self.member(path.stem) for path in sorted((self.folder / "members").glob("*.safetensors")) if path.stem != "best"}
+        return {
+            path.stem: self.member(path.stem) for path in sorted((self.folder / "members").glob("*.safetensors")) if path.stem != "best"
+        }
 
     def member(self, name: str, network: nn.Module | None = None) -> Member:
         """A member by name, as a plain network.
@@ -208,6 +210,19 @@ def claim(folder: Path, *, resume: bool, overwrite: bool) -> None:
         raise UserError(f"cannot write to {folder}: {error.strerror}; take another --out") from error
 
 
+def release(folder: Path) -> None:
+    """Give a claimed folder back if nothing was learnt in it: a first try that could not work must not stand in the way of the second."""
+    if any(folder.rglob("*.ckpt")) or (folder / "result.json").exists():
+        return
+    for name in ("config.yaml", "environment.json", "metrics.jsonl"):
+        (folder / name).unlink(missing_ok=True)
+    for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
+        if not any(path.iterdir()):
+            path.rmdir()
+    if not any(folder.iterdir()):
+        folder.rmdir()
+
+
 def environment(seed: int) -> dict[str, object]:
     """Versions, hardware, commit and seed."""
     versions = {}
@@ -222,7 +237,9 @@ def environment(seed: int) -> dict[str, object]:
         "commit": _commit(),
         "python": platform.python_version(),
         "system": platform.platform(),
-        "processor": torch.cpu.get_capabilities().get("cpu_name", platform.processor()) if hasattr(torch.cpu, "get_capabilities") else platform.processor(),
+        "processor": torch.cpu.get_capabilities().get("cpu_name", platform.processor())
+        if hasattr(torch.cpu, "get_capabilities")
+        else platform.processor(),
         "threads": torch.get_num_threads(),
         "gpu": torch.cuda.get_device_name() if torch.cuda.is_available() else None,
         "versions": versions,
@@ -235,7 +252,13 @@ def _commit() -> str | None:
     if not (home / ".git").exists():
         return None
     try:
-        found = subprocess.run(["git", "-C", str(home), "describe", "--always", "--dirty", "--abbrev=12"], capture_output=True, text=True, timeout=10, check=True)
+        found = subprocess.run(
+            ["git", "-C", str(home), "describe", "--always", "--dirty", "--abbrev=12"],
+            capture_output=True,
+            text=True,
+            timeout=10,
+            check=True,
+        )
     except (OSError, subprocess.SubprocessError):
         return None
     return found.stdout.strip() or None

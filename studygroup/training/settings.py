@@ -50,7 +50,9 @@ class Settings:
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise UserError("nesterov needs a momentum above 0; give --momentum 0.9 or --no-nesterov")
         if self.accumulate > self.batch_size:
-            raise UserError(f"accumulate is {self.accumulate}, more parts than a batch of {self.batch_size} has samples; give at most {self.batch_size}")
+            raise UserError(
+                f"accumulate is {self.accumulate}, more parts than a batch of {self.batch_size} has samples; give at most {self.batch_size}"
+            )
 
     def rate(self, epoch: int, progress: float) -> float:
         """Factor on the learning rate: `epoch` 0-based, `progress` the epochs done, in (0, epochs]."""

@@ -162,7 +162,9 @@ class Trainer:
                 now.ledger.check(clock)
                 self.save()
             if stop.asked:
-                raise Interrupted(f"stopped after epoch {now.epoch}, step {now.step} of the next; everything is saved. Go on with: {self.resume_hint}")
+                raise Interrupted(
+                    f"stopped after epoch {now.epoch}, step {now.step} of the next; everything is saved. Go on with: {self.resume_hint}"
+                )
         now.ledger.check(Clock(now.epoch, self.settings.epochs, steps - 1, steps, self.settings.seed))
         now.seconds = before + time.perf_counter() - started
         self.finish_epoch(bars)
@@ -201,7 +203,12 @@ class Trainer:
             rank = {name: (-scores.accuracy[name], scores.cross_entropy[name]) for name in self.method.candidates}
             name = min(rank, key=rank.__getitem__)
             best = now.best
-            if best is not None and best.accuracy is not None and best.cross_entropy is not None and rank[name] >= (-best.accuracy, best.cross_entropy):
+            if (
+                best is not None
+                and best.accuracy is not None
+                and best.cross_entropy is not None
+                and rank[name] >= (-best.accuracy, best.cross_entropy)
+            ):
                 return
         network = networks[name] if networks else self.method.export(name)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
@@ -279,7 +286,10 @@ def same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     if differing:
         shown = "; ".join(f"{name} was {before.get(name)!r}, is {after.get(name)!r}" for name in differing[:4])
-        raise UserError(f"cannot resume: the run in this folder was started differently ({shown}); resume with its own config.yaml, or take another --out")
+        raise UserError(
+            f"cannot resume: the run in this folder was started differently ({shown}); "
+            "resume with its own config.yaml, or take another --out"
+        )
 
 
 def _leaves(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:

@@ -67,7 +67,10 @@ class Updater:
             if member not in sets:
                 raise unknown("member with a learning rate of its own", member, sets)
         if method.whole_batch and settings.accumulate > 1:
-            raise UserError(f"accumulate is {settings.accumulate}, but this method relates the samples of a batch to each other; its batches cannot be cut: take accumulate 1")
+            raise UserError(
+                f"accumulate is {settings.accumulate}, but this method relates the samples of a batch to each other; "
+                "its batches cannot be cut: take accumulate 1"
+            )
         groups = [{"params": parameters, "scale": scales.get(name, 1.0)} for name, parameters in sets.items()]
         self.optimizer = _optimizer(settings, groups)
         self.parameters = [parameter for parameters in sets.values() for parameter in parameters]
@@ -100,7 +103,7 @@ class Updater:
                     ledger.check(clock)
                 total = sum(losses.values(), torch.zeros((), device=self.device))
                 if total.requires_grad:
-                    (total * weight if weight != 1.0 else total).backward()  # type: ignore[no-untyped-call]
+                    (total * weight if weight != 1.0 else total).backward()
             if not open_lessons:
                 return
             self.update()
@@ -115,7 +118,9 @@ class Updater:
 
 def _optimizer(settings: Settings, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
     if settings.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=settings.weight_decay)
+        return torch.optim.SGD(
+            groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=settings.weight_decay
+        )
     if settings.optimizer == "adam":
         return torch.optim.Adam(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
     if settings.optimizer == "adamw":

@@ -96,10 +96,10 @@ def test_dealt_epoch(n: int, students: int, size: int, division: str, per_studen
         assert batch.sizes is not None
         assert len(batch.sizes) == students
         assert len(batch) == sum(batch.sizes) > 0
-        for k, share in enumerate(batch.shares(students)):
-            met[k] += (share.inputs[:, 0, 0, 0] * 255).round().int().tolist()
-            assert len(share) != 1 or sizes[k] == 1
-            assert len(share) <= sizes[k]
+        for k, part in enumerate(batch.shares(students)):
+            met[k] += (part.inputs[:, 0, 0, 0] * 255).round().int().tolist()
+            assert len(part) != 1 or sizes[k] == 1
+            assert len(part) <= sizes[k]
     assert met == [share.tolist()[: trimmed(len(share), b)] for share, b in zip(shares, sizes, strict=True)]
 
 

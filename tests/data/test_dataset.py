@@ -75,7 +75,15 @@ def test_hold_out_depends_on_the_seed_and_not_on_train_size() -> None:
 
 @pytest.mark.parametrize(
     ("holdout", "train_size", "named"),
-    [(-1, None, "-1"), (101, None, "101"), (1.0, None, "holdout"), (100, None, "100"), (10, 91, "91"), (1.5, None, "1.5"), (0.1, 0, "train_size")],
+    [
+        (-1, None, "-1"),
+        (101, None, "101"),
+        (1.0, None, "holdout"),
+        (100, None, "100"),
+        (10, 91, "91"),
+        (1.5, None, "1.5"),
+        (0.1, 0, "train_size"),
+    ],
 )
 def test_impossible_sizes_are_refused(holdout: float, train_size: float | None, named: str) -> None:
     with pytest.raises(UserError, match=named):

@@ -26,7 +26,7 @@ def halves(width: int = 8, height: int = 8) -> np.ndarray:
 @pytest.mark.parametrize("suffix", [".png", ".bmp", ".ppm", ".tif", ".webp", ".gif", ".tga", ".qoi"])
 def test_lossless_formats(tmp_path: Path, suffix: str) -> None:
     path = tmp_path / f"image{suffix}"
-    Image.fromarray(halves()).save(path, **({"lossless": True} if suffix == ".webp" else {}))
+    Image.fromarray(halves()).save(path, lossless=True)
     assert np.array_equal(read_image(path, (3, 8, 8)), halves().transpose(2, 0, 1))
 
 
@@ -102,8 +102,8 @@ def test_the_shorter_side_is_resized_and_the_centre_is_kept(tmp_path: Path) -> N
     pixels[:, :8, 0], pixels[:, 8:16, 1], pixels[:, 16:, 2] = 255, 255, 255
     Image.fromarray(pixels).save(path)
     wide = read_image(path, (3, 4, 4))
-    assert (wide[1] == 255).all()
-    assert not wide[[0, 2]].any()
+    assert wide[1].min() > 220  # the filter reaches a little beyond the edges
+    assert wide[[0, 2]].max() < 35
     Image.fromarray(pixels.transpose(1, 0, 2)).save(path)
     assert np.array_equal(read_image(path, (3, 4, 4)), wide.transpose(0, 2, 1))
 

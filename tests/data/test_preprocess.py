@@ -104,7 +104,7 @@ def test_the_batch_that_is_given_is_not_changed() -> None:
 
 
 def test_another_shape_is_refused() -> None:
-    with pytest.raises(UserError, match="3x16x16.*1x16x16"):
+    with pytest.raises(UserError, match=r"3x16x16.*1x16x16"):
         identity((1, 16, 16), "none")(bright())
 
 

@@ -1,0 +1,99 @@
+"""Remembered hashes of files."""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+
+import pytest
+
+from studygroup.data import fingerprint
+from studygroup.data.fingerprint import fingerprints
+
+
+class Reader:
+    """Examines a file by noting that it was read."""
+
+    def __init__(self) -> None:
+        self.read: list[str] = []
+
+    def __call__(self, path: Path) -> str:
+        self.read.append(path.name)
+        return path.suffix
+
+
+@pytest.fixture
+def root(tmp_path: Path) -> Path:
+    (tmp_path / "files").mkdir()
+    for name in ("a.x", "b.y", "c.z"):
+        (tmp_path / "files" / name).write_text(name)
+    return tmp_path / "files"
+
+
+NAMES = ["a.x", "b.y", "c.z"]
+
+
+def look(root: Path, cache: Path, names: list[str] = NAMES) -> tuple[list[tuple[str, str]], list[str]]:
+    reader = Reader()
+    found = fingerprints(root, names, cache, purpose="test", examine=reader, progress=False)
+    return found, sorted(reader.read)
+
+
+@pytest.fixture
+def settled(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Remember files however young they are."""
+    monkeypatch.setattr(fingerprint, "SETTLED", -(10**18))
+
+
+@pytest.mark.usefixtures("settled")
+def test_only_what_changed_is_read(root: Path, cache: Path) -> None:
+    first, read = look(root, cache)
+    assert read == NAMES
+    assert [remark for _, remark in first] == [".x", ".y", ".z"]
+    assert len({digest for digest, _ in first}) == 3
+    assert look(root, cache) == (first, [])
+    (root / "b.y").write_text("other")
+    second, read = look(root, cache)
+    assert read == ["b.y"]
+    assert [one == other for one, other in zip(first, second, strict=True)] == [True, False, True]
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_touched_file_is_read_and_has_the_same_hash(root: Path, cache: Path) -> None:
+    first, _ = look(root, cache)
+    os.utime(root / "c.z", (1, 1))
+    assert look(root, cache) == (first, ["c.z"])
+
+
+@pytest.mark.usefixtures("settled")
+def test_the_hash_is_the_contents(root: Path, cache: Path) -> None:
+    (root / "b.y").write_text("a.x")
+    (a, _), (b, _), _ = look(root, cache)[0]
+    assert a == b
+
+
+@pytest.mark.usefixtures("settled")
+def test_files_that_are_gone_are_forgotten(root: Path, cache: Path) -> None:
+    look(root, cache)
+    assert look(root, cache, ["a.x"])[1] == []
+    assert look(root, cache)[1] == ["b.y", "c.z"]
+
+
+def test_a_file_that_changed_just_now_may_change_again_unseen(root: Path, cache: Path) -> None:
+    look(root, cache)
+    assert look(root, cache)[1] == NAMES
+
+
+@pytest.mark.usefixtures("settled")
+@pytest.mark.parametrize("content", ["", "{", "[1]", '{"a.x": 3}', '{"a.x": [1, 2, "x", "y", "z"]}'])
+def test_a_damaged_memory_is_no_memory(root: Path, cache: Path, content: str) -> None:
+    first, _ = look(root, cache)
+    (index,) = (cache / "index").iterdir()
+    index.write_text(content)
+    assert look(root, cache) == (first, NAMES)
+    assert look(root, cache) == (first, [])
+
+
+def test_a_memory_that_cannot_be_written_is_done_without(root: Path, cache: Path) -> None:
+    cache.write_text("not a folder")
+    assert look(root, cache)[1] == NAMES

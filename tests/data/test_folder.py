@@ -1,0 +1,274 @@
+"""Folders of images."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+import shutil
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from PIL import Image
+
+from studygroup.data import Dataset, Split, fingerprint, images, read_image
+from studygroup.data import folder as folder_module
+from studygroup.errors import UserError
+
+Open = Callable[..., Dataset]
+Make = Callable[..., Path]
+
+
+def pixels(split: Split) -> list[bytes]:
+    """All images of a split, as something to compare."""
+    return [image.numpy().tobytes() for image in split.gather(np.arange(len(split)))[0]]
+
+
+def test_one_tree_is_divided(opened: Open, folder: Make) -> None:
+    root = folder({"dog": 12, "cat": 8})
+    data = opened(root)
+    assert data.name == "photos"
+    assert data.classes == ("cat", "dog")
+    assert data.shape == (3, 32, 32)
+    assert data.augment == "crop+flip"
+    assert (len(data.train), len(data.test)) == (16, 4)
+    expected = {
+        read_image(path, data.shape).tobytes(): label for label, name in enumerate(data.classes) for path in (root / name).iterdir()
+    }
+    assert len(expected) == 20
+    for split in (data.train, data.test):
+        inputs, labels = split.gather(np.arange(len(split)))
+        for image, label in zip(inputs, labels, strict=True):
+            assert expected.pop(image.numpy().tobytes()) == label
+    assert not expected, "every image is in one of the two, once"
+
+
+def test_division_by_share_number_and_seed(opened: Open, folder: Make) -> None:
+    root = folder({"dog": 12, "cat": 8})
+    assert len(opened(root, test_share=0.5).test) == 10
+    assert len(opened(root, test_share=7).test) == 7
+    assert len(opened(root, test_share=0).test) == 0
+    assert pixels(opened(root).test) == pixels(opened(root).test)
+    assert pixels(opened(root, split_seed=1).test) != pixels(opened(root).test)
+    assert opened(root, split_seed=1).key != opened(root).key != opened(root, test_share=0.5).key
+
+
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("train", "val"), ("Training", "Testing"), ("train", "validation")])
+def test_own_test_set(opened: Open, folder: Make, train: str, test: str) -> None:
+    root = folder({f"{train}/a": 4, f"{train}/b": 5, f"{test}/a": 2, f"{test}/b": 3})
+    data = opened(root, test_share=0.9)
+    assert (len(data.train), len(data.test)) == (9, 5)
+    assert data.train.labels.tolist() == [0] * 4 + [1] * 5
+    assert data.test.labels.tolist() == [0] * 2 + [1] * 3
+    assert pixels(data.test)[2] == read_image(root / test / "b" / "000.png", data.shape).tobytes()
+    flat = data.train.gather(np.arange(9))[0].double() / 255
+    assert data.mean == pytest.approx(flat.mean((0, 2, 3)).tolist())
+    assert data.std == pytest.approx(flat.std((0, 2, 3), correction=0).tolist())
+
+
+def test_val_beside_test_is_left_out_aloud(opened: Open, folder: Make, caplog: pytest.LogCaptureFixture) -> None:
+    root = folder({f"{split}/{label}": 2 for split in ("train", "test", "val") for label in "ab"})
+    assert len(opened(root).test) == 4
+    assert "val" in caplog.text
+
+
+def test_images_at_any_depth_and_what_is_left_out(opened: Open, folder: Make) -> None:
+    root = folder({"a": 2, "b/deep/down": 3, ".hidden": 4})
+    (root / "README.txt").write_text("not a class")
+    (root / "a" / "notes.txt").write_text("not an image")
+    (root / "a" / ".DS_Store.png").write_text("hidden")
+    (root / "b" / ".thumbs").mkdir()
+    shutil.copy(root / "a" / "000.png", root / "b" / ".thumbs" / "t.png")
+    data = opened(root, test_share=0)
+    assert data.classes == ("a", "b")
+    assert data.train.labels.tolist() == [0, 0, 1, 1, 1]
+
+
+def test_size_and_channels(opened: Open, folder: Make) -> None:
+    root = folder({"a": 3, "b": 3})
+    assert opened(root, image_size=20, channels=1).shape == (1, 20, 20)
+    assert opened(root, image_size=20).train.inputs.shape == (6, 3, 20, 20)
+
+
+def test_grey_only_if_all_images_are(opened: Open, folder: Make) -> None:
+    grey = folder({"a": 3, "b": 3}, name="grey", channels=1)
+    assert opened(grey).shape == (1, 32, 32)
+    assert opened(grey, channels=3).shape == (3, 32, 32)
+    Image.new("RGB", (8, 8), "red").save(grey / "a" / "red.png")
+    assert opened(grey).shape == (3, 32, 32)
+
+
+def test_a_constant_channel_has_deviation_one(opened: Open, tmp_path: Path) -> None:
+    for label in "ab":
+        (tmp_path / "flat" / label).mkdir(parents=True)
+        Image.new("L", (8, 8), 51).save(tmp_path / "flat" / label / "0.png")
+    data = opened(tmp_path / "flat", test_share=0)
+    assert data.mean == pytest.approx((0.2,))
+    assert data.std == (1.0,)
+
+
+def test_changed_content_is_prepared_again(opened: Open, folder: Make) -> None:
+    root = folder({"a": 3, "b": 3})
+    first = opened(root, test_share=0)
+    path = root / "b" / "001.png"
+    times = path.stat()
+    content = path.read_bytes()
+    Image.new("RGB", (12, 12), "green").save(path)
+    path.write_bytes(path.read_bytes().ljust(len(content), b"\0"))  # the same size and time: the status change time tells
+    os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
+    second = opened(root, test_share=0)
+    assert second.key != first.key
+    assert pixels(second.train)[4] == read_image(path, second.shape).tobytes() != pixels(first.train)[4]
+    path.write_bytes(content)
+    assert opened(root, test_share=0).key == first.key, "the content decides, not the time"
+    path.rename(root / "a" / "moved.png")
+    assert opened(root, test_share=0).key not in (first.key, second.key)
+
+
+def test_an_unchanged_folder_is_not_read_again(opened: Open, folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "SETTLED", -(10**18))  # do not wait until the files are two seconds old
+    root = folder({"a": 5, "b": 5})
+    first = opened(root)
+
+    def read(*args: object) -> None:
+        raise AssertionError("a file is read again")
+
+    monkeypatch.setattr(hashlib, "file_digest", read)
+    monkeypatch.setattr(images, "decode", read)
+    monkeypatch.setattr(folder_module, "decode", read)
+    monkeypatch.setattr(folder_module, "mode", read)
+    again = opened(root)
+    assert again.key == first.key
+    assert pixels(again.train) == pixels(first.train)
+
+
+def test_many_prepared_files_open_fast(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(fingerprint, "SETTLED", -(10**18))
+    root = tmp_path / "many"
+    for label in range(2):
+        (root / f"class{label}").mkdir(parents=True)
+        for i in range(1500):
+            (root / f"class{label}" / f"{i}.pgm").write_bytes(b"P5 2 2 255\n" + bytes([i % 256, i // 256, label, 7]))
+    assert len(opened(root, image_size=2).train) == 2400
+    start = time.perf_counter()
+    opened(root, image_size=2)
+    assert time.perf_counter() - start < 0.5
+
+
+def test_more_than_one_chunk(opened: Open, folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
+    root = folder({"a": 5, "b": 6})
+    whole = opened(root, image_size=12, test_share=0)
+    monkeypatch.setattr(folder_module, "CHUNK", 3 * 12 * 12 * 4)  # four images
+    shutil.rmtree(root.parent / "cache")
+    chunked = opened(root, image_size=12, test_share=0)
+    assert pixels(chunked.train) == pixels(whole.train)
+    assert chunked.mean == whole.mean
+
+
+def broken_folder(folder: Make) -> Path:
+    root = folder({"a": 5, "b": 4})
+    (root / "a" / "002.png").write_bytes(b"torn")
+    (root / "b" / "000.png").write_bytes((root / "b" / "000.png").read_bytes()[:60])
+    return root
+
+
+def test_broken_images_stop(opened: Open, folder: Make, cache: Path) -> None:
+    root = broken_folder(folder)
+    with pytest.raises(UserError, match=r"2 images of photos.*a/002\.png, b/000\.png;.*skip"):
+        opened(root)
+    assert [path.suffix for path in (cache / "prepared").iterdir()] == [".lock"], "nothing half-prepared stays"
+
+
+def test_many_broken_images_are_counted(opened: Open, folder: Make) -> None:
+    root = folder({"a": 9, "b": 2})
+    for i in range(8):
+        (root / "a" / f"{i:03d}.png").write_bytes(b"torn")
+    with pytest.raises(UserError, match=r"8 images.*a/004\.png, …;") as error:
+        opened(root)
+    assert "a/005.png" not in str(error.value)
+
+
+def test_broken_images_are_skipped_by_name(opened: Open, folder: Make, caplog: pytest.LogCaptureFixture) -> None:
+    root = broken_folder(folder)
+    for _ in range(2):  # prepared, and opened again
+        caplog.clear()
+        data = opened(root, broken="skip", test_share=0)
+        assert data.train.labels.tolist() == [0] * 4 + [1] * 3
+        assert pixels(data.train)[2] == read_image(root / "a" / "003.png", data.shape).tobytes()
+        assert [record.levelno for record in caplog.records] == [logging.WARNING]
+        assert "a/002.png, b/000.png" in caplog.text
+    with pytest.raises(UserError, match=r"2 images of photos.*a/002\.png"):
+        opened(root, broken="stop")
+
+
+def test_skipping_must_leave_something(opened: Open, folder: Make) -> None:
+    root = folder({"a": 5, "b": 1})
+    (root / "b" / "000.png").write_bytes(b"torn")
+    with pytest.raises(UserError, match=r"no image of class 'b'.*b/000\.png"):
+        opened(root, broken="skip")
+
+
+def test_links_to_nowhere_are_broken_images(opened: Open, folder: Make) -> None:
+    root = folder({"a": 3, "b": 3})
+    (root / "a" / "link.png").symlink_to("nowhere.png")
+    with pytest.raises(UserError, match=r"1 image of photos.*a/link\.png"):
+        opened(root)
+    assert len(opened(root, broken="skip", test_share=0).train) == 6
+
+
+def test_names_that_are_not_utf8(opened: Open, folder: Make) -> None:
+    root = folder({"a": 3, "b": 3})
+    strange = os.fsdecode(b"\xff.png")
+    (root / "a" / strange).write_bytes((root / "a" / "000.png").read_bytes())
+    assert len(opened(root, test_share=0).train) == 7
+    (root / "a" / strange).write_bytes(b"torn")
+    with pytest.raises(UserError, match=r"a/\?\.png"):
+        opened(root)
+    (root / "b").rename(root / os.fsdecode(b"\xff"))
+    with pytest.raises(UserError, match="not UTF-8"):
+        opened(root)
+
+
+@pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read anything")
+def test_what_may_not_be_read_is_named(opened: Open, folder: Make) -> None:
+    root = folder({"a": 3, "b/inside": 3})
+    (root / "a" / "001.png").chmod(0)
+    with pytest.raises(UserError, match=r"1 image.*a/001\.png"):
+        opened(root)
+    (root / "b" / "inside").chmod(0)
+    with pytest.raises(UserError, match="inside cannot be read: Permission denied"):
+        opened(root)
+    (root / "b" / "inside").chmod(0o755)
+
+
+def test_bad_folders_are_refused(opened: Open, folder: Make, tmp_path: Path) -> None:
+    (tmp_path / "nothing").mkdir()
+    with pytest.raises(UserError, match=r"nothing.*no sub-folders"):
+        opened(tmp_path / "nothing")
+    flat = tmp_path / "flat"
+    flat.mkdir()
+    Image.new("L", (4, 4)).save(flat / "0.png")
+    with pytest.raises(UserError, match="its images lie in it directly"):
+        opened(flat)
+    with pytest.raises(UserError, match="single class 'a'"):
+        opened(folder({"a": 3}, name="single"))
+    with pytest.raises(UserError, match=r"class 'b'.*no images"):
+        opened(folder({"a": 3, "b": 0, "c": 1}, name="empty-class"))
+    with pytest.raises(UserError, match=r"imageless.*has no images"):
+        opened(folder({"a": 0, "b": 0}, name="imageless"))
+
+
+def test_bad_train_and_test_folders_are_refused(opened: Open, folder: Make) -> None:
+    with pytest.raises(UserError, match=r"'c' is in test/, but not in train/"):
+        opened(folder({"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 1, "test/c": 1}, name="more"))
+    with pytest.raises(UserError, match=r"'b' is in train/, but not in test/"):
+        opened(folder({"train/a": 1, "train/b": 1, "train/c": 1, "test/a": 1, "test/c": 1}, name="fewer"))
+    with pytest.raises(UserError, match=r"class 'b' of .*test has no images"):
+        opened(folder({"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 0}, name="empty-test"))
+    with pytest.raises(UserError, match=r"has train/, but no test/"):
+        opened(folder({"train/a": 1, "train/b": 1, "tset/a": 1, "tset/b": 1}, name="no-test"))
+    with pytest.raises(UserError, match=r"has test/, but no train/"):
+        opened(folder({"test/a": 1, "test/b": 1}, name="no-train"))

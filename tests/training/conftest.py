@@ -1,0 +1,38 @@
+"""Small runs on digits."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import studygroup
+from studygroup.training import Run
+
+SMALL: dict[str, Any] = {"epochs": 2, "train_size": 192, "holdout": 64, "batch_size": 32, "progress": False, "precision": "float32"}
+
+
+@pytest.fixture(scope="session")
+def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Where the tests' data is prepared."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def train(tmp_path: Path, cache: Path) -> Callable[..., Run]:
+    """Train briefly on digits, into `tmp_path/run` unless `out` says otherwise."""
+
+    def run(**arguments: Any) -> Run:
+        return studygroup.train(arguments.pop("data", "digits"), **{**SMALL, "cache": cache, "out": tmp_path / "run", **arguments})
+
+    return run
+
+
+@pytest.fixture(scope="session")
+def teacher(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A finished run whose student can teach."""
+    folder = tmp_path_factory.mktemp("teacher") / "run"
+    studygroup.train("digits", method="baseline", student="resnet8", out=folder, cache=cache, **SMALL)
+    return folder

@@ -1,0 +1,240 @@
+"""A run that is stopped anywhere and resumed ends with the same bits."""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from studygroup import UserError
+from studygroup.methods import METHODS
+from studygroup.networks import NETWORKS, create
+from studygroup.training import Run, checkpoint
+from studygroup.training.trainer import Interrupted, Trainer
+
+TIMES = ("seconds", "samples_per_second")
+
+
+def records(folder: Path) -> list[dict[str, Any]]:
+    """The run's metrics without what a clock measured."""
+    lines = (folder / "metrics.jsonl").read_text().splitlines()
+    return [{key: value for key, value in json.loads(line).items() if key not in TIMES} for line in lines]
+
+
+def assert_same(first: Path, second: Path) -> None:
+    """Same members, bit for bit, same metrics, same result."""
+    assert records(first) == records(second)
+    names = sorted(path.name for path in (first / "members").glob("*.safetensors"))
+    assert names == sorted(path.name for path in (second / "members").glob("*.safetensors"))
+    for name in names:
+        assert (first / "members" / name).read_bytes() == (second / "members" / name).read_bytes(), name
+    results = [{**json.loads((folder / "result.json").read_text()), "seconds": None} for folder in (first, second)]
+    assert results[0] == results[1]
+
+
+def options(method: str, teacher: Path) -> dict[str, Any]:
+    """What a method needs besides its name."""
+    wanted: dict[str, Any] = {"method": method}
+    if METHODS[method].needs_teacher:
+        wanted["teacher"] = teacher
+    if method == "cgl":
+        wanted["method_options"] = {"students": 4}
+    return wanted
+
+
+def stop_at(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int, number: int = signal.SIGINT) -> None:
+    """Send this process a signal once, after that step."""
+    original = Trainer.run_epoch
+    sent: list[bool] = []
+
+    def spied(self: Trainer, steps: int, stop: Any, bars: Any) -> None:
+        before = bars.step
+
+        def after(at_epoch: int, at_step: int) -> None:
+            before(at_epoch, at_step)
+            if (at_epoch, at_step) == (epoch, step) and not sent:
+                sent.append(True)
+                signal.raise_signal(number)
+
+        bars.step = after
+        original(self, steps, stop, bars)
+
+    monkeypatch.setattr(Trainer, "run_epoch", spied)
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_interrupted_within_an_epoch_and_resumed(
+    method: str, train: Callable[..., Run], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = options(method, teacher)
+    train(**wanted, out=tmp_path / "whole")
+    stop_at(monkeypatch, 1, 2)
+    with pytest.raises(Interrupted, match="--resume"):
+        train(**wanted, out=tmp_path / "parts")
+    monkeypatch.undo()
+    assert not (tmp_path / "parts" / "result.json").exists()
+    train(**wanted, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_bf16_resumes_exactly_too(train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {
+        "method": "cgl",
+        "method_options": {"students": 2},
+        "precision": "bf16",
+        "channels_last": True,
+        "optimizer": "adam",
+        "learning_rate": 1e-3,
+    }
+    train(**wanted, out=tmp_path / "whole")
+    stop_at(monkeypatch, 0, 3, signal.SIGTERM)
+    with pytest.raises(Interrupted):
+        train(**wanted, out=tmp_path / "parts")
+    monkeypatch.undo()
+    train(**wanted, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_killed_with_sigkill_and_resumed(train: Callable[..., Run], tmp_path: Path, cache: Path) -> None:
+    wanted: dict[str, Any] = {"method": "dml", "epochs": 4, "checkpoint_steps": 2}
+    train(**wanted, out=tmp_path / "whole")
+    script = (
+        "import sys, torch, studygroup\n"
+        f"torch.set_num_threads({torch.get_num_threads()})\n"
+        f"studygroup.train('digits', method='dml', epochs=4, checkpoint_steps=2, train_size=192, holdout=64, batch_size=32, progress=False,"
+        f" precision='float32', cache={str(cache)!r}, out={str(tmp_path / 'killed')!r}, resume=True)"
+    )
+    kills = 0
+    for patience in (1, 3, 10**9):  # killed after so many checkpoints have been seen, then left to finish
+        process = subprocess.Popen([sys.executable, "-c", script], env=os.environ)
+        seen: set[str] = set()
+        while process.poll() is None:
+            seen |= {path.name for path in (tmp_path / "killed" / "checkpoints").glob("*.ckpt")}
+            if len(seen) > patience:
+                process.send_signal(signal.SIGKILL)
+                process.wait()
+                kills += 1
+                break
+            time.sleep(0.005)
+    assert kills == 2
+    assert process.returncode == 0
+    assert_same(tmp_path / "whole", tmp_path / "killed")
+
+
+def test_a_damaged_newest_checkpoint_falls_back(train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    train(method="baseline", out=tmp_path / "whole")
+    stop_at(monkeypatch, 1, 3)
+    with pytest.raises(Interrupted):
+        train(method="baseline", out=tmp_path / "parts")
+    monkeypatch.undo()
+    newest, before = checkpoint.newest_first(tmp_path / "parts" / "checkpoints")
+    data = bytearray(newest.read_bytes())
+    data[len(data) // 2] ^= 1
+    newest.write_bytes(bytes(data))
+    with pytest.warns(UserWarning, match=rf"{newest.name} is damaged .* falling back"):
+        train(method="baseline", out=tmp_path / "parts", resume=True)
+    assert before.name < newest.name
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_a_truncated_checkpoint_is_damaged(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, {"x": torch.ones(3)}, epoch=1, step=0)
+    path = checkpoint.save(tmp_path, {"x": torch.zeros(3)}, epoch=2, step=0)
+    path.write_bytes(path.read_bytes()[:-10])
+    with pytest.warns(UserWarning, match="checksum"):
+        state = checkpoint.load_newest(tmp_path)
+    assert state is not None
+    assert torch.equal(state["x"], torch.ones(3))
+
+
+def test_all_checkpoints_damaged(tmp_path: Path) -> None:
+    checkpoint.save(tmp_path, {"x": 1}, epoch=1, step=0).write_bytes(b"")
+    with pytest.warns(UserWarning, match="damaged"), pytest.raises(RuntimeError, match="--overwrite"):
+        checkpoint.load_newest(tmp_path)
+
+
+def test_only_two_checkpoints_are_kept(tmp_path: Path) -> None:
+    for epoch in range(5):
+        checkpoint.save(tmp_path, {"epoch": epoch}, epoch=epoch, step=0)
+    assert [path.name[:12] for path in checkpoint.newest_first(tmp_path)] == ["epoch-000004", "epoch-000003"]
+    assert not list(tmp_path.glob(".*"))
+
+
+@pytest.mark.parametrize(
+    ("changed", "named"),
+    [
+        ({"method": "dml"}, "method was 'baseline', is 'dml'"),
+        ({"student": "resnet14"}, "student was"),
+        ({"epochs": 3}, "settings.epochs was 2, is 3"),
+        ({"train_size": 128}, "data.training samples"),
+        ({"split_seed": 1}, "data."),
+        ({"seed": 1}, "settings.seed"),
+        ({"augment": "none"}, "data.augment"),
+    ],
+)
+def test_resuming_another_run_is_refused(
+    changed: dict[str, Any], named: str, train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    stop_at(monkeypatch, 0, 1)
+    with pytest.raises(Interrupted):
+        train(method="baseline")
+    monkeypatch.undo()
+    before = {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    with pytest.raises(UserError, match=named):
+        train(**{"method": "baseline", **changed}, resume=True)
+    assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_a_group_with_other_routes_is_refused(train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch) -> None:
+    stop_at(monkeypatch, 0, 1)
+    with pytest.raises(Interrupted):
+        train(method="cgl", method_options={"students": 4})
+    monkeypatch.undo()
+    with pytest.raises(UserError, match="students was 4, is 3"):
+        train(method="cgl", method_options={"students": 3}, resume=True)
+
+
+def test_resuming_a_finished_run_changes_nothing(train: Callable[..., Run], tmp_path: Path) -> None:
+    train(method="baseline")
+    before = {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()}
+    assert train(method="baseline", resume=True).result["epochs"] == 2
+    assert {path: path.stat().st_mtime_ns for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
+
+
+def test_a_finished_stage_is_not_trained_again(train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    wanted = {"method": "orc", "teacher": "resnet14", "teacher_epochs": 1, "method_options": {"students": 2}}
+    train(**wanted, out=tmp_path / "whole")
+    original, stopped = Trainer.run, []
+
+    def stop_second(self: Trainer, *, resume: bool = False) -> Any:
+        stopped.append(self.title)
+        if self.title == "train" and len(stopped) == 2:
+            raise Interrupted("stopped")
+        return original(self, resume=resume)
+
+    monkeypatch.setattr(Trainer, "run", stop_second)
+    with pytest.raises(Interrupted):
+        train(**wanted, out=tmp_path / "parts")
+    train(**wanted, out=tmp_path / "parts", resume=True)
+    assert stopped == ["teacher", "train", "train"]
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+def test_every_network_makes_a_checkpoint_that_loads(tmp_path: Path) -> None:
+    for name in ("resnet8", "resnet50"):
+        assert name in NETWORKS
+        network = create(name, 10)
+        path = checkpoint.save(tmp_path, {"method": network.state_dict()}, epoch=0, step=0)
+        state = checkpoint.load_newest(tmp_path)
+        assert state is not None
+        network.load_state_dict(state["method"])
+        path.unlink()
