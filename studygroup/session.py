@@ -8,10 +8,11 @@ from dataclasses import fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+import numpy as np
 from torch import nn
 
 from studygroup import config
-from studygroup.data import SOURCES, Dataset, evaluation_batches, hold_out, open_dataset
+from studygroup.data import SOURCES, Dataset, Split, evaluation_batches, hold_out, open_dataset
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS
@@ -21,6 +22,7 @@ from studygroup.training.evaluate import score
 from studygroup.training.fit import Material
 from studygroup.training.run import Run, claim, environment, release, write_json
 from studygroup.training.settings import Settings, pick_device
+from studygroup.training.update import check_cut
 
 
 def train(arguments: dict[str, Any]) -> Run:
@@ -33,6 +35,7 @@ def train(arguments: dict[str, Any]) -> Run:
         if isinstance(spec, str) and ":" not in spec and spec not in NETWORKS:
             raise unknown("network", spec, NETWORKS)
     settings = make_settings(arguments)
+    check_cut(method, settings)  # here, before a teacher is trained for nothing
     teacher = find_teacher(arguments["teacher"], method)
     material = make_material(arguments)
     out = Path(arguments["out"] or default_folder(material.dataset, method, student, settings.seed))
@@ -160,7 +163,10 @@ def evaluate(
     chosen = {name: opened.member(name) for name in names}
     card = next(iter(chosen.values())).card
     trained: dict[str, Any] = config.read(opened.folder / "config.yaml")
-    division = {name: trained[name] for name in ("test_share", "split_seed") if name in trained} if data is None else {}
+    # The run's own data is divided as it was for training; of other data without a test set everything is for the test.
+    division: dict[str, Any] = (
+        {name: trained[name] for name in ("test_share", "split_seed") if name in trained} if data is None else {"test_share": 0.0}
+    )
     dataset = open_dataset(
         data if data is not None else str(trained["data"]),
         image_size=card["shape"][1],
@@ -170,23 +176,31 @@ def evaluate(
         progress=progress,
         **division,
     )
-    if sorted(dataset.classes) != sorted(card["classes"]):
-        raise UserError(
-            f"{dataset.name} has the classes {', '.join(dataset.classes)[:80]}, the run {', '.join(card['classes'])[:80]}; "
-            "they must be the same"
-        )
+    split = relabelled(dataset.test if len(dataset.test) else dataset.train, dataset.classes, card["classes"])
     target = pick_device(device)
     runners = {name: member.runner(target) for name, member in chosen.items()}
     preprocess = next(iter(chosen.values())).preprocess(target)
     scores = score(
         lambda inputs: {name: runner(inputs) for name, runner in runners.items()},
         [name for name in names if name.startswith("student")] or names,
-        evaluation_batches(dataset.test, preprocess, batch_size),
+        evaluation_batches(split, preprocess, batch_size),
     )
     shown = [*names, "ensemble"] if every else names
     return {
         name: {"accuracy": scores.accuracy[name], "cross_entropy": scores.cross_entropy[name], "samples": scores.samples} for name in shown
     }
+
+
+def relabelled(split: Split, classes: Sequence[str], known: Sequence[str]) -> Split:
+    """A split whose labels count in a run's classes, which may be more than the data's and in another order.
+
+    Raises:
+        UserError: the data has a class that the run does not know.
+    """
+    strange = [name for name in classes if name not in known]
+    if strange:
+        raise UserError(f"the data has classes that the run does not know: {', '.join(strange)[:80]}; it knows {', '.join(known)[:80]}")
+    return replace(split, labels=np.array([known.index(name) for name in classes], dtype=np.int64)[split.labels])
 
 
 def list_names(kind: str) -> dict[str, dict[str, str]]:

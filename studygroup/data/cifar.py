@@ -82,13 +82,13 @@ class Cifar:
         self.fetched = request.cache / "downloads" / name
         self.place = self._find(request)
 
-    def key(self, progress: bool) -> str:
+    def key(self) -> str:
         """See `Source`."""
         folder, names = (self.place.parent, [self.place.name]) if self.place.is_file() else (self.place, self._wanted())
         found = fingerprints(folder, names, self.cache, purpose=self.name, progress=False)
         return hashlib.blake2b("\n".join(digest for digest, _ in found).encode(), digest_size=16).hexdigest()
 
-    def read(self, progress: bool) -> Contents:
+    def read(self) -> Contents:
         """See `Source`."""
         known = self.known
         if self.place.is_file():

@@ -32,12 +32,12 @@ class Digits:
         images: NDArray[np.uint8] = np.rint(digits.images[:, None] * (255 / 16)).astype(np.uint8)
         return images, digits.target.astype(np.int64)
 
-    def key(self, progress: bool) -> str:
+    def key(self) -> str:
         """See `Source`."""
         images, labels = self.samples
         return hashlib.blake2b(images.tobytes() + labels.tobytes(), digest_size=16).hexdigest()
 
-    def read(self, progress: bool) -> Contents:
+    def read(self) -> Contents:
         """See `Source`."""
         images, labels = self.samples
         part = Part(len(labels), iter([(images, labels)]))

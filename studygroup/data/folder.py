@@ -58,7 +58,7 @@ class Folder:
         self.request = request
         self.classes, self.samples = scan(self.root)
 
-    def key(self, progress: bool) -> str:
+    def key(self) -> str:
         """See `Source`."""
         content = (
             self.classes,
@@ -67,7 +67,7 @@ class Folder:
         )
         return hashlib.blake2b(repr(content).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
-    def read(self, progress: bool) -> Contents:
+    def read(self) -> Contents:
         """See `Source`."""
         broken: list[str] = []
         parts = {split: Part(len(samples), self._decode(samples, broken)) for split, samples in self.samples.items()}

@@ -77,12 +77,12 @@ class Idx:
         self.cache = request.cache
         self.folder, self.files = self._find(request)
 
-    def key(self, progress: bool) -> str:
+    def key(self) -> str:
         """See `Source`."""
         found = fingerprints(self.folder, [path.name for path in self._paths()], self.cache, purpose=self.name, progress=False)
         return hashlib.blake2b("\n".join(digest for digest, _ in found).encode(), digest_size=16).hexdigest()
 
-    def read(self, progress: bool) -> Contents:
+    def read(self) -> Contents:
         """See `Source`."""
         parts, shapes = {}, {}
         for split, (images, labels) in self.files.items():

@@ -76,7 +76,7 @@ def prepare(
     Raises:
         UserError: the source cannot be read, or the cache has no room or cannot be written.
     """
-    words = (FORMAT, source.key(progress), image_size, channels)
+    words = (FORMAT, source.key(), image_size, channels)
     key = hashlib.blake2b(repr(words).encode(), digest_size=16).hexdigest()
     home = cache / "prepared" / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', source.name)[:40]}-{key}"
     prepared = _open(home, key)
@@ -143,7 +143,7 @@ def _clean(home: Path) -> None:
 
 
 def _write(source: Source, home: Path, image_size: int | None, channels: int | None, broken: Broken, progress: bool) -> None:
-    contents = source.read(progress)
+    contents = source.read()
     own_channels, height, width = contents.shape
     shape = (channels or own_channels, image_size or height, image_size or width)
     total = sum(part.count for part in contents.parts.values())

@@ -60,14 +60,14 @@ class Source(Protocol):
     name: str
     augment: Augment
 
-    def key(self, progress: bool) -> str:
+    def key(self) -> str:
         """Hash of everything that the prepared samples depend on: the content of the files, and the options."""
 
-    def read(self, progress: bool) -> Contents:
+    def read(self) -> Contents:
         """Start to read.
 
         Raises:
-            UserError: the content is not what it should be.
+            UserError: the content is not what it should be, or cannot be read. (An `OSError` would be taken for the cache's.)
         """
 
 

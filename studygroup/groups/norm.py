@@ -62,7 +62,7 @@ class StudentBatchNorm(_BatchNorm):
 
     def plain(self, student: int) -> nn.Module:
         """An ordinary batch norm with one student's running statistics and copies of the affine parameters."""
-        norm = self.kind(self.num_features, self.eps, self.momentum)
+        norm = self.kind(self.num_features, self.eps, self.momentum).to(device=self.weight.device, dtype=self.weight.dtype)
         norm.load_state_dict(
             {
                 "weight": self.weight,
@@ -72,7 +72,7 @@ class StudentBatchNorm(_BatchNorm):
                 "num_batches_tracked": torch.tensor(0),
             }
         )
-        return norm.to(self.weight.device).train(self.training)
+        return norm.train(self.training)
 
 
 def give_student_norms(module: nn.Module, students: int) -> list[StudentBatchNorm]:

@@ -6,7 +6,7 @@
 Three mechanisms: students are random routes through one modular network (`groups/modular.py`, Eq. 1), each learns its own
 share of the data, and in every iteration each imitates a random subgroup of the others.
 
-What the paper leaves open, and what is done here:
+Departures and readings (the paper leaves these open):
 - Division of the data: see `division`; the text reads as "fixed". LOG.md has what was measured.
 - Mini-batch: the paper's 64 may be each student's or all students' together, see `batch`.
 - Select: each other student with probability p (`"bernoulli"`), or `round(p K)` of them (`"fixed"`). Eq. 5 divides by the

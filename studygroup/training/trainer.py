@@ -97,7 +97,7 @@ class Trainer:
         self.preprocess = preprocess
         self.settings = settings
         self.folder = folder
-        self.identity: dict[str, Any] = json.loads(json.dumps(dict(identity)))
+        self.identity: dict[str, Any] = json.loads(json.dumps(dict(identity), default=str))
         self.title = title
         self.resume_hint = resume_hint
         self.device = preprocess.device

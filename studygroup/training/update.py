@@ -66,19 +66,27 @@ class Updater:
         for member in settings.learning_rate_scales:
             if member not in sets:
                 raise unknown("member with a learning rate of its own", member, sets)
-        if method.whole_batch and settings.accumulate > 1:
-            raise UserError(
-                f"accumulate is {settings.accumulate}, but this method relates the samples of a batch to each other; "
-                "its batches cannot be cut: take accumulate 1"
-            )
+        check_cut(method, settings)
         groups = [{"params": parameters, "scale": scales.get(name, 1.0)} for name, parameters in sets.items()]
         self.optimizer = _optimizer(settings, groups)
         self.parameters = [parameter for parameters in sets.values() for parameter in parameters]
 
     def forward(self, run: Callable[[], Losses | None]) -> Losses | None:
-        """Run a forward computation in the run's precision."""
-        with torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
-            return run()
+        """Run a forward computation in the run's precision.
+
+        Raises:
+            UserError: a batch norm got a single value per channel.
+        """
+        try:
+            with torch.autocast(self.device.type, dtype=self.autocast or torch.bfloat16, enabled=self.autocast is not None):
+                return run()
+        except ValueError as error:
+            if "more than 1 value per channel" not in str(error):
+                raise
+            raise UserError(
+                f"a batch of {self.settings.batch_size} leaves batch norm a single value per channel somewhere in the network; "
+                "take a larger batch_size, larger images, or fewer students"
+            ) from error
 
     def learn(self, batch: Batch, clock: Clock, ledger: Ledger) -> None:
         """Everything that one batch teaches.
@@ -114,6 +122,15 @@ class Updater:
             torch.nn.utils.clip_grad_norm_([p for p in self.parameters if p.grad is not None], self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+
+def check_cut(method: Method, settings: Settings) -> None:
+    """Raise UserError if batches are to be cut that the method needs whole."""
+    if method.whole_batch and settings.accumulate > 1:
+        raise UserError(
+            f"accumulate is {settings.accumulate}, but this method relates the samples of a batch to each other; "
+            "its batches cannot be cut: take accumulate 1"
+        )
 
 
 def _optimizer(settings: Settings, groups: list[dict[str, object]]) -> torch.optim.Optimizer:

@@ -223,9 +223,15 @@ def test_two_at_once_fetch_once(publisher: Publisher, cache: Path) -> None:
     assert publisher.ranges == [None]
 
 
-def test_a_progress_bar_is_shown_on_standard_error(publisher: Publisher, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_a_progress_bar_is_shown_on_standard_error(
+    publisher: Publisher, cache: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("COLUMNS", "120")
     fetch(described(publisher), cache / "downloads", cache, progress=True)
-    assert capsys.readouterr().out == ""
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Fetching data.bin" in shown.err
 
 
 def test_a_data_set_is_fetched_when_asked(

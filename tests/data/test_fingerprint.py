@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import time
 from pathlib import Path
 
 import pytest
@@ -63,6 +64,18 @@ def test_a_touched_file_is_read_and_has_the_same_hash(root: Path, cache: Path) -
     first, _ = look(root, cache)
     os.utime(root / "c.z", (1, 1))
     assert look(root, cache) == (first, ["c.z"])
+
+
+@pytest.mark.usefixtures("settled")
+def test_a_change_that_keeps_size_and_time_is_seen(root: Path, cache: Path) -> None:
+    first, _ = look(root, cache)
+    times = (root / "b.y").stat()
+    time.sleep(0.02)  # the system's clock for files ticks every few milliseconds
+    (root / "b.y").write_text("B.Y")
+    os.utime(root / "b.y", ns=(times.st_atime_ns, times.st_mtime_ns))
+    second, read = look(root, cache)
+    assert read == ["b.y"]
+    assert second[1] != first[1]
 
 
 @pytest.mark.usefixtures("settled")

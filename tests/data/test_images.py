@@ -67,11 +67,11 @@ def test_transparency_is_white(tmp_path: Path) -> None:
 
 
 def test_sixteen_bits(tmp_path: Path) -> None:
-    values = np.array([[0, 257, 32768, 65535]], dtype=np.uint16)
+    values = np.array([[0, 257, 51400, 65535]], dtype=np.uint16)
     for suffix in (".png", ".tif"):
         path = tmp_path / f"image{suffix}"
         Image.fromarray(values).save(path)
-        assert read_image(path, (1, 1, 4)).tolist() == [[[0, 1, 128, 255]]]
+        assert read_image(path, (1, 1, 4)).tolist() == [[[0, 1, 200, 255]]]
 
 
 def test_floats(tmp_path: Path) -> None:

@@ -32,10 +32,10 @@ class Numbers:
     def __init__(self, rows: int = 20, meanwhile: Callable[[], None] = lambda: None) -> None:
         self.rows, self.meanwhile, self.read_count = rows, meanwhile, 0
 
-    def key(self, progress: bool) -> str:
+    def key(self) -> str:
         return f"numbers {self.rows}"
 
-    def read(self, progress: bool) -> Contents:
+    def read(self) -> Contents:
         self.read_count += 1
         return Contents(("a", "b"), (2, 4, 4), np.dtype(np.uint8), {"train": Part(self.rows, self.chunks())})
 
@@ -235,7 +235,7 @@ def test_memory_stays_bounded(cache: Path) -> None:
     import tracemalloc
 
     class Large(Numbers):
-        def read(self, progress: bool) -> Contents:
+        def read(self) -> Contents:
             chunk = np.zeros((16, 3, 128, 128), dtype=np.uint8)
             chunks = ((chunk, np.zeros(16, dtype=np.int64)) for _ in range(64))
             return Contents(("a", "b"), (3, 128, 128), np.dtype(np.uint8), {"train": Part(1024, chunks)})
@@ -249,6 +249,16 @@ def test_memory_stays_bounded(cache: Path) -> None:
     assert peak < 10e6 < 1024 * 3 * 128 * 128
 
 
-def test_progress_bars_are_shown(opened: Open, capsys: pytest.CaptureFixture[str], folder: Callable[..., Path]) -> None:
-    opened(folder({"a": 3, "b": 3}), progress=True)
-    assert capsys.readouterr().out == ""
+def test_progress_bars_are_shown_on_standard_error(
+    opened: Open, capsys: pytest.CaptureFixture[str], folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("FORCE_COLOR", "1")  # as in a terminal
+    monkeypatch.setenv("COLUMNS", "120")
+    root = folder({"a": 3, "b": 3})
+    opened(root, progress=True)
+    shown = capsys.readouterr()
+    assert shown.out == ""
+    assert "Reading photos" in shown.err
+    assert "Preparing photos" in shown.err
+    opened(root, image_size=8, progress=False)
+    assert capsys.readouterr() == ("", "")

@@ -1,0 +1,488 @@
+"""What every method in the registry keeps to, with every option that changes the flow of a step."""
+
+from __future__ import annotations
+
+import inspect
+import io
+import re
+import sys
+from dataclasses import dataclass, field
+from typing import Any
+
+import pytest
+import torch
+from torch import nn
+from torch.nn.modules.batchnorm import _BatchNorm
+
+from studygroup.batch import Batch
+from studygroup.clock import Clock
+from studygroup.errors import UserError
+from studygroup.groups import Frozen, Modular
+from studygroup.groups.norm import StudentBatchNorm
+from studygroup.methods import METHODS, Method, create_method, method_name, method_options
+from studygroup.networks import Maker, create
+from studygroup.networks.maker import Spec
+from tests.methods.tiny import (
+    CLASSES,
+    Plain,
+    assembled,
+    batch_for,
+    images,
+    optimizer_of,
+    snapshot,
+    tiny,
+    train,
+    trained_teacher,
+    updates,
+    wider,
+)
+
+
+@dataclass(frozen=True)
+class Case:
+    """A method with options.
+
+    Attributes:
+        detached: whether a member's losses must reach nobody else's own parameters. None where they may: students on routes
+            are normalised together by a pooled batch norm.
+    """
+
+    method: str
+    options: dict[str, Any] = field(default_factory=dict)
+    peers: tuple[Spec, ...] = ()
+    updates: int = 1
+    detached: bool | None = True
+
+    def make(self, seed: int = 0) -> Method:
+        return assembled(self.method, self.options, peers=self.peers, seed=seed)
+
+
+def cgl(**options: Any) -> Case:
+    pooled = options.get("routing", True) and options.get("bn", "pooled") == "pooled"
+    return Case("cgl", {"students": 3, "probability": 0.7, **options}, detached=None if pooled else options.get("detach_targets", True))
+
+
+def orc(updates: int = 3, **options: Any) -> Case:
+    return Case("orc", options, updates=updates)
+
+
+CASES: dict[str, Case] = {
+    "baseline": Case("baseline"),
+    "kd": Case("kd"),
+    "kd-teacher-only": Case("kd", {"alpha": 1.0}),
+    "dml": Case("dml"),
+    "dml-alone": Case("dml", {"students": 1}),
+    "dml-sequential": Case("dml", {"students": 3, "update": "sequential"}, updates=3),
+    "dml-sum": Case("dml", {"students": 3, "peer_reduction": "sum"}),
+    "dml-mean-logits": Case("dml", {"students": 3, "target": "mean_logits"}),
+    "dml-okddip": Case("dml", {"students": 3, "preset": "okddip"}, detached=False),
+    "dml-mixed": Case("dml", {"students": 3}, peers=(wider, tiny)),
+    "cgl": cgl(),
+    "cgl-alone": cgl(students=1),
+    "cgl-per-student-batch": cgl(batch="per_student"),
+    "cgl-undealt": cgl(division="none"),
+    "cgl-undealt-attached": cgl(division="none", detach_targets=False),
+    "cgl-fixed-division": cgl(division="fixed"),
+    "cgl-separate": cgl(routing=False),
+    "cgl-separate-undealt": cgl(routing=False, division="none"),
+    "cgl-everybody": cgl(probability=1.0),
+    "cgl-nobody": cgl(probability=0.0),
+    "cgl-select-fixed": cgl(select="fixed"),
+    "cgl-expected": cgl(normalize="expected", probability=0.2),
+    "cgl-bn-per-student": cgl(bn="per_student"),
+    "cgl-bn-per-student-targets-eval": cgl(bn="per_student", targets="eval", probability=1.0),
+    "cgl-head-routed": cgl(head="routed"),
+    "cgl-head-per-student": cgl(head="per_student"),
+    "cgl-shared-stem": cgl(route_stem=False),
+    "cgl-block-groups": cgl(block_groups=(1, 2)),
+    "cgl-covering": cgl(require_coverage=True),
+    "cgl-not-distinct": cgl(distinct=False),
+    "cgl-one-module": cgl(modules=1, distinct=False),
+    "cgl-attached": cgl(detach_targets=False, head="per_student", probability=1.0),
+    "cgl-apart-attached": cgl(detach_targets=False, head="per_student", probability=1.0, bn="per_student"),
+    "cgl-apart": cgl(head="per_student", probability=1.0, bn="per_student"),
+    "cgl-separate-attached": cgl(detach_targets=False, routing=False, probability=1.0),
+    "cgl-targets-eval": cgl(targets="eval"),
+    "cgl-targets-train": cgl(targets="train"),
+    "cgl-rescaled": cgl(ilr_rescale=True),
+    "cgl-unscaled-temperature": cgl(t2_scale=False, temperature=2.0),
+    "orc": orc(),
+    "orc-0-temporary": orc(updates=2, temporary_teachers=0),
+    "orc-2-temporary": orc(temporary_teachers=2),
+    "orc-one-student": orc(updates=2, students=2, temporary_teachers=0),
+    "orc-mixup": orc(intensive="mixup"),
+    "orc-feedback": orc(intensive="feedback"),
+    "orc-pivot-off": orc(updates=2, intensive="off"),
+    "orc-ensemble": orc(style="ensemble"),
+    "orc-reuse": orc(reuse_temporary=True),
+    "orc-clean-bn": orc(pivot_clean_bn=True),
+    "orc-mixed": Case("orc", {"pivot_lr_scale": 0.1}, peers=(wider, tiny), updates=3),
+}
+
+every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+
+
+def test_every_method_is_here() -> None:
+    assert {case.method for case in CASES.values()} == set(METHODS)
+
+
+def untrained(method: Method) -> set[str]:
+    """Names of the parameters that no step may move: frozen networks, and modules on no route."""
+    frozen = {id(p) for module in method.modules() if isinstance(module, Frozen) for p in module.parameters()}
+    if isinstance(method.group, Modular):
+        grid = [list(layer.children()) for layer in method.group.layers if isinstance(layer, nn.ModuleList)]
+        frozen |= {id(p) for depth, module in method.group.unused_modules() for p in grid[depth][module].parameters()}
+    if method.options().get("intensive") == "off":
+        frozen |= {id(p) for p in method.others()["pivot"].parameters()}
+    return {name for name, parameter in method.named_parameters() if id(parameter) in frozen}
+
+
+def frozen_networks(method: Method) -> list[nn.Module]:
+    found: list[nn.Module] = [module for module in method.modules() if isinstance(module, Frozen)]
+    return found + ([method.others()["pivot"]] if method.options().get("intensive") == "off" else [])
+
+
+def flags(method: Method) -> dict[str, tuple[bool, bool | None]]:
+    return {name: (m.training, m.track_running_stats if isinstance(m, _BatchNorm) else None) for name, m in method.named_modules()}
+
+
+@every_case
+def test_losses_are_finite_scalars_named_by_member(case: Case) -> None:
+    method = case.make()
+    seen = 0
+    for losses in updates(method, optimizer_of(method), batch_for(method)):
+        seen += 1
+        assert losses
+        for name, loss in losses.items():
+            member, slash, kind = name.partition("/")
+            assert slash
+            assert kind
+            assert member in method.members()
+            assert loss.shape == ()
+            assert torch.isfinite(loss)
+            assert loss >= -1e-6
+    assert seen == case.updates
+
+
+@every_case
+def test_what_is_trainable_moves_and_what_is_frozen_does_not(case: Case) -> None:
+    method = case.make()
+    frozen = untrained(method)
+    before = snapshot(method)
+    still = [snapshot(network) for network in frozen_networks(method)]
+    optimizer = optimizer_of(method)
+    moves = dict.fromkeys(dict(method.named_parameters()), 0)
+    for _ in updates(method, optimizer, batch_for(method)):
+        for name, parameter in method.named_parameters():
+            moves[name] += parameter.grad is not None
+    moved = {name for name, parameter in method.named_parameters() if not torch.equal(parameter, before[name])}
+    assert moved == set(moves) - frozen
+    assert {name for name, count in moves.items() if count} == moved, "what has no gradient is not touched, not even by weight decay"
+    assert set(moves.values()) <= {0, 1}, "one optimiser update per network and step"
+    for network, values in zip(frozen_networks(method), still, strict=True):
+        assert all(torch.equal(value, values[name]) for name, value in snapshot(network).items())
+    running = [name for name in before if name.endswith("running_mean") and not name.startswith(("teacher", "pivot"))]
+    assert any(not torch.equal(before[name], value) for name, value in snapshot(method).items() if name in running)
+
+
+@every_case
+def test_a_loss_reaches_its_own_member_only(case: Case) -> None:
+    method = case.make()
+    sets = {member: parameters for member, parameters in method.parameter_sets().items() if member != "shared"}
+    foreign = 0
+    for losses in method.step(batch_for(method), Clock()):
+        for name, loss in losses.items():
+            for member, parameters in sets.items():
+                gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
+                if member == name.split("/")[0]:
+                    assert any(gradient is not None for gradient in gradients)
+                else:
+                    foreign += any(gradient is not None and bool(gradient.any()) for gradient in gradients)
+    if case.detached:
+        assert foreign == 0
+    elif case.detached is not None:
+        assert foreign > 0
+
+
+@every_case
+def test_resume_is_exact(case: Case) -> None:
+    method = case.make()
+    optimizer = optimizer_of(method, "adam")
+    train(method, optimizer, range(2))
+    saved = io.BytesIO()
+    torch.save({"method": method.state_dict(), "optimizer": optimizer.state_dict()}, saved)
+    expected = train(method, optimizer, range(2, 4))
+
+    torch.manual_seed(12345)
+    saved.seek(0)
+    state = torch.load(saved, weights_only=True)
+    again = case.make()
+    resumed = optimizer_of(again, "adam")
+    again.load_state_dict(state["method"])
+    resumed.load_state_dict(state["optimizer"])
+    assert train(again, resumed, range(2, 4)) == expected
+    for name, value in snapshot(method).items():
+        assert torch.equal(value, snapshot(again)[name]), name
+
+
+@every_case
+def test_nothing_is_left_changed_at_a_yield(case: Case) -> None:
+    method = case.make()
+    batch = batch_for(method)
+    inputs, labels = batch.inputs.clone(), batch.labels.clone()
+    for m in method.modules():
+        if isinstance(m, nn.ReLU):
+            m.eval()  # a flag that is not the default must be left alone, too
+    before = flags(method)
+    optimizer = optimizer_of(method)
+    for losses in updates(method, optimizer, batch):
+        assert torch.is_grad_enabled()
+        assert not torch.is_inference_mode_enabled()
+        assert not torch.is_autocast_enabled("cpu")
+        assert all(loss.requires_grad for loss in losses.values())
+        assert flags(method) == before
+    assert torch.is_grad_enabled()
+    assert flags(method) == before
+    assert torch.equal(batch.inputs, inputs)
+    assert torch.equal(batch.labels, labels)
+
+
+@every_case
+def test_bfloat16_autocast_gives_float32_losses(case: Case) -> None:
+    method = case.make()
+    lesson = method.step(batch_for(method), Clock())
+    optimizer = optimizer_of(method)
+    while True:
+        with torch.autocast("cpu", dtype=torch.bfloat16):
+            losses = next(lesson, None)
+        if losses is None:
+            break
+        assert {loss.dtype for loss in losses.values()} == {torch.float32}
+        total = torch.stack(list(losses.values())).sum()
+        assert torch.isfinite(total)
+        total.backward()
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+    assert not torch.is_autocast_enabled("cpu")
+
+
+@every_case
+def test_a_step_is_a_function_of_its_state_batch_and_clock(case: Case) -> None:
+    found = []
+    for seed in (1, 2):
+        method = case.make()
+        optimizer = optimizer_of(method)
+        torch.manual_seed(seed)
+        before = torch.get_rng_state()
+        found.append(train(method, optimizer, range(2)))
+        assert torch.equal(torch.get_rng_state(), before), "a step must not use the global generator"
+    assert found[0] == found[1]
+
+
+@every_case
+def test_assembling_is_a_function_of_the_seed(case: Case) -> None:
+    first, same, other = case.make(), case.make(), case.make(seed=1)
+    assert all(torch.equal(value, snapshot(same)[name]) for name, value in snapshot(first).items())
+    assert first.describe() == same.describe()
+    key = next(name for name, p in first.named_parameters() if p.requires_grad and name.startswith("group") and p.dim() > 1)
+    assert not torch.equal(snapshot(first)[key], snapshot(other)[key])
+
+
+@every_case
+def test_options_make_the_same_method_again(case: Case) -> None:
+    method = create_method(case.method, case.options)
+    again = create_method(method_name(method), method.options())
+    assert type(again) is type(method)
+    assert again.options() == method.options()
+    assert set(method.options()) == set(method_options(case.method))
+
+
+@every_case
+def test_members_leave_as_plain_networks(case: Case) -> None:
+    method = case.make()
+    train(method, optimizer_of(method), range(2))
+    method.eval()
+    inputs = images(5, seed=77)
+    with torch.no_grad():
+        found = method.logits(inputs)
+    assert tuple(found) == method.members()
+    for name in method.members():
+        network = method.export(name)
+        kinds = {type(module) for module in network.modules()}
+        assert not kinds & {Modular, StudentBatchNorm, Frozen}
+        assert not any(module.training for module in network.modules())
+        keys = {tuple(spec().state_dict()) for spec in (tiny, wider)}
+        assert tuple(network.state_dict()) in keys
+        assert not {id(p) for p in network.parameters()} & {id(p) for p in method.parameters()}, "a copy"
+        with torch.no_grad():
+            torch.testing.assert_close(network(inputs), found[name], rtol=1e-5, atol=1e-6)
+    with pytest.raises(UserError, match="student99"):
+        method.export("student99")
+
+
+@every_case
+def test_candidates_have_the_target_network(case: Case) -> None:
+    method = case.make()
+    assert method.candidates
+    assert set(method.candidates) <= set(method.student_names()) <= set(method.members())
+    for name in method.student_names():
+        has_target = method.export(name).state_dict()["classifier.weight"].shape == tiny().state_dict()["classifier.weight"].shape
+        assert (name in method.candidates) == has_target
+
+
+@every_case
+def test_every_trainable_parameter_has_one_owner(case: Case) -> None:
+    method = case.make()
+    sets = method.parameter_sets()
+    owned = [id(p) for parameters in sets.values() for p in parameters]
+    assert len(owned) == len(set(owned))
+    assert set(owned) == {id(p) for p in method.parameters() if p.requires_grad}
+    assert set(sets) <= {*method.members(), "shared"}
+
+
+@every_case
+def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
+    method = create_method(case.method, case.options)
+    teacher = trained_teacher()
+    before = snapshot(teacher)
+    method.assemble(Maker(tiny, num_classes=CLASSES, in_channels=1, peers=case.peers, teacher=teacher))
+    method.train()
+    train(method, optimizer_of(method), range(1))
+    assert teacher.training
+    assert all(p.requires_grad for p in teacher.parameters())
+    assert all(torch.equal(value, before[name]) for name, value in snapshot(teacher).items())
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_a_needed_teacher_that_is_missing_is_said_so(name: str) -> None:
+    method = create_method(name)
+    make = Maker(tiny, num_classes=CLASSES, in_channels=1)
+    if method.needs_teacher:
+        with pytest.raises(UserError, match="teacher"):
+            method.assemble(make)
+    else:
+        method.assemble(make)
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_file_names_its_source_and_its_departures(name: str) -> None:
+    text = inspect.getdoc(sys.modules[METHODS[name].__module__]) or ""
+    assert "Departures" in text
+    if name != "baseline":
+        assert re.search(r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b", text)
+    assert METHODS[name].step.__doc__
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_every_option_has_a_default_and_a_line_of_help(name: str) -> None:
+    options = method_options(name)
+    assert create_method(name).options() == {option: parameter.default for option, parameter in options.items()}
+    assert not any(parameter.required for parameter in options.values())
+
+
+@pytest.mark.parametrize("name", ["dml", "cgl", "orc"])
+def test_exports_have_the_keys_of_the_registered_network(name: str) -> None:
+    method = assembled(name, {"students": 2}, spec="resnet8")
+    assert list(method.export("student1").state_dict()) == list(create("resnet8", num_classes=CLASSES, in_channels=1).state_dict())
+
+
+@pytest.mark.parametrize(
+    ("name", "options"),
+    [("baseline", {}), ("kd", {}), ("dml", {}), ("orc", {}), ("cgl", {"routing": False, "students": 2})],
+)
+def test_any_module_can_be_a_student(name: str, options: dict[str, Any]) -> None:
+    for spec in (Plain, Plain()):
+        method = assembled(name, options, spec=spec)
+        before = snapshot(method)
+        train(method, optimizer_of(method), range(1))
+        for member in method.members():
+            assert isinstance(method.export(member), Plain) == (member != "pivot")
+        assert not torch.equal(before["group.networks.0.head.weight"], snapshot(method)["group.networks.0.head.weight"])
+
+
+def test_routes_need_a_chain() -> None:
+    with pytest.raises(UserError, match="Plain"):
+        assembled("cgl", spec=Plain)
+
+
+def test_routes_take_no_peers() -> None:
+    with pytest.raises(UserError, match="peers"):
+        assembled("cgl", peers=(tiny,))
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [("cgll", "cgl"), ("DML", "dml"), ("bseline", "baseline"), ("xyzzy", "known")],
+)
+def test_an_unknown_method_is_answered_with_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(UserError, match=rf"{name}.*{near}"):
+        create_method(name)
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "near"),
+    [("cgl", "student", "students"), ("dml", "temprature", "temperature"), ("kd", "alhpa", "alpha"), ("baseline", "alpha", "no options")],
+)
+def test_an_unknown_option_is_answered_with_the_nearest(method: str, option: str, near: str) -> None:
+    with pytest.raises(UserError, match=rf"(?s)(?=.*{option}).*{near}"):
+        create_method(method, {option: 1})
+
+
+@pytest.mark.parametrize(
+    ("method", "option", "value", "shown"),
+    [
+        ("kd", "alpha", 1.5, "1.5"),
+        ("kd", "alpha", -0.1, "-0.1"),
+        ("kd", "temperature", 0.0, "0.0"),
+        ("kd", "temperature", "warm", "warm"),
+        ("dml", "students", 0, "0"),
+        ("dml", "students", 2.5, "2.5"),
+        ("dml", "temperature", -1.0, "-1.0"),
+        ("dml", "update", "later", "later"),
+        ("dml", "peer_reduction", "max", "max"),
+        ("dml", "target", "everyone", "everyone"),
+        ("dml", "preset", "none", "none"),
+        ("cgl", "students", 0, "0"),
+        ("cgl", "probability", 1.01, "1.01"),
+        ("cgl", "probability", -0.5, "-0.5"),
+        ("cgl", "probability", float("nan"), "nan"),
+        ("cgl", "temperature", 0.0, "0.0"),
+        ("cgl", "ramp_share", 2.0, "2.0"),
+        ("cgl", "division", "daily", "daily"),
+        ("cgl", "overlap", 1.5, "1.5"),
+        ("cgl", "batch", "half", "half"),
+        ("cgl", "select", "all", "all"),
+        ("cgl", "normalize", "max", "max"),
+        ("cgl", "targets", "test", "test"),
+        ("cgl", "head", "none", "none"),
+        ("cgl", "bn", "group", "group"),
+        ("orc", "students", 0, "0"),
+        ("orc", "temporary_teachers", 4, "4"),
+        ("orc", "temporary_teachers", -1, "-1"),
+        ("orc", "alpha", 2.0, "2.0"),
+        ("orc", "temperature", 0.0, "0.0"),
+        ("orc", "mixup_alpha", -1.0, "-1.0"),
+        ("orc", "intensive", "harder", "harder"),
+        ("orc", "style", "solo", "solo"),
+    ],
+)
+def test_a_bad_value_is_named(method: str, option: str, value: object, shown: str) -> None:
+    with pytest.raises(UserError, match=option) as caught:
+        create_method(method, {option: value})
+    assert shown in str(caught.value)
+    assert "\n" not in str(caught.value)
+    if not isinstance(value, str | float) or (isinstance(value, float) and value != 2.5):
+        with pytest.raises(UserError):  # the constructor refuses it by itself
+            METHODS[method](**{option: value})
+
+
+def test_sequential_updates_need_detached_peers() -> None:
+    with pytest.raises(UserError, match="sequential"):
+        create_method("dml", {"update": "sequential", "detach": False})
+
+
+def test_a_batch_dealt_to_others_is_refused() -> None:
+    method = assembled("cgl", {"students": 3})
+    batch = batch_for(method)
+    with pytest.raises(UserError, match="2 students"):
+        next(method.step(Batch(batch.inputs, batch.labels, batch.indices, (6, 6)), Clock()))

@@ -1,0 +1,309 @@
+"""Networks: parameter counts of the literature, shapes, features, and how they are made."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Callable
+from functools import partial
+
+import pytest
+import torch
+from torch import Tensor, nn
+
+from studygroup import networks
+from studygroup.errors import UserError
+from studygroup.groups import Modular
+from studygroup.networks import NETWORKS, Chain, Maker, create, parameter_count
+from studygroup.networks.chain import Pool
+from studygroup.networks.maker import build, spec_name
+
+# name: (parameters with 100 classes, with 10 classes)
+COUNTS = {
+    "resnet8": (83_892, 78_042),
+    "resnet14": (181_108, 175_258),
+    "resnet20": (278_324, 272_474),
+    "resnet26": (375_540, 369_690),
+    "resnet32": (472_756, 466_906),
+    "resnet44": (667_188, 661_338),
+    "resnet56": (861_620, 855_770),
+    "resnet110": (1_736_564, 1_730_714),
+    "resnet8x4": (1_233_540, 1_210_410),
+    "resnet32x4": (7_433_860, 7_410_730),
+    "resnet50": (23_705_252, 23_520_842),
+    "resnet18": (11_220_132, 11_173_962),
+    "resnet34": (21_328_292, 21_282_122),
+}
+
+# network: (modules per layer, parameters of the modular network with 100 classes, with 10)
+MODULAR = [("resnet18", 2, 22_388_964, 22_342_794), ("resnet18", 3, 33_557_796, 33_511_626), ("resnet34", 2, 42_605_284, 42_559_114)]
+
+
+def on_paper(name: str, classes: int) -> Chain:
+    """The network without memory for its weights."""
+    with torch.device("meta"):
+        return create(name, num_classes=classes)
+
+
+def test_every_network_is_counted() -> None:
+    assert set(COUNTS) == set(NETWORKS)
+
+
+@pytest.mark.parametrize("name", COUNTS)
+def test_parameter_counts(name: str) -> None:
+    assert (parameter_count(on_paper(name, 100)), parameter_count(on_paper(name, 10))) == COUNTS[name]
+
+
+@pytest.mark.parametrize(("name", "modules", "hundred", "ten"), MODULAR)
+def test_parameter_counts_of_modular_networks(name: str, modules: int, hundred: int, ten: int) -> None:
+    """M times the trunk and one head, however many students; a student has as many as the network alone."""
+    for classes, expected in ((100, hundred), (10, ten)):
+        for students in (2, 8):
+            group = Modular(lambda _, classes=classes: on_paper(name, classes), students, modules)  # type: ignore[misc]
+            assert parameter_count(group) == expected
+        single = COUNTS[name][classes == 10]
+        head = (512 + 1) * classes
+        assert expected == modules * (single - head) + head
+        route = {id(p): p.numel() for p in group[1].parameters()}
+        assert sum(route.values()) == single
+
+
+def test_what_is_frozen_is_not_counted() -> None:
+    network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1).requires_grad_(False))
+    assert parameter_count(network) == 8
+
+
+@pytest.mark.parametrize("name", ["resnet8", "resnet8x4", "resnet18", "resnet50"])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 17, 19), (1, 1, 1)])
+def test_any_size_and_number_of_channels(name: str, shape: tuple[int, int, int]) -> None:
+    network = create(name, num_classes=7, in_channels=shape[0]).eval()
+    with torch.no_grad():
+        logits = network(torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)))
+    assert logits.shape == (2, 7)
+    assert torch.isfinite(logits).all()
+
+
+@pytest.mark.parametrize(
+    ("name", "expected"),
+    [
+        ("resnet8", {"stem": (16, 32, 32), "stage1": (16, 32, 32), "stage2": (32, 16, 16), "stage3": (64, 8, 8), "pool": (64,)}),
+        ("resnet8x4", {"stem": (32, 32, 32), "stage1": (64, 32, 32), "stage2": (128, 16, 16), "stage3": (256, 8, 8), "pool": (256,)}),
+        (
+            "resnet18",
+            {
+                "stem": (64, 32, 32),
+                "stage1": (64, 32, 32),
+                "stage2": (128, 16, 16),
+                "stage3": (256, 8, 8),
+                "stage4": (512, 4, 4),
+                "pool": (512,),
+            },
+        ),
+        (
+            "resnet50",
+            {
+                "stem": (64, 32, 32),
+                "stage1": (256, 32, 32),
+                "stage2": (512, 16, 16),
+                "stage3": (1024, 8, 8),
+                "stage4": (2048, 4, 4),
+                "pool": (2048,),
+            },
+        ),
+    ],
+)
+def test_features(name: str, expected: dict[str, tuple[int, ...]]) -> None:
+    network = create(name, num_classes=10).eval()
+    inputs = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        features = network.features(inputs)
+        logits = network(inputs)
+    assert {key: tuple(value.shape[1:]) for key, value in features.items()} == {**expected, "classifier": (10,)}
+    assert torch.equal(features["classifier"], logits)
+    torch.testing.assert_close(features["pool"], features[list(expected)[-2]].mean((2, 3)))
+
+
+def test_a_chain_runs_its_blocks_in_order() -> None:
+    network = create("resnet14", num_classes=4, in_channels=1).eval()
+    assert list(network.blocks()) == [name for names in network.stages.values() for name in names]
+    assert [len(names) for names in network.stages.values()] == [1, 2, 2, 2, 2]
+    activation = torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0))
+    logits = network(activation)
+    for block in network.blocks().values():
+        activation = block(activation)
+    assert torch.equal(logits, activation)
+
+
+def test_convolutions_start_from_kaiming_fan_out() -> None:
+    torch.manual_seed(0)
+    network = create("resnet18", num_classes=10)
+    for name, module in network.named_modules():
+        if isinstance(module, nn.Conv2d):
+            wanted = (2 / (module.out_channels * module.kernel_size[0] * module.kernel_size[1])) ** 0.5
+            assert float(module.weight.detach().std()) == pytest.approx(wanted, rel=0.1), name
+            assert module.bias is None
+        elif isinstance(module, nn.BatchNorm2d):
+            assert module.weight.detach().eq(1).all()
+            assert module.bias.detach().eq(0).all()
+
+
+@pytest.mark.parametrize(("name", "near"), [("resnet21", "resnet20"), ("ResNet18", "resnet18"), ("resnet8x", "resnet8"), ("mlp", "known")])
+def test_an_unknown_network_is_answered_with_the_nearest(name: str, near: str) -> None:
+    with pytest.raises(UserError, match=rf"unknown network '{name}'.*{near}"):
+        create(name, num_classes=10)
+
+
+@pytest.mark.parametrize(("classes", "channels"), [(0, 3), (10, 0), (-1, 3)])
+def test_counts_below_one_are_refused(classes: int, channels: int) -> None:
+    with pytest.raises(UserError, match=rf"num_classes is {classes}, in_channels {channels}"):
+        create("resnet8", num_classes=classes, in_channels=channels)
+
+
+class Small(nn.Module):
+    """A network that is no chain."""
+
+    def __init__(self, num_classes: int, in_channels: int) -> None:
+        super().__init__()
+        self.conv = nn.Conv2d(in_channels, 5, 3)
+        self.norm = nn.BatchNorm2d(5)
+        self.pool = Pool()
+        self.linear = nn.Linear(5, num_classes)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.linear(self.pool(self.norm(self.conv(x))))
+        return out
+
+
+def small(num_classes: int) -> nn.Module:
+    return Small(num_classes, 1)
+
+
+def nothing() -> str:
+    return "no network"
+
+
+def maker(target: networks.maker.Spec = "resnet8", **options: object) -> Maker:
+    return Maker(target, num_classes=6, in_channels=1, **options)  # type: ignore[arg-type]
+
+
+def same(one: nn.Module, other: nn.Module) -> bool:
+    state = other.state_dict()
+    return all(torch.equal(value, state[name]) for name, value in one.state_dict().items())
+
+
+def test_a_copy_depends_on_its_number_and_the_seed_only() -> None:
+    torch.manual_seed(1)
+    first = [maker().student(number) for number in range(3)]
+    torch.manual_seed(2)
+    make = maker(peers=("resnet14", "resnet8"))
+    again = [make.copy(number) for number in (2, 0)]
+    assert same(first[2], again[0])
+    assert same(first[0], again[1])
+    assert same(first[2], make.student(2))
+    assert not same(first[0], first[1])
+    assert not same(first[0], maker(seed=1).student(0))
+
+
+def test_making_leaves_the_global_generator_alone() -> None:
+    given = Small(6, 1)
+    before = torch.get_rng_state()
+    maker().student(1)
+    maker(given).student(1)
+    assert torch.equal(torch.get_rng_state(), before)
+
+
+def test_a_network_alone_and_the_first_student_of_a_group_start_alike() -> None:
+    make = maker()
+    assert same(make.student(0), Modular(make.copy, 4, 2).export(0))
+
+
+def test_peers_are_the_other_students() -> None:
+    make = maker("resnet8", peers=("resnet14", small, "resnet8"))
+    assert [make.spec(number) for number in range(4)] == ["resnet8", "resnet14", small, "resnet8"]
+    assert [make.is_target(number) for number in range(4)] == [True, False, False, True]
+    assert isinstance(make.student(2), Small)
+    with pytest.raises(UserError, match="student 4 has no network: 3 peers"):
+        make.spec(4)
+
+
+def test_without_peers_everybody_has_the_target() -> None:
+    make = maker(small)
+    assert all(make.is_target(number) for number in range(5))
+
+
+def test_modules_of_one_class_may_be_different_networks() -> None:
+    target = create("resnet8", num_classes=6, in_channels=1)
+    make = maker(target, peers=(create("resnet14", num_classes=6, in_channels=1), target))
+    assert [make.is_target(number) for number in range(3)] == [True, False, True]
+
+
+def test_a_given_module_is_copied_and_started_afresh_for_the_others() -> None:
+    given = Small(6, 1)
+    with torch.no_grad():
+        given.norm.running_mean.fill_(3.0)  # type: ignore[union-attr]
+    make = maker(given)
+    first, second, third = (make.student(number) for number in range(3))
+    assert first is not given
+    assert same(first, given)
+    assert not same(second, given)
+    assert not same(second, third)
+    assert second.state_dict()["norm.running_mean"].eq(0).all()
+    assert same(second, make.student(1))
+
+
+class NoReset(nn.Module):
+    """A module with a weight of its own that nothing can start afresh."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.ones(3))
+
+
+def test_a_given_module_that_cannot_start_afresh_is_refused() -> None:
+    make = maker(nn.Sequential(NoReset()))
+    make.student(0)
+    with pytest.raises(UserError, match=r"'0' has no reset_parameters"):
+        make.student(1)
+
+
+@pytest.mark.parametrize(
+    "spec",
+    ["resnet8", "studygroup.networks.resnet:narrow8", Small, small, partial(Small, in_channels=1), lambda **options: Small(**options)],
+)
+def test_what_a_network_can_be_made_from(spec: str | Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(importlib.import_module("studygroup.networks.resnet"), "narrow8", partial(networks.resnet.narrow, 8), raising=False)
+    network = build(spec, num_classes=6, in_channels=1).eval()
+    with torch.no_grad():
+        assert network(torch.zeros(2, 1, 9, 9)).shape == (2, 6)
+    assert spec_name(spec)
+
+
+def test_specs_have_names() -> None:
+    assert spec_name("resnet8") == "resnet8"
+    assert spec_name(small).endswith(":small")
+    assert spec_name(Small(2, 1)).endswith(":Small")
+
+
+@pytest.mark.parametrize(
+    ("spec", "shown"),
+    [
+        ("no_such_package:net", "no_such_package:net"),
+        ("studygroup.networks:no_such", "studygroup.networks:no_such"),
+        (":net", ":net"),
+        ("studygroup.networks:", "studygroup.networks:"),
+        ("studygroup.networks.registry:NETWORKS", "dict"),
+        (nothing, "str"),
+        ("resnet9", "resnet8"),
+    ],
+)
+def test_what_cannot_be_made_is_named(spec: str | Callable[..., nn.Module], shown: str) -> None:
+    with pytest.raises(UserError, match=shown):
+        build(spec, num_classes=6, in_channels=1)
+
+
+def test_a_teacher_is_handed_out_as_a_copy() -> None:
+    teacher = Small(6, 1)
+    given = maker(teacher=teacher).trained()
+    assert same(given, teacher)
+    assert not {id(p) for p in given.parameters()} & {id(p) for p in teacher.parameters()}
+    with pytest.raises(UserError, match="teacher"):
+        maker().trained()
