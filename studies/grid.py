@@ -98,7 +98,7 @@ def validate(run: Any, samples: int) -> dict[str, Any]:
     from studygroup.training import score
 
     asked: dict[str, Any] = config.read(run.folder / "config.yaml")
-    dataset = open_dataset(str(asked["data"]), progress=False)
+    dataset = open_dataset(str(asked["data"]), image_size=asked["image_size"], progress=False)
     everything = len(dataset.train)
     used = hold_out(everything, holdout=asked["holdout"], train_size=asked["train_size"], seed=asked["split_seed"])
     rest = np.setdiff1d(np.arange(everything), np.concatenate(used))[:samples]

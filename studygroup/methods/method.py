@@ -77,9 +77,6 @@ class Method(nn.Module, ABC):
         """How the samples of an epoch are to be dealt to the students."""
         return Dealing()
 
-    def check(self, batch_size: int, samples: int) -> None:
-        """Raise UserError if batches of `batch_size` out of `samples` training samples cannot work."""
-
     def learning_rate_scales(self) -> Mapping[str, float]:
         """Factors on the learning rate by member."""
         return {}

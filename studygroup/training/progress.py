@@ -19,18 +19,24 @@ class Progress:
         self.bars: Any = None
         if wanted and sys.stderr.isatty():
             from rich.console import Console
-            from rich.progress import BarColumn, TextColumn, TimeRemainingColumn
+            from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
+            from rich.text import Text
+
+            class TimeLeft(TimeRemainingColumn):
+                """Blank for members: their bars are levels, not work."""
+
+                def render(self, task: Task) -> Text:
+                    return Text() if task.start_time is None else super().render(task)
 
             self.bars = Bars(
                 TextColumn("{task.description:>12}"),
                 BarColumn(bar_width=32),
                 TextColumn("{task.fields[text]}"),
-                TimeRemainingColumn(elapsed_when_finished=True),
+                TimeLeft(elapsed_when_finished=True),
                 console=Console(stderr=True),
             )
             self.total = self.bars.add_task(title, total=epochs * steps, text="")
-            # Without a start a bar has no time left to show: members' bars are levels, not work.
             self.members = {name: self.bars.add_task(name, total=1.0, start=False, text="") for name in members[:SHOWN]}
             self.steps = steps
             self.bars.start()

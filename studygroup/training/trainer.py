@@ -21,7 +21,7 @@ from torch import Tensor, nn
 from studygroup import randomness
 from studygroup.clock import Clock
 from studygroup.data import Batches, Preprocess, Split, evaluation_batches
-from studygroup.errors import TrainingError, UserError
+from studygroup.errors import UserError
 from studygroup.groups import Frozen, recalibrate_bn
 from studygroup.methods.method import Method
 from studygroup.training import checkpoint
@@ -103,7 +103,6 @@ class Trainer:
         self.device = preprocess.device
         self.format = settings.memory_format(self.device)
         self.method.to(device=self.device, memory_format=self.format)  # type: ignore[call-overload]
-        method.check(settings.batch_size, len(train))
         self.batches = Batches(train, preprocess, batch_size=settings.batch_size, dealing=method.dealing(), seed=settings.seed)
         self.updater = Updater(method, settings, self.device)
         self.log = Log(folder, tensorboard=settings.tensorboard)
@@ -298,5 +297,3 @@ def _leaves(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]
         found += _leaves(item, f"{prefix}{name}.") if isinstance(item, Mapping) else [(prefix + name, item)]
     return found
 
-
-__all__ = ["Best", "Interrupted", "Trainer", "TrainingError", "same_run"]
