@@ -19,9 +19,9 @@ from studygroup.networks import NETWORKS
 from studygroup.networks.maker import Spec, build, spec_name
 from studygroup.plans import Stage, run_plan
 from studygroup.training.evaluate import score
-from studygroup.training.fit import Material
 from studygroup.training.run import Run, claim, environment, release, write_json
 from studygroup.training.settings import Settings, pick_device
+from studygroup.training.stage import Material
 from studygroup.training.update import check_cut
 
 

@@ -141,9 +141,9 @@ def test_the_order_has_no_cycle() -> None:
 
 
 def test_training_knows_only_the_contract_of_methods() -> None:
-    assert not allowed("studygroup.training.fit", "studygroup.methods.cgl")
-    assert not allowed("studygroup.training.fit", "studygroup.methods")
-    assert allowed("studygroup.training.fit", "studygroup.methods.method")
+    assert not allowed("studygroup.training.stage", "studygroup.methods.cgl")
+    assert not allowed("studygroup.training.stage", "studygroup.methods")
+    assert allowed("studygroup.training.stage", "studygroup.methods.method")
 
 
 def test_what_would_turn_the_order_around_is_refused() -> None:

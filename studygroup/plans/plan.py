@@ -16,9 +16,9 @@ from torch import nn
 from studygroup.data import Dataset
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker, Spec
-from studygroup.training.fit import Material, fit, load_teacher
 from studygroup.training.run import Run
 from studygroup.training.settings import Settings
+from studygroup.training.stage import Material, fit, load_teacher
 
 
 @dataclass(frozen=True, eq=False)

@@ -11,7 +11,7 @@ import pytest
 import studygroup
 from studygroup.training import Run
 
-SMALL: dict[str, Any] = {"epochs": 2, "train_size": 192, "holdout": 64, "batch_size": 32, "progress": False, "precision": "float32"}
+SMALL: dict[str, Any] = {"epochs": 2, "train_size": 160, "holdout": 48, "batch_size": 32, "progress": False, "precision": "float32"}
 
 
 @pytest.fixture(scope="session")

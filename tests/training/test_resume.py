@@ -20,6 +20,7 @@ from studygroup.methods import METHODS
 from studygroup.networks import NETWORKS, create
 from studygroup.training import Run, checkpoint
 from studygroup.training.trainer import Interrupted, Trainer
+from studygroup.training.update import Updater
 
 TIMES = ("seconds", "samples_per_second")
 
@@ -86,6 +87,59 @@ def test_interrupted_within_an_epoch_and_resumed(
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+class Killed(BaseException):
+    """Nothing catches it and nothing is saved: what is on the disk then is what SIGKILL leaves."""
+
+
+def kill(*_: Any, **__: Any) -> None:
+    raise Killed
+
+
+@pytest.mark.parametrize("method", sorted(METHODS))
+def test_killed_within_an_epoch_and_resumed(
+    method: str, train: Callable[..., Run], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {**options(method, teacher), "checkpoint_steps": 2}
+    train(**wanted, out=tmp_path / "whole")
+    original, steps = Updater.learn, []
+
+    def mortal(self: Updater, *arguments: Any) -> None:
+        steps.append(1)
+        if len(steps) in (4, 10):
+            kill()
+        original(self, *arguments)
+
+    monkeypatch.setattr(Updater, "learn", mortal)
+    for _ in range(2):
+        with pytest.raises(Killed):
+            train(**wanted, out=tmp_path / "parts", resume=True)
+    train(**wanted, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
+@pytest.mark.parametrize(
+    "where",
+    [
+        "studygroup.training.trainer.Trainer.save",  # the epoch is evaluated, its checkpoint is not written
+        "studygroup.training.checkpoint.os.replace",  # a temporary file lies beside the checkpoints
+        "studygroup.training.log.Log.append",  # the checkpoint is there, the record is not
+        "studygroup.training.stage.write_member",  # trained to the end, but no member is written
+        "studygroup.training.stage.answer_test",  # members are there, the result is not
+    ],
+)
+def test_killed_between_two_writes_and_resumed(
+    where: str, train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    wanted = {"method": "cgl", "method_options": {"students": 2}}
+    train(**wanted, out=tmp_path / "whole")
+    monkeypatch.setattr(where, kill)
+    with pytest.raises(Killed):
+        train(**wanted, out=tmp_path / "parts")
+    monkeypatch.undo()
+    train(**wanted, out=tmp_path / "parts", resume=True)
+    assert_same(tmp_path / "whole", tmp_path / "parts")
+
+
 def test_bf16_resumes_exactly_too(train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     wanted = {
         "method": "cgl",
@@ -110,7 +164,7 @@ def test_killed_with_sigkill_and_resumed(train: Callable[..., Run], tmp_path: Pa
     script = (
         "import sys, torch, studygroup\n"
         f"torch.set_num_threads({torch.get_num_threads()})\n"
-        f"studygroup.train('digits', method='dml', epochs=4, checkpoint_steps=2, train_size=192, holdout=64, batch_size=32, progress=False,"
+        f"studygroup.train('digits', method='dml', epochs=4, checkpoint_steps=2, train_size=160, holdout=48, batch_size=32, progress=False,"
         f" precision='float32', cache={str(cache)!r}, out={str(tmp_path / 'killed')!r}, resume=True)"
     )
     kills = 0
