@@ -163,18 +163,17 @@ def evaluate(
     chosen = {name: opened.member(name) for name in names}
     card = next(iter(chosen.values())).card
     trained: dict[str, Any] = config.read(opened.folder / "config.yaml")
-    # The run's own data is divided as it was for training; of other data without a test set everything is for the test.
-    division: dict[str, Any] = (
-        {name: trained[name] for name in ("test_share", "split_seed") if name in trained} if data is None else {"test_share": 0.0}
-    )
+    # The run's own data is read and divided as it was for training; of other data without a test set everything is for the test.
+    asked: dict[str, Any] = {"test_share": 0.0, "broken": broken}
+    if data is None:
+        asked |= {name: trained[name] for name in ("test_share", "split_seed", "broken") if name in trained}
     dataset = open_dataset(
         data if data is not None else str(trained["data"]),
         image_size=card["shape"][1],
         channels=card["shape"][0],
-        broken=broken,
         cache=cache,
         progress=progress,
-        **division,
+        **asked,
     )
     split = relabelled(dataset.test if len(dataset.test) else dataset.train, dataset.classes, card["classes"])
     target = pick_device(device)

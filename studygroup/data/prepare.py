@@ -104,7 +104,7 @@ def prepare(
 def broken_error(names: tuple[str, ...], where: str) -> UserError:
     """The error that names the first of the broken samples."""
     shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
-    return UserError(f"{images_text(names)} of {where} cannot be read: {shown}; repair or remove them, or skip them (broken=skip)")
+    return UserError(f"{images_text(names)} of {where} cannot be read: {shown}; repair or remove them, or skip them (--broken skip)")
 
 
 def images_text(names: tuple[str, ...]) -> str:

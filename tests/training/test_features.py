@@ -328,3 +328,23 @@ def test_evaluate_other_data(train: Callable[..., Run], tmp_path: Path) -> None:
     (tmp_path / "photos" / "3").rename(tmp_path / "photos" / "cat")
     with pytest.raises(UserError, match="classes that the run does not know: cat"):
         studygroup.evaluate(run.folder, data=tmp_path / "photos", progress=False)
+
+
+def test_a_broken_image_is_skipped_as_asked(train: Callable[..., Run], tmp_path: Path) -> None:
+    from PIL import Image
+
+    for name in ("cat", "dog"):
+        (tmp_path / "photos" / name).mkdir(parents=True)
+        for number in range(20):
+            Image.new("L", (9, 7), number * 10 if name == "cat" else 255 - number).save(tmp_path / "photos" / name / f"{number}.png")
+    (tmp_path / "photos" / "cat" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
+    wanted: dict[str, Any] = {"data": tmp_path / "photos", "method": "baseline", "image_size": 8, "train_size": None, "holdout": 4}
+    with pytest.raises(UserError, match=r"cat/torn\.jpg.*--broken skip"):
+        train(**wanted)
+    run = train(**wanted, broken="skip")
+    assert run.result["test_samples"] == 8
+    # a run's own data is read as it was for training
+    assert studygroup.evaluate(run.folder, progress=False)["best"]["accuracy"] == run.result["selected"]["test"]
+    with pytest.raises(UserError, match=r"torn\.jpg"):
+        studygroup.evaluate(run.folder, data=tmp_path / "photos", progress=False)
+    assert studygroup.evaluate(run.folder, data=tmp_path / "photos", broken="skip", progress=False)["best"]["samples"] == 40
