@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
 from studygroup.data import open_dataset
@@ -12,7 +13,8 @@ from studygroup.data import open_dataset
 
 def main(data: str, out: str) -> None:
     dataset = open_dataset(data, progress=False)
-    pixels, label = dataset.test.inputs[0], int(dataset.test.labels[0])
+    images, labels = dataset.test.gather(np.array([0]))
+    pixels, label = images[0].numpy(), int(labels[0])
     Path(out).parent.mkdir(parents=True, exist_ok=True)
     Image.fromarray(pixels[0] if len(pixels) == 1 else pixels.transpose(1, 2, 0)).save(out)
     print(f"{out}: a test image of {data}, labelled {dataset.classes[label]}")

@@ -53,6 +53,7 @@ class CGL(Method):
         t2_scale: bool = True,
         ramp_share: float = 0.2,
         ramp_start: int = 0,
+        ramp_by_step: bool = False,
         detach_targets: bool = True,
         targets: Literal["batch_stats", "eval", "train"] = "batch_stats",
         routing: bool = True,
@@ -80,6 +81,7 @@ class CGL(Method):
             t2_scale: whether the imitation has the factor T^2.
             ramp_share: share in [0, 1] of the epochs over which the weight of imitation rises (Eq. 7, Table 5).
             ramp_start: first epoch of that rise.
+            ramp_by_step: whether the weight rises with every step instead of every epoch.
             detach_targets: whether imitated logits are targets only.
             targets: how batch norm and dropout behave while targets are made.
             routing: False: K separate networks.
@@ -112,6 +114,7 @@ class CGL(Method):
         self.t2_scale = t2_scale
         self.ramp_share = ramp_share
         self.ramp_start = ramp_start
+        self.ramp_by_step = ramp_by_step
         self.detach_targets = detach_targets
         self.targets = targets
         self.routing = routing
@@ -155,7 +158,8 @@ class CGL(Method):
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of all students together."""
         shares = batch.shares(self.count)
-        phi = ramp(clock.epoch, self.ramp_start, self.ramp_start + round(self.ramp_share * clock.epochs))
+        moment = clock.progress if self.ramp_by_step else clock.epoch
+        phi = ramp(moment, self.ramp_start, self.ramp_start + round(self.ramp_share * clock.epochs))
         subgroups = self.draw_subgroups(clock.stream("subgroups"))
         own, imitated = self.group.study([share.inputs for share in shares], subgroups, detach=self.detach_targets)
         losses = {}

@@ -34,6 +34,7 @@ from studygroup.groups import Independent, peek
 from studygroup.losses import cross_entropy, mixed_cross_entropy, per_sample_cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
 from studygroup.networks.maker import Maker
+from studygroup.networks.registry import parameter_count
 
 
 class ORC(Method):
@@ -52,7 +53,10 @@ class ORC(Method):
         mixup_alpha: float = 1.0,
         intensive: Literal["feedback_mixup", "mixup", "feedback", "off"] = "feedback_mixup",
         style: Literal["individual", "ensemble"] = "individual",
+        promotion: Literal["online", "deepest"] = "online",
         reuse_temporary: bool = False,
+        recompute: bool = False,
+        mixup_per_sample: bool = False,
         pivot_clean_bn: bool = False,
         pivot_lr_scale: float = 1.0,
     ) -> None:
@@ -67,7 +71,11 @@ class ORC(Method):
             intensive: what the pivot learns from (Table 2): the batch mixed with the feedback, the batch mixed with itself, the
                 feedback alone, or nothing (`"off"`: it is frozen).
             style: whether students learn from each teacher, or from their averaged logits (Table 3).
+            promotion: who is promoted: the batch's best students, or always those with the most parameters (no role change).
             reuse_temporary: do not ask the temporary teacher again after private teaching.
+            recompute: rank the students without gradient and run each again when it is taught: n more forward passes, one graph
+                in memory instead of n.
+            mixup_per_sample: draw lambda for each sample instead of once for the batch.
             pivot_clean_bn: whether the pivot's running statistics also follow the clean images.
             pivot_lr_scale: factor on the pivot's learning rate.
         """
@@ -85,6 +93,7 @@ class ORC(Method):
             f"intensive is {intensive!r}; it must be feedback_mixup, mixup, feedback or off",
         )
         require(style in ("individual", "ensemble"), f"style is {style!r}; it must be individual or ensemble")
+        require(promotion in ("online", "deepest"), f"promotion is {promotion!r}; it must be online or deepest")
         if temporary_teachers == students:
             warnings.warn(f"all {students} students are temporary teachers: there is nobody left for group teaching", stacklevel=2)
         if mixup_alpha == 0.0 and intensive in ("feedback_mixup", "mixup"):
@@ -96,7 +105,10 @@ class ORC(Method):
         self.mixup_alpha = mixup_alpha
         self.intensive: Literal["feedback_mixup", "mixup", "feedback", "off"] = intensive
         self.style = style
+        self.promotion = promotion
         self.reuse_temporary = reuse_temporary
+        self.recompute = recompute
+        self.mixup_per_sample = mixup_per_sample
         self.pivot_clean_bn = pivot_clean_bn
         self.pivot_lr_scale = pivot_lr_scale
 
@@ -116,7 +128,14 @@ class ORC(Method):
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Intensive, private and group teaching: an update each."""
-        logits: list[Tensor] = self.group(batch.inputs)  # n x (B, C), graphs kept: both lessons below use them
+        # n x (B, C), graphs kept for both lessons below, unless they are to be computed again there
+        logits: list[Tensor] = (
+            [peek(self.group[k], batch.inputs) for k in range(self.count)] if self.recompute else self.group(batch.inputs)
+        )
+
+        def answer(student: int) -> Tensor:
+            return self.group[student](batch.inputs) if self.recompute else logits[student]
+
         errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.labels) for z in logits])  # (n, B)
         ranking = self.rank(errors)
         temporary, rest = ranking[: self.temporary_teachers], sorted(ranking[self.temporary_teachers :])
@@ -125,10 +144,10 @@ class ORC(Method):
             yield {"pivot/intensive": self.intensive_lesson(batch, errors, clock.stream("intensive"))}
         pivot = peek(self.pivot, batch.inputs, "eval" if self.intensive == "off" else "train" if self.pivot_clean_bn else "batch_stats")
         if temporary:
-            yield {name: loss for i in temporary for name, loss in self.lesson(i, "private", logits[i], batch.labels, [pivot]).items()}
+            yield {name: loss for i in temporary for name, loss in self.lesson(i, "private", answer(i), batch.labels, [pivot]).items()}
         teachers = [logits[i].detach() if self.reuse_temporary else peek(self.group[i], batch.inputs) for i in temporary] if rest else []
         if rest:
-            yield {name: loss for i in rest for name, loss in self.lesson(i, "group", logits[i], batch.labels, [*teachers, pivot]).items()}
+            yield {name: loss for i in rest for name, loss in self.lesson(i, "group", answer(i), batch.labels, [*teachers, pivot]).items()}
 
     def rank(self, errors: Tensor) -> list[int]:
         """Students by mean error, best first, ties to the lower number; errors (n, B)."""
@@ -138,6 +157,8 @@ class ORC(Method):
             raise TrainingError(
                 f"the cross-entropy of student{bad[0]} is {float(means[bad[0]])}; a lower learning rate or clipping may help"
             )
+        if self.promotion == "deepest":
+            means = torch.tensor([-float(parameter_count(self.group[k])) for k in range(self.count)])
         return torch.sort(means, stable=True).indices.tolist()
 
     def intensive_lesson(self, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:
@@ -148,8 +169,9 @@ class ORC(Method):
             partners = feedback(errors, generator)
         if self.intensive == "feedback":
             return cross_entropy(self.pivot(batch.inputs[partners]), batch.labels[partners])
-        share = beta(self.mixup_alpha, generator)
-        mixed = share * batch.inputs + (1 - share) * batch.inputs[partners]
+        share = beta(self.mixup_alpha, generator, len(batch) if self.mixup_per_sample else 1).to(batch.inputs)
+        weight = share.view(-1, *[1] * (batch.inputs.dim() - 1))
+        mixed = weight * batch.inputs + (1 - weight) * batch.inputs[partners]
         return mixed_cross_entropy(self.pivot(mixed), batch.labels, batch.labels[partners], share)
 
     def lesson(self, student: int, role: str, logits: Tensor, labels: Tensor, teachers: Sequence[Tensor]) -> Losses:
@@ -192,10 +214,10 @@ def feedback(errors: Tensor, generator: torch.Generator) -> Tensor:
     return joined[torch.randperm(len(joined), generator=generator).to(joined.device)]
 
 
-def beta(alpha: float, generator: torch.Generator) -> float:
-    """A draw from Beta(alpha, alpha) in [0, 1]; 1 if alpha is 0 (no mixing)."""
+def beta(alpha: float, generator: torch.Generator, draws: int = 1) -> Tensor:
+    """Draws (draws,) float64 from Beta(alpha, alpha), in [0, 1]; 1 if alpha is 0 (no mixing)."""
     if alpha == 0.0:
-        return 1.0
-    # Two Gamma(alpha) draws; torch.distributions takes no generator, _standard_gamma does.
-    gammas = torch._standard_gamma(torch.full((2,), alpha, dtype=torch.float64), generator=generator)
-    return float(gammas[0] / gammas.sum())
+        return torch.ones(draws, dtype=torch.float64)
+    # Two Gamma(alpha) draws each; torch.distributions takes no generator, _standard_gamma does.
+    gammas = torch._standard_gamma(torch.full((2, draws), alpha, dtype=torch.float64), generator=generator)
+    return gammas[0] / gammas.sum(0)

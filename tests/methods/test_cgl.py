@@ -150,6 +150,19 @@ def test_imitation_is_ramped_up(epoch: int, weight: float) -> None:
         torch.testing.assert_close(losses[f"student{k}/cross_entropy"], late[f"student{k}/cross_entropy"])
 
 
+def test_the_ramp_may_rise_with_every_step() -> None:
+    values = []
+    for by_step in (False, True):
+        method = assembled("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.5, "ramp_by_step": by_step})
+        batch = batch_for(method)
+        for step in (0, 3):
+            losses = one_step(method, batch, Clock(epoch=1, epochs=8, step=step, steps=4))
+            values.append(float(losses["student0/imitation"].detach()))
+    assert values[1] == pytest.approx(values[0])
+    assert values[2] == pytest.approx(values[0])
+    assert values[3] / values[2] == pytest.approx(ramp(1.75, 0, 4) / ramp(1, 0, 4), rel=1e-4)
+
+
 def test_the_ramp_may_start_later() -> None:
     method = assembled("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.5, "ramp_start": 2})
     batch = batch_for(method)

@@ -115,6 +115,9 @@ CASES: dict[str, Case] = {
     "orc-pivot-off": orc(updates=2, intensive="off"),
     "orc-ensemble": orc(style="ensemble"),
     "orc-reuse": orc(reuse_temporary=True),
+    "orc-recompute": orc(recompute=True),
+    "orc-per-sample": orc(mixup_per_sample=True),
+    "orc-deepest": Case("orc", {"promotion": "deepest"}, peers=(wider, tiny), updates=3),
     "orc-clean-bn": orc(pivot_clean_bn=True),
     "orc-mixed": Case("orc", {"pivot_lr_scale": 0.1}, peers=(wider, tiny), updates=3),
 }

@@ -17,7 +17,7 @@ from studygroup.errors import TrainingError
 from studygroup.losses import soft_kl
 from studygroup.methods import ORC, Method
 from studygroup.methods.orc import beta, feedback, quotas
-from tests.methods.tiny import CLASSES, Plain, assembled, batch_for, images, optimizer_of, snapshot, tiny, updates
+from tests.methods.tiny import CLASSES, Plain, assembled, batch_for, images, optimizer_of, snapshot, tiny, updates, wider
 
 CLOCK = Clock(epoch=1, epochs=4, step=1, steps=5, seed=8)
 
@@ -82,12 +82,12 @@ def test_feedback_is_shuffled_by_the_stream() -> None:
 @pytest.mark.parametrize("alpha", [0.3, 1.0, 4.0])
 def test_mixing_shares_are_beta_distributed(alpha: float) -> None:
     generator = torch.Generator().manual_seed(1)
-    draws = torch.tensor([beta(alpha, generator) for _ in range(3000)])
+    draws = beta(alpha, generator, 3000)
     variance = 1 / (4 * (2 * alpha + 1))
     assert ((draws >= 0) & (draws <= 1)).all()
     assert abs(float(draws.mean()) - 0.5) < 5 * (variance / 3000) ** 0.5
     assert float(draws.var()) == pytest.approx(variance, rel=0.1)
-    assert beta(0.0, generator) == 1.0
+    assert beta(0.0, generator, 2).tolist() == [1.0, 1.0]
 
 
 def nets(method: Method) -> dict[str, nn.Module]:
@@ -165,6 +165,7 @@ def calls(method: Method) -> list[tuple[str, bool, Tensor]]:
         ({"intensive": "off"}, 5, 3),
         ({"temporary_teachers": 0}, 5, 4),
         ({"temporary_teachers": 2}, 7, 4),
+        ({"recompute": True}, 9, 4),
     ],
 )
 def test_forward_passes(options: dict[str, Any], passes: int, gradients: int) -> None:
@@ -215,7 +216,7 @@ def test_a_step_against_its_description(style: str, reuse: bool, count: int) -> 
     generator = CLOCK.stream("intensive")
     partners = feedback(errors, generator)
     assert sorted(partners.tolist()) == plain_feedback(errors)
-    share = beta(1.0, generator)
+    share = float(beta(1.0, generator))
     assert 0.01 < share < 0.99
 
     def move(network: int, loss: Tensor) -> float:
@@ -301,8 +302,53 @@ def test_every_intensive_lesson_is_what_it_says() -> None:
         method.intensive_lesson(batch, errors, torch.Generator().manual_seed(1))
         generator = torch.Generator().manual_seed(1)
         partners = torch.randperm(len(batch), generator=generator) if intensive == "mixup" else feedback(errors, generator)
-        share = 0.0 if intensive == "feedback" else beta(1.0, generator)
+        share = 0.0 if intensive == "feedback" else float(beta(1.0, generator))
         torch.testing.assert_close(seen[0], share * batch.inputs + (1 - share) * batch.inputs[partners])
+
+
+def test_recomputing_changes_memory_and_nothing_else() -> None:
+    found = []
+    for recompute in (False, True):
+        method = assembled("orc", {"recompute": recompute})
+        for number in range(3):
+            for _ in updates(method, optimizer_of(method), batch_for(method, number), CLOCK):
+                pass
+        found.append(snapshot(method))
+    for name, value in found[0].items():
+        torch.testing.assert_close(found[1][name], value, rtol=1e-4, atol=1e-6)
+
+
+def test_each_sample_may_have_its_own_share() -> None:
+    method = assembled("orc", {"mixup_per_sample": True})
+    assert isinstance(method, ORC)
+    batch = batch_for(method)
+    errors = torch.rand(3, len(batch), generator=torch.Generator().manual_seed(0))
+    seen: list[Tensor] = []
+    method.pivot.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    loss = method.intensive_lesson(batch, errors, torch.Generator().manual_seed(1))
+    generator = torch.Generator().manual_seed(1)
+    partners = feedback(errors, generator)
+    shares = beta(1.0, generator, len(batch)).float()
+    assert len(set(shares.tolist())) == len(batch)
+    for b, share in enumerate(shares.tolist()):
+        torch.testing.assert_close(seen[0][b], share * batch.inputs[b] + (1 - share) * batch.inputs[partners[b]])
+    logits = method.export("pivot").train()(seen[0]).detach()
+    terms = [
+        share * F.cross_entropy(logits[b : b + 1], batch.labels[b : b + 1])
+        + (1 - share) * F.cross_entropy(logits[b : b + 1], batch.labels[partners[b] : partners[b] + 1])
+        for b, share in enumerate(shares.tolist())
+    ]
+    torch.testing.assert_close(loss.detach(), torch.stack(terms).mean())
+
+
+def test_the_deepest_may_be_promoted_whatever_the_errors() -> None:
+    method = assembled("orc", {"promotion": "deepest"}, peers=(wider, tiny))
+    assert isinstance(method, ORC)
+    for number in range(5):
+        batch = batch_for(method, number)
+        names = [list(losses) for losses in updates(method, optimizer_of(method), batch, CLOCK)]
+        assert named(names[1], "private") == [1]
+        assert sorted(named(names[2], "group")) == [0, 2]
 
 
 def test_mixing_nothing_is_warned_about() -> None:
