@@ -2,11 +2,11 @@
 
     python studies/grid.py studies/cgl-defaults.yaml --seeds 3 --workers 2
 
-A grid file has `base` (arguments of `studygroup.train`) and `cells` (name -> the arguments that differ). Runs lie in
+A grid file has `base` (arguments of `studygroup.train`) or `recipe` (a recipe's path) and `cells` (name -> the arguments that differ). Runs lie in
 `runs/<grid>/<cell>-s<seed>`; what is finished is not run again, a failed cell is reported and the rest goes on.
 
 Choices are made on validation images: training images of the data set that are neither learnt from nor used to select a
-student (`--validation` of them). The test set is not looked at unless the grid says `evidence: true`.
+student (`--validation` of them). What runs say of the test set, `studygroup report` shows.
 """
 
 from __future__ import annotations
@@ -25,6 +25,9 @@ from typing import Any
 
 import yaml
 
+import studygroup
+from studygroup import config
+
 VALIDATION = "validation.json"
 
 
@@ -41,11 +44,12 @@ def main() -> None:
     parser.add_argument("--table", action="store_true", help="only print the table")
     given = parser.parse_args()
     grid = yaml.safe_load(given.grid.read_text())
+    base = config.load(given.grid.parent / grid["recipe"], studygroup.train) if "recipe" in grid else grid["base"]
     out = given.out or Path("runs") / given.grid.stem
     cells = {name: cell or {} for name, cell in grid["cells"].items() if not given.only or name in given.only}
     if not given.table:
         work = [
-            (grid["base"] | cell | {"seed": seed, "out": str(out / f"{name}-s{seed}")})
+            (base | cell | {"seed": seed, "out": str(out / f"{name}-s{seed}")})
             for seed in range(given.seeds)
             for name, cell in cells.items()
         ]
@@ -67,8 +71,6 @@ def run_all(work: list[dict[str, Any]], given: argparse.Namespace) -> None:
 def run_one(arguments: dict[str, Any], threads: int, validation: int) -> str:
     """Train one cell and score it on validation images."""
     import torch
-
-    import studygroup
 
     torch.set_num_threads(threads)
     folder = Path(arguments["out"])
@@ -93,7 +95,6 @@ def validate(run: Any, samples: int) -> dict[str, Any]:
     import numpy as np
     import torch
 
-    from studygroup import config
     from studygroup.data import evaluation_batches, hold_out, open_dataset
     from studygroup.training import score
 

@@ -275,6 +275,7 @@ def test_tensorboard(train: Callable[..., Run], tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.filterwarnings("ignore")  # the compiler warns about itself
 def test_compiled_networks_learn_the_same(train: Callable[..., Run], tmp_path: Path) -> None:
     for name in ("baseline", "cgl"):
         options = {"method_options": {"students": 2}} if name == "cgl" else {}
