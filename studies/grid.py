@@ -2,8 +2,9 @@
 
     python studies/grid.py studies/cgl-defaults.yaml --seeds 3 --workers 2
 
-A grid file has `base` (arguments of `studygroup.train`) or `recipe` (a recipe's path) and `cells` (name -> the arguments that differ). Runs lie in
-`runs/<grid>/<cell>-s<seed>`; what is finished is not run again, a failed cell is reported and the rest goes on.
+A grid file has `base` (arguments of `studygroup.train`) or `recipe` (a recipe's path), and `cells` (name -> the arguments that
+differ). Runs lie in `runs/<grid>/<cell>-s<seed>`; what is finished is not run again, a failed cell is reported and the rest
+goes on.
 
 Choices are made on validation images: training images of the data set that are neither learnt from nor used to select a
 student (`--validation` of them). What runs say of the test set, `studygroup report` shows.
