@@ -54,6 +54,8 @@ def train(arguments: dict[str, Any]) -> Run:
         write_json(out / "environment.json", environment(settings.seed))
     stages = []
     words: dict[str, Any] = {"data": material.dataset.name, "student": spec_name(student)}
+    if isinstance(teacher, str) and ":" in teacher:
+        teacher = build(teacher, num_classes=len(material.dataset.classes), in_channels=material.dataset.shape[0])
     if isinstance(teacher, str):
         own = replace(settings, epochs=arguments["teacher_epochs"] or settings.epochs, accumulate=1, learning_rate_scales={})
         stages.append(Stage("teacher", Baseline(), teacher, own, {**words, "student": teacher, "method": "baseline", "options": {}}))
@@ -112,7 +114,7 @@ def make_material(arguments: Mapping[str, Any]) -> Material:
 
 
 def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.Module | Run | str | None:
-    """A trained network, a finished run, or the name of a network that is trained first.
+    """A trained network or what makes one, a finished run, or the name of a network that is trained first.
 
     Raises:
         UserError: the method needs a teacher and has none, or has one and takes none, or it is neither of these.
@@ -131,10 +133,8 @@ def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.M
     if Path(teacher).is_dir():
         return Run(teacher)
     text = str(teacher)
-    if text in NETWORKS:
+    if text in NETWORKS or ":" in text:
         return text
-    if ":" in text:
-        return build(text, num_classes=0, in_channels=0)
     raise UserError(f"the teacher {text!r} is neither a run's folder nor a network: {unknown('network', text, NETWORKS)}")
 
 

@@ -148,7 +148,7 @@ class CGL(Method):
                 group.rescale_gradients()
             self.group = group
         else:
-            self.group = Independent([make.student(k) for k in range(self.count)], targets=self.targets)
+            self.group = Independent(make.students(self.count), targets=self.targets)
         self.candidates = self.student_names()
 
     def dealing(self) -> Dealing:

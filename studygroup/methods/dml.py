@@ -73,7 +73,7 @@ class DML(Method):
 
     def assemble(self, make: Maker) -> None:
         """K networks, of different architectures if the peers differ."""
-        self.group = Independent([make.student(k) for k in range(self.count)])
+        self.group = Independent(make.students(self.count))
         self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:

@@ -114,7 +114,7 @@ class ORC(Method):
 
     def assemble(self, make: Maker) -> None:
         """All n students, and the pivot, which goes on learning."""
-        self.group = Independent([make.student(k) for k in range(self.count)])
+        self.group = Independent(make.students(self.count))
         self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
         self.pivot = make.trained().requires_grad_(self.intensive != "off")
 

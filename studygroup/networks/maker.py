@@ -114,6 +114,18 @@ class Maker:
         """The network of student `number`, initialised."""
         return self._make(self.spec(number), number)
 
+    def students(self, count: int) -> list[nn.Module]:
+        """The networks of `count` students.
+
+        Raises:
+            UserError: peers were given, but not as many as there are other students.
+        """
+        if self.peers and len(self.peers) != count - 1:
+            raise UserError(
+                f"{count} students, but {len(self.peers)} peers are given; give {count - 1}, one for each student but the first"
+            )
+        return [self.student(number) for number in range(count)]
+
     def trained(self) -> nn.Module:
         """A copy of the teacher: whatever a method does with it, the network that was given stays as it is.
 

@@ -123,6 +123,8 @@ def test_peers_and_selection_among_the_targets(train: Callable[..., Run]) -> Non
     assert run.result["selected"]["member"] == "student0"
     with pytest.raises(UserError, match="students is 4, but 1 peers make 2"):
         train(method="dml", peers=["resnet14"], method_options={"students": 4}, overwrite=True)
+    with pytest.raises(UserError, match="2 students, but 2 peers are given; give 1"):
+        train(method=DML(2), peers=["resnet14", "resnet20"], overwrite=True)
     with pytest.raises(UserError, match="takes no peers"):
         train(method="baseline", peers=["resnet14"], overwrite=True)
 
@@ -137,13 +139,16 @@ def test_orc_trains_its_pivot_first(train: Callable[..., Run], tmp_path: Path) -
     assert stage.result["student"] == "resnet14"
 
 
-def test_teachers_from_a_run_and_from_python(train: Callable[..., Run], teacher: Path, tmp_path: Path) -> None:
+def test_teachers_from_a_run_and_from_python(
+    train: Callable[..., Run], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     train(method="kd", teacher=teacher, out=tmp_path / "run")
     module = Run(teacher).best.network
     train(method="kd", teacher=module, out=tmp_path / "python")
-    assert (tmp_path / "run" / "members" / "best.safetensors").read_bytes() == (
-        tmp_path / "python" / "members" / "best.safetensors"
-    ).read_bytes()
+    monkeypatch.setattr("studygroup.networks.registry.shelf", lambda num_classes: module if num_classes == 10 else None, raising=False)
+    train(method="kd", teacher="studygroup.networks.registry:shelf", out=tmp_path / "imported")
+    found = {(tmp_path / name / "members" / "best.safetensors").read_bytes() for name in ("run", "python", "imported")}
+    assert len(found) == 1
 
 
 class Linear(nn.Module):
