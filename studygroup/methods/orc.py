@@ -48,7 +48,7 @@ class ORC(Method):
         students: int = 3,
         *,
         temporary_teachers: int = 1,
-        alpha: float = 0.5,
+        alpha: float = 0.3,
         temperature: float = 4.0,
         mixup_alpha: float = 1.0,
         intensive: Literal["feedback_mixup", "mixup", "feedback", "off"] = "feedback_mixup",
@@ -58,7 +58,7 @@ class ORC(Method):
         recompute: bool = False,
         mixup_per_sample: bool = False,
         pivot_clean_bn: bool = False,
-        pivot_lr_scale: float = 1.0,
+        pivot_lr_scale: float = 0.1,
     ) -> None:
         """Set the options.
 
