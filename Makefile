@@ -5,7 +5,7 @@ PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
 DEMO := runs/demo
-DEMO_TRAINING := digits --student resnet8 --epochs 20
+DEMO_TRAINING := digits --student resnet8 --epochs 100
 
 # The pinned environment, made again only when what it is made from changes.
 install: $(STAMP)

@@ -26,7 +26,7 @@ def train(
     teacher: str | Path | nn.Module | None = None,
     out: str | Path | None = None,
     seed: int = 0,
-    epochs: int = 40,
+    epochs: int = 100,
     batch_size: int = 64,
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd",
     learning_rate: float = 0.05,

@@ -21,7 +21,7 @@ class Settings:
     """
 
     seed: int = 0
-    epochs: int = 40
+    epochs: int = 100
     batch_size: int = 64
     optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
     learning_rate: float = 0.05
