@@ -43,6 +43,7 @@ def train(
     teacher_epochs: int | None = None,
     train_size: float | None = None,
     holdout: float = 0.1,
+    select_from: Literal["all", "last"] = "all",
     test_share: float = 0.2,
     split_seed: int = 0,
     image_size: int | None = None,
@@ -91,6 +92,8 @@ def train(
         teacher_epochs: epochs of a teacher that is trained first; by default as many as the student's.
         train_size: how many training samples to use (a number above 1), or which share of them; all by default.
         holdout: how many samples (a number above 1) or which share to keep for selection; 0 for none.
+        select_from: epochs out of which the hold-out selects the student: `all`, as in the CGL paper, or the `last`, which a
+            small hold-out set cannot mislead as far.
         test_share: share kept for the test if the data has no test set of its own.
         split_seed: of the division into training, hold-out and test sets.
         image_size: height and width to resize images to; for folders 32 unless given, else the data's own.

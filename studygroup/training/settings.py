@@ -35,6 +35,7 @@ class Settings:
     warmup: float = 0.0
     clip: float | None = None
     accumulate: int = 1
+    select_from: Literal["all", "last"] = "all"
     recalibrate: bool = False
     device: str = "auto"
     precision: Literal["auto", "bf16", "float32"] = "auto"

@@ -193,9 +193,10 @@ class Trainer:
     def select(self, scores: Scores | None, networks: Mapping[str, nn.Module] | None) -> None:
         """Keep the candidate with the best hold-out accuracy so far; ties go to the lower cross-entropy, then to the earlier one."""
         now = self.now
+        last = now.epoch + 1 == self.settings.epochs
+        if not last and (scores is None or self.settings.select_from == "last"):
+            return
         if scores is None:
-            if now.epoch + 1 < self.settings.epochs:
-                return
             warnings.warn("there is no hold-out set to select by: the first student after the last epoch is taken", stacklevel=2)
             name = self.method.candidates[0]
         else:

@@ -263,6 +263,15 @@ def test_recalibration_gives_members_statistics_of_their_own(train: Callable[...
     assert not torch.equal(plain["stem.1.running_mean"], first["stem.1.running_mean"])
 
 
+def test_selection_may_be_from_the_last_epoch_only(train: Callable[..., Run], tmp_path: Path) -> None:
+    run = train(method="dml", method_options={"students": 3}, epochs=4, select_from="last", learning_rate=0.2)
+    record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    rank = {f"student{k}": (-record["holdout"][f"student{k}"], record["holdout_cross_entropy"][f"student{k}"]) for k in range(3)}
+    member = min(rank, key=rank.__getitem__)
+    assert run.result["selected"] == {**run.result["selected"], "member": member, "epoch": 3, "holdout": -rank[member][0]}
+    assert run.result["selected"]["test"] == run.result["last"]["test"][member]
+
+
 def test_without_hold_out_the_last_epoch_is_taken(train: Callable[..., Run]) -> None:
     with pytest.warns(UserWarning, match="no hold-out set"):
         run = train(method="dml", holdout=0)
