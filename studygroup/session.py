@@ -53,15 +53,13 @@ def train(arguments: dict[str, Any]) -> Run:
         config.save(out / "config.yaml", resolved)
         write_json(out / "environment.json", environment(settings.seed))
     stages = []
-    words: dict[str, Any] = {"data": material.dataset.name, "student": spec_name(student)}
     if isinstance(teacher, str) and ":" in teacher:
         teacher = build(teacher, num_classes=len(material.dataset.classes), in_channels=material.dataset.shape[0])
     if isinstance(teacher, str):
         own = replace(settings, epochs=arguments["teacher_epochs"] or settings.epochs, accumulate=1, learning_rate_scales={})
-        stages.append(Stage("teacher", Baseline(), teacher, own, {**words, "student": teacher, "method": "baseline", "options": {}}))
+        stages.append(Stage("teacher", Baseline(), "baseline", teacher, own))
         teacher = "teacher"
-    words |= {"method": method_name(method), "options": method.options()}
-    stages.append(Stage("train", method, student, settings, words, tuple(arguments["peers"]), teacher))
+    stages.append(Stage("train", method, method_name(method), student, settings, tuple(arguments["peers"]), teacher))
     hint = f"studygroup train --config {shlex.quote(str(out / 'config.yaml'))} --out {shlex.quote(str(out))} --resume"
     try:
         return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint)

@@ -7,9 +7,8 @@ trained again.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 from torch import nn
 
@@ -28,18 +27,18 @@ class Stage:
     Attributes:
         name: of the stage, and of its folder.
         method: not assembled yet.
+        label: what its result calls the method.
         student: what its students are made from.
         settings: how it is trained.
-        words: how its result calls method, data and options.
         peers: networks of the other students.
         teacher: a trained network, a finished run whose student teaches, or the name of the earlier stage that is one.
     """
 
     name: str
     method: Method
+    label: str
     student: Spec
     settings: Settings
-    words: dict[str, Any] = field(default_factory=dict)
     peers: tuple[Spec, ...] = ()
     teacher: nn.Module | Run | str | None = None
 
@@ -64,7 +63,7 @@ def run_plan(stages: Sequence[Stage], folder: Path, material: Material, *, resum
             maker(stage, material.dataset, teacher),
             material,
             stage.settings,
-            words=stage.words,
+            label=stage.label,
             resume=resume,
             title=stage.name,
             resume_hint=resume_hint,

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -46,7 +46,7 @@ def fit(
     material: Material,
     settings: Settings,
     *,
-    words: Mapping[str, Any],
+    label: str,
     resume: bool = False,
     title: str = "train",
     resume_hint: str = "--resume",
@@ -59,7 +59,7 @@ def fit(
         make: makes its networks.
         material: what to learn from.
         settings: how.
-        words: `data`, `method`, `student`, `options`: how result, cards and identity call things.
+        label: what result, cards and identity call the method.
         resume: go on from what is in `folder`.
         title: what the progress bar calls it.
         resume_hint: the command that goes on with the run.
@@ -73,8 +73,8 @@ def fit(
     teacher = digest(make.teacher) if make.teacher is not None else None  # before a pivot learns
     method.assemble(make)
     identity: dict[str, Any] = {
-        "method": words["method"],
-        "options": dict(words["options"]),
+        "method": label,
+        "options": method.options(),
         "group": method.describe(),
         "student": spec_name(make.target),
         "peers": [spec_name(peer) for peer in make.peers],
@@ -96,11 +96,11 @@ def fit(
         method, material.train, material.holdout, preprocess, settings, folder, identity=identity, title=title, resume_hint=resume_hint
     )
     best = trainer.run(resume=resume)
-    finish(trainer, best, make, material, words)
+    finish(trainer, best, make, material, label)
     return Run(folder)
 
 
-def finish(trainer: Trainer, best: Best, make: Maker, material: Material, words: Mapping[str, Any]) -> None:
+def finish(trainer: Trainer, best: Best, make: Maker, material: Material, label: str) -> None:
     """Test, and write members, predictions and the result."""
     method, dataset, settings = trainer.method, material.dataset, trainer.settings
     networks = trainer.recalibrated() if settings.recalibrate else {name: method.export(name) for name in method.members()}
@@ -114,7 +114,7 @@ def finish(trainer: Trainer, best: Best, make: Maker, material: Material, words:
         "precision": "bf16" if trainer.updater.autocast is not None else "float32",
         "channels_last": trainer.format == torch.channels_last,
         "data": dataset.name,
-        "method": words["method"],
+        "method": label,
         "seed": settings.seed,
     }
     students = method.student_names()
@@ -130,7 +130,7 @@ def finish(trainer: Trainer, best: Best, make: Maker, material: Material, words:
         trainer.folder / "result.json",
         {
             "data": dataset.name,
-            "method": words["method"],
+            "method": label,
             "student": spec_name(make.target),
             "seed": settings.seed,
             "epochs": settings.epochs,
