@@ -15,7 +15,7 @@ from studygroup import config
 from studygroup.data import SOURCES, Dataset, Split, evaluation_batches, hold_out, open_dataset
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
-from studygroup.networks import NETWORKS
+from studygroup.networks import NETWORKS, parameter_count
 from studygroup.networks.maker import Spec, build, spec_name
 from studygroup.plans import Stage, run_plan
 from studygroup.training.evaluate import score
@@ -204,10 +204,7 @@ def list_names(kind: str) -> dict[str, dict[str, str]]:
     """`studygroup.list_names`."""
     every = {
         "methods": {name: _line(method) for name, method in METHODS.items()},
-        "networks": {
-            name: f"{sum(p.numel() for p in make(num_classes=10).parameters()):,} parameters for 10 classes"
-            for name, make in NETWORKS.items()
-        },
+        "networks": {name: f"{parameter_count(make(num_classes=10)):,} parameters for 10 classes" for name, make in NETWORKS.items()},
         "data": dict(SOURCES),
     }
     if kind != "all" and kind not in every:

@@ -26,15 +26,18 @@ class Log:
     def restore(self, history: list[Record]) -> None:
         """Go on after these records."""
         self.history = list(history)
-        write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in history).encode())
+        self._write()
 
     def append(self, record: Record) -> None:
         """Write one epoch's record, already in `history`."""
-        write_atomically(self.path, "".join(json.dumps(past) + "\n" for past in self.history).encode())
+        self._write()
         if self.board is not None:
             for name, value in _flat(record):
                 self.board.add_scalar(name, value, record["epoch"])
             self.board.flush()
+
+    def _write(self) -> None:
+        write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in self.history).encode())
 
     def close(self) -> None:
         """Let go of the files."""
