@@ -8,27 +8,34 @@ Departures and readings (the paper leaves them open):
   several blocks into one layer; `route_stem=False` shares the stem.
 - The head (pooling and classifier) is one for all. `head="routed"` gives it M modules like a layer, `"per_student"` K.
 - Routes are drawn once, uniformly and independently for each layer; `distinct` draws again until all K differ.
-- Batch norm belongs to its module. `bn="pooled"`: the samples that go through a module in one call are normalised together and
-  the module has one running statistic. `bn="per_student"`: each student's samples are normalised by themselves and each
-  student has its own running statistics; the affine parameters are shared.
+- Batch norm belongs to its module. `bn="pooled"`: a module normalises every sample of an iteration by the statistics of all
+  the students' own samples that go through it, and has one running statistic, which follows them. (If none did, the running
+  statistics normalise what only makes targets.) `bn="per_student"`: each student's samples are normalised by themselves, as
+  in a loop over students, and each student has its own running statistics; the affine parameters are shared.
+
+In one iteration a module is called at most once for the students' own samples, with gradient, and at most once for the samples
+on which it is imitated. Samples that several routes have in common travel as one until the routes part; with either semantics
+that changes no number.
 """
 
 from __future__ import annotations
 
 import copy
 import math
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from typing import Literal
+from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup import randomness
 from studygroup.errors import UserError
 from studygroup.groups.group import Group
-from studygroup.groups.norm import StudentBatchNorm, give_plain_norms, give_student_norms
+from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
 from studygroup.groups.target import TargetMode, target_mode
 from studygroup.networks.chain import Chain
 
@@ -38,10 +45,19 @@ BatchNorm = Literal["pooled", "per_student"]
 
 @dataclass(frozen=True)
 class Stream:
-    """Samples on their way through the modules: `inputs` along the route of student `route`."""
+    """Samples on their way through the modules.
+
+    Attributes:
+        inputs: (b, ...), what the route's layer `depth` takes.
+        route: the student whose route it is.
+        samples: streams with the same number began with the very same samples.
+        depth: how many layers are done.
+    """
 
     inputs: Tensor
     route: int
+    samples: int = 0
+    depth: int = 0
 
 
 def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generator: torch.Generator) -> Tensor:
@@ -165,9 +181,9 @@ class Modular(Group):
         self._grid = [list(layer.children()) for layer in self.layers]
         self._blocks = blocks
         self._stages = first.stages
-        self._norms: list[list[list[StudentBatchNorm]]] = []
-        if bn == "per_student":
-            self._norms = [[give_student_norms(module, students) for module in layer] for layer in self._grid]
+        norm = PooledBatchNorm if bn == "pooled" else partial(StudentBatchNorm, students=students)
+        self._norms = [[cast(list[RouteBatchNorm], replace_norms(module, norm)) for module in layer] for layer in self._grid]
+        self._random = [[any(map(_is_random, module.modules())) for module in layer] for layer in self._grid]
 
     @staticmethod
     def _routes(students: int, widths: Sequence[int], *, seed: int, distinct: bool, coverage: bool, per_student: bool) -> Tensor:
@@ -204,55 +220,99 @@ class Modular(Group):
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         """K x (B, C); what several routes have in common is computed once where batch norm allows it."""
-        if self.bn == "per_student":
-            return self.run([Stream(inputs, k) for k in range(len(self))])
-        done: dict[tuple[int, ...], Tensor] = {(): inputs}
-        for route in self._table:
-            for depth, module in enumerate(route):
-                if route[: depth + 1] not in done:
-                    done[route[: depth + 1]] = self._grid[depth][module](done[route[:depth]])
-        return [done[route] for route in self._table]
+        return self.run([Stream(inputs, k) for k in range(len(self))])
 
-    def run(self, streams: Sequence[Stream]) -> list[Tensor]:
+    def run(self, streams: Sequence[Stream], trail: list[list[Tensor]] | None = None) -> list[Tensor]:
         """Logits (b, C) of every stream; every module is called at most once, with all the samples that go through it.
 
         Args:
             streams: not empty, each with at least one sample.
+            trail: gets the streams' activations before each layer and at the end.
         """
+        # Running statistics are each student's own: where they are read or moved, nobody can travel for somebody else.
+        apart = self.bn == "per_student" and any(norm.tracks for norm in self._every_norm())
         activations = [stream.inputs for stream in streams]
-        for depth in range(len(self.layers)):
-            passengers: dict[int, list[int]] = {}
+        for depth, modules in enumerate(self._grid):
+            if trail is not None:
+                trail.append(list(activations))
+            calls: dict[int, dict[Hashable, list[int]]] = {}  # module -> samples that travel as one -> their streams
             for position, stream in enumerate(streams):
-                passengers.setdefault(self._table[stream.route][depth], []).append(position)
-            for module, positions in passengers.items():
-                sizes = [len(activations[position]) for position in positions]
-                joined = torch.cat([activations[position] for position in positions]) if len(positions) > 1 else activations[positions[0]]
-                if self._norms:
-                    segments = [(streams[position].route, size) for position, size in zip(positions, sizes, strict=True)]
-                    for norm in self._norms[depth][module]:
-                        norm.segments = segments
-                parts = self._grid[depth][module](joined).split(sizes)
-                for position, part in zip(positions, parts, strict=True):
-                    activations[position] = part
+                if stream.depth <= depth:
+                    path = self._table[stream.route][: depth + 1]
+                    travellers = (stream.samples, path, stream.route if apart else None)
+                    calls.setdefault(path[-1], {}).setdefault(travellers, []).append(position)
+            for number, parties in sorted(calls.items()):
+                leaders = [positions[0] for positions in parties.values()]
+                sizes = [len(activations[leader]) for leader in leaders]
+                joined = torch.cat([activations[leader] for leader in leaders]) if len(leaders) > 1 else activations[leaders[0]]
+                for norm in self._norms[depth][number]:
+                    if isinstance(norm, StudentBatchNorm):
+                        norm.segments = [(streams[leader].route, size) for leader, size in zip(leaders, sizes, strict=True)]
+                for positions, output in zip(parties.values(), modules[number](joined).split(sizes), strict=True):
+                    for position in positions:
+                        activations[position] = output
+        if trail is not None:
+            trail.append(activations)
         return activations
 
     def study(
         self, inputs: Sequence[Tensor], imitated: Sequence[Sequence[int]], *, detach: bool = True
     ) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """Two fused passes: one for the own samples, one for all imitated routes."""
+        """A fused pass for the own samples, then one for the imitated routes, each from where it leaves a route that is done."""
         present = [k for k, x in enumerate(inputs) if len(x)]
-        outputs = self.run([Stream(inputs[k], k) for k in present]) if present else []
         own = [x.new_zeros(0) for x in inputs]
-        for k, logits in zip(present, outputs, strict=True):
+        if not present:
+            return own, [[] for _ in inputs]
+        samples = {k: next(j for j in present if inputs[j] is inputs[k]) for k in present}
+        for norm in self._every_norm():
+            if isinstance(norm, PooledBatchNorm):
+                norm.latest = None
+        trail: list[list[Tensor]] = []
+        for k, logits in zip(present, self.run([Stream(inputs[k], k, samples[k]) for k in present], trail), strict=True):
             own[k] = logits
-        wanted = [(k, teacher) for k in present for teacher in imitated[k]]
-        targets = {(k, j): own[j].detach() if detach else own[j] for k, j in wanted if inputs[k] is inputs[j]}
-        fresh = [pair for pair in wanted if pair not in targets]
-        if fresh:
-            with torch.set_grad_enabled(not detach), target_mode(self, self.targets):
-                logits_of = self.run([Stream(inputs[k], j) for k, j in fresh])
-            targets.update(zip(fresh, logits_of, strict=True))
-        return own, [[targets[k, j] for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
+
+        ready: dict[tuple[int, int], Tensor] = {}
+        ahead: dict[tuple[int, int], Stream] = {}
+        for k in present:
+            guides = [place for place, other in enumerate(present) if samples[other] == samples[k]]
+            for j in imitated[k]:
+                depth, guide = max((self._in_common(present[place], j), -place) for place in guides)
+                activation = trail[depth][-guide]
+                activation = activation.detach() if detach else activation
+                if depth == len(self._grid):
+                    ready[k, j] = activation
+                else:
+                    ahead[k, j] = Stream(activation, j, samples[k], depth)
+        if ahead:
+            with torch.set_grad_enabled(not detach), target_mode(self, self.targets), self._recalling():
+                ready.update(zip(ahead, self.run(list(ahead.values())), strict=True))
+        return own, [[ready[k, j] for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
+
+    def _in_common(self, student: int, imitated: int) -> int:
+        """How many layers of the way of `imitated` on the same samples are done when `student` has gone its own."""
+        if student == imitated:
+            return len(self._grid)
+        if (self.targets != "batch_stats") if self.training else (self.bn == "per_student"):
+            return 0  # the same module would treat the samples differently now
+        for depth, (own, other) in enumerate(zip(self._table[student], self._table[imitated], strict=True)):
+            if own != other or (self.training and self._random[depth][own]):
+                return depth
+        return len(self._grid)
+
+    @contextmanager
+    def _recalling(self) -> Iterator[None]:
+        """While targets are made by batch statistics, modules use those of the students' own samples."""
+        norms = [norm for norm in self._every_norm() if isinstance(norm, PooledBatchNorm)] if self.targets == "batch_stats" else []
+        for norm in norms:
+            norm.recalling = True
+        try:
+            yield
+        finally:
+            for norm in norms:
+                norm.recalling = False
+
+    def _every_norm(self) -> Iterator[RouteBatchNorm]:
+        return (norm for layer in self._norms for norms in layer for norm in norms)
 
     def export(self, student: int) -> Chain:
         """A copy of the student's route as the plain network that it is, with the student's own running statistics."""
@@ -260,7 +320,7 @@ class Modular(Group):
         blocks: dict[str, nn.Module] = {}
         for depth, names in enumerate(self._blocks):
             module = copy.deepcopy(self._grid[depth][route[depth]])
-            give_plain_norms(module, student)
+            replace_norms(module, lambda norm: cast(RouteBatchNorm, norm).plain(student))
             assert isinstance(module, nn.Sequential)
             blocks.update(zip(names, module, strict=True))
         return Chain({stage: {name: blocks[name] for name in names} for stage, names in self._stages.items()}).train(self.training)
@@ -298,6 +358,12 @@ class Modular(Group):
     def set_extra_state(self, state: Mapping[str, list[list[int]]]) -> None:
         """Take saved routes over with the weights."""
         self._table = [tuple(route) for route in state["routes"]]
+
+
+def _is_random(module: nn.Module) -> bool:
+    """Whether a module drops out something in train mode, so that two passes over the same samples differ."""
+    share = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)
+    return isinstance(share, float) and share > 0.0
 
 
 class Route(nn.Module):

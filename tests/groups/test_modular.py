@@ -18,8 +18,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from studygroup.errors import UserError
 from studygroup.groups import Modular, peek
-from studygroup.groups.modular import draw_routes
-from studygroup.groups.norm import StudentBatchNorm
+from studygroup.groups.modular import Stream, draw_routes
+from studygroup.groups.norm import PooledBatchNorm, StudentBatchNorm
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.networks import Chain, Maker
 from studygroup.networks.chain import Pool
@@ -232,13 +232,13 @@ def test_what_routes_have_in_common_may_be_computed_once(bn: str) -> None:
     counts: Counter[int] = Counter()
     for depth, layer_ in enumerate(group.layers):
         for module in layer_.children():
-            module.register_forward_hook(lambda *_, depth=depth: counts.update([depth]))
+            module.register_forward_hook(lambda _, x, __, depth=depth: counts.update({depth: len(x[0])}))
     inputs = images(3, seed=9)
     with torch.no_grad():
         together = group(inputs)
         if bn == "pooled":
             prefixes = [len({tuple(route[: depth + 1]) for route in group.routes.tolist()}) for depth in range(len(group.layers))]
-            assert [counts[depth] for depth in range(len(group.layers))] == prefixes
+            assert [counts[depth] for depth in range(len(group.layers))] == [3 * parties for parties in prefixes]
         for k, logits in enumerate(together):
             torch.testing.assert_close(logits, group[k](inputs))
             torch.testing.assert_close(logits, group.export(k)(inputs))
@@ -367,21 +367,56 @@ def test_the_fused_pass_equals_a_loop_over_students(
         assert_same_statistics(group, loop.networks, tolerance)
 
 
-def pooled(group: Modular, modules: list[list[nn.Module]], passengers: dict[Any, tuple[int, Tensor]]) -> dict[Any, Tensor]:
-    """The definition of the pooled semantics: layer by layer, each module sees all its samples as one batch."""
-    now = {key: x for key, (_, x) in passengers.items()}
-    routes = group.routes.tolist()
-    for depth, choices in enumerate(modules):
-        for number, module in enumerate(choices):
-            here = [key for key, (route, _) in passengers.items() if routes[route][depth] == number]
-            if here:
-                outputs = module(torch.cat([now[key] for key in here]))
-                start = 0
-                for key in here:
-                    stop = start + len(now[key])
-                    now[key] = outputs[start:stop]
-                    start = stop
-    return now
+class PooledLoop:
+    """The definition of the pooled semantics, on a copy of a group: layer by layer for the own samples, route by route for targets."""
+
+    def __init__(self, group: Modular) -> None:
+        self.group = copy.deepcopy(group)
+        self.grid = [list(layer_.children()) for layer_ in self.group.layers]
+        self.routes = group.routes.tolist()
+        self.norms = [module for module in self.group.modules() if isinstance(module, PooledBatchNorm)]
+        self.seen: dict[nn.Module, tuple[Tensor, Tensor]] = {}
+
+    def own(self, inputs: Sequence[Tensor]) -> list[list[Tensor]]:
+        """Activations before each layer and after the last, of every student with samples; a module's samples make one batch."""
+        self.seen = {}
+
+        def watch(norm: nn.Module, taken: tuple[Tensor]) -> None:
+            values = taken[0].detach().transpose(0, 1).flatten(1)
+            self.seen[norm] = (values.mean(1), values.var(1, unbiased=False))
+
+        hooks = [norm.register_forward_pre_hook(watch) for norm in self.norms]
+        now = list(inputs)
+        trail = [list(now)]
+        for depth, choices in enumerate(self.grid):
+            for number, module in enumerate(choices):
+                here = [k for k, x in enumerate(inputs) if len(x) and self.routes[k][depth] == number]
+                if here:
+                    outputs = module(torch.cat([now[k] for k in here])).split([len(inputs[k]) for k in here])
+                    for k, output in zip(here, outputs, strict=True):
+                        now[k] = output
+            trail.append(list(now))
+        for hook in hooks:
+            hook.remove()
+        return trail
+
+    def target(self, route: int, activation: Tensor, depth: int = 0) -> Tensor:
+        """One student's logits, every batch norm a fixed map by what it saw in `own` (by its running statistics if nothing)."""
+        for d in range(depth, len(self.grid)):
+            module = self.grid[d][self.routes[route][d]]
+            norms = [norm for norm in module.modules() if isinstance(norm, PooledBatchNorm)]
+            kept = [(norm.running_mean, norm.running_var) for norm in norms]
+            for norm in norms:
+                norm.running_mean, norm.running_var = self.seen.get(norm, (norm.running_mean, norm.running_var))
+            activation = module.eval()(activation)
+            module.train()
+            for norm, (mean, var) in zip(norms, kept, strict=True):
+                norm.running_mean, norm.running_var = mean, var
+        return activation
+
+
+def in_common(first: Sequence[int], second: Sequence[int]) -> int:
+    return next((d for d, (a, b) in enumerate(zip(first, second, strict=True)) if a != b), len(first))
 
 
 @situations
@@ -390,35 +425,89 @@ def test_the_pooled_pass_equals_its_definition(
     students: int, modules: int, options: dict[str, Any], shares: list[int], imitated: list[list[int]], detach: bool
 ) -> None:
     group = group_of(students, modules, double=True, bn="pooled", **options)
+    loop = PooledLoop(group)
+    for _ in range(2):  # in the second pass no statistic is that of a fresh network
+        inputs = inputs_of(shares)
+        own, taught = group.study(inputs, imitated, detach=detach)
+        trail = loop.own(inputs)
+        expected_own = [z if len(inputs[k]) else inputs[k].new_zeros(0) for k, z in enumerate(trail[-1])]
+        expected_taught: list[list[Tensor]] = []
+        for k, x in enumerate(inputs):
+            logits = []
+            for j in imitated[k] if len(x) else []:
+                if detach:  # from the very beginning: what is shared must change no number
+                    logits.append(loop.target(j, x).detach())
+                else:  # the gradient goes through the own part of the way, and takes statistics beyond it for constants
+                    depth = in_common(loop.routes[k], loop.routes[j])
+                    logits.append(loop.target(j, trail[depth][k], depth))
+            expected_taught.append(logits)
+        for k in range(students):
+            torch.testing.assert_close(own[k], expected_own[k])
+            for found, target in zip(taught[k], expected_taught[k], strict=True):
+                torch.testing.assert_close(found, target)
+                assert found.requires_grad != detach
+        total_loss(own, taught).backward()
+        total_loss(expected_own, expected_taught).backward()
+        others = dict(loop.group.named_parameters())
+        for name, parameter in group.named_parameters():
+            assert (parameter.grad is None) == (others[name].grad is None)
+            if parameter.grad is not None:
+                torch.testing.assert_close(parameter.grad, others[name].grad, rtol=1e-9, atol=1e-9)
+        kept = dict(loop.group.named_buffers())
+        for name, value in group.named_buffers():
+            torch.testing.assert_close(value, kept[name])  # targets leave no trace
+
+
+@pytest.mark.parametrize("mode", ["eval", "train"])
+def test_the_pooled_pass_with_other_targets(mode: Any) -> None:
+    """By running statistics; or by those of all samples that make targets in a module, together, which then move."""
+    group = group_of(3, double=True, bn="pooled", targets=mode)
+    inputs, imitated = inputs_of([4, 5, 3]), [[1, 2], [0], [1]]
     reference = copy.deepcopy(group)
-    grid = [list(layer_.children()) for layer_ in reference.layers]
-    inputs = inputs_of(shares)
-    own, taught = group.study(inputs, imitated, detach=detach)
-
-    expected = pooled(reference, grid, {k: (k, x) for k, x in enumerate(inputs) if len(x)})
-    wanted = {(k, j): (j, x) for k, x in enumerate(inputs) if len(x) for j in imitated[k]}
-    forgotten = copy.deepcopy(grid) if detach else grid
-    kept = {name: value.clone() for name, value in reference.named_buffers()}
-    targets = pooled(reference, forgotten, wanted) if wanted else {}
-    expected_own = [expected.get(k, x.new_zeros(0)) for k, x in enumerate(inputs)]
-    expected_taught = [
-        [targets[k, j].detach() if detach else targets[k, j] for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)
-    ]
-
-    for k in range(students):
-        torch.testing.assert_close(own[k], expected_own[k])
-        for found, target in zip(taught[k], expected_taught[k], strict=True):
-            torch.testing.assert_close(found, target)
-            assert found.requires_grad != detach
-    total_loss(own, taught).backward()
-    total_loss(expected_own, expected_taught).backward()
-    others = dict(reference.named_parameters())
-    for name, parameter in group.named_parameters():
-        assert (parameter.grad is None) == (others[name].grad is None)
-        if parameter.grad is not None:
-            torch.testing.assert_close(parameter.grad, others[name].grad, rtol=1e-9, atol=1e-9)
+    reference.study(inputs, [[], [], []])
+    _, taught = group.study(inputs, imitated)
+    pairs = [(k, j) for k in range(3) for j in imitated[k]]
+    streams = [Stream(inputs[k], j, samples=k) for k, j in pairs]
+    with torch.no_grad():
+        expected = reference.eval().run(streams) if mode == "eval" else reference.run(streams)
+    for found, target in zip([z for logits in taught for z in logits], expected, strict=True):
+        torch.testing.assert_close(found, target)
+        assert not found.requires_grad
+    kept = dict(reference.named_buffers())
     for name, value in group.named_buffers():
-        torch.testing.assert_close(value, kept[name])  # as before the targets were made: they leave no trace
+        torch.testing.assert_close(value, kept[name])
+
+
+@pytest.mark.parametrize("bn", ["pooled", "per_student"])
+def test_what_a_route_has_in_common_with_the_own_is_not_computed_again(bn: str) -> None:
+    group = group_of(6, bn=bn)
+    rows: Counter[tuple[int, bool]] = Counter()
+    for depth, layer_ in enumerate(group.layers):
+        for module in layer_.children():
+            module.register_forward_hook(lambda _, x, __, depth=depth: rows.update({(depth, torch.is_grad_enabled()): len(x[0])}))
+    imitated = [[j for j in range(6) if j != k] for k in range(6)]
+    group.study(inputs_of([2] * 6, torch.float32), imitated)
+    routes = group.routes.tolist()
+    for depth in range(len(group.layers)):
+        assert rows[depth, True] == 12
+        parties = sum(len({tuple(routes[j][: depth + 1]) for j in imitated[k]} - {tuple(routes[k][: depth + 1])}) for k in range(6))
+        assert rows[depth, False] == 2 * parties
+    assert rows[0, False] == 12, "two modules: the own stem is known, the other one is asked once, not by every route"
+
+
+def test_dropout_ends_what_is_shared() -> None:
+    def dropping(number: int) -> Chain:
+        with torch.random.fork_rng():
+            torch.manual_seed(number)
+            blocks = {"a": nn.Sequential(nn.Conv2d(1, 3, 3), nn.Dropout(0.5)), "b": nn.Conv2d(3, 3, 3)}
+            return Chain({"stem": {"stem": nn.Identity()}, "body": blocks, "head": {"pool": Pool()}})
+
+    group = Modular(dropping, 2, 1, distinct=False).train()
+    inputs = inputs_of([5, 5], torch.float32)
+    own, taught = group.study(inputs, [[1], [0]])
+    quiet = group.eval()(inputs[0])[0]
+    torch.testing.assert_close(taught[0][0], quiet)
+    assert not torch.allclose(own[0], quiet), "only the own pass drops"
 
 
 def test_every_module_runs_at_most_once_per_gradient_mode() -> None:
