@@ -1,5 +1,41 @@
 """Pure tensor functions: what one network is asked to learn from another, and from the labels."""
 
-from studygroup.losses.logits import cross_entropy, mixed_cross_entropy, per_sample_cross_entropy, soft_kl
+from studygroup.losses import targets
+from studygroup.losses.contrastive import MemoryBank, contrastive_representation, draw_negatives, noise_contrastive
+from studygroup.losses.features import (
+    activation_boundary,
+    attention_transfer,
+    factor_transfer,
+    flow_of_solution,
+    hint,
+    match_size,
+    neuron_selectivity,
+    variational_information,
+)
+from studygroup.losses.logits import cross_entropy, mixed_cross_entropy, per_sample_cross_entropy, soft_cross_entropy, soft_kl
+from studygroup.losses.relations import correlation_congruence, probabilistic_transfer, relational, similarity_preserving
 
-__all__ = ["cross_entropy", "mixed_cross_entropy", "per_sample_cross_entropy", "soft_kl"]
+__all__ = [
+    "MemoryBank",
+    "activation_boundary",
+    "attention_transfer",
+    "contrastive_representation",
+    "correlation_congruence",
+    "cross_entropy",
+    "draw_negatives",
+    "factor_transfer",
+    "flow_of_solution",
+    "hint",
+    "match_size",
+    "mixed_cross_entropy",
+    "neuron_selectivity",
+    "noise_contrastive",
+    "per_sample_cross_entropy",
+    "probabilistic_transfer",
+    "relational",
+    "similarity_preserving",
+    "soft_cross_entropy",
+    "soft_kl",
+    "targets",
+    "variational_information",
+]

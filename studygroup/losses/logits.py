@@ -4,18 +4,13 @@ from __future__ import annotations
 
 from typing import Literal
 
-import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from studygroup.errors import UserError
+from studygroup.losses.numerics import full
 
 Reduction = Literal["batchmean", "elementwise_mean"]
-
-
-def full(logits: Tensor) -> Tensor:
-    """The logits in float32 if they are in half precision, unchanged otherwise."""
-    return logits.float() if logits.dtype in (torch.bfloat16, torch.float16) else logits
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -66,12 +61,7 @@ def soft_kl(
     Raises:
         UserError: shapes that differ, a temperature that is not positive, or an unknown reduction.
     """
-    if student.shape != teacher.shape:
-        raise UserError(
-            f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}; both must be (B, C) of the same classes"
-        )
-    if temperature <= 0:
-        raise UserError(f"temperature is {temperature}; it must be positive")
+    _check(student, teacher, temperature)
     if reduction not in ("batchmean", "elementwise_mean"):
         raise UserError(f"reduction is {reduction!r}; it must be batchmean or elementwise_mean")
     log_student = F.log_softmax(full(student) / temperature, dim=-1)
@@ -80,3 +70,36 @@ def soft_kl(
     if reduction == "elementwise_mean":
         divergence = divergence / student.shape[-1]
     return divergence * temperature**2 if scale else divergence
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Cross-entropy -sum_c p_t log p_s of softened predictions p = softmax(z / T), mean over the batch, without T^2.
+
+    It is KL(p_t || p_s) plus the teacher's entropy: by the student's weights the gradient of `soft_kl` with `scale=False`. BSS (Heo et
+    al., AAAI 2019, arXiv:1805.05532) uses it at T = 3, CL-ILR (Song and Chai, NeurIPS 2018, arXiv:1805.11761) in its paper, and
+    codistillation (Anil et al., ICLR 2018, arXiv:1804.03235) at T = 1. For a target that is a distribution p, give log p as its logits.
+    Gradient flows into the teacher's logits, too, unless they are detached.
+
+    Args:
+        student: logits (B, C).
+        teacher: logits (B, C): the reference distribution.
+        temperature: T > 0.
+
+    Returns:
+        A scalar, at least the teacher's mean entropy.
+
+    Raises:
+        UserError: shapes that differ, or a temperature that is not positive.
+    """
+    _check(student, teacher, temperature)
+    target = F.softmax(full(teacher) / temperature, dim=-1)
+    return -(target * F.log_softmax(full(student) / temperature, dim=-1)).sum(-1).mean()
+
+
+def _check(student: Tensor, teacher: Tensor, temperature: float) -> None:
+    if student.shape != teacher.shape:
+        raise UserError(
+            f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}; both must be (B, C) of the same classes"
+        )
+    if temperature <= 0:
+        raise UserError(f"temperature is {temperature}; it must be positive")

@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from studygroup.errors import UserError
-from studygroup.losses import cross_entropy, mixed_cross_entropy, per_sample_cross_entropy, soft_kl
+from studygroup.losses import cross_entropy, mixed_cross_entropy, per_sample_cross_entropy, soft_cross_entropy, soft_kl
 
 STUDENT = torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]], dtype=torch.float64)
 TEACHER = torch.tensor([[2.0, 1.0, 4.0], [0.0, 1.0, -1.0]], dtype=torch.float64)
@@ -80,6 +80,17 @@ def test_soft_kl_against_a_loop(seed: int, temperature: float) -> None:
 
 
 @pytest.mark.parametrize("seed", range(3))
+@pytest.mark.parametrize("temperature", [0.5, 1.0, 3.0])
+def test_soft_cross_entropy_against_a_loop(seed: int, temperature: float) -> None:
+    student, teacher, _, _ = random_case(seed)
+    total = 0.0
+    for z_s, z_t in zip(student.tolist(), teacher.tolist(), strict=True):
+        for p, q in zip(softmax(z_t, temperature), softmax(z_s, temperature), strict=True):
+            total -= p * math.log(q)
+    assert float(soft_cross_entropy(student, teacher, temperature)) == pytest.approx(total / 7, rel=1e-10)
+
+
+@pytest.mark.parametrize("seed", range(3))
 def test_cross_entropies_against_a_loop(seed: int) -> None:
     logits, _, labels, partners = random_case(seed)
     own, other = looped_cross_entropy(logits, labels), looped_cross_entropy(logits, partners)
@@ -135,6 +146,22 @@ def test_the_teacher_is_the_reference_distribution() -> None:
     torch.testing.assert_close(gradient, 2.0 * ((STUDENT / 2).softmax(-1) - (TEACHER / 2).softmax(-1)) / len(STUDENT))
 
 
+@given(row_pairs, st.floats(0.5, 8))
+def test_soft_cross_entropy_is_the_divergence_and_the_teachers_entropy(rows: tuple[list[float], list[float]], temperature: float) -> None:
+    student, teacher = row(rows[0]), row(rows[1])
+    entropy = float(soft_cross_entropy(teacher, teacher, temperature))
+    divergence = float(soft_kl(student, teacher, temperature, scale=False))
+    assert float(soft_cross_entropy(student, teacher, temperature)) == pytest.approx(divergence + entropy, abs=1e-9)
+
+
+def test_soft_cross_entropy_with_a_distribution_or_a_label() -> None:
+    probabilities = (TEACHER.softmax(-1) + STUDENT.flip(0).softmax(-1)) / 2
+    expected = -(probabilities * STUDENT.log_softmax(-1)).sum(-1).mean()
+    torch.testing.assert_close(soft_cross_entropy(STUDENT, probabilities.log()), expected)
+    certain = 1e3 * torch.nn.functional.one_hot(LABELS, 3).double()
+    torch.testing.assert_close(soft_cross_entropy(STUDENT, certain), cross_entropy(STUDENT, LABELS))
+
+
 LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "cross_entropy": lambda s, _: cross_entropy(s, LABELS),
     "per_sample": lambda s, _: per_sample_cross_entropy(s, LABELS),
@@ -142,6 +169,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mixed_per_sample": lambda s, _: mixed_cross_entropy(s, LABELS, LABELS.flip(0), torch.tensor([0.2, 0.9], dtype=torch.float64)),
     "soft_kl": lambda s, t: soft_kl(s, t, 3.0),
     "soft_kl_unscaled": lambda s, t: soft_kl(s, t, 0.7, scale=False),
+    "soft_cross_entropy": lambda s, t: soft_cross_entropy(s, t, 3.0),
     "soft_kl_elementwise": lambda s, t: soft_kl(s, t, 2.0, reduction="elementwise_mean"),
 }
 
@@ -152,7 +180,9 @@ def test_derivatives_agree_with_finite_differences(loss: Callable[[Tensor, Tenso
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("loss", [LOSSES["cross_entropy"], LOSSES["per_sample"], LOSSES["mixed"], LOSSES["soft_kl"]])
+@pytest.mark.parametrize(
+    "loss", [LOSSES["cross_entropy"], LOSSES["per_sample"], LOSSES["mixed"], LOSSES["soft_kl"], LOSSES["soft_cross_entropy"]]
+)
 def test_half_precision_logits_are_computed_in_float32(loss: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype) -> None:
     student, teacher = STUDENT.to(dtype) * 3.7, TEACHER.to(dtype) * 3.7
     found = loss(student, teacher)
@@ -182,5 +212,11 @@ def test_bad_options_are_named(options: dict[str, Any], shown: str) -> None:
 
 
 def test_different_shapes_are_refused() -> None:
-    with pytest.raises(UserError, match=r"\(2, 3\).*\(2, 2\)"):
-        soft_kl(STUDENT, TEACHER[:, :2])
+    for loss in (soft_kl, soft_cross_entropy):
+        with pytest.raises(UserError, match=r"\(2, 3\).*\(2, 2\)"):
+            loss(STUDENT, TEACHER[:, :2])
+
+
+def test_a_temperature_that_is_not_positive_is_refused() -> None:
+    with pytest.raises(UserError, match="temperature is -1"):
+        soft_cross_entropy(STUDENT, TEACHER, -1)

@@ -1,0 +1,218 @@
+"""Losses on features: what a student's maps are asked to be, given a teacher's maps of the same samples.
+
+A map is (B, C, H, W), or (B, C, L) for sequences; P is the number of its positions, H * W or L. Where the two maps of a pair
+differ in size, the larger is average-pooled to the smaller. Reductions and constants are those of the CRD benchmark's code
+(Tian et al., ICLR 2020, arXiv:1910.10699), which the published comparisons use. All losses are scalars, computed in float32
+at least; gradient reaches the teacher's side, too, unless it is detached.
+"""
+
+from __future__ import annotations
+
+import itertools
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor
+
+from studygroup.errors import UserError
+from studygroup.losses.numerics import full_precision, unit
+
+
+def match_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
+    """Two maps (B, C1, ...) and (B, C2, ...) with equal positions: in each direction the larger is average-pooled to the smaller.
+
+    Raises:
+        UserError: they are not two maps of the same samples.
+    """
+    if one.ndim not in (3, 4) or one.ndim != other.ndim or len(one) != len(other):
+        raise UserError(
+            f"the maps are {tuple(one.shape)} and {tuple(other.shape)}; both must be (B, C, H, W) or both (B, C, L), of the same samples"
+        )
+    size = [min(pair) for pair in zip(one.shape[2:], other.shape[2:], strict=True)]
+    return _pooled(one, size), _pooled(other, size)
+
+
+def _pooled(maps: Tensor, size: Sequence[int]) -> Tensor:
+    if tuple(maps.shape[2:]) == tuple(size):
+        return maps
+    return F.adaptive_avg_pool1d(maps, size[0]) if len(size) == 1 else F.adaptive_avg_pool2d(maps, (size[0], size[1]))
+
+
+def _same_shape(student: Tensor, teacher: Tensor) -> None:
+    if student.shape != teacher.shape:
+        raise UserError(f"the student's is {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}; a regressor must make them equal")
+
+
+def _same_number(student: Sequence[Tensor], teacher: Sequence[Tensor], least: int) -> None:
+    if len(student) != len(teacher) or len(student) < least:
+        raise UserError(f"{len(student)} maps of the student, {len(teacher)} of the teacher; give as many of each, at least {least}")
+
+
+@full_precision
+def hint(student: Tensor, teacher: Tensor) -> Tensor:
+    """FitNet's hint (Romero et al., ICLR 2015, arXiv:1412.6550, Eq. 3): mean of (s - t)^2 over everything.
+
+    The paper has half the sum over an item; the benchmark's mean is followed.
+
+    Args:
+        student: (B, ...), after the regressor.
+        teacher: the same shape.
+
+    Raises:
+        UserError: shapes that differ.
+    """
+    _same_shape(student, teacher)
+    return F.mse_loss(student, teacher)
+
+
+def _attention(maps: Tensor) -> Tensor:
+    """Where a map is active: the mean over channels of its squares, as unit vectors (B, P)."""
+    return unit(maps.square().mean(1).flatten(1))
+
+
+@full_precision
+def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """Attention transfer (Zagoruyko and Komodakis, ICLR 2017, arXiv:1612.03928, Eq. 2): mean over (B, P) of (a_s - a_t)^2.
+
+    a = v / |v|, v the mean over channels of the squared map, as a vector over positions. The paper has the norm of the
+    difference; its code, and the benchmark, the mean of squares.
+
+    Args:
+        student: a map (B, C_s, ...).
+        teacher: a map (B, C_t, ...).
+
+    Raises:
+        UserError: they are not maps of the same samples.
+    """
+    student, teacher = match_size(student, teacher)
+    return F.mse_loss(_attention(student), _attention(teacher))
+
+
+@full_precision
+def factor_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+    """Factor transfer (Kim et al., NeurIPS 2018, arXiv:1802.04977): mean over (B, P) of |a_s - a_t|, p = 1.
+
+    The paper compares the normalised factors themselves; the benchmark, which is followed, their attention vectors a (see
+    `attention_transfer`), so that the numbers of channels may differ.
+
+    Args:
+        student: the translator's factor (B, C_s, ...).
+        teacher: the paraphraser's factor (B, C_t, ...).
+
+    Raises:
+        UserError: they are not maps of the same samples.
+    """
+    student, teacher = match_size(student, teacher)
+    return F.l1_loss(_attention(student), _attention(teacher))
+
+
+def _kernel(one: Tensor, other: Tensor) -> Tensor:
+    """Mean over the batch and over pairs of channels of (x . y)^2; channels are vectors (B, C, P)."""
+    return (one @ other.mT).square().mean()
+
+
+@full_precision
+def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
+    """Neuron selectivity transfer (Huang and Wang, 2017, arXiv:1707.01219): the squared MMD between sets of channels.
+
+        mean k(s, s') - 2 mean k(s, t) + mean k(t, t'),  k(x, y) = (x . y)^2
+
+    Channels are unit vectors over positions; means are over the batch and over pairs of channels. The last term is a constant
+    when the teacher is detached; with it the loss is at least 0.
+
+    Args:
+        student: a map (B, C_s, ...).
+        teacher: a map (B, C_t, ...).
+
+    Raises:
+        UserError: they are not maps of the same samples.
+    """
+    student, teacher = (unit(maps.flatten(2)) for maps in match_size(student, teacher))  # (B, C, P)
+    return _kernel(student, student) - 2 * _kernel(student, teacher) + _kernel(teacher, teacher)
+
+
+def _flow(below: Tensor, above: Tensor) -> Tensor:
+    """Products of the channels of two maps, averaged over positions: (B, C_above, C_below)."""
+    below, above = (maps.flatten(2) for maps in match_size(below, above))
+    return above @ below.mT / below.shape[-1]
+
+
+@full_precision
+def flow_of_solution(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
+    """Flow of solution procedure (Yim et al., CVPR 2017, Eq. 1 and 2), summed over consecutive pairs of maps.
+
+        G(F1, F2)[i, j] = mean over positions of F1_i F2_j,  loss = sum over pairs of the mean over (B, i, j) of (G_s - G_t)^2
+
+    Within a network the larger map of a pair is pooled to the smaller; the two networks may differ in size.
+
+    Args:
+        student_maps: two or more maps (B, C_k, ...), in the order in which they are computed.
+        teacher_maps: as many, with the same numbers of channels.
+
+    Raises:
+        UserError: numbers of maps, channels or samples that differ.
+    """
+    _same_number(student_maps, teacher_maps, 2)
+    channels = [[tuple(maps.shape[:2]) for maps in network] for network in (student_maps, teacher_maps)]
+    if channels[0] != channels[1]:
+        raise UserError(
+            f"the student's maps have (samples, channels) {channels[0]}, the teacher's {channels[1]}; they must be equal, "
+            "so take networks of the same widths"
+        )
+    flows = [[_flow(*pair) for pair in itertools.pairwise(network)] for network in (student_maps, teacher_maps)]
+    return torch.stack([F.mse_loss(s, t) for s, t in zip(*flows, strict=True)]).sum()
+
+
+@full_precision
+def activation_boundary(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], margin: float = 1.0) -> Tensor:
+    """Activation boundaries (Heo et al., AAAI 2019, arXiv:1811.03233): on which side of zero each neuron is.
+
+        l_i  = sum over everything of relu(margin + s)^2 where t <= 0, of relu(margin - s)^2 where t > 0
+        loss = 3 / 1000 / B * sum over maps i = 0 .. n-1 of 2^(i - n + 1) l_i
+
+    The factors are those of the authors' code. The loss is zero where every s is beyond the margin on the teacher's side, which the
+    teacher's own values need not be.
+
+    Args:
+        student_maps: n maps before their activation, after the connector.
+        teacher_maps: n maps before their activation, of the same shapes.
+        margin: of the hinge, the paper's mu.
+
+    Raises:
+        UserError: numbers or shapes of maps that differ.
+    """
+    _same_number(student_maps, teacher_maps, 1)
+    losses = []
+    for number, (student, teacher) in enumerate(zip(student_maps, teacher_maps, strict=True)):
+        _same_shape(student, teacher)
+        wrong_way = torch.where(teacher > 0, -student, student)
+        losses.append(2.0 ** (number - len(student_maps) + 1) * F.relu(margin + wrong_way).square().sum())
+    return torch.stack(losses).sum() * (3 / 1000) / len(student_maps[0])
+
+
+@full_precision
+def variational_information(mean: Tensor, log_scale: Tensor, target: Tensor) -> Tensor:
+    """Variational information distillation (Ahn et al., CVPR 2019, arXiv:1904.05835): a Gaussian's negative log-likelihood.
+
+        mean over everything of 1/2 ((mu - t)^2 / v + log v),  v = log(1 + exp(log_scale)) + 1e-5, one per channel
+
+    The constant log(2 pi) / 2 is left out, as in the authors' code. That code pools a student's larger map before the regressor
+    that makes `mean`: call `match_size` there; here a larger mean is pooled itself.
+
+    Args:
+        mean: the prediction (B, C, ...) of the teacher's map from the student's.
+        log_scale: (C,), trainable.
+        target: the teacher's map (B, C, ...).
+
+    Raises:
+        UserError: numbers of channels that differ.
+    """
+    mean, target = match_size(mean, target)
+    if mean.shape != target.shape or log_scale.shape != mean.shape[1:2]:
+        raise UserError(
+            f"the mean has {mean.shape[1]} channels, the target {target.shape[1]}, log_scale is {tuple(log_scale.shape)}; "
+            "all must have the teacher's channels"
+        )
+    variance = (F.softplus(log_scale) + 1e-5).view(-1, *[1] * (mean.ndim - 2))
+    return 0.5 * ((mean - target).square() / variance + variance.log()).mean()

@@ -1,0 +1,254 @@
+"""Small trainable networks between a student's features and a teacher's.
+
+They are trained with the student and thrown away afterwards. Layers and initialisation are those of the CRD benchmark's code
+(Tian et al., ICLR 2020, arXiv:1910.10699) or of the authors'; the method that uses one says at which learning rate. Shapes of maps are
+given without the batch: (C, H, W).
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from studygroup.errors import UserError
+from studygroup.networks.resnet import convolution
+
+Shape = Sequence[int]
+
+
+class ConvReg(nn.Module):
+    """FitNet's regressor (Romero et al., ICLR 2015, arXiv:1412.6550): a convolution (with bias), batch norm, ReLU.
+
+    The convolution makes the student's map as large as the teacher's: 3x3 with stride 2 if it is twice as large, 4x4 transposed with
+    stride 2 if it is half as large, else without padding, of a kernel as large as the difference + 1. The paper has the last only.
+    """
+
+    def __init__(self, student: Shape, teacher: Shape, *, relu: bool = True) -> None:
+        """Set up the layers.
+
+        Args:
+            student: (C_s, H_s, W_s).
+            teacher: (C_t, H_t, W_t).
+            relu: whether a ReLU follows.
+
+        Raises:
+            UserError: the student's map is smaller, and not by half.
+        """
+        super().__init__()
+        (channels, *size), (width, *wanted) = _shape(student), _shape(teacher)
+        self.conv: nn.Conv2d | nn.ConvTranspose2d
+        if size == [2 * side for side in wanted]:
+            self.conv = nn.Conv2d(channels, width, 3, stride=2, padding=1)
+        elif [2 * side for side in size] == wanted:
+            self.conv = nn.ConvTranspose2d(channels, width, 4, stride=2, padding=1)
+        elif size[0] >= wanted[0] and size[1] >= wanted[1]:
+            self.conv = nn.Conv2d(channels, width, (1 + size[0] - wanted[0], 1 + size[1] - wanted[1]))
+        else:
+            raise UserError(
+                f"the student's map is {size[0]}x{size[1]}, the teacher's {wanted[0]}x{wanted[1]}; "
+                "take a feature at which the student's is as large, larger, or half as large"
+            )
+        self.norm = nn.BatchNorm2d(width)
+        self.activation = nn.ReLU(inplace=True) if relu else nn.Identity()
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Args: maps: (B, C_s, H_s, W_s). Returns: (B, C_t, H_t, W_t)."""
+        out: Tensor = self.activation(self.norm(self.conv(maps)))
+        return out
+
+
+class Connector(nn.Module):
+    """Connectors of activation boundaries (Heo et al., AAAI 2019, arXiv:1811.03233), one for each pair of maps before their activation.
+
+    The identity where the shapes are equal, else a regressor without ReLU.
+    """
+
+    def __init__(self, students: Sequence[Shape], teachers: Sequence[Shape]) -> None:
+        """Set up the layers.
+
+        Args:
+            students: (C, H, W) of each of the student's maps.
+            teachers: of as many of the teacher's.
+
+        Raises:
+            UserError: different numbers of maps, or a pair that no regressor fits.
+        """
+        super().__init__()
+        if len(students) != len(teachers):
+            raise UserError(f"{len(students)} maps of the student, {len(teachers)} of the teacher; give as many of each")
+        self.connectors = nn.ModuleList(
+            nn.Identity() if _shape(student) == _shape(teacher) else ConvReg(student, teacher, relu=False)
+            for student, teacher in zip(students, teachers, strict=True)
+        )
+
+    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
+        """Args: maps: the student's, each (B, C, H, W). Returns: as many, of the teacher's shapes."""
+        return [connector(features) for connector, features in zip(self.connectors, maps, strict=True)]
+
+
+def _encoder(channels: int, factors: int, norm: bool) -> nn.Sequential:
+    """Three 3x3 convolutions (B, channels, H, W) -> (B, factors, H, W), each followed by a batch norm if wanted and a leaky ReLU."""
+    return nn.Sequential(
+        *_leaky(nn.Conv2d(channels, channels, 3, padding=1), norm),
+        *_leaky(nn.Conv2d(channels, factors, 3, padding=1), norm),
+        *_leaky(nn.Conv2d(factors, factors, 3, padding=1), norm),
+    )
+
+
+def _leaky(layer: nn.Conv2d | nn.ConvTranspose2d, norm: bool) -> list[nn.Module]:
+    norms: list[nn.Module] = [nn.BatchNorm2d(layer.out_channels)] if norm else []
+    return [layer, *norms, nn.LeakyReLU(0.1, inplace=True)]
+
+
+def _factors(channels: int, share: float) -> int:
+    """How many factor maps a teacher's map of `channels` is described by."""
+    factors = int(channels * share)
+    if factors < 1:
+        raise UserError(f"{share} of {channels} channels leave no factor; take a larger share")
+    return factors
+
+
+class Paraphraser(nn.Module):
+    """Factor transfer's paraphraser (Kim et al., NeurIPS 2018, arXiv:1802.04977): an autoencoder of the teacher's map.
+
+    Encoder and decoder have three 3x3 convolutions each, with leaky ReLUs of slope .1 and without batch norm. It is trained first,
+    to reconstruct; then `factors` are what the student's translator has to match.
+    """
+
+    def __init__(self, channels: int, share: float = 0.5) -> None:
+        """Set up the layers.
+
+        Args:
+            channels: C_t of the teacher's map.
+            share: k, factor maps per channel.
+
+        Raises:
+            UserError: not one factor is left.
+        """
+        super().__init__()
+        factors = _factors(channels, share)
+        self.encoder = _encoder(channels, factors, norm=False)
+        self.decoder = nn.Sequential(
+            *_leaky(nn.ConvTranspose2d(factors, factors, 3, padding=1), norm=False),
+            *_leaky(nn.ConvTranspose2d(factors, channels, 3, padding=1), norm=False),
+            *_leaky(nn.ConvTranspose2d(channels, channels, 3, padding=1), norm=False),
+        )
+
+    def factors(self, maps: Tensor) -> Tensor:
+        """Args: maps: (B, C_t, H, W). Returns: (B, k C_t, H, W)."""
+        out: Tensor = self.encoder(maps)
+        return out
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Args: maps: (B, C_t, H, W). Returns: their reconstruction (B, C_t, H, W)."""
+        out: Tensor = self.decoder(self.encoder(maps))
+        return out
+
+
+class Translator(nn.Module):
+    """Factor transfer's translator (Kim et al., NeurIPS 2018, arXiv:1802.04977): a student's map -> the paraphraser's factors.
+
+    Three 3x3 convolutions, each followed by a batch norm and a leaky ReLU of slope .1.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int, share: float = 0.5) -> None:
+        """Set up the layers.
+
+        Args:
+            student_channels: C_s of the student's map.
+            teacher_channels: C_t of the teacher's.
+            share: k of the paraphraser.
+
+        Raises:
+            UserError: not one factor is left.
+        """
+        super().__init__()
+        self.encoder = _encoder(student_channels, _factors(teacher_channels, share), norm=True)
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Args: maps: (B, C_s, H, W). Returns: (B, k C_t, H, W)."""
+        out: Tensor = self.encoder(maps)
+        return out
+
+
+class VariationalRegressor(nn.Module):
+    """The Gaussian of variational information distillation (Ahn et al., CVPR 2019, arXiv:1904.05835).
+
+    Its mean is made by three 1x1 convolutions without bias, with ReLUs between; its variances are one parameter per channel.
+
+    Attributes:
+        log_scale: (C_t,) such that log(1 + exp(log_scale)) + 1e-5 are the variances.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int, variance: float = 5.0) -> None:
+        """Set up the layers.
+
+        Args:
+            student_channels: C_s of the student's map.
+            teacher_channels: C_t of the teacher's map, and the channels in between.
+            variance: at the start, above 1e-5.
+
+        Raises:
+            UserError: a variance that is too small.
+        """
+        super().__init__()
+        if variance <= 1e-5:
+            raise UserError(f"variance is {variance}; it must be above 1e-5")
+        self.mean = nn.Sequential(
+            nn.Conv2d(student_channels, teacher_channels, 1, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(teacher_channels, teacher_channels, 1, bias=False),
+            nn.ReLU(inplace=True),
+            nn.Conv2d(teacher_channels, teacher_channels, 1, bias=False),
+        )
+        self.log_scale = nn.Parameter(torch.full((teacher_channels,), math.log(math.expm1(variance - 1e-5))))
+
+    def forward(self, maps: Tensor) -> Tensor:
+        """Args: maps: (B, C_s, H, W), pooled to the teacher's size if larger. Returns: the mean (B, C_t, H, W)."""
+        out: Tensor = self.mean(maps)
+        return out
+
+
+class Embed(nn.Module):
+    """A linear embedding of features: CRD's with vectors of unit length, correlation congruence's (arXiv:1904.01802) without."""
+
+    def __init__(self, features: int, dimensions: int = 128, *, normalise: bool = True) -> None:
+        """Set up the layer.
+
+        Args:
+            features: D, of a sample, flattened.
+            dimensions: of the embedding.
+            normalise: whether embeddings are divided by their length, in float32 at least.
+        """
+        super().__init__()
+        self.linear = nn.Linear(features, dimensions)
+        self.normalise = normalise
+
+    def forward(self, features: Tensor) -> Tensor:
+        """Args: features: (B, ...) with D values each. Returns: (B, dimensions)."""
+        out: Tensor = self.linear(features.flatten(1))
+        if not self.normalise:
+            return out
+        return F.normalize(out.float() if out.dtype in (torch.bfloat16, torch.float16) else out)
+
+
+class Projection(nn.Sequential):
+    """SRRL's connector (Yang et al., ICLR 2021): (B, C_s, H, W) -> (B, C_t, H, W) by a 1x1 convolution, batch norm and ReLU.
+
+    The convolution has no bias; it is initialised Kaiming normal, fan-out, as in the authors' code.
+    """
+
+    def __init__(self, student_channels: int, teacher_channels: int) -> None:
+        """Args: student_channels: C_s. teacher_channels: C_t."""
+        super().__init__(convolution(student_channels, teacher_channels, 1), nn.BatchNorm2d(teacher_channels), nn.ReLU(inplace=True))
+
+
+def _shape(shape: Shape) -> list[int]:
+    """Channels, height and width."""
+    if len(shape) != 3:
+        raise UserError(f"a map's shape is {tuple(shape)}; it must be (C, H, W), without the batch")
+    return list(shape)
