@@ -175,5 +175,5 @@ def test_what_would_turn_the_order_around_is_refused() -> None:
 )
 def test_loading_takes_no_torch(name: str) -> None:
     loaded = loaded_by(name)
-    heavy = {other: loaded[other] for other in ("torch", "numpy", "sklearn", "kornia", "matplotlib", "rich") if other in loaded}
+    heavy = {other: loaded[other] for other in ("torch", "numpy", "sklearn", "matplotlib", "rich") if other in loaded}
     assert heavy == {}

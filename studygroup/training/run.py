@@ -226,7 +226,7 @@ def release(folder: Path) -> None:
 def environment(seed: int) -> dict[str, object]:
     """Versions, hardware, commit and seed."""
     versions = {}
-    for package in ("studygroup", "torch", "numpy", "kornia", "pillow", "safetensors"):
+    for package in ("studygroup", "torch", "numpy", "pillow", "safetensors"):
         try:
             versions[package] = version(package)
         except PackageNotFoundError:

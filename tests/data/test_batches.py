@@ -212,5 +212,5 @@ def test_evaluation_is_in_order_whole_and_never_augmented() -> None:
     batches = list(evaluation_batches(split, AUGMENTED, 4))
     assert [len(labels) for _, labels in batches] == [4, 4, 4, 4, 4, 1]
     inputs = torch.cat([inputs for inputs, _ in batches])
-    assert torch.equal(inputs, (torch.from_numpy(split.inputs).float() / 255 - 0.2) / 0.5)
+    torch.testing.assert_close(inputs, (torch.from_numpy(split.inputs).float() / 255 - 0.2) / 0.5)
     assert torch.cat([labels for _, labels in batches]).tolist() == split.labels.tolist()
