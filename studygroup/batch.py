@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -55,6 +55,23 @@ class Share:
 
 
 @dataclass(frozen=True)
+class Part:
+    """What a batch is a part of, if the samples of a step are spread over ranks.
+
+    Attributes:
+        sizes: samples of each share of the whole batch; one share if it was not dealt.
+        rows: (b,) places of the part's samples in the whole, on the device.
+        gather: own rows (b, ...) -> the whole's (B, ...), in its order, with gradient to the own ones.
+        whole: the whole batch, for a method that relates its samples to each other.
+    """
+
+    sizes: tuple[int, ...]
+    rows: Tensor
+    gather: Callable[[Tensor], Tensor]
+    whole: Batch | None = None
+
+
+@dataclass(frozen=True)
 class Batch:
     """B samples on the device.
 
@@ -64,6 +81,7 @@ class Batch:
         indices: (B,) int64 positions in the training set, for methods that remember samples.
         sizes: how many of the samples, in order, belong to each student; None if the batch is everybody's.
         views: the further views of the same samples, each (B, ...), if the method asked for several; view 0 is `inputs`.
+        part: what this is a part of; None if it is everything.
     """
 
     inputs: Tensor
@@ -71,9 +89,35 @@ class Batch:
     indices: Tensor
     sizes: tuple[int, ...] | None = None
     views: tuple[Tensor, ...] = ()
+    part: Part | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def share_sizes(self) -> tuple[int, ...]:
+        """Samples of each share; one share if the batch was not dealt."""
+        return self.sizes if self.sizes is not None else (len(self),)
+
+    @property
+    def whole(self) -> Batch:
+        """The batch that this is a part of; itself if it is everything."""
+        if self.part is None:
+            return self
+        if self.part.whole is None:
+            raise UserError("the method relates the samples of a batch to each other; it must set whole_batch")
+        return self.part.whole
+
+    def gathered(self, own: Tensor) -> Tensor:
+        """Something about the own samples (b, ...) -> the same of the whole batch's (B, ...).
+
+        A loss that is computed from it must be the same function on all parts; gradient reaches each part's own samples.
+        """
+        return own if self.part is None else self.part.gather(own)
+
+    def mine(self, everything: Tensor) -> Tensor:
+        """Something about the whole batch's samples (B, ...) -> the same of the own ones (b, ...)."""
+        return everything if self.part is None else everything[self.part.rows]
 
     def view(self, student: int) -> Tensor:
         """The view (B, ...) of the samples that student number `student` sees."""
@@ -95,7 +139,7 @@ class Batch:
 
     def split(self, parts: int) -> list[Batch]:
         """At most `parts` smaller batches that together are this one; each student's share is cut evenly."""
-        sizes = self.sizes or (len(self),)
+        sizes = self.share_sizes
         starts = [sum(sizes[:k]) for k in range(len(sizes))]
         batches = []
         for part in range(parts):
@@ -106,7 +150,7 @@ class Batch:
         return batches
 
     def take(self, chosen: Tensor, sizes: Sequence[int] | None = None) -> Batch:
-        """The samples at positions `chosen` (b,) as a batch of their own."""
+        """The samples at positions `chosen` (b,) as a batch of their own, which is a part of nothing."""
         return Batch(
             self.inputs[chosen],
             self.labels[chosen],

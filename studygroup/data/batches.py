@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -10,10 +12,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup import randomness
-from studygroup.batch import Batch, Dealing
+from studygroup.batch import Batch, Dealing, Part
 from studygroup.data.dataset import Split
 from studygroup.data.preprocess import Preprocess
 from studygroup.errors import UserError
+from studygroup.ranks import ALONE, Ranks
 
 
 class Batches:
@@ -25,19 +28,35 @@ class Batches:
     Batch norm needs two samples: a trailing batch, or a student's trailing share, of one sample is dropped, unless its regular size
     is 1. A student whose samples are used up sits out the rest of the epoch's steps, usually one, with an empty share.
 
+    On several ranks, each prepares the samples of its part only, with the augmentation that they have in the whole batch.
+
     Args:
         split: the training samples, N of them.
         preprocess: what makes network inputs of them.
         batch_size: samples per step, or per student and step if `dealing.per_student`.
         dealing: how samples are dealt to students.
         seed: of order, division and augmentation.
+        ranks: the processes that a batch is spread over.
+        whole_batch: whether every rank needs the whole batch beside its part.
 
     Raises:
         UserError: too few samples for the students, or too small a batch.
     """
 
-    def __init__(self, split: Split, preprocess: Preprocess, *, batch_size: int, dealing: Dealing | None = None, seed: int = 0) -> None:
+    def __init__(
+        self,
+        split: Split,
+        preprocess: Preprocess,
+        *,
+        batch_size: int,
+        dealing: Dealing | None = None,
+        seed: int = 0,
+        ranks: Ranks = ALONE,
+        whole_batch: bool = False,
+    ) -> None:
         self.split = split
+        self.ranks = ranks
+        self.whole_batch = whole_batch
         self.preprocess = preprocess
         self.dealing = dealing or Dealing()
         self.seed = seed
@@ -94,19 +113,35 @@ class Batches:
                 share[step * size : min((step + 1) * size, met)] for share, size, met in zip(shares, self.sizes, self.met, strict=True)
             ]
             positions = np.concatenate(parts)
-            raw, labels = self.split.gather(positions)
-            raw = raw.to(device, non_blocking=True)
-            views = tuple(
-                self.preprocess(raw, seed=randomness.derive(self.seed, "augment", epoch, step, view))
-                for view in range(max(self.dealing.views, 1))
-            )
-            yield Batch(
-                views[0],
-                labels.to(device, non_blocking=True),
-                torch.from_numpy(positions).to(device, non_blocking=True),
-                tuple(len(part) for part in parts) if self.dealt else None,
-                views if self.dealing.views > 1 else (),
-            )
+            sizes = tuple(len(part) for part in parts)
+            if (spans := self.ranks.spans(sizes)) is None:
+                yield self._batch(positions, sizes, epoch, step)
+                continue
+            rows = [_rows(sizes, found) for rank in range(self.ranks.size) if (found := self.ranks.spans(sizes, rank)) is not None]
+            mine = rows[self.ranks.rank]
+            on_device = mine.to(device, non_blocking=True)
+            whole = self._batch(positions, sizes, epoch, step) if self.whole_batch else None
+            own = whole.take(on_device) if whole else self._batch(positions, sizes, epoch, step, mine)
+            part = Part(sizes, on_device, partial(self.ranks.gather_rows, rows=rows, mine=on_device), whole)
+            yield replace(own, sizes=tuple(high - low for low, high in spans) if self.dealt else None, part=part)
+
+    def _batch(self, positions: NDArray[np.int64], sizes: tuple[int, ...], epoch: int, step: int, rows: Tensor | None = None) -> Batch:
+        """The batch of the samples at `positions`, or what stands at its places `rows`."""
+        device = self.preprocess.device
+        chosen = positions if rows is None else positions[rows.numpy()]
+        raw, labels = self.split.gather(chosen)
+        raw = raw.to(device, non_blocking=True)
+        views = tuple(
+            self.preprocess(raw, seed=randomness.derive(self.seed, "augment", epoch, step, view), rows=rows, total=len(positions))
+            for view in range(max(self.dealing.views, 1))
+        )
+        return Batch(
+            views[0],
+            labels.to(device, non_blocking=True),
+            torch.from_numpy(chosen).to(device, non_blocking=True),
+            sizes if self.dealt else None,
+            views if self.dealing.views > 1 else (),
+        )
 
     def _extra(self, own: int) -> int:
         """How many of the others' samples a student with `own` samples of its own is dealt as well."""
@@ -118,6 +153,12 @@ def evaluation_batches(split: Split, preprocess: Preprocess, batch_size: int) ->
     for start in range(0, len(split), batch_size):
         raw, labels = split.gather(np.arange(start, min(start + batch_size, len(split))))
         yield preprocess(raw), labels.to(preprocess.device, non_blocking=True)
+
+
+def _rows(sizes: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tensor:
+    """Places (b,) in a batch of the parts `spans` of shares that follow each other."""
+    starts = np.cumsum([0, *sizes])
+    return torch.cat([torch.arange(start + low, start + high) for start, (low, high) in zip(starts[:-1].tolist(), spans, strict=True)])
 
 
 def _parts(total: int, students: int) -> list[int]:

@@ -7,6 +7,9 @@ from collections.abc import Sequence
 
 from torch import Tensor, nn
 
+from studygroup.errors import UserError
+from studygroup.ranks import Ranks
+
 
 class Group(nn.Module, ABC):
     """K students that map the same kind of inputs to logits (B, C). K is `len(group)`."""
@@ -48,6 +51,28 @@ class Group(nn.Module, ABC):
     def parts(self) -> list[nn.Module]:
         """The networks or modules that run as a whole, to be compiled."""
 
+    def spread(self, ranks: Ranks, classes: int) -> None:
+        """Prepare for students, or members, that live on different ranks. Called once, before training.
+
+        Args:
+            ranks: where this process is among them.
+            classes: C, length of the logits.
+
+        Raises:
+            UserError: students of this kind of group, or so few of them, cannot live apart.
+        """
+        raise UserError(f"the students of a {type(self).__name__.lower()} group cannot live on different ranks; take --spread samples")
+
+    def private(self, student: int) -> list[Tensor]:
+        """Weights and buffers that only the lessons of student `student` move: the others' ranks have to be told."""
+        return []
+
     @abstractmethod
     def describe(self) -> dict[str, object]:
         """What distinguishes this group from another, in JSON's types."""
+
+
+def enough(students: int, ranks: Ranks) -> None:
+    """Raise UserError if there are ranks without a student."""
+    if students < ranks.size:
+        raise UserError(f"{students} students on {ranks.size} ranks: some would have none; take at most {students} ranks, or more students")

@@ -1,4 +1,9 @@
-"""K separate networks, of any architecture."""
+"""K separate networks, of any architecture.
+
+They may live on different ranks (`spread="members"`): each rank trains its own networks on the whole batch, and all that is said
+is logits. Nobody's gradient is needed elsewhere, whether targets are detached or not: the total loss, of which every rank knows
+all terms, is differentiated by its own networks' logits only.
+"""
 
 from __future__ import annotations
 
@@ -8,8 +13,9 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from studygroup.groups.group import Group
+from studygroup.groups.group import Group, enough
 from studygroup.groups.target import TargetMode, target_mode
+from studygroup.ranks import Ranks
 
 
 class Independent(Group):
@@ -25,35 +31,78 @@ class Independent(Group):
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.targets: TargetMode = targets
+        self._ranks: Ranks | None = None
+        self._classes = 0
 
     def __len__(self) -> int:
         """K."""
         return len(self.networks)
 
     def __getitem__(self, student: int) -> nn.Module:
-        """Student `student`'s network itself."""
-        return self.networks[student]
+        """Student `student`'s network itself, or what asks the rank that it lives on."""
+        return self.networks[student] if self._ranks is None else Member(self, range(len(self))[student])
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         """K x (B, C)."""
-        return [network(inputs) for network in self.networks]
+        return self._told([self._ask(k, inputs) for k in range(len(self))])
+
+    def _ask(self, student: int, inputs: Tensor) -> Tensor:
+        """A student's logits; where it does not live, room for them."""
+        if self._ranks is None or not self.training or self._owner(student) == self._ranks.rank:
+            logits: Tensor = self.networks[student](inputs)
+            return logits
+        return inputs.new_zeros(len(inputs), self._classes)
+
+    def _told(self, logits: Sequence[Tensor], students: Sequence[int] | None = None) -> list[Tensor]:
+        """Logits of all (or of some) students, those of others' as their ranks computed them."""
+        if self._ranks is None or not self.training:
+            return list(logits)
+        found = []
+        for student, own in zip(students if students is not None else range(len(self)), logits, strict=True):
+            said = own.detach().float()  # the same type on all ranks, whatever each computes in
+            self._ranks.broadcast([said], self._owner(student))
+            found.append(own if self._owner(student) == self._ranks.rank else said)
+        return found
+
+    def _owner(self, student: int) -> int:
+        assert self._ranks is not None
+        return self._ranks.owner(student, len(self))
+
+    def spread(self, ranks: Ranks, classes: int) -> None:
+        """Members need their ranks' names; students with shares of their own do not hear from each other before the gradients."""
+        enough(len(self), ranks)
+        if ranks.spread == "members":
+            self._ranks, self._classes = ranks, classes
+
+    def private(self, student: int) -> list[Tensor]:
+        """The student's network."""
+        return [*self.networks[student].parameters(), *self.networks[student].buffers()]
 
     def study(
         self, inputs: Sequence[Tensor], imitated: Sequence[Sequence[int]], *, detach: bool = True
     ) -> tuple[list[Tensor], list[list[Tensor]]]:
         """One forward per network for the own samples, one for all the samples on which it is imitated."""
-        own = [network(x) if len(x) else x.new_zeros(0) for network, x in zip(self.networks, inputs, strict=True)]
+        present = [k for k, x in enumerate(inputs) if len(x)]
+        own = [x.new_zeros(0) for x in inputs]
+        for k, z in zip(present, self._told([self._ask(k, inputs[k]) for k in present], present), strict=True):
+            own[k] = z
         taught: dict[tuple[int, int], Tensor] = {}
+        asked: dict[int, Tensor] = {}
+        pupils: dict[int, list[int]] = {}
         for teacher, network in enumerate(self.networks):
-            pupils = [k for k, chosen in enumerate(imitated) if teacher in chosen and len(inputs[k])]
-            fresh = [k for k in pupils if inputs[k] is not inputs[teacher]]
-            logits = {k: own[teacher].detach() if detach else own[teacher] for k in pupils if k not in fresh}
-            if fresh:
-                joined = torch.cat([inputs[k] for k in fresh]) if len(fresh) > 1 else inputs[fresh[0]]
+            pupils[teacher] = []
+            for k in (k for k in present if teacher in imitated[k]):
+                if inputs[k] is inputs[teacher]:
+                    taught[k, teacher] = own[teacher].detach() if detach else own[teacher]
+                else:
+                    pupils[teacher].append(k)
+            if pupils[teacher]:
+                parts = [inputs[k] for k in pupils[teacher]]
                 with torch.set_grad_enabled(not detach), target_mode(network, self.targets):
-                    parts = network(joined).split([len(inputs[k]) for k in fresh])
-                logits.update(zip(fresh, parts, strict=True))
-            taught.update(((k, teacher), logits[k]) for k in pupils)
+                    asked[teacher] = self._ask(teacher, torch.cat(parts) if len(parts) > 1 else parts[0])
+        for teacher, answer in zip(asked, self._told(list(asked.values()), list(asked)), strict=True):
+            for k, logits in zip(pupils[teacher], answer.split([len(inputs[k]) for k in pupils[teacher]]), strict=True):
+                taught[k, teacher] = logits
         return own, [[taught[k, teacher] for teacher in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
 
     def export(self, student: int) -> nn.Module:
@@ -67,3 +116,20 @@ class Independent(Group):
     def describe(self) -> dict[str, object]:
         """Kind and size."""
         return {"group": "independent", "students": len(self)}
+
+
+class Member(nn.Module):
+    """One student of a group whose members live on different ranks: asks the one that has it."""
+
+    def __init__(self, group: Independent, student: int) -> None:
+        """Args: group: the group. student: which of its students."""
+        super().__init__()
+        self.network = group.networks[student]
+        self.training = group.training
+        self.student = student
+        self._group = [group]  # in a list, because it is no part of this module
+
+    def forward(self, inputs: Tensor) -> Tensor:
+        """Args: inputs: (B, ...), the same on all ranks. Returns: (B, C)."""
+        group = self._group[0]
+        return group._told([group._ask(self.student, inputs)], [self.student])[0]

@@ -34,10 +34,11 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup import randomness
 from studygroup.errors import UserError
-from studygroup.groups.group import Group
+from studygroup.groups.group import Group, enough
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
 from studygroup.groups.target import TargetMode, target_mode
 from studygroup.networks.chain import Chain
+from studygroup.ranks import Ranks
 
 Head = Literal["shared", "routed", "per_student"]
 BatchNorm = Literal["pooled", "per_student"]
@@ -177,6 +178,7 @@ class Modular(Group):
             self.layers.append(nn.ModuleList(module for module in layer if module is not None))
         self.bn: BatchNorm = bn
         self.targets: TargetMode = targets
+        self._in_step = False  # with ranks that wait for this one's part of every module's statistics
         self._table = [tuple(int(m) for m in row) for row in routes]
         self._grid = [list(layer.children()) for layer in self.layers]
         self._blocks = blocks
@@ -232,28 +234,42 @@ class Modular(Group):
         # Running statistics are each student's own: where they are read or moved, nobody can travel for somebody else.
         apart = self.bn == "per_student" and any(norm.tracks for norm in self._every_norm())
         activations = [stream.inputs for stream in streams]
+        idle: list[Tensor] = []
+        used = self._used if self._in_step and trail is not None else None
         for depth, modules in enumerate(self._grid):
             if trail is not None:
                 trail.append(list(activations))
-            calls: dict[int, dict[Hashable, list[int]]] = {}  # module -> samples that travel as one -> their streams
-            for position, stream in enumerate(streams):
-                if stream.depth <= depth:
-                    path = self._table[stream.route][: depth + 1]
-                    travellers = (stream.samples, path, stream.route if apart else None)
-                    calls.setdefault(path[-1], {}).setdefault(travellers, []).append(position)
-            for number, parties in sorted(calls.items()):
+            calls = self._calls(streams, depth, apart=apart)
+            for number in used[depth] if used is not None else sorted(calls):
+                parties = calls.get(number, {})
                 leaders = [positions[0] for positions in parties.values()]
                 sizes = [len(activations[leader]) for leader in leaders]
-                joined = torch.cat([activations[leader] for leader in leaders]) if len(leaders) > 1 else activations[leaders[0]]
+                pieces = [activations[leader] for leader in leaders] or [activations[0][:0].detach()]
                 for norm in self._norms[depth][number]:
                     if isinstance(norm, StudentBatchNorm):
                         norm.segments = [(streams[leader].route, size) for leader, size in zip(leaders, sizes, strict=True)]
-                for positions, output in zip(parties.values(), modules[number](joined).split(sizes), strict=True):
+                output = modules[number](torch.cat(pieces) if len(pieces) > 1 else pieces[0])
+                if not parties:
+                    idle.append(output.sum())
+                    continue
+                for positions, part in zip(parties.values(), output.split(sizes), strict=True):
                     for position in positions:
-                        activations[position] = output
+                        activations[position] = part
+        if idle:  # adds nothing but the way back
+            activations[0] = activations[0] + torch.stack(idle).sum()
         if trail is not None:
             trail.append(activations)
         return activations
+
+    def _calls(self, streams: Sequence[Stream], depth: int, *, apart: bool) -> dict[int, dict[Hashable, list[int]]]:
+        """The modules that a layer runs: module -> samples that travel as one -> the positions of their streams."""
+        calls: dict[int, dict[Hashable, list[int]]] = {}
+        for position, stream in enumerate(streams):
+            if stream.depth <= depth:
+                path = self._table[stream.route][: depth + 1]
+                party = (stream.samples, path, stream.route if apart else None)
+                calls.setdefault(path[-1], {}).setdefault(party, []).append(position)
+        return calls
 
     def study(
         self, inputs: Sequence[Tensor], imitated: Sequence[Sequence[int]], *, detach: bool = True
@@ -345,7 +361,26 @@ class Modular(Group):
 
     def parts(self) -> list[nn.Module]:
         """The modules that are on a route."""
-        return [module for depth, layer in enumerate(self._grid) for m, module in enumerate(layer) if self.sharers(depth, m)]
+        return [layer[m] for layer, used in zip(self._grid, self._used, strict=True) for m in used]
+
+    def spread(self, ranks: Ranks, classes: int) -> None:
+        """Students may live on different ranks. A pooled batch norm then needs every rank's part of its statistics, in one order."""
+        if ranks.spread == "members":
+            raise UserError("students of a modular group share modules; they can be spread by --spread students or samples, not as members")
+        enough(len(self), ranks)
+        if self.targets == "train":
+            raise UserError("targets is 'train': running statistics would move on each rank by itself; take batch_stats or eval")
+        self._in_step = self.bn == "pooled"
+
+    def private(self, student: int) -> list[Tensor]:
+        """The student's running statistics, if it has its own."""
+        on_route = [norm for depth, number in enumerate(self._table[student]) for norm in self._norms[depth][number]]
+        return [value for norm in on_route if isinstance(norm, StudentBatchNorm) for value in norm.statistics(student)]
+
+    @property
+    def _used(self) -> list[list[int]]:
+        """The modules of each layer that are on a route."""
+        return [[m for m in range(len(layer)) if self.sharers(depth, m)] for depth, layer in enumerate(self._grid)]
 
     def describe(self) -> dict[str, object]:
         """Kind, semantics and routes."""

@@ -20,6 +20,7 @@ Shapes: B batch, C classes, n students.
 
 from __future__ import annotations
 
+import math
 import warnings
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Literal
@@ -136,7 +137,8 @@ class ORC(Method):
         def answer(student: int) -> Tensor:
             return self.group[student](batch.inputs) if self.recompute else logits[student]
 
-        errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.labels) for z in logits])  # (n, B)
+        own_errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.labels) for z in logits], 1)
+        errors = batch.gathered(own_errors).T  # (n, B): roles follow the whole batch, wherever its samples are
         ranking = self.rank(errors)
         temporary, rest = ranking[: self.temporary_teachers], sorted(ranking[self.temporary_teachers :])
 
@@ -151,28 +153,30 @@ class ORC(Method):
 
     def rank(self, errors: Tensor) -> list[int]:
         """Students by mean error, best first, ties to the lower number; errors (n, B)."""
-        means = errors.mean(1)
-        bad = [k for k in range(self.count) if not torch.isfinite(means[k])]
+        means: list[float] = errors.mean(1).tolist()  # one look at the device, not n
+        bad = [k for k in range(self.count) if not math.isfinite(means[k])]
         if bad:
-            raise TrainingError(
-                f"the cross-entropy of student{bad[0]} is {float(means[bad[0]])}; a lower learning rate or clipping may help"
-            )
+            raise TrainingError(f"the cross-entropy of student{bad[0]} is {means[bad[0]]}; a lower learning rate or clipping may help")
         if self.promotion == "deepest":
-            means = torch.tensor([-float(parameter_count(self.group[k])) for k in range(self.count)])
-        return torch.sort(means, stable=True).indices.tolist()
+            means = [-float(parameter_count(self.group[k])) for k in range(self.count)]
+        return sorted(range(self.count), key=lambda k: (means[k], k))
 
     def intensive_lesson(self, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:
         """The pivot's loss on what the students get wrong (Eq. 8-9)."""
+        whole = batch.whole
         if self.intensive == "mixup":
-            partners = torch.randperm(len(batch), generator=generator).to(batch.labels.device)
+            partners = torch.randperm(len(whole), generator=generator).to(batch.labels.device)
         else:
             partners = feedback(errors, generator)
+        partners = batch.mine(partners)
+        inputs, labels = whole.inputs[partners], whole.labels[partners]
         if self.intensive == "feedback":
-            return cross_entropy(self.pivot(batch.inputs[partners]), batch.labels[partners])
-        share = beta(self.mixup_alpha, generator, len(batch) if self.mixup_per_sample else 1).to(batch.inputs)
+            return cross_entropy(self.pivot(inputs), labels)
+        share = beta(self.mixup_alpha, generator, len(whole) if self.mixup_per_sample else 1).to(batch.inputs)
+        share = batch.mine(share) if self.mixup_per_sample else share
         weight = share.view(-1, *[1] * (batch.inputs.dim() - 1))
-        mixed = weight * batch.inputs + (1 - weight) * batch.inputs[partners]
-        return mixed_cross_entropy(self.pivot(mixed), batch.labels, batch.labels[partners], share)
+        mixed = weight * batch.inputs + (1 - weight) * inputs
+        return mixed_cross_entropy(self.pivot(mixed), batch.labels, labels, share)
 
     def lesson(self, student: int, role: str, logits: Tensor, labels: Tensor, teachers: Sequence[Tensor]) -> Losses:
         """A student's losses: the labels, and each teacher (or their mean logits) (Eq. 10-12)."""
@@ -208,7 +212,7 @@ def feedback(errors: Tensor, generator: torch.Generator) -> Tensor:
     """
     chosen = [
         torch.sort(own, descending=True, stable=True).indices[:quota]
-        for own, quota in zip(errors, quotas(errors.mean(1), errors.shape[1]), strict=True)
+        for own, quota in zip(errors, quotas(errors.mean(1).cpu(), errors.shape[1]), strict=True)
     ]
     joined = torch.cat(chosen)
     return joined[torch.randperm(len(joined), generator=generator).to(joined.device)]

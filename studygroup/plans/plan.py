@@ -15,6 +15,7 @@ from torch import nn
 from studygroup.data import Dataset
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker, Spec
+from studygroup.ranks import ALONE, Ranks
 from studygroup.training.run import Run
 from studygroup.training.settings import Settings
 from studygroup.training.stage import Material, fit, load_teacher
@@ -43,7 +44,15 @@ class Stage:
     teacher: nn.Module | Run | str | None = None
 
 
-def run_plan(stages: Sequence[Stage], folder: Path, material: Material, *, resume: bool = False, resume_hint: str = "--resume") -> Run:
+def run_plan(
+    stages: Sequence[Stage],
+    folder: Path,
+    material: Material,
+    *,
+    resume: bool = False,
+    resume_hint: str = "--resume",
+    ranks: Ranks = ALONE,
+) -> Run:
     """Run the stages in order and return the last one's run.
 
     Args:
@@ -52,6 +61,7 @@ def run_plan(stages: Sequence[Stage], folder: Path, material: Material, *, resum
         material: what all stages learn from.
         resume: go on where a run of the same plan stopped.
         resume_hint: the command that goes on with the run.
+        ranks: the processes that train together.
     """
     done: dict[str, Run] = {}
     for stage in stages:
@@ -67,6 +77,7 @@ def run_plan(stages: Sequence[Stage], folder: Path, material: Material, *, resum
             resume=resume,
             title=stage.name,
             resume_hint=resume_hint,
+            ranks=ranks,
         )
     return done[stages[-1].name]
 

@@ -9,6 +9,8 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from studygroup.ranks import ALONE, Ranks
+
 Logits = Callable[[Tensor], dict[str, Tensor]]
 
 
@@ -39,13 +41,14 @@ def diversity(probabilities: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]]) -> Scores:
+def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = ALONE) -> Scores:
     """Score members on a data set.
 
     Args:
         logits: inputs (B, ...) -> logits (B, C) by member, in eval mode.
         students: the members whose predicted distributions are averaged into the ensemble.
-        batches: inputs and labels (B,).
+        batches: inputs and labels (B,); on several ranks, this one's.
+        ranks: who has the other batches.
     """
     correct: dict[str, Tensor] = {}
     nats: dict[str, Tensor] = {}
@@ -62,9 +65,23 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
         if len(students) > 1:
             apart = apart + diversity(probabilities).sum().double().cpu()
         samples += len(labels)
+    every = ranks.collect(
+        {
+            "correct": {name: float(total) for name, total in correct.items()},
+            "nats": {name: float(total) for name, total in nats.items()},
+            "apart": {"all": float(apart)},
+            "samples": {"all": float(samples)},
+        }
+    )
+    sums: dict[str, dict[str, float]] = {}
+    for mine in every:
+        for kind, numbers in mine.items():
+            for name, value in numbers.items():
+                sums.setdefault(kind, {})[name] = sums.get(kind, {}).get(name, 0.0) + value
+    total = sums["samples"]["all"]
     return Scores(
-        {name: float(total) / samples for name, total in correct.items()},
-        {name: float(total) / samples for name, total in nats.items()},
-        float(apart) / samples if len(students) > 1 else None,
-        samples,
+        {name: value / total for name, value in sums["correct"].items()},
+        {name: value / total for name, value in sums["nats"].items()},
+        sums["apart"]["all"] / total if len(students) > 1 else None,
+        round(total),
     )

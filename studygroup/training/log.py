@@ -18,10 +18,11 @@ class Log:
     The records are kept in the checkpoints, too; the file is written anew from them when a run is resumed.
     """
 
-    def __init__(self, folder: Path, *, tensorboard: bool = False) -> None:
+    def __init__(self, folder: Path, *, tensorboard: bool = False, writes: bool = True) -> None:
         self.path = folder / "metrics.jsonl"
+        self.writes = writes  # of several ranks, one does
         self.history: list[Record] = []
-        self.board = _writer(folder / "tensorboard") if tensorboard else None
+        self.board = _writer(folder / "tensorboard") if tensorboard and writes else None
 
     def restore(self, history: list[Record]) -> None:
         """Go on after these records."""
@@ -37,7 +38,8 @@ class Log:
             self.board.flush()
 
     def _write(self) -> None:
-        write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in self.history).encode())
+        if self.writes:
+            write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in self.history).encode())
 
     def close(self) -> None:
         """Let go of the files."""

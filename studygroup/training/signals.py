@@ -4,15 +4,22 @@ from __future__ import annotations
 
 import signal
 import threading
+import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
+SAME = 1.0  # seconds
+
 
 class StopRequest:
-    """While it is entered, SIGINT and SIGTERM set `asked`; a second one interrupts at once."""
+    """While it is entered, SIGINT and SIGTERM set `asked`; a second one interrupts at once.
+
+    Within a second it is the same request: a launcher passes on to its ranks what the terminal has sent them already.
+    """
 
     def __init__(self) -> None:
         self.asked = False
+        self._since = 0.0
         self._before: dict[int, Any] = {}
 
     def __enter__(self) -> Self:
@@ -26,6 +33,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked:
+        if self.asked and time.monotonic() - self._since > SAME:
             raise KeyboardInterrupt
-        self.asked = True
+        if not self.asked:
+            self.asked, self._since = True, time.monotonic()

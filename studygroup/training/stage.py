@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,9 +17,11 @@ from studygroup.errors import UserError
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker, spec_name
 from studygroup.networks.registry import parameter_count
+from studygroup.ranks import ALONE, Ranks
+from studygroup.training.evaluate import Scores
 from studygroup.training.run import Member, Run, write_json, write_member, write_predictions
 from studygroup.training.settings import Settings
-from studygroup.training.trainer import EVALUATION_BATCH, Best, Trainer, same_run
+from studygroup.training.trainer import EVALUATION_BATCH, Best, Trainer, same_run, spread
 
 
 @dataclass(frozen=True, eq=False)
@@ -50,6 +52,7 @@ def fit(
     resume: bool = False,
     title: str = "train",
     resume_hint: str = "--resume",
+    ranks: Ranks = ALONE,
 ) -> Run:
     """Train a method and leave a finished run in `folder`; a run that is finished already is only opened.
 
@@ -63,6 +66,7 @@ def fit(
         resume: go on from what is in `folder`.
         title: what the progress bar calls it.
         resume_hint: the command that goes on with the run.
+        ranks: the processes that train together. All see the folder; the first one writes.
 
     Raises:
         UserError, TrainingError, Interrupted: as `Trainer.run`.
@@ -88,12 +92,23 @@ def fit(
         },
         "settings": settings.identity(),
     }
-    if resume and (folder / "result.json").is_file():
+    if ranks.many and ranks.spread != "samples":
+        spread(method, ranks, len(dataset.classes))
+    if resume and ranks.first((folder / "result.json").is_file):
         run = Run(folder)
         same_run(run.result["identity"], identity)
         return run
     trainer = Trainer(
-        method, material.train, material.holdout, preprocess, settings, folder, identity=identity, title=title, resume_hint=resume_hint
+        method,
+        material.train,
+        material.holdout,
+        preprocess,
+        settings,
+        folder,
+        identity=identity,
+        title=title,
+        resume_hint=resume_hint,
+        ranks=ranks,
     )
     best = trainer.run(resume=resume)
     finish(trainer, best, make, material, label)
@@ -105,6 +120,20 @@ def finish(trainer: Trainer, best: Best, make: Maker, material: Material, label:
     method, dataset, settings = trainer.method, material.dataset, trainer.settings
     networks = trainer.recalibrated() if settings.recalibrate else {name: method.export(name) for name in method.members()}
     scores = trainer.score(dataset.test, networks if settings.recalibrate else None) if len(dataset.test) else None
+    trainer.ranks.first(lambda: write(trainer, best, make, material, label, networks, scores))
+
+
+def write(
+    trainer: Trainer,
+    best: Best,
+    make: Maker,
+    material: Material,
+    label: str,
+    networks: Mapping[str, nn.Module],
+    scores: Scores | None,
+) -> None:
+    """Write members, predictions and the result."""
+    method, dataset, settings = trainer.method, material.dataset, trainer.settings
     record = trainer.log.history[-1]
     common = {
         "classes": list(dataset.classes),
@@ -151,11 +180,26 @@ def finish(trainer: Trainer, best: Best, make: Maker, material: Material, label:
                 "test": scores.accuracy if scores else {},
                 "diversity": scores.diversity if scores else None,
             },
+            "ranks": communication(trainer),
             "holdout_samples": len(material.holdout),
             "test_samples": len(dataset.test),
             "identity": trainer.identity,
         },
     )
+
+
+def communication(trainer: Trainer) -> dict[str, object]:
+    """How many ranks there were, and what each sent per step beside what summing all gradients would take (2 (R - 1) / R of them)."""
+    ranks = trainer.ranks
+    if not ranks.many:
+        return {"number": 1}
+    gradients = sum(parameter.nbytes for parameter in trainer.updater.parameters)
+    return {
+        "number": ranks.size,
+        "spread": ranks.spread,
+        "bytes_per_step": trainer.log.history[-1]["bytes_sent"],
+        "data_parallel_bytes_per_step": round(gradients * 2 * (ranks.size - 1) / ranks.size),
+    }
 
 
 def answer_test(trainer: Trainer, network: nn.Module, dataset: Dataset) -> float | None:

@@ -24,6 +24,7 @@ from studygroup.data import Batches, Preprocess, Split, evaluation_batches
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, recalibrate_bn
 from studygroup.methods.method import Method
+from studygroup.ranks import ALONE, Ranks
 from studygroup.training import checkpoint
 from studygroup.training.evaluate import Scores, score
 from studygroup.training.log import Log
@@ -60,6 +61,7 @@ class Moment:
     step: int = 0
     seconds: float = 0.0
     samples: int = 0
+    sent: float = 0.0  # bytes
     ledger: Ledger = field(default_factory=Ledger)
     best: Best | None = None
 
@@ -77,6 +79,7 @@ class Trainer:
         identity: what a run must have in common with this one to be resumed, in JSON's types.
         title: what the progress bar calls it.
         resume_hint: the command that goes on with the run.
+        ranks: the processes that train together; the first one writes.
     """
 
     def __init__(
@@ -91,8 +94,10 @@ class Trainer:
         identity: Mapping[str, object],
         title: str = "train",
         resume_hint: str = "--resume",
+        ranks: Ranks = ALONE,
     ) -> None:
         self.method = method
+        self.ranks = ranks
         self.holdout = holdout
         self.preprocess = preprocess
         self.settings = settings
@@ -103,9 +108,17 @@ class Trainer:
         self.device = preprocess.device
         self.format = settings.memory_format(self.device)
         self.method.to(device=self.device, memory_format=self.format)  # type: ignore[call-overload]
-        self.batches = Batches(train, preprocess, batch_size=settings.batch_size, dealing=method.dealing(), seed=settings.seed)
-        self.updater = Updater(method, settings, self.device)
-        self.log = Log(folder, tensorboard=settings.tensorboard)
+        self.batches = Batches(
+            train,
+            preprocess,
+            batch_size=settings.batch_size,
+            dealing=method.dealing(),
+            seed=settings.seed,
+            ranks=ranks,
+            whole_batch=method.whole_batch,
+        )
+        self.updater = Updater(method, settings, self.device, ranks)
+        self.log = Log(folder, tensorboard=settings.tensorboard, writes=ranks.rank == 0)
         self.now = Moment()
         if settings.compile:
             for part in (*method.group.parts(), *method.others().values(), *(m.network for m in method.modules() if isinstance(m, Frozen))):
@@ -128,7 +141,8 @@ class Trainer:
         if resume:
             self.restore()
         steps = self.batches.steps()
-        bars = Progress(self.title, self.method.members(), epochs=self.settings.epochs, steps=steps, wanted=self.settings.progress)
+        wanted = self.settings.progress and self.ranks.rank == 0
+        bars = Progress(self.title, self.method.members(), epochs=self.settings.epochs, steps=steps, wanted=wanted)
         try:
             with StopRequest() as stop:
                 self.method.train()
@@ -144,23 +158,28 @@ class Trainer:
         """The rest of the running epoch, then evaluation, record and checkpoint."""
         now = self.now
         started, before = time.perf_counter(), now.seconds
+        sent = now.sent - self.ranks.sent
         batches = self.batches.epoch(now.epoch, now.step)
         while now.step < steps:
             batch = next(batches)
             clock = Clock(now.epoch, self.settings.epochs, now.step, steps, self.settings.seed)
-            torch.manual_seed(randomness.derive(self.settings.seed, "step", now.epoch, now.step))  # dropout
+            own = (self.ranks.rank,) if self.ranks.many else ()
+            torch.manual_seed(randomness.derive(self.settings.seed, "step", now.epoch, now.step, *own))  # dropout
             self.updater.learn(batch, clock, now.ledger)
             now.step += 1
-            now.samples += len(batch)
+            now.samples += sum(batch.part.sizes) if batch.part is not None else len(batch)
             now.seconds = before + time.perf_counter() - started
-            if self.device.type != "cpu" and now.step % CHECKED_EVERY == 0:
+            now.sent = sent + self.ranks.sent
+            looks = self.device.type == "cpu" or now.step % CHECKED_EVERY == 0
+            if self.device.type != "cpu" and looks:
                 now.ledger.check(clock)
             bars.step(now.epoch, now.step)
             every = self.settings.checkpoint_steps
-            if stop.asked or (every and now.step % every == 0 and now.step < steps):
+            stops = self.ranks.anyone(stop.asked) if looks or not self.ranks.many else False
+            if stops or (every and now.step % every == 0 and now.step < steps):
                 now.ledger.check(clock)
                 self.save()
-            if stop.asked:
+            if stops:
                 raise Interrupted(
                     f"stopped after epoch {now.epoch}, step {now.step} of the next; everything is saved. Go on with: {self.resume_hint}"
                 )
@@ -171,6 +190,7 @@ class Trainer:
     def finish_epoch(self, bars: Progress) -> None:
         """Evaluate, select, record and save."""
         now = self.now
+        self.tell_private()
         networks = self.recalibrated() if self.settings.recalibrate else None
         scores = self.score(self.holdout, networks) if len(self.holdout) else None
         self.select(scores, networks)
@@ -179,11 +199,13 @@ class Trainer:
             "seconds": round(now.seconds, 4),
             "samples_per_second": round(now.samples / max(now.seconds, 1e-9), 2),
             "learning_rate": self.settings.learning_rate * self.settings.rate(now.epoch, now.epoch + 1),
-            "losses": now.ledger.means(),
+            "losses": now.ledger.joined(self.ranks).means(),
             "holdout": scores.accuracy if scores else {},
             "holdout_cross_entropy": scores.cross_entropy if scores else {},
             "diversity": scores.diversity if scores else None,
         }
+        if self.ranks.many:
+            record["bytes_sent"] = round(now.sent / max(now.step, 1))
         self.now = Moment(epoch=now.epoch + 1, best=now.best)
         self.log.history.append(record)
         self.save()
@@ -227,7 +249,8 @@ class Trainer:
             return score(
                 lambda inputs: self.updater.forward(lambda: logits(inputs)) or {},
                 self.method.student_names(),
-                evaluation_batches(split, self.preprocess, EVALUATION_BATCH),
+                islice(evaluation_batches(split, self.preprocess, EVALUATION_BATCH), self.ranks.rank, None, self.ranks.size),
+                self.ranks,
             )
         finally:
             self.method.train()
@@ -242,9 +265,23 @@ class Trainer:
             found[name] = recalibrate_bn(network, inputs, run=lambda module, x: self.updater.forward(lambda: {"logits": module(x)}))
         return found
 
+    def tell_private(self) -> None:
+        """Give every rank what only the rank of a student knows: its weights, their optimiser's state, its statistics."""
+        if not self.ranks.many or self.ranks.spread == "samples":
+            return
+        group = self.method.group
+        for k in range(len(group)):
+            tensors = group.private(k)
+            self.ranks.broadcast(tensors, self.ranks.owner(k, len(group)))
+        if self.ranks.spread == "members":
+            self.updater.tell_state()
+
     def save(self) -> None:
         """Write a checkpoint of this moment."""
         now = self.now
+        if now.step:
+            self.tell_private()
+        ledger = now.ledger.joined(self.ranks)
         state = {
             "identity": json.dumps(self.identity),
             "history": json.dumps(self.log.history),
@@ -254,10 +291,15 @@ class Trainer:
             "step": now.step,
             "seconds": now.seconds,
             "samples": now.samples,
-            "ledger": now.ledger.state(),
+            "sent": now.sent,
+            "ledger": ledger.state(),
             "best": vars(now.best) if now.best else None,
         }
-        checkpoint.save(self.folder / "checkpoints", state, epoch=now.epoch, step=now.step)
+
+        def write() -> None:
+            checkpoint.save(self.folder / "checkpoints", state, epoch=now.epoch, step=now.step)
+
+        self.ranks.first(write)
 
     def restore(self) -> None:
         """Go back to the newest checkpoint that is whole; to the beginning if there is none.
@@ -274,10 +316,25 @@ class Trainer:
         self.method.load_state_dict(state["method"])
         self.updater.optimizer.load_state_dict(state["optimizer"])
         ledger = Ledger()
-        ledger.load(state["ledger"], self.device)
+        if self.ranks.rank == 0 or self.ranks.spread == "members":  # what all had added up is one rank's now
+            ledger.load(state["ledger"], self.device)
         best = Best(**state["best"]) if state["best"] else None
-        self.now = Moment(state["epoch"], state["step"], state["seconds"], state["samples"], ledger, best)
+        self.now = Moment(state["epoch"], state["step"], state["seconds"], state["samples"], state["sent"], ledger, best)
         self.log.restore(json.loads(state["history"]))
+
+
+def spread(method: Method, ranks: Ranks, classes: int) -> None:
+    """Let a method's students, or members, live on different ranks.
+
+    Raises:
+        UserError: they cannot.
+    """
+    if ranks.spread == "students" and method.dealing().division == "none":
+        raise UserError(
+            "students can be spread over ranks if each learns from a share of its own; these learn from the same samples: "
+            "take --spread samples, or members"
+        )
+    method.group.spread(ranks, classes)
 
 
 def same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:

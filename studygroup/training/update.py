@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from contextlib import nullcontext
 
 import torch
 from torch import Tensor
@@ -11,6 +12,7 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.errors import TrainingError, UserError, unknown
 from studygroup.methods.method import Losses, Method
+from studygroup.ranks import ALONE, Ranks
 from studygroup.training.settings import Settings
 
 
@@ -21,11 +23,11 @@ class Ledger:
         self.sums: dict[str, Tensor] = {}
         self.counts: dict[str, float] = {}
 
-    def add(self, losses: Losses, weight: float) -> None:
-        """Add one update's losses; `weight` is the share of the batch that they are of."""
+    def add(self, losses: Losses, weight: Callable[[str], float]) -> None:
+        """Add one update's losses; `weight(name)` is the share of the batch that a loss is of."""
         for name, loss in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + loss.detach().float() * weight
-            self.counts[name] = self.counts.get(name, 0.0) + weight
+            self.sums[name] = self.sums.get(name, 0.0) + loss.detach().float() * weight(name)
+            self.counts[name] = self.counts.get(name, 0.0) + weight(name)
 
     def means(self) -> dict[str, float]:
         """Mean of each loss over the updates that had it."""
@@ -43,6 +45,17 @@ class Ledger:
                 "the last good checkpoint is kept; try a lower learning rate or --clip 5 in a new run"
             )
 
+    def joined(self, ranks: Ranks) -> Ledger:
+        """What all ranks have added up; members that every rank knows all about are counted once."""
+        if not ranks.many or ranks.spread == "members":
+            return self
+        whole = Ledger()
+        for sums, counts in ranks.collect(({name: float(total) for name, total in self.sums.items()}, self.counts)):
+            for name, total in sums.items():
+                whole.sums[name] = whole.sums.get(name, torch.zeros((), dtype=torch.float64)) + total
+                whole.counts[name] = whole.counts.get(name, 0.0) + counts[name]
+        return whole
+
     def state(self) -> dict[str, dict[str, Tensor | float]]:
         """What a checkpoint keeps of it."""
         return {"sums": dict(self.sums), "counts": dict(self.counts)}
@@ -54,10 +67,11 @@ class Ledger:
 
 
 class Updater:
-    """Owns the optimiser; turns each yield of a method's step into one update."""
+    """Owns the optimiser; turns each yield of a method's step into one update, in which all ranks take part."""
 
-    def __init__(self, method: Method, settings: Settings, device: torch.device) -> None:
+    def __init__(self, method: Method, settings: Settings, device: torch.device, ranks: Ranks = ALONE) -> None:
         self.method = method
+        self.ranks = ranks
         self.settings = settings
         self.device = device
         self.autocast = settings.autocast(device)
@@ -70,6 +84,7 @@ class Updater:
         groups = [{"params": parameters, "scale": scales.get(name, 1.0)} for name, parameters in sets.items()]
         self.optimizer = _optimizer(settings, groups)
         self.parameters = [parameter for parameters in sets.values() for parameter in parameters]
+        self.sets = sets
 
     def forward(self, run: Callable[[], Losses | None]) -> Losses | None:
         """Run a forward computation in the run's precision.
@@ -98,30 +113,82 @@ class Updater:
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * group["scale"] * factor
         parts = batch.split(self.settings.accumulate) if self.settings.accumulate > 1 else [batch]
-        lessons = [(self.method.step(part, clock), len(part) / len(batch)) for part in parts]
+        lessons = [(self.method.step(part, clock), self.weights(part, batch)) for part in parts]
         while True:
             open_lessons = 0
             for lesson, weight in lessons:
-                losses = self.forward(lambda lesson=lesson: next(lesson, None))  # type: ignore[misc]
+                with self.ranks.synchronised() if batch.part is not None else nullcontext():
+                    losses = self.forward(lambda lesson=lesson: next(lesson, None))  # type: ignore[misc]
                 if losses is None:
                     continue
                 open_lessons += 1
                 ledger.add(losses, weight)
                 if self.device.type == "cpu":
                     ledger.check(clock)
-                total = sum(losses.values(), torch.zeros((), device=self.device))
+                weighted = (loss if (share := weight(name)) == 1.0 else share * loss for name, loss in losses.items())
+                total = sum(weighted, torch.zeros((), device=self.device))
                 if total.requires_grad:
-                    (total * weight if weight != 1.0 else total).backward()
+                    total.backward()
             if not open_lessons:
                 return
             self.update()
 
+    def weights(self, part: Batch, batch: Batch) -> Callable[[str], float]:
+        """What the loss called `member/loss` counts: losses are means over a member's samples, and these are a share of all of them.
+
+        Args:
+            part: what the losses are of.
+            batch: what this rank learns from in this step, of which it is a part.
+        """
+        whole = batch.part.sizes if batch.part is not None else batch.share_sizes
+        # What every rank computes is counted once, unless it is nobody else's to learn from.
+        times = 1 if batch.part is not None or self.ranks.spread == "members" else self.ranks.size
+        common = sum(part.share_sizes) / sum(whole) / times
+        if part.sizes is None:
+            return lambda name: common
+        shares = zip(self.method.student_names(), part.sizes, whole, strict=True)
+        own = {student: mine / size / times for student, mine, size in shares if size}
+        return lambda name: own.get(name.partition("/")[0], common)
+
     def update(self) -> None:
         """One optimiser update of what received a gradient."""
+        self.ranks.sum_gradients(self.parameters)
         if self.settings.clip is not None:
-            torch.nn.utils.clip_grad_norm_([p for p in self.parameters if p.grad is not None], self.settings.clip)
+            self.clip(self.settings.clip)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
+
+    def tell_state(self) -> None:
+        """Give every rank the optimiser's state of the members that live elsewhere."""
+        names = self.method.student_names()
+        for k, name in enumerate(names):
+            owner = self.ranks.owner(k, len(names))
+            states = [self.optimizer.state[parameter] for parameter in self.sets.get(name, [])]
+            shapes = [{key: list(value.shape) for key, value in state.items() if isinstance(value, Tensor)} for state in states]
+            for parameter, state, known in zip(self.sets.get(name, []), states, self.ranks.collect(shapes)[owner], strict=True):
+                for key, shape in known.items():
+                    like = parameter.detach() if shape == list(parameter.shape) else torch.zeros(shape)
+                    state.setdefault(key, torch.zeros_like(like))
+                self.ranks.broadcast([state[key] for key in known], owner)
+
+    def clip(self, largest: float) -> None:
+        """Scale the gradients down to a joint norm of `largest`, if it is larger."""
+        moved = [parameter for parameter in self.parameters if parameter.grad is not None]
+        if not self.ranks.many or self.ranks.spread != "members":
+            torch.nn.utils.clip_grad_norm_(moved, largest)
+            return
+        # Every rank has the gradients of its own members, and those of what is nobody's.
+        names = self.method.student_names()
+        mine = {name for k, name in enumerate(names) if self.ranks.owner(k, len(names)) == self.ranks.rank}
+        counted = [
+            parameter.grad
+            for name, parameters in self.sets.items()
+            for parameter in parameters
+            if parameter.grad is not None and (name in mine or (name not in names and self.ranks.rank == 0))
+        ]
+        square = torch.zeros((), device=self.device) + sum(gradient.float().square().sum() for gradient in counted)
+        self.ranks.sum([square])
+        torch.nn.utils.clip_grads_with_norm_(moved, largest, square.sqrt())
 
 
 def check_cut(method: Method, settings: Settings) -> None:

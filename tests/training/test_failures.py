@@ -145,7 +145,7 @@ def test_a_loss_that_is_not_finite(train: Callable[..., Run], tmp_path: Path, mo
 
 def test_infinite_losses_are_named_too() -> None:
     ledger = Ledger()
-    ledger.add({"student3/imitation": torch.tensor(float("inf"))}, 1.0)
+    ledger.add({"student3/imitation": torch.tensor(float("inf"))}, lambda _: 1.0)
     with pytest.raises(TrainingError, match="imitation loss of student3 is infinite in epoch 5, step 2"):
         ledger.check(Clock(epoch=4, epochs=9, step=1, steps=7))
 
