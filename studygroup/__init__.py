@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from studygroup.api import evaluate, list_names, predict, report, train
+from studygroup.api import benchmark, evaluate, list_names, predict, report, train
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
@@ -36,6 +36,7 @@ __all__ = [
     "Run",
     "TrainingError",
     "UserError",
+    "benchmark",
     "evaluate",
     "list_names",
     "predict",

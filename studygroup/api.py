@@ -126,6 +126,101 @@ def train(
     return session.train(arguments)
 
 
+def benchmark(
+    data: str | Path,
+    *,
+    student: str | nn.Module = "resnet8",
+    method: str | Method = "cgl",
+    method_options: Mapping[str, object] | None = None,
+    peers: Sequence[str] = (),
+    teacher: str | Path | nn.Module | None = None,
+    group_sizes: Sequence[int] | None = None,
+    steps: int | None = None,
+    repeats: int = 15,
+    seed: int = 0,
+    epochs: int = 100,
+    batch_size: int = 64,
+    optimizer: Literal["sgd", "adam", "adamw"] = "sgd",
+    learning_rate: float = 0.05,
+    momentum: float = 0.9,
+    nesterov: bool = True,
+    weight_decay: float = 5e-4,
+    clip: float | None = None,
+    accumulate: int = 1,
+    train_size: float | None = None,
+    holdout: float = 0.1,
+    test_share: float = 0.2,
+    split_seed: int = 0,
+    image_size: int | None = None,
+    channels: int | None = None,
+    augment: Literal["auto", "none", "crop", "crop+flip"] = "auto",
+    broken: Literal["stop", "skip"] = "stop",
+    download: bool = False,
+    cache: str | Path | None = None,
+    device: str = "auto",
+    precision: Literal["auto", "bf16", "float32"] = "auto",
+    channels_last: bool | None = None,
+    compile: bool = False,
+    progress: bool = True,
+) -> dict[str, object]:
+    """Measure what training a group would cost here, on this data, beside the student alone.
+
+    Training steps of each are timed in turn, a minute in all unless --steps says otherwise, and nothing is trained to the end or
+    written. The other words are those of `studygroup train`.
+
+    Args:
+        data: a data set or a folder of images, as for `studygroup train`.
+        student: the network to deploy: a name of `studygroup list networks`, or `package.module:function`.
+        method: how the group learns: a name of `studygroup list methods`.
+        method_options: the method's own options.
+        peers: networks of the other students, if they are to differ from the student's.
+        teacher: a trained run's folder, or a network, which is taken as it is initialised.
+        group_sizes: other numbers of students to measure as well; by default 2,4,8,16,32 for a method that imitates with a
+            probability (cgl), which is changed along so that each student imitates as many.
+        steps: training steps of each in every repetition; by default as many as let all end in about a minute.
+        repeats: how often each has its turn.
+        seed: of everything random but the division into training, hold-out and test sets.
+        epochs: that the whole training is to have.
+        batch_size: samples per step.
+        optimizer: `sgd`, `adam` or `adamw`.
+        learning_rate: at its highest.
+        momentum: of SGD.
+        nesterov: Nesterov's momentum with SGD.
+        weight_decay: on all parameters.
+        clip: largest joint norm of an update's gradients.
+        accumulate: cut each batch into this many parts, to save memory.
+        train_size: how many training samples to use (a number above 1), or which share of them; all by default.
+        holdout: how many samples (a number above 1) or which share is kept for selection.
+        test_share: share kept for the test if the data has no test set of its own.
+        split_seed: of the division into training, hold-out and test sets.
+        image_size: height and width to resize images to; for folders 32 unless given, else the data's own.
+        channels: 1 for grey, 3 for colour; the data's own by default.
+        augment: random crop (padding an eighth of the size) and horizontal flip; `auto` asks the data set.
+        broken: what an unreadable image does: `stop` or `skip`.
+        download: fetch the data set from its publisher if it is not there.
+        cache: where prepared data and downloads are kept; by default `$STUDYGROUP_CACHE` or `~/.cache/studygroup`.
+        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        precision: `bf16` autocast or `float32`; `auto` takes bf16 where the hardware has it.
+        channels_last: memory format of images; by default where it is faster.
+        compile: compile the networks with `torch.compile`.
+        progress: show progress bars.
+
+    Returns:
+        `rows`: for the student alone, for the group and for the other sizes: `name`, `students`, trained `parameters`,
+        `steps_per_epoch`, `seconds_per_step` and `seconds_per_epoch` (medians, of training alone), `samples_per_second`, `ratio` to
+        the student alone with `ratio_quartiles`, `memory` (bytes of live tensors at the highest in a step) and `options`.
+        `left_out`: sizes that cannot be trained here, with the reason. Beside them what was measured, and the `machine`.
+
+    Raises:
+        UserError: something given cannot work; the message names the value and the remedy.
+        TrainingError: a loss is not finite.
+    """
+    from studygroup import session
+
+    arguments = {name: value for name, value in locals().items() if name != "session"}
+    return session.benchmark(arguments)
+
+
 def evaluate(
     run: str | Path,
     *,

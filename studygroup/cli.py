@@ -23,9 +23,17 @@ from studygroup import api
 from studygroup.errors import TrainingError, UserError, unknown
 from studygroup.parameters import Parameter, parameters_of, show
 
-COMMANDS = {"train": "train", "evaluate": "evaluate", "predict": "predict", "list": "list_names", "report": "report"}  # command: function
+COMMANDS = {  # command: function
+    "train": "train",
+    "evaluate": "evaluate",
+    "predict": "predict",
+    "list": "list_names",
+    "report": "report",
+    "benchmark": "benchmark",
+}
+LEARNING = ("train", "benchmark")  # commands that take a method's options and a recipe
 METHOD = ("--method.", "--no-method.")
-NOT_A_FLAG = {"train": ("method_options",)}  # parameters that are given in another way
+NOT_A_FLAG = ("method_options",)  # parameters that are given in another way
 TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "show where in the program an error arose"}
 METHOD_HELP = """\
 options of the method:
@@ -120,14 +128,14 @@ def _run(words: list[str]) -> int:
     words = [_with_hyphens(word) for word in words]
     options: dict[str, object] = {}
     greedy: list[str] = []
-    if command == "train":
-        words, options, greedy = _take_method_options(words)
+    if command in LEARNING:
+        words, options, greedy = _take_method_options(words, command)
     chosen = parsers[command]
     _refuse_unknown(words, [*chosen.flags(), "--version"])
     given = vars(parser.parse_args(words))
     arguments, settings = _convert(given, command, chosen)
-    if command == "train":
-        arguments = _with_recipe(arguments, settings.get("config"), options)
+    if command in LEARNING:
+        arguments = _with_recipe(command, arguments, settings.get("config"), options)
         if "data" not in arguments:
             taken = f"; --method.{greedy[-1]} was read as the method's: write --method.{greedy[-1].split(' ')[0]}=true" if greedy else ""
             chosen.error(f"no data: name a data set or a folder{taken}")
@@ -146,14 +154,15 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         function = getattr(api, function_name)
         title, _, rest = (function.__doc__ or "").strip().partition("\n\n")
         about = textwrap.dedent(rest.partition("Args:")[0]).strip()
-        usage, epilog = ("studygroup train [DATA] [--OPTION VALUE ...]", METHOD_HELP) if command == "train" else (None, None)
+        learning = command in LEARNING
+        usage, epilog = (f"studygroup {command} [DATA] [--OPTION VALUE ...]", METHOD_HELP) if learning else (None, None)
         sub = commands.add_parser(command, help=title, description="\n\n".join(filter(None, (title, about))), usage=usage, epilog=epilog)
         for parameter in parameters_of(function).values():
-            if parameter.name not in NOT_A_FLAG.get(command, ()):
-                _add(sub, parameter, required=parameter.required and command != "train")
-        if command == "train":
+            if parameter.name not in NOT_A_FLAG:
+                _add(sub, parameter, required=parameter.required and not learning)
+        if learning:
             sub.add_argument("--config", metavar="RECIPE", default=argparse.SUPPRESS, help="take what is not given here from a YAML recipe")
-        else:
+        if command != "train":
             words = ("table", "json")
             sub.add_argument(
                 "--format", choices=words, default=argparse.SUPPRESS, help="how to print the result: table or json (default: table)"
@@ -243,12 +252,12 @@ def _refuse_unknown(words: Sequence[str], known: Sequence[str]) -> None:
             return
         if flag.startswith("--") and flag not in known:
             if flag.startswith(METHOD):
-                raise UsageError(f"{flag}: options of a method go with `studygroup train`")
+                raise UsageError(f"{flag}: options of a method go with `studygroup {'` or `studygroup '.join(LEARNING)}`")
             near = difflib.get_close_matches(flag, known, n=3, cutoff=0.5)
             raise UsageError(f"unknown flag {flag}; " + (f"did you mean {' or '.join(near)}?" if near else "--help shows the flags"))
 
 
-def _take_method_options(words: Sequence[str]) -> tuple[list[str], dict[str, object], list[str]]:
+def _take_method_options(words: Sequence[str], command: str) -> tuple[list[str], dict[str, object], list[str]]:
     """Split the words into those for the parser, the method's options, and the options that took the word after them."""
     from studygroup import config
 
@@ -268,7 +277,7 @@ def _take_method_options(words: Sequence[str]) -> tuple[list[str], dict[str, obj
         name, equals, value = word.removeprefix(prefix).partition("=")
         name = name.replace("-", "_")
         if not name.isidentifier() or (prefix != METHOD[0] and equals):
-            raise UsageError(f"{word}: write --method.OPTION VALUE, or --no-method.OPTION (see studygroup train --help)")
+            raise UsageError(f"{word}: write --method.OPTION VALUE, or --no-method.OPTION (see studygroup {command} --help)")
         if prefix != METHOD[0]:
             options[name] = False
         elif equals:
@@ -285,11 +294,15 @@ def _is_value(word: str) -> bool:
     return not word.startswith("-") or word[1:2].isdigit() or word[1:2] == "."
 
 
-def _with_recipe(arguments: dict[str, object], recipe: str | None, options: dict[str, object]) -> dict[str, object]:
-    """The arguments given by hand on top of the recipe's. Another method than the recipe's does not inherit its options."""
+def _with_recipe(command: str, arguments: dict[str, object], recipe: str | None, options: dict[str, object]) -> dict[str, object]:
+    """The arguments given by hand on top of the recipe's. Another method than the recipe's does not inherit its options.
+
+    A recipe is one of `train`; what another command does not ask for is passed over.
+    """
     from studygroup import config
 
-    base = config.load(recipe, api.train) if recipe else {}
+    known = parameters_of(getattr(api, COMMANDS[command]))
+    base = {name: value for name, value in config.load(recipe, api.train).items() if name in known} if recipe else {}
     inherited = base.pop("method_options", None) or {}
     if "method" in arguments and arguments["method"] != base.get("method") and inherited:
         print(f"studygroup: the recipe's options of {base.get('method')} are left out for {arguments['method']}", file=sys.stderr)

@@ -171,11 +171,14 @@ LIMITS: dict[str, tuple[float, bool, float | None, bool]] = {
     "split_seed": (0, True, None, True),
     "image_size": (1, True, None, True),
     "checkpoint_steps": (1, True, None, True),
+    "group_sizes": (1, True, None, True),
+    "steps": (1, True, None, True),
+    "repeats": (1, True, None, True),
 }
 
 
 def validate(arguments: Mapping[str, object]) -> None:
-    """Check the ranges of `studygroup.train`'s numbers, and what contradicts each other.
+    """Check the ranges of the numbers of `studygroup.train` and `studygroup.benchmark`, and what contradicts each other.
 
     Args:
         arguments: some or all of the arguments, of the right types.

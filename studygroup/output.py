@@ -7,7 +7,7 @@ import math
 import sys
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -32,7 +32,7 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
     """Print what a command's function returned, for a person.
 
     Args:
-        command: `train`, `evaluate`, `predict`, `list` or `report`.
+        command: `train`, `evaluate`, `predict`, `list`, `report` or `benchmark`.
         result: what the function returned.
         arguments: the keyword arguments that it was called with.
     """
@@ -47,6 +47,8 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
             _print_leaderboard(result, arguments.get("out"))
         case "train", _:
             _print_run(result)
+        case "benchmark", Mapping():
+            _print_costs(result)
         case _:
             print_json(result)
 
@@ -81,6 +83,35 @@ def _print_evaluation(result: Mapping[str, Mapping[str, float]]) -> None:
     for member, values in result.items():
         table.add_row(_escaped(member), _percent(values["accuracy"]), f"{values['cross_entropy']:.4f}", f"{values['samples']:,.0f}")
     console().print(table)
+
+
+def _print_costs(result: Mapping[str, Any]) -> None:
+    """What a group costs, beside the student alone."""
+    screen = console()
+    table = _table("", ">one step", ">one epoch", f">{result['epochs']} epochs", ">cost", ">quartiles", ">parameters", ">memory of a step")
+    for row in result["rows"]:
+        low, high = row["ratio_quartiles"]
+        table.add_row(
+            _escaped(row["name"]),
+            _duration(row["seconds_per_step"]),
+            _duration(row["seconds_per_epoch"]),
+            _duration(row["seconds_per_epoch"] * result["epochs"]),
+            f"{row['ratio']:.2f} x",
+            f"{low:.2f} – {high:.2f}",
+            f"{row['parameters']:,}",
+            "–" if row["memory"] is None else f"{row['memory'] / 2**20:,.1f} MiB",
+        )
+    screen.print(table)
+    machine = result["machine"]
+    device = machine["gpu"] if result["device"] == "cuda" else f"{machine['processor']}, {machine['threads']} threads"
+    samples = f"{result['training_samples']:,} training samples, {result['batch_size']} a step"
+    notes = [
+        f"{result['data']}, {samples}; {device}, {result['precision']}",
+        f"training alone, without evaluation and checkpoints; medians of {result['repeats']} turns of {result['steps']} steps",
+        *(f"left out: {name}: {reason}" for name, reason in result["left_out"].items()),
+    ]
+    for note in notes:
+        screen.print(note, soft_wrap=True, markup=False)
 
 
 def _print_names(kinds: Mapping[str, Mapping[str, str]]) -> None:
@@ -121,6 +152,13 @@ def _escaped(text: str) -> str:
 
 def _percent(share: object) -> str:
     return f"{100 * share:.2f}%" if isinstance(share, int | float) else str(share)
+
+
+def _duration(seconds: float) -> str:
+    for unit, size in (("h", 3600.0), ("min", 60.0), ("s", 1.0)):
+        if seconds >= 2 * size or (unit == "s" and seconds >= 1):
+            return f"{seconds / size:.1f} {unit}"
+    return f"{1000 * seconds:.1f} ms"
 
 
 def _quoted(path: Path) -> str:

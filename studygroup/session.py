@@ -4,25 +4,29 @@ from __future__ import annotations
 
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import fields, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
 from torch import nn
 
-from studygroup import config
+from studygroup import config, randomness
 from studygroup.data import SOURCES, Dataset, Split, evaluation_batches, hold_out, open_dataset
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, parameter_count
-from studygroup.networks.maker import Spec, build, spec_name
+from studygroup.networks.maker import Maker, Spec, build, spec_name
 from studygroup.plans import Stage, run_plan
+from studygroup.plans.plan import maker
+from studygroup.training.benchmark import Lane, compare
 from studygroup.training.evaluate import score
 from studygroup.training.run import Run, claim, environment, release, write_json
 from studygroup.training.settings import Settings, pick_device
 from studygroup.training.stage import Material
 from studygroup.training.update import check_cut
+
+GROUP_SIZES = (2, 4, 8, 16, 32)  # whose costs `benchmark` compares
 
 
 def train(arguments: dict[str, Any]) -> Run:
@@ -30,10 +34,7 @@ def train(arguments: dict[str, Any]) -> Run:
     arguments = {**arguments, "learning_rate_scales": dict(arguments["learning_rate_scales"] or {})}
     config.validate(arguments)
     method = make_method(arguments)
-    student: Spec = arguments["student"]
-    for spec in (student, *arguments["peers"]):
-        if isinstance(spec, str) and ":" not in spec and spec not in NETWORKS:
-            raise unknown("network", spec, NETWORKS)
+    student = find_networks(arguments)
     settings = make_settings(arguments)
     check_cut(method, settings)  # here, before a teacher is trained for nothing
     teacher = find_teacher(arguments["teacher"], method)
@@ -87,10 +88,19 @@ def make_method(arguments: Mapping[str, Any]) -> Method:
     return create_method(method, options)
 
 
+def find_networks(arguments: Mapping[str, Any]) -> Spec:
+    """The student's network, once it and the peers' are known to have names that there are."""
+    student: Spec = arguments["student"]
+    for spec in (student, *arguments["peers"]):
+        if isinstance(spec, str) and ":" not in spec and spec not in NETWORKS:
+            raise unknown("network", spec, NETWORKS)
+    return student
+
+
 def make_settings(arguments: Mapping[str, Any]) -> Settings:
-    """The trainer's settings, with everything automatic resolved for this machine."""
-    own: dict[str, Any] = {field.name: arguments[field.name] for field in fields(Settings)}
-    settings = Settings(**own | {"milestones": tuple(own["milestones"])})
+    """The trainer's settings, with everything automatic resolved for this machine; what is not among the arguments has its default."""
+    own: dict[str, Any] = {field.name: arguments[field.name] for field in fields(Settings) if field.name in arguments}
+    settings = Settings(**own | {"milestones": tuple(own.get("milestones", ()))})
     device = settings.torch_device()
     settings = replace(settings, precision="bf16" if settings.autocast(device) is not None else "float32")
     if settings.channels_last is None:
@@ -139,6 +149,97 @@ def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.M
 def default_folder(dataset: Dataset, method: Method, student: Spec, seed: int) -> str:
     """`runs/DATA-METHOD-STUDENT-sSEED`."""
     return f"runs/{dataset.name}-{method_name(method)}-{spec_name(student).rpartition(':')[2]}-s{seed}"
+
+
+def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
+    """`studygroup.benchmark` with its arguments by name."""
+    config.validate(arguments)
+    method = make_method(arguments)
+    student, peers = find_networks(arguments), tuple(arguments["peers"])
+    settings = make_settings(arguments)
+    check_cut(method, settings)
+    teacher = find_teacher(arguments["teacher"], method)
+    others = group_sizes(arguments["group_sizes"], method, peers)
+    material = make_material(arguments)
+    dataset = material.dataset
+    if isinstance(teacher, str):  # what a network costs does not depend on its weights
+        fresh = Maker(
+            teacher, num_classes=len(dataset.classes), in_channels=dataset.shape[0], seed=randomness.derive(settings.seed, "teacher")
+        )
+        teacher = fresh.student(0)
+
+    def lane(name: str, method: Method, peers: Sequence[Spec] = (), teacher: nn.Module | Run | None = None) -> Lane:
+        stage = Stage(name, method, name, student, settings, tuple(peers), teacher)
+        return Lane(name, method, maker(stage, dataset, teacher), material, settings)
+
+    lanes = [lane(f"{spec_name(student)} alone", Baseline()), lane(group_name(method), method, peers, teacher)]
+    left_out: dict[str, str] = {}
+    for size in others:
+        resized = with_students(method, size)
+        try:
+            lanes.append(lane(group_name(resized), resized, (), teacher))
+        except UserError as error:  # too many for the network's routes or for the batch, say; the others may work
+            left_out[group_name(resized)] = str(error)
+    costs, steps = compare(lanes, steps=arguments["steps"], repeats=arguments["repeats"], progress=settings.progress)
+    return {
+        "data": dataset.name,
+        "training_samples": len(material.train),
+        "student": spec_name(student),
+        "method": method_name(method),
+        "batch_size": settings.batch_size,
+        "epochs": settings.epochs,
+        "device": settings.torch_device().type,
+        "precision": settings.precision,
+        "steps": steps,
+        "repeats": arguments["repeats"],
+        "rows": [
+            {
+                **asdict(cost),
+                "ratio": cost.ratio.value,
+                "ratio_quartiles": [cost.ratio.low, cost.ratio.high],
+                "memory": cost.memory and cost.memory.peak,
+                "options": own.trainer.method.options(),
+            }
+            for own, cost in zip(lanes, costs, strict=True)
+        ],
+        "left_out": left_out,
+        "machine": environment(settings.seed),
+    }
+
+
+def group_name(method: Method) -> str:
+    """The method with what `with_students` changes of it."""
+    options = method.options()
+    students = f", {options['students']} students" if "students" in options else ""
+    probability = f", p = {options['probability']:.3g}" if "probability" in options else ""
+    return method_name(method) + students + probability
+
+
+def group_sizes(wanted: Sequence[int] | None, method: Method, peers: Sequence[Spec]) -> list[int]:
+    """The other numbers of students to measure: those asked for, or `GROUP_SIZES` if their cost is expected to be the same.
+
+    Raises:
+        UserError: sizes are asked for, and the method has no number of students, or the peers say what it is.
+    """
+    options = method.options()
+    if wanted is not None and ("students" not in options or peers):
+        reason = "peers say how many students there are" if peers else f"{method_name(method)} has no number of students"
+        raise UserError(f"group_sizes are {', '.join(map(str, wanted))}, but {reason}; leave group_sizes out")
+    if wanted is None:
+        wanted = GROUP_SIZES if {"students", "probability"} <= options.keys() else ()
+    return sorted(set(wanted) - {options.get("students")})
+
+
+def with_students(method: Method, students: int) -> Method:
+    """The same method for another number of students.
+
+    One that imitates others with a probability p gets the p at which as many are imitated: p (K - 1) stays, as far as p <= 1 allows.
+    """
+    options = method.options()
+    if "probability" in options:
+        imitated = options["probability"] * (options["students"] - 1)
+        options["probability"] = min(imitated / (students - 1), 1.0) if students > 1 else 0.0
+    return type(method)(**options | {"students": students})
 
 
 def evaluate(

@@ -125,6 +125,61 @@ def test_another_method_does_not_inherit_the_recipes_options(train: Calls, tmp_p
     assert "options of cgl are left out" in capsys.readouterr().err
 
 
+def test_a_benchmark_takes_the_words_of_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = stand_in(monkeypatch, "benchmark", {"rows": []})
+    words = "benchmark digits --student resnet20 --method.students 4 --batch-size 32 --group-sizes 2,4 --no-method.t2-scale --format json"
+    assert cli.main(words.split()) == 0
+    assert json.loads(capsys.readouterr().out) == {"rows": []}
+    assert calls[0][0] == ("digits",)
+    assert calls.kwargs == {
+        "student": "resnet20",
+        "batch_size": 32,
+        "group_sizes": (2, 4),
+        "method_options": {"students": 4, "t2_scale": False},
+    }
+
+
+def test_a_recipe_for_training_can_be_benchmarked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    calls = stand_in(monkeypatch, "benchmark", {"rows": []})
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text("data: cifar10\nepochs: 200\nwarmup: 5.0\nout: runs/x\nmethod: {name: cgl, students: 8, modules: 2}\n")
+    words = ["benchmark", "--config", str(recipe), "--steps", "3", "--method.students", "4", "--format", "json"]
+    assert cli.main(words) == 0
+    assert calls == [(("cifar10",), {"epochs": 200, "steps": 3, "method": "cgl", "method_options": {"students": 4, "modules": 2}})]
+
+
+def test_what_a_group_costs_as_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"name": "resnet8 [alone]", "seconds_per_step": 0.0123, "seconds_per_epoch": 1.5, "parameters": 77754, "ratio": 1.0}
+    rows = [
+        row | {"ratio_quartiles": [1.0, 1.0], "memory": 3 * 2**20},
+        row | {"name": "cgl, 8 students", "seconds_per_epoch": 90.0, "ratio": 1.614, "ratio_quartiles": [1.5, 1.7], "memory": None},
+    ]
+    facts = {"data": "digits", "training_samples": 1294, "batch_size": 64, "epochs": 100, "device": "cpu", "precision": "bf16"}
+    machine = {"processor": "A processor", "threads": 2, "gpu": None}
+    left_out = {"cgl, 32 students": "too many [of them]"}
+    result = {"rows": rows, "left_out": left_out, "machine": machine, "steps": 10, "repeats": 7, **facts}
+    calls = stand_in(monkeypatch, "benchmark", result)
+    assert cli.main(["benchmark", "digits"]) == 0
+    table = capsys.readouterr().out
+    for expected in (
+        "resnet8 [alone]",
+        "12.3 ms",
+        "1.5 s",
+        "2.5 min",  # 100 epochs
+        "2.5 h",
+        "1.61 x",
+        "1.50 – 1.70",
+        "77,754",
+        "3.0 MiB",
+        "100 epochs",
+        "1,294 training samples, 64 a step; A processor, 2 threads, bf16",
+        "7 turns of 10 steps",
+        "left out: cgl, 32 students: too many [of them]",
+    ):
+        assert expected in table
+    assert calls == [(("digits",), {})]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -146,7 +201,13 @@ def test_another_method_does_not_inherit_the_recipes_options(train: Calls, tmp_p
         ("predict runs/x", "the following arguments are required: INPUT"),
         ("predict runs/x a.png --top x", "--top: 'x' is not a whole number"),
         ("predict runs/x a.png --format xml", "invalid choice: 'xml'"),
-        ("predict runs/x a.png --method.x 3", "go with `studygroup train`"),
+        ("predict runs/x a.png --method.x 3", "go with `studygroup train` or `studygroup benchmark`"),
+        ("benchmark", "no data: name a data set or a folder"),
+        ("benchmark --method.detach digits", "no data: name a data set or a folder; --method.detach digits was read as the method's"),
+        ("benchmark digits --epoch 3", "unknown flag --epoch; did you mean --epochs"),
+        ("benchmark digits --repeat 3", "unknown flag --repeat; did you mean --repeats"),
+        ("benchmark digits --group-sizes 2,many", "--group-sizes: 'many' is not a whole number"),
+        ("benchmark digits --method.", "see studygroup benchmark --help"),
         ("evaluate", "the following arguments are required: RUN"),
         ("list planets", "kind: 'planets'; it must be all or methods or networks or data"),
         ("--tracebak", "unknown flag --tracebak; did you mean --traceback"),
@@ -313,15 +374,17 @@ def in_a_process(*words: str) -> tuple[float, str]:
     return time.perf_counter() - start, done.stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["predict", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["predict", "--help"], ["benchmark", "--help"]])
 def test_help_answers_at_once_and_without_torch(words: list[str]) -> None:
     seconds, written = min(in_a_process(*words) for _ in range(3))
     assert seconds < 1.0
     assert "usage: studygroup" in written
 
 
-def test_the_help_of_train_explains_the_methods_options() -> None:
-    _, written = in_a_process("train", "--help")
+@pytest.mark.parametrize("command", ["train", "benchmark"])
+def test_the_help_explains_the_methods_options(command: str) -> None:
+    _, written = in_a_process(command, "--help")
+    assert f"usage: studygroup {command} [DATA]" in written
     assert "--method.OPTION VALUE" in written
     assert "studygroup list methods" in written
     assert "--config RECIPE" in written

@@ -1,0 +1,62 @@
+"""What an epoch of CGL costs beside the same network alone, with the product's default options and precision.
+
+ResNet-20 on 1 x 28 x 28, the same samples, the same total batch. Then K = 2 to 32 students with as many imitated by each: p (K - 1) = 1.75
+(at K = 2 p is 1, the most there is, so each imitates one). `studygroup benchmark` does the same with your data, network and method.
+"""
+
+from __future__ import annotations
+
+from common import Row, clothes, exact, main, maker, row
+from studygroup.methods import CGL, Baseline
+from studygroup.session import GROUP_SIZES, with_students
+from studygroup.training import Settings
+from studygroup.training.benchmark import Cost, Lane, compare
+
+TARGETS = {64: 1.6, 128: 1.4}  # batch size: the most that an epoch may cost
+APART = 1.15  # the most that the costs of different K may differ
+
+
+def measure(repeats: int, quick: bool) -> list[Row]:
+    student = "resnet8" if quick else "resnet20"
+    material = clothes(200 if quick else 5000, 10 if quick else 500, quick=quick)
+    sizes = GROUP_SIZES[:3] if quick else GROUP_SIZES
+    rows = []
+    for batch_size, target in TARGETS.items():
+        batch_size = batch_size // 4 if quick else batch_size
+        settings = Settings(batch_size=batch_size)
+        make = maker(student, material)
+        lanes = [Lane("alone", Baseline(), make, material, settings)]
+        lanes += [Lane(f"K = {size}", with_students(CGL(), size), make, material, settings) for size in sizes]
+        costs, steps = compare(lanes, steps=1 if quick else None, repeats=repeats)
+        rows += [cost_row(cost, costs[0], batch_size, steps, target if cost.students == CGL().count else None) for cost in costs[1:]]
+        alike = [cost for cost in costs[1:] if cost.students > 2]
+        for some, what, bound in ((alike, "p (K - 1) = 1.75", APART), (costs[1:], "all K", None)):
+            most, least = max(cost.ratio.value for cost in some), min(cost.ratio.value for cost in some)
+            rows.append(exact(f"batch {batch_size}: the dearest over the cheapest K, {what}", most / least, "x", target=bound))
+        sizes_of = [cost.parameters for cost in costs[1:]]
+        rows.append(
+            exact(
+                f"batch {batch_size}: the most trained parameters of any K over the fewest",
+                max(sizes_of) / min(sizes_of),
+                "x",
+                target=1.0,
+                details=f"{max(sizes_of):,} trained parameters; alone {costs[0].parameters:,}",
+            )
+        )
+    return rows
+
+
+def cost_row(cost: Cost, alone: Cost, batch_size: int, steps: int, target: float | None) -> Row:
+    """A group beside the student alone."""
+    probability = with_students(CGL(), cost.students).options()["probability"]
+    return row(
+        f"batch {batch_size}: CGL, {cost.name}, p = {probability:.3g}",
+        cost.ratio,
+        target=target,
+        details=f"{1000 * cost.seconds_per_step:.1f} ms a step, alone {1000 * alone.seconds_per_step:.1f} ms; turns of {steps} steps",
+        figures={"parameters": cost.parameters, "seconds_per_epoch": cost.seconds_per_epoch},
+    )
+
+
+if __name__ == "__main__":
+    main(__doc__, measure, repeats=15)

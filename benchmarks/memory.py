@@ -1,0 +1,57 @@
+"""Memory of live tensors in a training step, and the activations that are left when the optimiser runs.
+
+ResNet-20 on 1 x 28 x 28, batch 64: alone, CGL with 8 students, DML with 4, and ORC with 3 ResNet-8 students and a ResNet-20 pivot. Counted
+are storages of tensors, at the step's highest; weights, the optimiser's state and the batch are in it. Of the activations that
+graphs hold when the optimiser makes an update, those are left over whose backward pass is done, and those are waiting whose lesson is
+still to come: there must be none of the former, and none of the latter at the step's last update.
+"""
+
+from __future__ import annotations
+
+from common import Row, clothes, exact, main, maker
+from studygroup.methods import CGL, DML, ORC, Baseline, Method
+from studygroup.training import Settings
+from studygroup.training.benchmark import Lane
+
+MIB = 2.0**20
+
+
+def measure(repeats: int, quick: bool) -> list[Row]:
+    material = clothes(200 if quick else 640, 10, quick=quick)
+    settings = Settings(batch_size=16 if quick else 64)
+    large = "resnet8" if quick else "resnet20"
+    methods: dict[str, tuple[Method, str]] = {
+        f"{large} alone": (Baseline(), large),
+        f"CGL, 8 students of {large}": (CGL(8), large),
+        f"DML, 4 x {large}": (DML(4), large),
+        f"ORC, 3 x resnet8 and {large}": (ORC(3), "resnet8"),
+    }
+    rows = []
+    for name, (method, student) in methods.items():
+        make = maker(student, material, teacher=large if method.needs_teacher else None)
+        memory = Lane(name, method, make, material, settings).memory
+        assert memory is not None
+        waiting = ", ".join(f"{size / MIB:.1f}" for size in memory.waiting)
+        rows += [
+            exact(
+                f"{name}: peak of a step",
+                memory.peak / MIB,
+                "MiB",
+                details=f"{memory.resident / MIB:.1f} MiB of it weights, optimiser and batch",
+                figures={"peak": memory.peak, "resident": memory.resident},
+            ),
+            exact(
+                f"{name}: left over at an update",
+                max(memory.left) / MIB,
+                "MiB",
+                target=0.0,
+                details=f"waiting for a later lesson, by update: {waiting} MiB",
+                figures={"waiting": memory.waiting, "left": memory.left},
+            ),
+            exact(f"{name}: waiting at the last update", memory.waiting[-1] / MIB, "MiB", target=0.0),
+        ]
+    return rows
+
+
+if __name__ == "__main__":
+    main(__doc__, measure, repeats=1)

@@ -1,0 +1,198 @@
+"""A CGL step, fused, against a plain loop over the students: the same losses and gradients, in the same precision.
+
+K = 8 students, M = 2 modules per layer, p = 1/4, batch norm by student, on a chain of ResNet-18's shape at width 16 (stages of 16, 32,
+64, 128 channels, two blocks each), images 3 x 32 x 32. In the loop each student forwards its own share, and each route that it
+imitates forwards it without gradient. Before anything is timed, losses and gradients are compared in float32.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from functools import partial
+
+import torch
+import torch.nn.functional as F
+from torch import Tensor, nn
+
+from common import Row, defaults, main, row
+from studygroup.batch import Batch
+from studygroup.clock import Clock
+from studygroup.groups import Modular
+from studygroup.methods import CGL
+from studygroup.networks import Chain, Maker
+from studygroup.networks.resnet import BasicBlock, resnet
+from studygroup.training import Settings
+from studygroup.training.timing import interleave, ratio, seconds_of, spread
+from studygroup.training.update import Ledger, Updater
+
+STUDENTS, MODULES, PROBABILITY, TEMPERATURE, CLASSES = 8, 2, 0.25, 3.0, 10
+TARGETS = {8: 1.8, 64: 1.2}  # samples per student: how much faster the fused step is to be
+
+
+def chain(num_classes: int, in_channels: int) -> Chain:
+    return resnet(BasicBlock, (2, 2, 2, 2), (16, 16, 32, 64, 128), num_classes=num_classes, in_channels=in_channels)
+
+
+def narrow_chain(num_classes: int, in_channels: int) -> Chain:
+    return resnet(BasicBlock, (1, 1), (4, 4, 8), num_classes=num_classes, in_channels=in_channels)
+
+
+DEVICE, PRECISION, LAYOUT = defaults()
+
+
+def method(make: Callable[..., Chain], layout: torch.memory_format) -> CGL:
+    cgl = CGL(STUDENTS, modules=MODULES, probability=PROBABILITY, temperature=TEMPERATURE, bn="per_student", ramp_share=0.0)
+    cgl.assemble(Maker(make, num_classes=CLASSES, in_channels=3))
+    return cgl.to(device=DEVICE, memory_format=layout).train()  # type: ignore[call-overload, no-any-return]
+
+
+class Loop:
+    """The same step as one would write it: ordinary modules, and a `for` over the students."""
+
+    def __init__(self, make: Callable[..., Chain], layout: torch.memory_format) -> None:
+        maker = Maker(make, num_classes=CLASSES, in_channels=3)
+        # Pooled: the modules are the chain's own. The seed gives both the same weights and routes.
+        group = Modular(maker.copy, STUDENTS, MODULES, seed=maker.seed)
+        self.group = group.to(device=DEVICE, memory_format=layout).train()  # type: ignore[call-overload]
+        self.routes = [
+            [layer.get_submodule(str(module)) for layer, module in zip(group.layers, route, strict=True)] for route in group.routes.tolist()
+        ]
+        self.norms = [module for module in group.modules() if isinstance(module, nn.BatchNorm2d)]
+
+    def logits(self, student: int, x: Tensor) -> Tensor:
+        for module in self.routes[student]:
+            x = module(x)
+        return x
+
+    def losses(self, batch: Batch, subgroups: Sequence[Sequence[int]]) -> Tensor:
+        assert batch.sizes is not None
+        shares = list(zip(batch.inputs.split(batch.sizes), batch.labels.split(batch.sizes), strict=True))
+        own = [self.logits(k, x) for k, (x, _) in enumerate(shares)]
+        for norm in self.norms:  # targets are made with the batch's statistics and leave no trace
+            norm.track_running_stats = False
+        with torch.no_grad():
+            targets = [[self.logits(j, x) for j in subgroup] for (x, _), subgroup in zip(shares, subgroups, strict=True)]
+        for norm in self.norms:
+            norm.track_running_stats = True
+        total = torch.zeros((), device=DEVICE)
+        for z, (_, labels), imitated in zip(own, shares, targets, strict=True):
+            total = total + F.cross_entropy(z.float(), labels)
+            if imitated:
+                target = torch.stack(imitated).mean(0).float() / TEMPERATURE
+                student = F.log_softmax(z.float() / TEMPERATURE, -1)
+                total = total + TEMPERATURE**2 * F.kl_div(student, F.softmax(target, -1), reduction="batchmean")
+        return total
+
+
+def batch_of(share: int, size: int, layout: torch.memory_format) -> Batch:
+    generator = torch.Generator().manual_seed(0)
+    inputs = torch.randn(STUDENTS * share, 3, size, size, generator=generator).to(DEVICE, memory_format=layout)
+    labels = torch.randint(CLASSES, (STUDENTS * share,), generator=generator).to(DEVICE)
+    return Batch(inputs, labels, torch.arange(len(labels)).to(DEVICE), (share,) * STUDENTS)
+
+
+def subgroups_of(cgl: CGL, clock: Clock) -> list[list[int]]:
+    return cgl.draw_subgroups(clock.stream("subgroups"))
+
+
+def check(make: Callable[..., Chain], batch: Batch, layout: torch.memory_format) -> float:
+    """The largest relative difference of the two steps' gradients, in float32; an error if it is not of rounding's size."""
+    cgl, loop = method(make, layout), Loop(make, layout)
+    clock = Clock()
+    fused = sum(next(cgl.step(batch, clock)).values(), torch.zeros((), device=DEVICE))
+    plain = loop.losses(batch, subgroups_of(cgl, clock))
+    fused.backward()
+    plain.backward()
+    torch.testing.assert_close(fused, plain, rtol=1e-4, atol=1e-4)
+    group = cgl.group
+    apart = 0.0
+    for (name, one), (same, other) in zip(group.named_parameters(), loop.group.named_parameters(), strict=True):
+        if name != same or (one.grad is None) != (other.grad is None):
+            raise AssertionError(f"{name} and {same} do not have the same gradients")
+        if one.grad is not None and other.grad is not None:
+            apart = max(apart, float((one.grad - other.grad).norm() / other.grad.norm().clamp_min(1e-12)))
+    if apart > 1e-2:
+        raise AssertionError(f"gradients differ by {apart:.2%}")
+    return apart
+
+
+def compare(make: Callable[..., Chain], batch: Batch, layout: torch.memory_format, precision: str, repeats: int) -> dict[str, list[float]]:
+    """Seconds of a step, fused and in a loop, with and without the optimiser."""
+    settings = Settings(precision="bf16" if precision == "bf16" else "float32", schedule="constant")
+    cgl, loop = method(make, layout), Loop(make, layout)
+    updater = Updater(cgl, settings, DEVICE)
+    optimizer = torch.optim.SGD(
+        loop.group.parameters(),
+        lr=settings.learning_rate,
+        momentum=settings.momentum,
+        nesterov=settings.nesterov,
+        weight_decay=settings.weight_decay,
+    )
+    autocast = partial(torch.autocast, DEVICE.type, dtype=torch.bfloat16, enabled=precision == "bf16")
+    ledger = Ledger()
+    moments = {name: iter(range(10**9)) for name in ("fused", "loop", "fused+", "loop+")}  # each meets the same subgroups in turn
+
+    def clock(name: str) -> Clock:
+        return Clock(0, 1, next(moments[name]), 10**9)
+
+    def fused() -> None:
+        with autocast():
+            losses = next(cgl.step(batch, clock("fused")))
+            total = sum(losses.values(), torch.zeros((), device=DEVICE))
+        total.backward()
+
+    def plain(name: str) -> None:
+        with autocast():
+            total = loop.losses(batch, subgroups_of(cgl, clock(name)))
+        total.backward()
+
+    def plain_and_update() -> None:
+        plain("loop+")
+        optimizer.step()
+        optimizer.zero_grad(set_to_none=True)
+
+    def timed(step: Callable[[], None]) -> float:
+        seconds = seconds_of(step, DEVICE)
+        cgl.zero_grad(set_to_none=True)
+        loop.group.zero_grad(set_to_none=True)
+        return seconds
+
+    return interleave(
+        {
+            "fused": partial(timed, fused),
+            "loop": partial(timed, lambda: plain("loop")),
+            "fused+": partial(timed, lambda: updater.learn(batch, clock("fused+"), ledger)),
+            "loop+": partial(timed, plain_and_update),
+        },
+        repeats,
+        warm_up=min(repeats, 2),
+    )
+
+
+def measure(repeats: int, quick: bool) -> list[Row]:
+    make, size = (narrow_chain, 8) if quick else (chain, 32)
+    rows = []
+    for precision in dict.fromkeys((PRECISION, "float32")):
+        used = LAYOUT if precision == PRECISION else torch.contiguous_format
+        for share, target in TARGETS.items():
+            share = 2 + share // 32 if quick else share
+            batch = batch_of(share, size, used)
+            apart = check(make, batch, used)
+            times = compare(make, batch, used, precision, repeats if quick or share > 8 else 3 * repeats)
+            for mark, what in (("", "forward, losses, backward"), ("+", "and the optimiser")):
+                loop, fused = (spread(times[name + mark]).value for name in ("loop", "fused"))
+                rows.append(
+                    row(
+                        f"{share} a student, {precision}: {what}",
+                        ratio(times[f"loop{mark}"], times[f"fused{mark}"]),
+                        bound="at least",
+                        target=target,
+                        details=f"loop {1000 * loop:.0f} ms, fused {1000 * fused:.0f} ms; gradients agree to {apart:.0e}",
+                        figures={"seconds": {"loop": times[f"loop{mark}"], "fused": times[f"fused{mark}"]}},
+                    )
+                )
+    return rows
+
+
+if __name__ == "__main__":
+    main(__doc__, measure)

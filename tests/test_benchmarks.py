@@ -1,0 +1,190 @@
+"""The benchmarks: that each program works, that its reference does the same work, and the page that is made of the results.
+
+Nothing is said here of how fast anything is.
+"""
+
+from __future__ import annotations
+
+import importlib
+import json
+import math
+import sys
+from collections import Counter
+from collections.abc import Callable
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from studygroup.clock import Clock
+from studygroup.training import Settings
+from studygroup.training.timing import spread
+from studygroup.training.update import Ledger, Updater
+
+HOME = Path(__file__).parent.parent / "benchmarks"
+PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "memory"]
+WITH_PROCESSES = ["data", "start"]
+
+Load = Callable[[str], ModuleType]
+
+
+@pytest.fixture
+def load(monkeypatch: pytest.MonkeyPatch) -> Load:
+    """Import a program as it is when it is run: beside the others."""
+    monkeypatch.syspath_prepend(str(HOME))
+    return importlib.import_module
+
+
+@pytest.mark.parametrize("name", [*PROGRAMS, *(pytest.param(name, marks=pytest.mark.slow) for name in WITH_PROCESSES)])
+def test_each_program_works(load: Load, name: str) -> None:
+    rows = load(name).measure(1, True)
+    assert rows
+    assert len({row.name for row in rows}) == len(rows)
+    for row in rows:
+        assert math.isfinite(row.value)
+        assert 0 <= row.low <= row.high
+        assert row.value > 0 or row.unit == "MiB"
+    assert any(row.target is not None for row in rows)
+
+
+def test_no_program_is_forgotten(load: Load) -> None:
+    assert set(load("all").programs()) >= {*PROGRAMS, *WITH_PROCESSES}
+    assert set(load("all").programs()) <= set(load("table").ORDER)
+
+
+@pytest.mark.slow
+def test_all_of_them_from_the_command_line(load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setenv("PYTHONPATH", str(HOME.parent))
+    monkeypatch.setattr(sys, "argv", ["all.py", "--quick", "--repeats", "1", "--out", str(tmp_path), "--only", "orc", "memory"])
+    assert load("all").main() == 0
+    results = {path.stem: json.loads(path.read_text()) for path in tmp_path.glob("*.json")}
+    assert set(results) == {"orc", "memory"}
+    assert all(result["program"] == name and result["quick"] and result["repeats"] == 1 for name, result in results.items())
+
+
+# ---------------------------------------------------------------- the references
+
+
+@pytest.mark.parametrize("wrong", [False, True])
+def test_the_loop_over_students_does_the_same_as_the_fused_step(load: Load, monkeypatch: pytest.MonkeyPatch, wrong: bool) -> None:
+    routing = load("routing")
+    batch = routing.batch_of(3, 8, torch.contiguous_format)
+    if not wrong:
+        assert routing.check(routing.narrow_chain, batch, torch.contiguous_format) < 1e-3
+        return
+    monkeypatch.setattr(routing, "subgroups_of", lambda *_: [[] for _ in range(8)])
+    with pytest.raises(AssertionError):
+        routing.check(routing.narrow_chain, batch, torch.contiguous_format)
+
+
+def test_the_loop_of_mutual_learning_has_the_products_loss(load: Load) -> None:
+    dml = load("dml")
+    logits = [torch.randn(6, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
+    labels = torch.arange(6) % 4
+    method = dml.DML(3)
+    expected = sum(sum(method.lesson(k, logits, labels).values()) for k in range(3))
+    torch.testing.assert_close(dml.loss_of(logits, labels), torch.as_tensor(expected))
+
+
+def test_the_parts_of_an_iteration_are_those_that_it_has(load: Load) -> None:
+    orc = load("orc")
+    parts = orc.measure(1, True)[0].figures["milliseconds"]
+    counted: Counter[str] = Counter()
+    common = load("common")
+    material = common.random_material(32, 8, (1, 28, 28))
+    method = orc.ORC(3)
+    method.assemble(common.maker("resnet8", material, teacher="resnet8"))
+    for network in (*(method.group[k] for k in range(3)), method.pivot):
+        network.register_forward_hook(lambda *_: counted.update(["forward"]))
+        next(network.parameters()).register_hook(lambda gradient: counted.update(["backward"]))
+    updater = Updater(method.train(), Settings(precision="float32"), torch.device("cpu"))
+    batch = load("routing").batch_of(2, 28, torch.contiguous_format)
+    updater.learn(type(batch)(batch.inputs[:, :1], batch.labels, batch.indices), Clock(), Ledger())
+    assert counted["forward"] == sum("forward" in name for name in parts) == 6
+    assert counted["backward"] == sum("backward" in name for name in parts) == 4
+
+
+# ---------------------------------------------------------------- rows, files and the page
+
+
+def rows_of(common: ModuleType) -> list[Any]:
+    return [
+        common.row("fast | slow", spread([1.1, 1.2, 1.3]), target=1.25, details="a detail"),
+        common.row("slow", spread([1.1, 1.2, 1.3]), bound="at least", target=1.25),
+        common.exact("reported", 1234.0, "MiB"),
+    ]
+
+
+def run_main(common: ModuleType, monkeypatch: pytest.MonkeyPatch, *words: str) -> list[tuple[int, bool]]:
+    asked: list[tuple[int, bool]] = []
+
+    def measure(repeats: int, quick: bool) -> list[Any]:
+        asked.append((repeats, quick))
+        return rows_of(common)
+
+    monkeypatch.setattr(sys, "argv", ["benchmarks/trial.py", *words])
+    common.main("A trial.\n\nWhat it does.", measure, repeats=5)
+    return asked
+
+
+def test_the_command_line_of_a_program(
+    load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common, table = load("common"), load("table")
+    assert run_main(common, monkeypatch, "--json", str(tmp_path / "new" / "trial.json")) == [(5, False)]
+    printed = capsys.readouterr().out
+    for expected in ("1.20 x", "1.15 – 1.25", "≤ 1.25 x", "not reached", "1,234 MiB", "a detail", "5 repetitions"):
+        assert expected in printed
+    result = json.loads((tmp_path / "new" / "trial.json").read_text())
+    assert [found["reached"] for found in result["rows"]] == [True, False, None]
+    assert result["machine"]["cores"] >= 1
+    assert result["machine"]["command"].startswith("python benchmarks/trial.py --json")
+
+    page = table.page([result])
+    assert "**1 of 2 targets reached.**" in page
+    assert "## A trial\n\nWhat it does.\n" in page
+    assert r"| fast \| slow | 1.20 x | 1.15 – 1.25 | ≤ 1.25 x | reached | a detail |" in page
+    assert page.count("Machine: ") == 1
+    other = {**result, "program": "orc", "machine": {**result["machine"], "processor": "Another"}}
+    both = table.page([result, other])
+    assert both.count("Machine: ") == 2
+    assert both.index("Another") < both.index(result["machine"]["processor"]), "in the order of the programs"
+
+
+def test_a_quick_run_measures_nothing(
+    load: Load, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common, table = load("common"), load("table")
+    assert run_main(common, monkeypatch, "--quick", "--json", str(tmp_path / "trial.json")) == [(2, True)]
+    printed = capsys.readouterr().out
+    assert "reached" not in printed
+    assert "no measurement" in printed
+    monkeypatch.setattr(sys, "argv", ["table.py", str(tmp_path), "--out", str(tmp_path / "page.md")])
+    assert table.main() == 1
+    assert "trial: run with --quick" in capsys.readouterr().err
+    assert not (tmp_path / "page.md").exists()
+    with pytest.raises(ValueError, match="no results"):
+        table.page([])
+
+
+def test_the_number_of_repetitions_is_checked(load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit):
+        run_main(load("common"), monkeypatch, "--repeats", "0")
+    assert "at least 1" in capsys.readouterr().err
+
+
+def test_noise_stands_in_for_data_that_is_not_there(
+    load: Load, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    common = load("common")
+
+    def missing(*_: object, **__: object) -> SimpleNamespace:
+        raise common.UserError("no such data")
+
+    monkeypatch.setattr(common, "open_dataset", missing)
+    material = common.clothes(20, 4, quick=False)
+    assert (len(material.train), len(material.holdout), material.dataset.shape) == (20, 4, (1, 28, 28))
+    assert not set(material.train.rows) & set(material.holdout.rows)
+    assert "no such data" in capsys.readouterr().err

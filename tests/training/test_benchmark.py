@@ -1,0 +1,183 @@
+"""What a group costs: `studygroup.benchmark`."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+import torch
+
+import studygroup
+from studygroup import CGL, DML, UserError
+from studygroup.data import open_dataset
+from studygroup.methods import Baseline
+from studygroup.networks import Maker, create, parameter_count
+from studygroup.session import with_students
+from studygroup.training import Material, Settings, Trainer
+from studygroup.training.benchmark import Lane, compare
+from tests.methods.tiny import tiny
+
+QUICK: dict[str, Any] = {"steps": 1, "repeats": 2, "train_size": 160, "batch_size": 32, "progress": False, "precision": "float32"}
+
+
+@pytest.fixture
+def benchmark(cache: Path) -> Callable[..., dict[str, Any]]:
+    """Measure briefly on digits."""
+
+    def run(**arguments: Any) -> dict[str, Any]:
+        return studygroup.benchmark(arguments.pop("data", "digits"), **{**QUICK, "cache": cache, **arguments})
+
+    return run
+
+
+def by_name(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
+    return {row["name"]: row for row in result["rows"]}
+
+
+def test_a_group_beside_the_student_alone(
+    benchmark: Callable[..., dict[str, Any]], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    result = benchmark(method_options={"students": 8, "temperature": 2.0}, epochs=7)
+    rows = by_name(result)
+    probabilities = {8: "0.25", 2: "1", 4: "0.583", 16: "0.117"}
+    assert list(rows) == ["resnet8 alone", *(f"cgl, {size} students, p = {p}" for size, p in probabilities.items())]
+    reason = result["left_out"].pop("cgl, 32 students, p = 0.0565")
+    assert "only 16" in reason, "routes through resnet8"
+    assert result["left_out"] == {}
+    alone, *groups = result["rows"]
+    assert (alone["ratio"], alone["ratio_quartiles"]) == (1.0, [1.0, 1.0])
+    assert len({row["parameters"] for row in groups}) == 1, "parameters do not grow with the group"
+    for row in groups:
+        students, options = row["students"], row["options"]
+        assert options["students"] == students
+        assert options["probability"] * (students - 1) == pytest.approx(1.75 if students > 2 else 1.0)
+        assert options["temperature"] == 2.0
+        assert row["memory"] > alone["memory"]
+    for row in result["rows"]:
+        assert row["steps_per_epoch"] == 5
+        assert row["seconds_per_epoch"] == pytest.approx(5 * row["seconds_per_step"])
+        assert row["samples_per_second"] == pytest.approx(32 / row["seconds_per_step"])
+        assert row["ratio_quartiles"][0] <= row["ratio_quartiles"][1]
+    assert (result["steps"], result["repeats"], result["epochs"], result["training_samples"]) == (1, 2, 7, 160)
+    assert result["machine"]["versions"]["torch"]
+    json.dumps(result)
+    assert list(tmp_path.iterdir()) == [], "nothing is written"
+
+
+def test_other_methods(benchmark: Callable[..., dict[str, Any]], teacher: Path) -> None:
+    assert list(by_name(benchmark(method="dml", group_sizes=[3, 2]))) == ["resnet8 alone", "dml, 2 students", "dml, 3 students"]
+    assert list(by_name(benchmark(method="dml", peers=["resnet14"]))) == ["resnet8 alone", "dml, 2 students"]
+    assert list(by_name(benchmark(method="kd", teacher="resnet14"))) == ["resnet8 alone", "kd"]
+    assert list(by_name(benchmark(method="kd", teacher=teacher))) == ["resnet8 alone", "kd"]
+    assert list(by_name(benchmark(method=studygroup.ORC(2), teacher="resnet8"))) == ["resnet8 alone", "orc, 2 students"]
+    assert list(by_name(benchmark(method="baseline"))) == ["resnet8 alone", "baseline"]
+    assert list(by_name(benchmark(method=DML(2), student=tiny, augment="none"))) == ["tests.methods.tiny:tiny alone", "dml, 2 students"]
+
+
+def test_a_teacher_is_not_trained(benchmark: Callable[..., dict[str, Any]]) -> None:
+    rows = by_name(benchmark(method="orc", teacher="resnet14", method_options={"students": 2}))
+    networks = [parameter_count(create(name, 10, 1)) for name in ("resnet8", "resnet8", "resnet14")]
+    assert rows["orc, 2 students"]["parameters"] == sum(networks)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        ({"data": "digts"}, "unknown data set 'digts'; did you mean digits"),
+        ({"student": "resnet9"}, "unknown network 'resnet9'"),
+        ({"method": "dml", "peers": ["resnet9"]}, "unknown network 'resnet9'"),
+        ({"method": "cgll"}, "unknown method 'cgll'; did you mean cgl"),
+        ({"method_options": {"student": 3}}, "unknown option of cgl 'student'; did you mean students"),
+        ({"method": "kd"}, "kd learns from a teacher"),
+        ({"method": "dml", "teacher": "resnet8"}, "dml takes no teacher"),
+        ({"method": "kd", "teacher": "resnet9"}, "neither a run's folder nor a network"),
+        ({"batch_size": 4}, "batch_size is 4 for 8 students"),
+        ({"method": "orc", "teacher": "resnet8", "accumulate": 2}, "cannot be cut"),
+        ({"method": "kd", "teacher": "resnet8", "group_sizes": [2]}, "kd has no number of students; leave group_sizes out"),
+        ({"method": "dml", "peers": ["resnet14"], "group_sizes": [4]}, "peers say how many students there are"),
+        ({"group_sizes": [4, 0]}, "group_sizes is 0; it must be at least 1"),
+        ({"steps": 0}, "steps is 0"),
+        ({"repeats": 0}, "repeats is 0"),
+        ({"device": "cuda:99"}, "cuda:99"),
+        ({"method": CGL(2), "method_options": {"students": 3}}, "came with a method object"),
+    ],
+)
+def test_what_cannot_work(benchmark: Callable[..., dict[str, Any]], arguments: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        benchmark(**arguments)
+
+
+def test_other_numbers_of_students_keep_everything_else() -> None:
+    assert with_students(DML(2, temperature=2.0), 5).options() == DML(5, temperature=2.0).options()
+    resized = with_students(CGL(8, probability=0.25, modules=3), 15)
+    assert resized.options() == {**CGL(15, modules=3).options(), "probability": 0.125}
+    assert with_students(CGL(8, probability=0.25), 1).options()["probability"] == 0.0
+    assert with_students(CGL(1, probability=0.25), 4).options()["probability"] == 0.0
+
+
+def digits(cache: Path, samples: int) -> Material:
+    dataset = open_dataset("digits", cache=cache, progress=False)
+    return Material(dataset, dataset.train.take(np.arange(samples)), dataset.train.take(np.arange(samples, samples + 20)), "crop")
+
+
+def test_a_step_is_the_trainers(cache: Path, tmp_path: Path) -> None:
+    """After as many steps the weights are those of a run, bit for bit."""
+    material = digits(cache, 128)
+    settings = Settings(epochs=1, batch_size=32, precision="float32", progress=False)
+    lane = Lane("group", CGL(2), Maker("resnet8", num_classes=10, in_channels=1), material, settings)
+    assert lane.batch_size == 32
+    lane.run(1)
+    method = CGL(2)
+    method.assemble(Maker("resnet8", num_classes=10, in_channels=1))
+    trainer = Trainer(method, material.train, material.holdout, lane.trainer.preprocess, settings, tmp_path, identity={})
+    assert trainer.batches.steps() == 4, "two to warm up, one to measure the memory, one to run"
+    trainer.run()
+    for name, value in trainer.method.state_dict().items():
+        if isinstance(value, torch.Tensor):
+            assert torch.equal(lane.trainer.method.state_dict()[name], value), name
+
+
+def test_batches_that_an_epoch_cuts_short_are_left_out(cache: Path) -> None:
+    material = digits(cache, 80)
+    settings = Settings(epochs=2, batch_size=32, precision="float32", progress=False)
+    make = Maker(tiny, num_classes=10, in_channels=1)
+    lane = Lane("alone", Baseline(), make, material, settings)
+    sizes: list[int] = []
+    learn = lane.trainer.updater.learn
+
+    def noting(batch: Any, clock: Any, ledger: Any) -> None:
+        sizes.append(len(batch))
+        learn(batch, clock, ledger)
+
+    lane.trainer.updater.learn = noting  # type: ignore[method-assign]
+    lane.run(7)
+    assert sizes == [32] * 7
+
+
+def test_the_number_of_steps_follows_from_the_time_that_one_takes(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    class Slow:
+        """Takes 2 seconds a step, by its own account."""
+
+        name, parameters, memory, batch_size = "slow", 1, None, 10
+
+        def __init__(self) -> None:
+            self.asked: list[int] = []
+            self.trainer: Any = type("Trainer", (), {})()
+            self.trainer.batches = type("Batches", (), {"steps": lambda _: 100})()
+            self.trainer.method = type("Method", (), {"group": [0]})()
+
+        def run(self, steps: int) -> float:
+            self.asked.append(steps)
+            return 2.0 * steps
+
+    lane: Any = Slow()
+    [cost], steps = compare([lane], repeats=5)
+    assert steps == 5, "5 repetitions of 5 steps of 2 seconds are 50"
+    assert lane.asked == [1, 5, 5, 5, 5, 5]
+    assert (cost.seconds_per_step, cost.seconds_per_epoch, cost.samples_per_second) == (2.0, 200.0, 5.0)
+    assert compare([lane], repeats=100)[1] == 1, "at least one"
