@@ -53,6 +53,10 @@ def train(
     download: bool = False,
     cache: str | Path | None = None,
     device: str = "auto",
+    devices: int = 1,
+    nodes: int = 1,
+    rendezvous: str | None = None,
+    spread: Literal["samples", "students", "members"] = "samples",
     precision: Literal["auto", "bf16", "float32"] = "auto",
     channels_last: bool | None = None,
     compile: bool = False,
@@ -103,6 +107,11 @@ def train(
         download: fetch the data set from its publisher if it is not there.
         cache: where prepared data and downloads are kept; by default `$STUDYGROUP_CACHE` or `~/.cache/studygroup`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
+        devices: processes (ranks) on this machine that train together: one per GPU, or sharing the cores.
+        nodes: machines that run this very command; or start it by `torchrun` on each. They see the same folders.
+        rendezvous: `HOST:PORT` where several nodes meet.
+        spread: what is spread over the ranks: `samples` (data-parallel), `students` with their shares (cgl), or `members`, separate
+            networks that exchange logits only (dml, orc and others).
         precision: `bf16` autocast or `float32`; `auto` takes bf16 where the hardware has it.
         channels_last: memory format of images; by default where it is faster.
         compile: compile the networks with `torch.compile`.

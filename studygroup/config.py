@@ -164,6 +164,8 @@ LIMITS: dict[str, tuple[float, bool, float | None, bool]] = {
     "warmup": (0, True, None, True),
     "clip": (0, False, None, True),
     "accumulate": (1, True, None, True),
+    "devices": (1, True, None, True),
+    "nodes": (1, True, None, True),
     "teacher_epochs": (1, True, None, True),
     "train_size": (0, False, None, True),
     "holdout": (0, True, None, True),

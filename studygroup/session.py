@@ -9,9 +9,10 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import nn
 
-from studygroup import config, randomness
+from studygroup import config, launch, randomness
 from studygroup.data import SOURCES, Dataset, Split, evaluation_batches, hold_out, open_dataset
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
@@ -19,6 +20,7 @@ from studygroup.networks import NETWORKS, parameter_count
 from studygroup.networks.maker import Maker, Spec, build, spec_name
 from studygroup.plans import Stage, run_plan
 from studygroup.plans.plan import maker
+from studygroup.ranks import Ranks, join
 from studygroup.training.benchmark import Lane, compare
 from studygroup.training.evaluate import score
 from studygroup.training.run import Run, claim, environment, release, write_json
@@ -33,6 +35,28 @@ def train(arguments: dict[str, Any]) -> Run:
     """`studygroup.train` with its arguments by name."""
     arguments = {**arguments, "learning_rate_scales": dict(arguments["learning_rate_scales"] or {})}
     config.validate(arguments)
+    if launch.wanted(arguments):
+        devices, nodes = arguments["devices"], arguments["nodes"]
+        gpus = torch.cuda.device_count() if uses_gpu(arguments["device"]) else devices
+        if devices > gpus:
+            raise UserError(f"devices is {devices}, but there are {gpus} GPUs; take at most {gpus}, or --device cpu")
+        hint = "the same command with --resume, with any number of devices"
+        folder = launch.launch(train_rank, arguments, devices=devices, nodes=nodes, rendezvous=arguments["rendezvous"], hint=hint)
+        return Run(folder)
+    return Run(train_rank(arguments))
+
+
+def train_rank(arguments: dict[str, Any]) -> str:
+    """What each of a run's ranks does, a process alone too; returns the run's folder."""
+    gpu = uses_gpu(arguments["device"])
+    with join(arguments["spread"], gpu=gpu) as ranks:
+        if ranks.many and gpu:
+            arguments = {**arguments, "device": f"cuda:{torch.cuda.current_device()}"}
+        return str(train_together(arguments, ranks).folder)
+
+
+def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
+    """Train with the ranks that there are; the first one writes."""
     method = make_method(arguments)
     student = find_networks(arguments)
     settings = make_settings(arguments)
@@ -40,7 +64,6 @@ def train(arguments: dict[str, Any]) -> Run:
     teacher = find_teacher(arguments["teacher"], method)
     material = make_material(arguments)
     out = Path(arguments["out"] or default_folder(material.dataset, method, student, settings.seed))
-    claim(out, resume=arguments["resume"], overwrite=arguments["overwrite"])
     resolved = {
         **arguments,
         "method": method_name(method) if type(method) in METHODS.values() else method,
@@ -50,9 +73,14 @@ def train(arguments: dict[str, Any]) -> Run:
         "channels_last": settings.channels_last,
         "augment": material.augment,
     }
-    if not (arguments["resume"] and (out / "config.yaml").exists()):
-        config.save(out / "config.yaml", resolved)
-        write_json(out / "environment.json", environment(settings.seed))
+
+    def begin() -> None:
+        claim(out, resume=arguments["resume"], overwrite=arguments["overwrite"])
+        if not (arguments["resume"] and (out / "config.yaml").exists()):
+            config.save(out / "config.yaml", resolved)
+            write_json(out / "environment.json", environment(settings.seed))
+
+    ranks.first(begin)
     stages = []
     if isinstance(teacher, str) and ":" in teacher:
         teacher = build(teacher, num_classes=len(material.dataset.classes), in_channels=material.dataset.shape[0])
@@ -63,10 +91,16 @@ def train(arguments: dict[str, Any]) -> Run:
     stages.append(Stage("train", method, method_name(method), student, settings, tuple(arguments["peers"]), teacher))
     hint = f"studygroup train --config {shlex.quote(str(out / 'config.yaml'))} --out {shlex.quote(str(out))} --resume"
     try:
-        return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint)
+        return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint, ranks=ranks)
     except UserError:
-        release(out)
+        if ranks.rank == 0:
+            release(out)
         raise
+
+
+def uses_gpu(device: str) -> bool:
+    """Whether a run's ranks have a GPU each."""
+    return device in ("auto", "cuda") and torch.cuda.is_available()
 
 
 def make_method(arguments: Mapping[str, Any]) -> Method:
@@ -104,8 +138,6 @@ def make_settings(arguments: Mapping[str, Any]) -> Settings:
     device = settings.torch_device()
     settings = replace(settings, precision="bf16" if settings.autocast(device) is not None else "float32")
     if settings.channels_last is None:
-        import torch
-
         settings = replace(settings, channels_last=settings.memory_format(device) == torch.channels_last)
     return settings
 

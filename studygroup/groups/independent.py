@@ -13,8 +13,10 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from studygroup.errors import UserError
 from studygroup.groups.group import Group, enough
 from studygroup.groups.target import TargetMode, target_mode
+from studygroup.losses.numerics import full
 from studygroup.ranks import Ranks
 
 
@@ -59,7 +61,7 @@ class Independent(Group):
             return list(logits)
         found = []
         for student, own in zip(students if students is not None else range(len(self)), logits, strict=True):
-            said = own.detach().float()  # the same type on all ranks, whatever each computes in
+            said = full(own.detach())  # the same type on all ranks, whatever each computes in
             self._ranks.broadcast([said], self._owner(student))
             found.append(own if self._owner(student) == self._ranks.rank else said)
         return found
@@ -69,10 +71,11 @@ class Independent(Group):
         return self._ranks.owner(student, len(self))
 
     def spread(self, ranks: Ranks, classes: int) -> None:
-        """Members need their ranks' names; students with shares of their own do not hear from each other before the gradients."""
+        """Members hear each other's logits from the ranks that they live on."""
+        if ranks.spread == "students":
+            raise UserError("these students are separate networks; take --spread members, which sends logits only, or samples")
         enough(len(self), ranks)
-        if ranks.spread == "members":
-            self._ranks, self._classes = ranks, classes
+        self._ranks, self._classes = ranks, classes
 
     def private(self, student: int) -> list[Tensor]:
         """The student's network."""

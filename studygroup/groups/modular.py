@@ -240,11 +240,12 @@ class Modular(Group):
             if trail is not None:
                 trail.append(list(activations))
             calls = self._calls(streams, depth, apart=apart)
+            nobody = activations[0][:0].detach()
             for number in used[depth] if used is not None else sorted(calls):
                 parties = calls.get(number, {})
                 leaders = [positions[0] for positions in parties.values()]
                 sizes = [len(activations[leader]) for leader in leaders]
-                pieces = [activations[leader] for leader in leaders] or [activations[0][:0].detach()]
+                pieces = [activations[leader] for leader in leaders] or [nobody]
                 for norm in self._norms[depth][number]:
                     if isinstance(norm, StudentBatchNorm):
                         norm.segments = [(streams[leader].route, size) for leader, size in zip(leaders, sizes, strict=True)]

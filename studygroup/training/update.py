@@ -186,7 +186,7 @@ class Updater:
             for parameter in parameters
             if parameter.grad is not None and (name in mine or (name not in names and self.ranks.rank == 0))
         ]
-        square = torch.zeros((), device=self.device) + sum(gradient.float().square().sum() for gradient in counted)
+        square = torch.zeros((), device=self.device, dtype=torch.float64) + sum(gradient.square().sum() for gradient in counted)
         self.ranks.sum([square])
         torch.nn.utils.clip_grads_with_norm_(moved, largest, square.sqrt())
 

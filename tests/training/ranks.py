@@ -1,0 +1,124 @@
+"""What the tests of ranks run in processes of their own."""
+
+from __future__ import annotations
+
+import os
+import socket
+import warnings
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+import torch.multiprocessing as mp
+from torch import Tensor, nn
+
+from studygroup.data import Preprocess
+from studygroup.data.dataset import Split
+from studygroup.networks import Chain, Maker
+from studygroup.networks.chain import Pool
+from studygroup.ranks import Ranks, Spread, join
+from studygroup.training.settings import Settings
+from studygroup.training.stage import spread
+from studygroup.training.trainer import Trainer
+from tests.methods.tiny import CLASSES, create_method, tiny, trained_teacher
+
+SAMPLES, HELD = 50, 14
+
+
+class Double(Preprocess):
+    """In float64, so that another order of summation is far below what a mistake would change."""
+
+    def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
+        return super().__call__(raw, seed=seed, rows=rows, total=total).double()
+
+
+def normless(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
+    """A chain without batch norm."""
+
+    def layer(channels: int, width: int, stride: int = 1) -> nn.Module:
+        return nn.Sequential(nn.Conv2d(channels, width, 3, stride, padding=1), nn.Tanh())
+
+    return Chain(
+        {
+            "stem": {"stem": layer(in_channels, 4)},
+            "stage1": {"first": layer(4, 4), "second": layer(4, 4)},
+            "stage2": {"third": layer(4, 8, 2)},
+            "head": {"pool": Pool(), "classifier": nn.Linear(8, num_classes)},
+        }
+    )
+
+
+@dataclass(frozen=True)
+class Scene:
+    """A short run: a method, how it is spread, and the trainer's settings that are not the defaults."""
+
+    method: str
+    options: Mapping[str, Any] = field(default_factory=dict)
+    spread: Spread = "samples"
+    norms: bool = False
+    settings: Mapping[str, Any] = field(default_factory=dict)
+
+
+def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
+    """A trainer on random images of 8x8."""
+    generator = np.random.default_rng(0)
+    inputs = generator.integers(0, 256, (SAMPLES + HELD, 1, 8, 8), dtype=np.uint8)
+    labels = generator.integers(0, CLASSES, SAMPLES + HELD)
+    everything = Split(inputs, labels)
+    train, held = everything.take(np.arange(SAMPLES)), everything.take(np.arange(SAMPLES, SAMPLES + HELD))
+    settings = Settings(**{"epochs": 2, "batch_size": 16, "precision": "float32", "progress": False, **scene.settings})
+    method = create_method(scene.method, dict(scene.options))
+    network = tiny if scene.norms else normless
+    teacher = None
+    if method.needs_teacher:
+        teacher = trained_teacher() if scene.norms else Maker(normless, num_classes=CLASSES, in_channels=1, seed=77).student(0)
+    method.assemble(Maker(network, num_classes=CLASSES, in_channels=1, seed=1, teacher=teacher))
+    method.double()
+    if ranks.many and ranks.spread != "samples":
+        spread(method, ranks, CLASSES)
+    preprocess = Double((1, 8, 8), (0.5,), (0.25,), "crop+flip")
+    return Trainer(method, train, held, preprocess, settings, folder, identity={"scene": repr(scene.method)}, ranks=ranks)
+
+
+def play(scene: Scene, ranks: Ranks, folder: Path, *, resume: bool = False) -> dict[str, Any]:
+    """Train, and tell what came of it."""
+    trainer = trainer_of(scene, ranks, folder)
+    best = trainer.run(resume=resume)
+    return {
+        "weights": {name: value.detach().clone() for name, value in trainer.method.state_dict().items() if isinstance(value, Tensor)},
+        "history": trainer.log.history,
+        "best": (best.member, best.epoch),
+        "momentum": [dict(trainer.updater.optimizer.state[p]) for p in trainer.updater.parameters],
+        "sent": ranks.sent,
+    }
+
+
+def in_ranks(size: int, work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
+    """Run `work(rank number, *arguments)` in real processes that can find each other; their results, by rank."""
+    folder.mkdir(parents=True, exist_ok=True)
+    with socket.socket() as probe:
+        probe.bind(("localhost", 0))
+        port = probe.getsockname()[1]
+    mp.spawn(_process, (size, port, work, folder, arguments), nprocs=size)
+    return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(size)]  # written a moment ago, by ourselves
+
+
+def _process(rank: int, size: int, port: int, work: Callable[..., Any], folder: Path, arguments: tuple[Any, ...]) -> None:
+    warnings.simplefilter("ignore")
+    os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(size), OMP_NUM_THREADS="1")
+    torch.set_num_threads(1)
+    torch.save(work(rank, *arguments), folder / f"rank{rank}.pt")
+
+
+def play_all(rank: int, scenes: list[Scene], folder: Path) -> list[dict[str, Any]]:
+    """Every scene, one after the other, in one group of processes."""
+    found = []
+    with join() as ranks:
+        for number, scene in enumerate(scenes):
+            own = Ranks(ranks.rank, ranks.size, scene.spread)
+            own._agreed = 1000 * number
+            found.append(play(scene, own, folder / f"scene{number}"))
+    return found

@@ -1,0 +1,157 @@
+"""Ranks: real processes that train together give what one process gives."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+
+from studygroup.errors import UserError
+from studygroup.methods import METHODS
+from studygroup.ranks import ALONE, Ranks
+from tests.methods.tiny import create_method
+from tests.training.ranks import Scene, in_ranks, play, play_all
+
+SEQUENTIAL = {"students": 3, "update": "sequential"}
+SCENES = [
+    # data-parallel: every method, on networks without batch norm
+    *(Scene(name) for name in METHODS),
+    Scene("cgl", {"students": 3, "detach_targets": False}),
+    Scene("cgl", {"students": 3, "batch": "per_student"}, settings={"batch_size": 3, "accumulate": 3}),
+    Scene("cgl", {"students": 3, "routing": False, "overlap": 0.2}),
+    Scene("orc", {"mixup_per_sample": True, "temporary_teachers": 2}),
+    Scene("orc", {"intensive": "mixup", "recompute": True}),
+    Scene("orc", {"intensive": "feedback"}),
+    Scene("dml", SEQUENTIAL),
+    Scene("baseline", settings={"clip": 0.5, "batch_size": 7, "accumulate": 2}),
+    Scene("baseline", settings={"optimizer": "adam", "learning_rate": 0.01}),
+    # with the statistics of the whole batch where there is batch norm
+    *(Scene(name, norms=True) for name in METHODS),
+    Scene("cgl", {"students": 3, "bn": "per_student"}, norms=True),
+    Scene("cgl", {"students": 3, "targets": "train"}, norms=True),
+    # students and their shares on different ranks
+    Scene("cgl", {"students": 4}, "students"),
+    Scene("cgl", {"students": 5, "probability": 0.6}, "students", norms=True),
+    Scene("cgl", {"students": 5, "probability": 0.6, "modules": 3}, "students", norms=True),
+    Scene("cgl", {"students": 4, "bn": "per_student", "head": "per_student"}, "students", norms=True),
+    Scene("cgl", {"students": 4, "targets": "eval"}, "students", norms=True, settings={"clip": 0.5}),
+    # separate networks on different ranks
+    Scene("dml", {"students": 3}, "members", norms=True),
+    Scene("dml", {"students": 3, "preset": "okddip"}, "members", norms=True),
+    Scene("dml", SEQUENTIAL, "members", norms=True, settings={"clip": 0.5}),
+    Scene("dml", {"students": 2}, "members", norms=True, settings={"optimizer": "adam", "learning_rate": 0.01}),
+    Scene("cgl", {"students": 4, "routing": False}, "members", norms=True),
+    Scene("orc", {}, "members", norms=True),
+    Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip": 0.5}),
+]
+IDS = [f"{scene.method}-{scene.spread}-{'norms' if scene.norms else 'plain'}-{number}" for number, scene in enumerate(SCENES)]
+
+
+@pytest.fixture(scope="module", params=[2, 3])
+def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
+    """What every rank says of every scene."""
+    folder = tmp_path_factory.mktemp(f"ranks{request.param}")
+    scenes = [scene for scene in SCENES if fits(scene, request.param)]
+    found = in_ranks(request.param, play_all, folder, scenes, folder / "runs")
+    results = iter(zip(*found, strict=True))
+    return [list(next(results)) if fits(scene, request.param) else [] for scene in SCENES]
+
+
+def fits(scene: Scene, ranks: int) -> bool:
+    return scene.spread == "samples" or create_method(scene.method, dict(scene.options)).options()["students"] >= ranks
+
+
+@pytest.fixture(scope="module")
+def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
+    """What one process says, once asked for."""
+    return {}
+
+
+@pytest.mark.parametrize("number", range(len(SCENES)), ids=IDS)
+def test_ranks_together_give_the_numbers_of_one_process(
+    number: int, together: list[list[dict[str, Any]]], alone: dict[int, dict[str, Any]], tmp_path: Path
+) -> None:
+    if not together[number]:
+        pytest.skip("fewer students than ranks")
+    if number not in alone:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")
+            alone[number] = play(SCENES[number], ALONE, tmp_path)
+    expected = alone[number]
+    for found in together[number]:
+        assert found["weights"].keys() == expected["weights"].keys()
+        for name, value in expected["weights"].items():
+            torch.testing.assert_close(found["weights"][name], value, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+        assert found["best"] == expected["best"]
+        for own, whole in zip(found["history"], expected["history"], strict=True):
+            assert own["losses"].keys() == whole["losses"].keys()
+            assert own["losses"] == pytest.approx(whole["losses"], rel=1e-5)
+            assert own["holdout"] == pytest.approx(whole["holdout"])
+            assert own["holdout_cross_entropy"] == pytest.approx(whole["holdout_cross_entropy"], rel=1e-5)
+            assert own["diversity"] == (whole["diversity"] and pytest.approx(whole["diversity"], rel=1e-5))
+        for mine, theirs in zip(found["momentum"], expected["momentum"], strict=True):
+            for key, value in theirs.items():
+                torch.testing.assert_close(mine[key], value, rtol=1e-6, atol=1e-9)
+
+
+def test_the_numbers_are_not_the_same_by_doing_nothing(alone: dict[int, dict[str, Any]], tmp_path: Path) -> None:
+    first = play(SCENES[0], ALONE, tmp_path / "a")
+    other = play(Scene(SCENES[0].method, settings={"learning_rate": 0.04}), ALONE, tmp_path / "b")
+    assert any(not torch.allclose(first["weights"][name], value) for name, value in other["weights"].items())
+
+
+def test_members_send_logits_only(together: list[list[dict[str, Any]]]) -> None:
+    """DML's members against data-parallel DML: their bytes do not depend on the networks' size."""
+    plain = next(i for i, scene in enumerate(SCENES) if scene == Scene("dml", {"students": 3}, "members", norms=True))
+    for found in together[plain]:
+        ranks = len(together[plain])
+        classes, students = 4, 3
+        steps = [16, 16, 16, 2]
+        logits = students * classes * 8 * sum(steps) / len(steps) * (ranks - 1) / ranks
+        assert found["history"][0]["bytes_sent"] == pytest.approx(logits, abs=1)
+
+
+# ---------------------------------------------------------------- who learns from what
+
+
+@pytest.mark.parametrize("size", [1, 2, 3, 5])
+@pytest.mark.parametrize("sizes", [(16,), (5, 6, 7), (3, 0, 9), (2, 1, 1), (1,)])
+@pytest.mark.parametrize("spread", ["samples", "students", "members"])
+def test_the_parts_of_a_batch_are_the_batch(size: int, sizes: tuple[int, ...], spread: Any) -> None:
+    spans = [Ranks(rank, size, spread).spans(sizes) for rank in range(size)]
+    if any(part is None for part in spans):
+        assert all(part is None for part in spans), "a batch is everybody's or nobody's"
+        return
+    for share, count in enumerate(sizes):
+        met = [position for part in spans if part for position in range(*part[share])]
+        assert met == list(range(count))
+    assert all(sum(high - low for low, high in part) for part in spans if part), "no rank is idle"
+
+
+def test_students_are_spread_evenly() -> None:
+    for size in (1, 2, 3, 4):
+        owners = [Ranks(0, size).owner(k, 9) for k in range(9)]
+        counts = [owners.count(rank) for rank in range(size)]
+        assert owners == sorted(owners)
+        assert max(counts) - min(counts) <= 1
+
+
+def test_what_cannot_be_spread_is_refused() -> None:
+    from studygroup.training.stage import spread
+    from tests.methods.tiny import assembled
+
+    two = {name: Ranks(0, 2, name) for name in ("students", "members")}  # type: ignore[arg-type]
+    for name, options, way, words in [
+        ("cgl", {"students": 1}, "students", "1 students on 2 ranks"),
+        ("cgl", {"division": "none"}, "students", "learn from the same samples"),
+        ("cgl", {"targets": "train"}, "students", "targets is 'train'"),
+        ("cgl", {}, "members", "share modules"),
+        ("cgl", {"routing": False}, "students", "separate networks"),
+        ("dml", {}, "students", "learn from the same samples"),
+        ("baseline", {}, "members", "1 students on 2 ranks"),
+    ]:
+        with pytest.raises(UserError, match=words):
+            spread(assembled(name, options), two[way], 4)
