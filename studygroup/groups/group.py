@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 
@@ -51,3 +52,19 @@ class Group(nn.Module, ABC):
     @abstractmethod
     def describe(self) -> dict[str, object]:
         """What distinguishes this group from another, in JSON's types."""
+
+
+def together(network: nn.Module, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """One call of a network for several inputs.
+
+    Args:
+        network: (B, ...) -> (B, ...).
+        inputs: key -> samples (b, ...), at least one; those that are one and the same tensor go through the network once.
+
+    Returns:
+        Key -> what the network makes of them.
+    """
+    distinct = list({id(x): x for x in inputs.values()}.values())
+    parts = network(torch.cat(distinct) if len(distinct) > 1 else distinct[0]).split([len(x) for x in distinct])
+    found = {id(x): part for x, part in zip(distinct, parts, strict=True)}
+    return {key: found[id(x)] for key, x in inputs.items()}

@@ -66,12 +66,7 @@ def soft_kl(
     Raises:
         UserError: shapes that differ, a temperature that is not positive, or an unknown reduction.
     """
-    if student.shape != teacher.shape:
-        raise UserError(
-            f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}; both must be (B, C) of the same classes"
-        )
-    if temperature <= 0:
-        raise UserError(f"temperature is {temperature}; it must be positive")
+    _check(student, teacher, temperature)
     if reduction not in ("batchmean", "elementwise_mean"):
         raise UserError(f"reduction is {reduction!r}; it must be batchmean or elementwise_mean")
     log_student = F.log_softmax(full(student) / temperature, dim=-1)
@@ -80,3 +75,33 @@ def soft_kl(
     if reduction == "elementwise_mean":
         divergence = divergence / student.shape[-1]
     return divergence * temperature**2 if scale else divergence
+
+
+def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
+    """Cross-entropy of the student's softened distribution with the teacher's, mean over the batch, without the factor T^2.
+
+    It is KL(teacher || student) plus the teacher's entropy. Gradient flows into the teacher, too, unless it is detached.
+
+    Args:
+        student: logits (B, C).
+        teacher: logits (B, C), or the logarithms of a distribution, which are logits of it at T = 1.
+        temperature: T > 0.
+
+    Returns:
+        A scalar, at least 0, in nats.
+
+    Raises:
+        UserError: shapes that differ, or a temperature that is not positive.
+    """
+    _check(student, teacher, temperature)
+    target = F.softmax(full(teacher) / temperature, dim=-1)
+    return -(target * F.log_softmax(full(student) / temperature, dim=-1)).sum(-1).mean()
+
+
+def _check(student: Tensor, teacher: Tensor, temperature: float) -> None:
+    if student.shape != teacher.shape:
+        raise UserError(
+            f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}; both must be (B, C) of the same classes"
+        )
+    if temperature <= 0:
+        raise UserError(f"temperature is {temperature}; it must be positive")
