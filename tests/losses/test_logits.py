@@ -13,7 +13,7 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from studygroup.errors import UserError
-from studygroup.losses import cross_entropy, mixed_cross_entropy, per_sample_cross_entropy, soft_kl
+from studygroup.losses import cross_entropy, mixed_cross_entropy, per_sample_cross_entropy, soft_cross_entropy, soft_kl
 
 STUDENT = torch.tensor([[1.0, 2.0, 3.0], [0.5, -1.0, 0.0]], dtype=torch.float64)
 TEACHER = torch.tensor([[2.0, 1.0, 4.0], [0.0, 1.0, -1.0]], dtype=torch.float64)
@@ -142,6 +142,7 @@ LOSSES: dict[str, Callable[[Tensor, Tensor], Tensor]] = {
     "mixed_per_sample": lambda s, _: mixed_cross_entropy(s, LABELS, LABELS.flip(0), torch.tensor([0.2, 0.9], dtype=torch.float64)),
     "soft_kl": lambda s, t: soft_kl(s, t, 3.0),
     "soft_kl_unscaled": lambda s, t: soft_kl(s, t, 0.7, scale=False),
+    "soft_cross_entropy": lambda s, t: soft_cross_entropy(s, t, 2.0),
     "soft_kl_elementwise": lambda s, t: soft_kl(s, t, 2.0, reduction="elementwise_mean"),
 }
 
@@ -152,7 +153,9 @@ def test_derivatives_agree_with_finite_differences(loss: Callable[[Tensor, Tenso
 
 
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
-@pytest.mark.parametrize("loss", [LOSSES["cross_entropy"], LOSSES["per_sample"], LOSSES["mixed"], LOSSES["soft_kl"]])
+@pytest.mark.parametrize(
+    "loss", [LOSSES["cross_entropy"], LOSSES["per_sample"], LOSSES["mixed"], LOSSES["soft_kl"], LOSSES["soft_cross_entropy"]]
+)
 def test_half_precision_logits_are_computed_in_float32(loss: Callable[[Tensor, Tensor], Tensor], dtype: torch.dtype) -> None:
     student, teacher = STUDENT.to(dtype) * 3.7, TEACHER.to(dtype) * 3.7
     found = loss(student, teacher)
@@ -184,3 +187,27 @@ def test_bad_options_are_named(options: dict[str, Any], shown: str) -> None:
 def test_different_shapes_are_refused() -> None:
     with pytest.raises(UserError, match=r"\(2, 3\).*\(2, 2\)"):
         soft_kl(STUDENT, TEACHER[:, :2])
+
+
+@given(row_pairs, st.floats(0.5, 8))
+def test_soft_cross_entropy_is_the_divergence_and_the_entropy(rows: tuple[list[float], list[float]], temperature: float) -> None:
+    student, teacher = row(rows[0]), row(rows[1])
+    p = softmax(rows[1], temperature)
+    entropy = -sum(q * math.log(q) for q in p)
+    expected = entropy + float(soft_kl(student, teacher, temperature, scale=False))
+    assert float(soft_cross_entropy(student, teacher, temperature)) == pytest.approx(expected, rel=1e-9, abs=1e-9)
+
+
+def test_soft_cross_entropy_takes_a_distribution_by_its_logarithm() -> None:
+    certain = torch.tensor([[1.0, 0.0, 0.0], [0.0, 1.0, 0.0]], dtype=torch.float64).log()
+    assert float(soft_cross_entropy(STUDENT, certain)) == pytest.approx(float(cross_entropy(STUDENT, torch.tensor([0, 1]))))
+    half = torch.tensor([[0.5, 0.5, 0.0]], dtype=torch.float64).log()
+    expected = (cross_entropy(STUDENT[:1], torch.tensor([0])) + cross_entropy(STUDENT[:1], torch.tensor([1]))) / 2
+    assert float(soft_cross_entropy(STUDENT[:1], half)) == pytest.approx(float(expected))
+
+
+def test_soft_cross_entropy_refuses_what_does_not_fit() -> None:
+    with pytest.raises(UserError, match=r"\(2, 3\).*\(2, 2\)"):
+        soft_cross_entropy(STUDENT, TEACHER[:, :2])
+    with pytest.raises(UserError, match="-1"):
+        soft_cross_entropy(STUDENT, TEACHER, -1.0)
