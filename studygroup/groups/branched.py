@@ -152,8 +152,9 @@ class Branched(Group):
 
     def widths(self, example: Tensor) -> tuple[int, int]:
         """Channels c of the trunk's output, and length d of the (pooled) features, on inputs like `example` (1, ...)."""
+        weights = next(self.parameters(), example)
         with torch.no_grad(), target_mode(self, "eval"):
-            shared = self.trunk(example.to(next(self.parameters(), example)))
+            shared = self.trunk(example.to(weights.device, weights.dtype if example.is_floating_point() else example.dtype))
             return pooled(shared).shape[1], pooled(self._branches[0].features(shared)).shape[1]
 
     def study(
