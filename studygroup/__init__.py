@@ -14,25 +14,32 @@ from studygroup.api import benchmark, evaluate, list_names, predict, report, tra
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
-    from studygroup.methods import CGL, DML, KD, ORC, Baseline, Method
+    from studygroup.methods import CGL, CLILR, DML, KD, KDCL, ONE, ORC, Baseline, Codistillation, Method, OKDDip
     from studygroup.training.run import Member, Run
 
 __version__ = "0.1.0"
 
 # What needs torch is imported when it is first asked for: `studygroup --help` answers at once.
 _LATER = {
-    **dict.fromkeys(("Baseline", "KD", "DML", "CGL", "ORC", "Method"), "studygroup.methods"),
+    **dict.fromkeys(
+        ("Baseline", "KD", "DML", "CLILR", "ONE", "OKDDip", "KDCL", "Codistillation", "CGL", "ORC", "Method"), "studygroup.methods"
+    ),
     **dict.fromkeys(("Member", "Run"), "studygroup.training.run"),
 }
 
 __all__ = [
     "CGL",
+    "CLILR",
     "DML",
     "KD",
+    "KDCL",
+    "ONE",
     "ORC",
     "Baseline",
+    "Codistillation",
     "Member",
     "Method",
+    "OKDDip",
     "Run",
     "TrainingError",
     "UserError",

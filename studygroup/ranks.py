@@ -41,6 +41,8 @@ class Ranks:
         rank: this process, from 0.
         size: how many there are.
         spread: what is spread over them.
+        in_step: whether the ranks are in the middle of a step in which each has its part: then all must say the same things in the
+            same order.
         sent: bytes that this rank has sent, by the usual algorithms' formulas: 2 (R - 1) / R of what is summed (ring), (R - 1) / R
             of what is broadcast, averaged over the ranks, R - 1 times its own part of what is gathered.
     """
@@ -50,6 +52,7 @@ class Ranks:
         self.size = size
         self.spread: Spread = spread
         self.on_gpu = on_gpu
+        self.in_step = False
         self.sent = 0.0
         self._agreed = 0
 
@@ -275,6 +278,14 @@ class _Synchronised(TorchFunctionMode):
     def __init__(self, ranks: Ranks) -> None:
         super().__init__()
         self.ranks = ranks
+
+    def __enter__(self) -> Any:
+        self.ranks.in_step = True
+        return super().__enter__()  # type: ignore[no-untyped-call]
+
+    def __exit__(self, *error: object) -> None:
+        self.ranks.in_step = False
+        super().__exit__(*error)  # type: ignore[no-untyped-call]
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}

@@ -59,6 +59,32 @@ def test_the_papers_protocols_are_there() -> None:
     assert (orc["student"], orc["peers"], orc["teacher"], orc["holdout"]) == ("resnet20", ("resnet44", "resnet32"), "resnet56", 0.0)
 
 
+def test_okddips_protocol_is_the_same_for_all_methods() -> None:
+    found = {path.stem: config.load(path, api.train) for path in RECIPES if path.parent.name == "okddip"}
+    assert set(found) == {f"{data}-resnet32-{name}" for data in ("cifar10", "cifar100") for name in ("dml", "cl_ilr", "one", "okddip")}
+    for stem, recipe in found.items():
+        assert stem == f"{recipe['data']}-{recipe['student']}-{recipe['method']}"
+        own = ("data", "method", "method_options")
+        assert {key: value for key, value in recipe.items() if key not in own} == {
+            "student": "resnet32",
+            "holdout": 0.0,
+            "augment": "crop+flip",
+            "epochs": 300,
+            "batch_size": 128,
+            "optimizer": "sgd",
+            "learning_rate": 0.1,
+            "momentum": 0.9,
+            "nesterov": True,
+            "weight_decay": 5e-4,
+            "schedule": "milestones",
+            "milestones": (150, 225),
+            "gamma": 0.1,
+        }
+        options = recipe["method_options"]
+        assert isinstance(options, dict)
+        assert options["students"] == 4
+
+
 def test_a_method_may_be_a_name_or_a_mapping(tmp_path: Path) -> None:
     assert load(tmp_path, "method: dml") == {"method": "dml"}
     assert load(tmp_path, "method: {name: cgl, students: 8}") == {"method": "cgl", "method_options": {"students": 8}}

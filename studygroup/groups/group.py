@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
+import torch
 from torch import Tensor, nn
 
 from studygroup.errors import UserError
@@ -12,7 +13,13 @@ from studygroup.ranks import Ranks
 
 
 class Group(nn.Module, ABC):
-    """K students that map the same kind of inputs to logits (B, C). K is `len(group)`."""
+    """K students that map the same kind of inputs to logits (B, C). K is `len(group)`.
+
+    Attributes:
+        ranks: the processes over which students, or members, are spread; None if each has all of them.
+    """
+
+    ranks: Ranks | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -64,8 +71,14 @@ class Group(nn.Module, ABC):
         raise UserError(f"the students of a {type(self).__name__.lower()} group cannot live on different ranks; take --spread samples")
 
     def private(self, student: int) -> list[Tensor]:
-        """Weights and buffers that only the lessons of student `student` move: the others' ranks have to be told."""
+        """Weights and buffers that only the lessons of student `student` move: other ranks have to be told."""
         return []
+
+    def tell(self) -> None:
+        """Give every rank what only the rank of a student knows; from now on all have the same, until the next update."""
+        if self.ranks is not None:
+            for k in range(len(self)):
+                self.ranks.broadcast(self.private(k), self.ranks.owner(k, len(self)))
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
@@ -76,3 +89,19 @@ def enough(students: int, ranks: Ranks) -> None:
     """Raise UserError if there are ranks without a student."""
     if students < ranks.size:
         raise UserError(f"{students} students on {ranks.size} ranks: some would have none; take at most {students} ranks, or more students")
+
+
+def together(network: nn.Module, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
+    """One call of a network for several inputs.
+
+    Args:
+        network: (B, ...) -> (B, ...).
+        inputs: key -> samples (b, ...), at least one; those that are one and the same tensor go through the network once.
+
+    Returns:
+        Key -> what the network makes of them.
+    """
+    distinct = list({id(x): x for x in inputs.values()}.values())
+    parts = network(torch.cat(distinct) if len(distinct) > 1 else distinct[0]).split([len(x) for x in distinct])
+    found = {id(x): part for x, part in zip(distinct, parts, strict=True)}
+    return {key: found[id(x)] for key, x in inputs.items()}

@@ -33,7 +33,6 @@ class Independent(Group):
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.targets: TargetMode = targets
-        self._ranks: Ranks | None = None
         self._classes = 0
 
     def __len__(self) -> int:
@@ -42,7 +41,7 @@ class Independent(Group):
 
     def __getitem__(self, student: int) -> nn.Module:
         """Student `student`'s network itself, or what asks the rank that it lives on."""
-        return self.networks[student] if self._ranks is None else Member(self, range(len(self))[student])
+        return self.networks[student] if self.ranks is None else Member(self, range(len(self))[student])
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
         """K x (B, C)."""
@@ -50,32 +49,32 @@ class Independent(Group):
 
     def _ask(self, student: int, inputs: Tensor) -> Tensor:
         """A student's logits; where it does not live, room for them."""
-        if self._ranks is None or not self.training or self._owner(student) == self._ranks.rank:
+        if self.ranks is None or not self.training or self._owner(student) == self.ranks.rank:
             logits: Tensor = self.networks[student](inputs)
             return logits
         return inputs.new_zeros(len(inputs), self._classes)
 
     def _told(self, logits: Sequence[Tensor], students: Sequence[int] | None = None) -> list[Tensor]:
         """Logits of all (or of some) students, those of others' as their ranks computed them."""
-        if self._ranks is None or not self.training:
+        if self.ranks is None or not self.training:
             return list(logits)
         found = []
         for student, own in zip(students if students is not None else range(len(self)), logits, strict=True):
             said = full(own.detach())  # the same type on all ranks, whatever each computes in
-            self._ranks.broadcast([said], self._owner(student))
-            found.append(own if self._owner(student) == self._ranks.rank else said)
+            self.ranks.broadcast([said], self._owner(student))
+            found.append(own if self._owner(student) == self.ranks.rank else said)
         return found
 
     def _owner(self, student: int) -> int:
-        assert self._ranks is not None
-        return self._ranks.owner(student, len(self))
+        assert self.ranks is not None
+        return self.ranks.owner(student, len(self))
 
     def spread(self, ranks: Ranks, classes: int) -> None:
         """Members hear each other's logits from the ranks that they live on."""
         if ranks.spread == "students":
             raise UserError("these students are separate networks; take --spread members, which sends logits only, or samples")
         enough(len(self), ranks)
-        self._ranks, self._classes = ranks, classes
+        self.ranks, self._classes = ranks, classes
 
     def private(self, student: int) -> list[Tensor]:
         """The student's network."""

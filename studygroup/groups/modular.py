@@ -178,7 +178,6 @@ class Modular(Group):
             self.layers.append(nn.ModuleList(module for module in layer if module is not None))
         self.bn: BatchNorm = bn
         self.targets: TargetMode = targets
-        self._in_step = False  # with ranks that wait for this one's part of every module's statistics
         self._table = [tuple(int(m) for m in row) for row in routes]
         self._grid = [list(layer.children()) for layer in self.layers]
         self._blocks = blocks
@@ -235,7 +234,9 @@ class Modular(Group):
         apart = self.bn == "per_student" and any(norm.tracks for norm in self._every_norm())
         activations = [stream.inputs for stream in streams]
         idle: list[Tensor] = []
-        used = self._used if self._in_step and trail is not None else None
+        # Ranks in step wait for this one's part of the statistics of every module, samples or not.
+        in_step = self.bn == "pooled" and self.ranks is not None and self.ranks.in_step
+        used = self._used if in_step and trail is not None else None
         for depth, modules in enumerate(self._grid):
             if trail is not None:
                 trail.append(list(activations))
@@ -371,7 +372,7 @@ class Modular(Group):
         enough(len(self), ranks)
         if self.targets == "train":
             raise UserError("targets is 'train': running statistics would move on each rank by itself; take batch_stats or eval")
-        self._in_step = self.bn == "pooled"
+        self.ranks = ranks
 
     def private(self, student: int) -> list[Tensor]:
         """The student's running statistics, if it has its own."""

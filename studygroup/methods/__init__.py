@@ -2,10 +2,32 @@
 
 from studygroup.methods.baseline import Baseline
 from studygroup.methods.cgl import CGL
+from studygroup.methods.cl_ilr import CLILR
+from studygroup.methods.codistillation import Codistillation
 from studygroup.methods.dml import DML
 from studygroup.methods.kd import KD
+from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Losses, Method
+from studygroup.methods.okddip import OKDDip
+from studygroup.methods.one import ONE
 from studygroup.methods.orc import ORC
 from studygroup.methods.registry import METHODS, create_method, method_name, method_options
 
-__all__ = ["CGL", "DML", "KD", "METHODS", "ORC", "Baseline", "Losses", "Method", "create_method", "method_name", "method_options"]
+__all__ = [
+    "CGL",
+    "CLILR",
+    "DML",
+    "KD",
+    "KDCL",
+    "METHODS",
+    "ONE",
+    "ORC",
+    "Baseline",
+    "Codistillation",
+    "Losses",
+    "Method",
+    "OKDDip",
+    "create_method",
+    "method_name",
+    "method_options",
+]

@@ -30,7 +30,7 @@ from studygroup.groups.group import Group
 from studygroup.networks.maker import Maker
 
 Losses = dict[str, Tensor]
-"""`"member/loss"` -> scalar, weighted; the update goes down their sum."""
+"""`"member/loss"`, or `"group/loss"` for a loss of all members together -> scalar, weighted; the update goes down their sum."""
 
 
 class Method(nn.Module, ABC):
@@ -38,7 +38,7 @@ class Method(nn.Module, ABC):
 
     Attributes:
         group: the students, made by `assemble`.
-        candidates: names of the members that may be deployed: those with the target's network.
+        candidates: names of the students that may be deployed: those with the target's network, or those of them that the method means.
         whole_batch: whether a batch must not be cut into parts.
         needs_teacher: whether the method learns from a trained network.
     """
@@ -94,7 +94,10 @@ class Method(nn.Module, ABC):
         return (*self.student_names(), *self.others())
 
     def logits(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Every member's logits (B, C) on the same inputs (B, ...)."""
+        """Every member's logits (B, C) on the same inputs (B, ...).
+
+        Further answers may follow under names of their own, such as a gated ensemble's: they are evaluated and reported, no more.
+        """
         found = dict(zip(self.student_names(), self.group(inputs), strict=True))
         return found | {name: network(inputs) for name, network in self.others().items()}
 

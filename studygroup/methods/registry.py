@@ -7,13 +7,29 @@ from collections.abc import Mapping
 from studygroup.errors import UserError, unknown
 from studygroup.methods.baseline import Baseline
 from studygroup.methods.cgl import CGL
+from studygroup.methods.cl_ilr import CLILR
+from studygroup.methods.codistillation import Codistillation
 from studygroup.methods.dml import DML
 from studygroup.methods.kd import KD
+from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Method
+from studygroup.methods.okddip import OKDDip
+from studygroup.methods.one import ONE
 from studygroup.methods.orc import ORC
 from studygroup.parameters import Parameter, parameters_of
 
-METHODS: dict[str, type[Method]] = {"baseline": Baseline, "kd": KD, "dml": DML, "cgl": CGL, "orc": ORC}
+METHODS: dict[str, type[Method]] = {
+    "baseline": Baseline,
+    "kd": KD,
+    "dml": DML,
+    "cl_ilr": CLILR,
+    "one": ONE,
+    "okddip": OKDDip,
+    "kdcl": KDCL,
+    "codistillation": Codistillation,
+    "cgl": CGL,
+    "orc": ORC,
+}
 
 
 def method_name(method: Method) -> str:

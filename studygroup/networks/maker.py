@@ -6,16 +6,17 @@ import copy
 import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import cast
+from typing import TypeVar, cast
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from studygroup import randomness
 from studygroup.errors import UserError
 from studygroup.networks.registry import create
 
 Spec = str | nn.Module | Callable[..., nn.Module]
+Part = TypeVar("Part", bound=nn.Module)
 
 
 def spec_name(spec: Spec) -> str:
@@ -70,6 +71,7 @@ class Maker:
         teacher_spec: what the teacher was made from.
         num_classes: C.
         in_channels: channels of the inputs.
+        image_size: height and width of the inputs.
         seed: of the initialisations and of what a method draws once (routes).
     """
 
@@ -79,6 +81,7 @@ class Maker:
         *,
         num_classes: int,
         in_channels: int,
+        image_size: tuple[int, int] = (32, 32),
         seed: int = 0,
         peers: Sequence[Spec] = (),
         teacher: nn.Module | None = None,
@@ -90,6 +93,7 @@ class Maker:
         self.teacher_spec = teacher_spec if teacher_spec is not None else teacher
         self.num_classes = num_classes
         self.in_channels = in_channels
+        self.image_size = image_size
         self.seed = seed
 
     def spec(self, number: int) -> Spec:
@@ -135,6 +139,21 @@ class Maker:
         if self.teacher is None:
             raise UserError("the method learns from a trained network and none was given; give a teacher")
         return copy.deepcopy(self.teacher)
+
+    def part(self, name: str, build: Callable[[], Part]) -> Part:
+        """What a method trains beside networks (a gate, a projection), initialised from a stream of its own.
+
+        Args:
+            name: distinguishes it from the method's other parts.
+            build: makes it.
+        """
+        with torch.random.fork_rng(devices=[]):
+            torch.manual_seed(randomness.derive(self.seed, "initialisation", name))
+            return build()
+
+    def example(self) -> Tensor:
+        """One input of zeros (1, C, H, W), to find out by a forward pass how wide a network is inside."""
+        return torch.zeros(1, self.in_channels, *self.image_size)
 
     def is_target(self, number: int) -> bool:
         """Whether student `number` has the network that is to be deployed."""

@@ -92,6 +92,7 @@ def maker(stage: Stage, dataset: Dataset, teacher: nn.Module | Run | None) -> Ma
         stage.student,
         num_classes=len(dataset.classes),
         in_channels=dataset.shape[0],
+        image_size=dataset.shape[1:],
         seed=stage.settings.seed,
         peers=stage.peers,
         teacher=teacher,

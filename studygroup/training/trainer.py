@@ -269,10 +269,7 @@ class Trainer:
         """Give every rank what only the rank of a student knows: its weights, their optimiser's state, its statistics."""
         if not self.ranks.many or self.ranks.spread == "samples":
             return
-        group = self.method.group
-        for k in range(len(group)):
-            tensors = group.private(k)
-            self.ranks.broadcast(tensors, self.ranks.owner(k, len(group)))
+        self.method.group.tell()
         if self.ranks.spread == "members":
             self.updater.tell_state()
 

@@ -17,7 +17,8 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.errors import UserError
-from studygroup.groups import Frozen, Modular
+from studygroup.groups import Branched, Frozen, Modular
+from studygroup.groups.branched import Branch
 from studygroup.groups.norm import StudentBatchNorm
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
 from studygroup.networks import Maker, create
@@ -45,6 +46,7 @@ class Case:
     Attributes:
         detached: whether a member's losses must reach nobody else's own parameters. None where they may: students on routes
             are normalised together by a pooled batch norm.
+        deployed: the member that the method means to deploy; None if it may be any student with the target's network.
     """
 
     method: str
@@ -52,6 +54,7 @@ class Case:
     peers: tuple[Spec, ...] = ()
     updates: int = 1
     detached: bool | None = True
+    deployed: str | None = None
 
     def make(self, seed: int = 0) -> Method:
         return assembled(self.method, self.options, peers=self.peers, seed=seed)
@@ -66,6 +69,15 @@ def orc(updates: int = 3, **options: Any) -> Case:
     return Case("orc", options, updates=updates)
 
 
+def okddip(**options: Any) -> Case:
+    return Case("okddip", options, detached=options.get("students") == 1, deployed="leader")
+
+
+def taught(**options: Any) -> Case:
+    """Codistillation whose students learn from each other at once."""
+    return Case("codistillation", {"burn_in": 0.0, **options})
+
+
 CASES: dict[str, Case] = {
     "baseline": Case("baseline"),
     "kd": Case("kd"),
@@ -77,6 +89,39 @@ CASES: dict[str, Case] = {
     "dml-mean-logits": Case("dml", {"students": 3, "target": "mean_logits"}),
     "dml-okddip": Case("dml", {"students": 3, "preset": "okddip"}, detached=False),
     "dml-mixed": Case("dml", {"students": 3}, peers=(wider, tiny)),
+    "cl-ilr": Case("cl_ilr"),
+    "cl-ilr-paper": Case("cl_ilr", {"preset": "paper"}),
+    "cl-ilr-alone": Case("cl_ilr", {"students": 1}),
+    "cl-ilr-attached": Case("cl_ilr", {"detach": False}, detached=False),
+    "cl-ilr-unscaled": Case("cl_ilr", {"students": 2, "rescale": False}),
+    "cl-ilr-from-stage1": Case("cl_ilr", {"students": 2, "branch_from": "stage1"}),
+    "cl-ilr-from-head": Case("cl_ilr", {"students": 2, "branch_from": "head"}),
+    "one": Case("one"),
+    "one-alone": Case("one", {"students": 1}),
+    "one-attached": Case("one", {"students": 3, "detach": False}, detached=False),
+    "one-from-stage1": Case("one", {"students": 2, "branch_from": "stage1"}),
+    "okddip": okddip(),
+    "okddip-alone": okddip(students=1),
+    "okddip-network": okddip(students=3, form="network"),
+    "okddip-detached-leader": okddip(students=3, detach_leader_target=True),
+    "okddip-from-head": okddip(students=3, branch_from="head", reduction=2),
+    "kdcl": Case("kdcl"),
+    "kdcl-paper": Case("kdcl", {"preset": "paper"}),
+    "kdcl-alone": Case("kdcl", {"students": 1}),
+    "kdcl-naive": Case("kdcl", {"students": 3, "variant": "naive"}),
+    "kdcl-minlogit": Case("kdcl", {"students": 3, "variant": "minlogit"}),
+    "kdcl-linear": Case("kdcl", {"students": 3, "variant": "linear"}),
+    "kdcl-general": Case("kdcl", {"students": 3, "variant": "general"}),
+    "kdcl-one-view": Case("kdcl", {"views": False}),
+    "kdcl-mixed": Case("kdcl", {"students": 3}, peers=(wider, tiny)),
+    "codistillation": Case("codistillation"),
+    "codistillation-alone": taught(students=1),
+    "codistillation-taught": taught(students=3),
+    "codistillation-always-exchanging": taught(exchange_interval=1),
+    "codistillation-shards": taught(students=3, division="fixed", exchange_interval=3),
+    "codistillation-shares": taught(division="epoch", batch="total", overlap=0.5),
+    "codistillation-burn-in-steps": Case("codistillation", {"burn_in": 3.0, "burn_in_unit": "steps", "exchange_interval": 2}),
+    "codistillation-mixed": Case("codistillation", {"students": 3, "burn_in": 0.0}, peers=(wider, tiny)),
     "cgl": cgl(),
     "cgl-alone": cgl(students=1),
     "cgl-per-student-batch": cgl(batch="per_student"),
@@ -160,7 +205,7 @@ def test_losses_are_finite_scalars_named_by_member(case: Case) -> None:
             member, slash, kind = name.partition("/")
             assert slash
             assert kind
-            assert member in method.members()
+            assert member in {*method.members(), "group"}
             assert loss.shape == ()
             assert torch.isfinite(loss)
             assert loss >= -1e-6
@@ -195,6 +240,8 @@ def test_a_loss_reaches_its_own_member_only(case: Case) -> None:
     foreign = 0
     for losses in method.step(batch_for(method), Clock()):
         for name, loss in losses.items():
+            if name.startswith("group/"):
+                continue  # it is everybody's
             for member, parameters in sets.items():
                 gradients = torch.autograd.grad(loss, parameters, retain_graph=True, allow_unused=True)
                 if member == name.split("/")[0]:
@@ -308,11 +355,13 @@ def test_members_leave_as_plain_networks(case: Case) -> None:
     inputs = images(5, seed=77)
     with torch.no_grad():
         found = method.logits(inputs)
-    assert tuple(found) == method.members()
+    assert tuple(found)[: len(method.members())] == method.members()
+    assert "ensemble" not in found, "that name is the evaluation's own"
+    assert all(logits.shape == (5, CLASSES) for logits in found.values())
     for name in method.members():
         network = method.export(name)
         kinds = {type(module) for module in network.modules()}
-        assert not kinds & {Modular, StudentBatchNorm, Frozen}
+        assert not kinds & {Modular, Branched, Branch, StudentBatchNorm, Frozen}
         assert not any(module.training for module in network.modules())
         keys = {tuple(spec().state_dict()) for spec in (tiny, wider)}
         assert tuple(network.state_dict()) in keys
@@ -330,7 +379,8 @@ def test_candidates_have_the_target_network(case: Case) -> None:
     assert set(method.candidates) <= set(method.student_names()) <= set(method.members())
     for name in method.student_names():
         has_target = method.export(name).state_dict()["classifier.weight"].shape == tiny().state_dict()["classifier.weight"].shape
-        assert (name in method.candidates) == has_target
+        assert (name in method.candidates) == (has_target if case.deployed is None else name == case.deployed)
+        assert has_target or name not in method.candidates
 
 
 @every_case
@@ -383,15 +433,24 @@ def test_every_option_has_a_default_and_a_line_of_help(name: str) -> None:
     assert not any(parameter.required for parameter in options.values())
 
 
-@pytest.mark.parametrize("name", ["dml", "cgl", "orc"])
+@pytest.mark.parametrize("name", [name for name in METHODS if "students" in method_options(name)])
 def test_exports_have_the_keys_of_the_registered_network(name: str) -> None:
-    method = assembled(name, {"students": 2}, spec="resnet8")
-    assert list(method.export("student1").state_dict()) == list(create("resnet8", num_classes=CLASSES, in_channels=1).state_dict())
+    method = assembled(name, {"students": 3}, spec="resnet8")
+    member = method.student_names()[1]
+    assert list(method.export(member).state_dict()) == list(create("resnet8", num_classes=CLASSES, in_channels=1).state_dict())
 
 
 @pytest.mark.parametrize(
     ("name", "options"),
-    [("baseline", {}), ("kd", {}), ("dml", {}), ("orc", {}), ("cgl", {"routing": False, "students": 2})],
+    [
+        ("baseline", {}),
+        ("kd", {}),
+        ("dml", {}),
+        ("kdcl", {}),
+        ("codistillation", {}),
+        ("orc", {}),
+        ("cgl", {"routing": False, "students": 2}),
+    ],
 )
 def test_any_module_can_be_a_student(name: str, options: dict[str, Any]) -> None:
     for spec in (Plain, Plain()):
@@ -403,14 +462,22 @@ def test_any_module_can_be_a_student(name: str, options: dict[str, Any]) -> None
         assert not torch.equal(before["group.networks.0.head.weight"], snapshot(method)["group.networks.0.head.weight"])
 
 
-def test_routes_need_a_chain() -> None:
-    with pytest.raises(UserError, match="Plain"):
-        assembled("cgl", spec=Plain)
+@pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip"])
+def test_routes_and_branches_need_a_chain_and_take_no_peers(name: str) -> None:
+    with pytest.raises(UserError, match=r"chain of blocks; Plain"):
+        assembled(name, spec=Plain)
+    with pytest.raises(UserError, match=rf"{name}.*takes no peers"):
+        assembled(name, peers=(tiny,))
 
 
-def test_routes_take_no_peers() -> None:
-    with pytest.raises(UserError, match="peers"):
-        assembled("cgl", peers=(tiny,))
+@pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip", "dml", "kdcl", "codistillation"])
+def test_a_group_of_one_is_plain_training(name: str) -> None:
+    alone, group = assembled("baseline"), assembled(name, {"students": 1})
+    expected = train(alone, optimizer_of(alone), range(5))
+    found = train(group, optimizer_of(group), range(5))
+    assert [list(losses.values()) for losses in found] == [list(losses.values()) for losses in expected]
+    exported = group.export(group.candidates[0]).state_dict()
+    assert all(torch.equal(value, exported[name]) for name, value in alone.export("student0").state_dict().items())
 
 
 @pytest.mark.parametrize(
@@ -445,6 +512,33 @@ def test_an_unknown_option_is_answered_with_the_nearest(method: str, option: str
         ("dml", "peer_reduction", "max", "max"),
         ("dml", "target", "everyone", "everyone"),
         ("dml", "preset", "none", "none"),
+        ("cl_ilr", "students", 0, "0"),
+        ("cl_ilr", "preset", "code", "code"),
+        ("cl_ilr", "temperature", 0.0, "0.0"),
+        ("cl_ilr", "beta", 1.5, "1.5"),
+        ("cl_ilr", "ramp_share", -0.1, "-0.1"),
+        ("one", "students", 0, "0"),
+        ("one", "temperature", -3.0, "-3.0"),
+        ("one", "ramp_share", 1.1, "1.1"),
+        ("okddip", "students", 0, "0"),
+        ("okddip", "form", "tree", "tree"),
+        ("okddip", "temperature", 0.0, "0.0"),
+        ("okddip", "ramp_share", 3.0, "3.0"),
+        ("okddip", "reduction", 0, "0"),
+        ("kdcl", "students", 0, "0"),
+        ("kdcl", "preset", "orc", "orc"),
+        ("kdcl", "variant", "median", "median"),
+        ("kdcl", "label_weight", -0.5, "-0.5"),
+        ("kdcl", "weight", -1.0, "-1.0"),
+        ("kdcl", "temperature", 0.0, "0.0"),
+        ("codistillation", "students", 0, "0"),
+        ("codistillation", "weight", -1.0, "-1.0"),
+        ("codistillation", "exchange_interval", 0, "0"),
+        ("codistillation", "burn_in", -1.0, "-1.0"),
+        ("codistillation", "burn_in_unit", "days", "days"),
+        ("codistillation", "division", "weekly", "weekly"),
+        ("codistillation", "overlap", 2.0, "2.0"),
+        ("codistillation", "batch", "half", "half"),
         ("cgl", "students", 0, "0"),
         ("cgl", "probability", 1.01, "1.01"),
         ("cgl", "probability", -0.5, "-0.5"),

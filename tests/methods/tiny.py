@@ -74,13 +74,14 @@ def images(count: int, *, seed: int) -> Tensor:
 
 
 def batch_for(method: Method, number: int = 0, count: int = SAMPLES, sizes: tuple[int, ...] | None = None) -> Batch:
-    """Batch `number`, dealt unevenly to the method's students if the method has its batches dealt."""
+    """Batch `number`, dealt unevenly to the method's students if the method has its batches dealt, in as many views as it wants."""
     dealing = method.dealing()
     if sizes is None and dealing.division != "none":
         cuts = [count * k * (k + 1) // (dealing.students * (dealing.students + 1)) for k in range(dealing.students + 1)]
         sizes = tuple(high - low for low, high in pairwise(cuts))
     labels = torch.randint(CLASSES, (count,), generator=torch.Generator().manual_seed(500 + number))
-    return Batch(images(count, seed=number), labels, torch.arange(count), sizes)
+    views = tuple(images(count, seed=number + 10_000 * view) for view in range(dealing.views))
+    return Batch(views[0], labels, torch.arange(count), sizes, views if dealing.views > 1 else ())
 
 
 def assembled(

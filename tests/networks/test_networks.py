@@ -216,6 +216,23 @@ def test_a_network_alone_and_the_first_student_of_a_group_start_alike() -> None:
     assert same(make.student(0), Modular(make.copy, 4, 2).export(0))
 
 
+def test_parts_of_a_method_have_streams_of_their_own() -> None:
+    def part(seed: int, name: str) -> nn.Linear:
+        return maker(seed=seed).part(name, lambda: nn.Linear(3, 2))
+
+    before = torch.get_rng_state()
+    first = part(0, "gate")
+    assert torch.equal(torch.get_rng_state(), before)
+    assert same(first, part(0, "gate"))
+    assert not same(first, part(0, "attention"))
+    assert not same(first, part(1, "gate"))
+
+
+def test_an_example_is_one_input() -> None:
+    assert torch.equal(maker().example(), torch.zeros(1, 1, 32, 32))
+    assert maker(image_size=(28, 20)).example().shape == (1, 1, 28, 20)
+
+
 def test_peers_are_the_other_students() -> None:
     make = maker("resnet8", peers=("resnet14", small, "resnet8"))
     assert [make.spec(number) for number in range(4)] == ["resnet8", "resnet14", small, "resnet8"]

@@ -12,20 +12,20 @@ from typing import Any
 
 import numpy as np
 import torch
-import torch.multiprocessing as mp
 from torch import Tensor, nn
+from torch.multiprocessing.spawn import spawn as start
 
 from studygroup.data import Preprocess
 from studygroup.data.dataset import Split
+from studygroup.methods import create_method
 from studygroup.networks import Chain, Maker
 from studygroup.networks.chain import Pool
 from studygroup.ranks import Ranks, Spread, join
 from studygroup.training.settings import Settings
-from studygroup.training.stage import spread
-from studygroup.training.trainer import Trainer
-from tests.methods.tiny import CLASSES, create_method, tiny, trained_teacher
+from studygroup.training.trainer import Trainer, spread
+from tests.methods.tiny import CLASSES, tiny, trained_teacher
 
-SAMPLES, HELD = 50, 14
+SAMPLES, HELD = 52, 14
 
 
 class Double(Preprocess):
@@ -102,7 +102,7 @@ def in_ranks(size: int, work: Callable[..., Any], folder: Path, *arguments: Any)
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
         port = probe.getsockname()[1]
-    mp.spawn(_process, (size, port, work, folder, arguments), nprocs=size)
+    start(_process, (size, port, work, folder, arguments), nprocs=size)
     return [torch.load(folder / f"rank{rank}.pt", weights_only=False) for rank in range(size)]  # written a moment ago, by ourselves
 
 

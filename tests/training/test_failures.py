@@ -39,7 +39,7 @@ def shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize(
     ("words", "named"),
     [
-        (["digits", "--method", "cgll"], "unknown method 'cgll'; did you mean cgl?"),
+        (["digits", "--method", "cgll"], "unknown method 'cgll'; did you mean cgl"),
         (["digits", "--student", "resnet9"], "unknown network 'resnet9'; did you mean resnet8"),
         (["digts"], "unknown data set 'digts'; did you mean digits?"),
         (["digits", "--method", "cgl", "--method.student", "4"], "unknown option of cgl 'student'; did you mean students"),

@@ -18,7 +18,7 @@ from studygroup import UserError, config
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.methods import CGL, DML, Baseline
-from studygroup.networks import Maker, create, parameter_count
+from studygroup.networks import Chain, Maker, create, parameter_count
 from studygroup.training import Run, Settings, score
 from studygroup.training.evaluate import diversity
 from studygroup.training.update import Ledger, Updater
@@ -286,6 +286,43 @@ def test_tensorboard(train: Callable[..., Run], tmp_path: Path) -> None:
     events.Reload()
     assert len(events.Scalars("holdout/student0")) == 2
     assert "losses/student0/cross_entropy" in events.Tags()["scalars"]
+
+
+def eight_by_eight(num_classes: int, in_channels: int) -> Chain:
+    """A chain that takes images of 8x8 only."""
+    return Chain(
+        {
+            "stem": {"stem": nn.Sequential(nn.Conv2d(in_channels, 4, 3, padding=1, bias=False), nn.BatchNorm2d(4), nn.ReLU())},
+            "fold": {"fold": nn.Sequential(nn.Flatten(), nn.Linear(256, 6), nn.ReLU())},
+            "head": {"classifier": nn.Linear(6, num_classes)},
+        }
+    )
+
+
+def test_what_a_group_says_together_is_reported_and_not_saved(train: Callable[..., Run], tmp_path: Path) -> None:
+    run = train(method="one", method_options={"students": 2}, student=eight_by_eight)
+    record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert set(record["holdout"]) == {"student0", "student1", "gated", "ensemble"}
+    assert "group/gated" in record["losses"]
+    assert set(run.result["last"]["test"]) == {"student0", "student1", "gated", "ensemble"}
+    assert run.result["candidates"] == ["student0", "student1"]
+    assert {path.stem for path in (tmp_path / "run" / "members").glob("*.safetensors")} == {"student0", "student1", "best"}
+
+
+def test_a_leader_is_selected_whoever_is_better(train: Callable[..., Run], tmp_path: Path) -> None:
+    run = train(method="okddip", method_options={"students": 3}, student=eight_by_eight)
+    assert run.result["candidates"] == ["leader"]
+    assert run.result["selected"]["member"] == run.result["last"]["member"] == "leader"
+    assert {path.stem for path in (tmp_path / "run" / "members").glob("*.safetensors")} == {"peer0", "peer1", "leader", "best"}
+    record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
+    assert set(record["holdout"]) == {"peer0", "peer1", "leader", "ensemble"}
+
+
+def test_a_network_that_cannot_be_cut_is_refused_before_training(train: Callable[..., Run], tmp_path: Path) -> None:
+    for options, message in ((("one", {"branch_from": "stage9"}), "stage9"), (("cl_ilr", {"branch_from": "stem"}), "nothing to share")):
+        with pytest.raises(UserError, match=message):
+            train(method=options[0], method_options=options[1])
+        assert not (tmp_path / "run").exists()
 
 
 @pytest.mark.slow

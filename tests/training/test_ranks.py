@@ -10,9 +10,10 @@ import pytest
 import torch
 
 from studygroup.errors import UserError
-from studygroup.methods import METHODS
+from studygroup.methods import METHODS, create_method
 from studygroup.ranks import ALONE, Ranks
-from tests.methods.tiny import create_method
+from studygroup.training.trainer import spread
+from tests.methods.tiny import assembled
 from tests.training.ranks import Scene, in_ranks, play, play_all
 
 SEQUENTIAL = {"students": 3, "update": "sequential"}
@@ -27,6 +28,7 @@ SCENES = [
     Scene("orc", {"intensive": "feedback"}),
     Scene("dml", SEQUENTIAL),
     Scene("baseline", settings={"clip": 0.5, "batch_size": 7, "accumulate": 2}),
+    Scene("baseline", settings={"batch_size": 10}, norms=True),  # a last batch of two, which is everybody's on three ranks
     Scene("baseline", settings={"optimizer": "adam", "learning_rate": 0.01}),
     # with the statistics of the whole batch where there is batch norm
     *(Scene(name, norms=True) for name in METHODS),
@@ -44,6 +46,10 @@ SCENES = [
     Scene("dml", SEQUENTIAL, "members", norms=True, settings={"clip": 0.5}),
     Scene("dml", {"students": 2}, "members", norms=True, settings={"optimizer": "adam", "learning_rate": 0.01}),
     Scene("cgl", {"students": 4, "routing": False}, "members", norms=True),
+    Scene("kdcl", {"students": 3}, "members", norms=True),
+    Scene("codistillation", {"students": 3, "exchange_interval": 2, "burn_in": 0.5}, "members", norms=True),
+    Scene("codistillation", {"students": 3, "exchange_interval": 2, "burn_in": 0.0}, norms=True),
+    Scene("kdcl", {"students": 3, "variant": "general"}, norms=True),
     Scene("orc", {}, "members", norms=True),
     Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip": 0.5}),
 ]
@@ -84,7 +90,7 @@ def test_ranks_together_give_the_numbers_of_one_process(
     for found in together[number]:
         assert found["weights"].keys() == expected["weights"].keys()
         for name, value in expected["weights"].items():
-            torch.testing.assert_close(found["weights"][name], value, rtol=1e-7, atol=1e-9, msg=lambda text, name=name: f"{name}: {text}")
+            torch.testing.assert_close(found["weights"][name], value, rtol=1e-7, atol=1e-9, msg=name)
         assert found["best"] == expected["best"]
         for own, whole in zip(found["history"], expected["history"], strict=True):
             assert own["losses"].keys() == whole["losses"].keys()
@@ -109,7 +115,7 @@ def test_members_send_logits_only(together: list[list[dict[str, Any]]]) -> None:
     for found in together[plain]:
         ranks = len(together[plain])
         classes, students = 4, 3
-        steps = [16, 16, 16, 2]
+        steps = [16, 16, 16, 4]
         logits = students * classes * 8 * sum(steps) / len(steps) * (ranks - 1) / ranks
         assert found["history"][0]["bytes_sent"] == pytest.approx(logits, abs=1)
 
@@ -140,11 +146,7 @@ def test_students_are_spread_evenly() -> None:
 
 
 def test_what_cannot_be_spread_is_refused() -> None:
-    from studygroup.training.stage import spread
-    from tests.methods.tiny import assembled
-
-    two = {name: Ranks(0, 2, name) for name in ("students", "members")}  # type: ignore[arg-type]
-    for name, options, way, words in [
+    refused: list[tuple[str, dict[str, Any], Any, str]] = [
         ("cgl", {"students": 1}, "students", "1 students on 2 ranks"),
         ("cgl", {"division": "none"}, "students", "learn from the same samples"),
         ("cgl", {"targets": "train"}, "students", "targets is 'train'"),
@@ -152,6 +154,8 @@ def test_what_cannot_be_spread_is_refused() -> None:
         ("cgl", {"routing": False}, "students", "separate networks"),
         ("dml", {}, "students", "learn from the same samples"),
         ("baseline", {}, "members", "1 students on 2 ranks"),
-    ]:
+        ("one", {}, "members", "branched group cannot live"),
+    ]
+    for name, options, way, words in refused:
         with pytest.raises(UserError, match=words):
-            spread(assembled(name, options), two[way], 4)
+            spread(assembled(name, options), Ranks(0, 2, way), 4)

@@ -1,0 +1,112 @@
+"""On-the-fly native ensemble, ONE (Lan, Zhu and Gong, NeurIPS 2018, arXiv:1806.04606).
+
+    g   = softmax(ReLU(BN(W pool(trunk(x)) + b)))   per sample, over the K branches
+    z_e = sum over k of g_k z_k
+    L   = sum over k of CE(z_k, y) + CE(z_e, y) + phi(t) sum over k of T^2 KL(softmax(z_e / T) || softmax(z_k / T))
+
+Departures and readings:
+- z_e is a target only, as in the authors' code: the gate learns from CE(z_e, y) alone. `detach=False` lets gradient into it, as
+  in the code of OKDDip (Chen et al., AAAI 2020).
+- The authors' code has three branches; four, as in later comparisons, are the default.
+- The ramp is 80 of 300 epochs in that code; here it is that share of the epochs, so that short runs keep the shape.
+- Any branch may be deployed, the best on the hold-out; without one, the first, as in the paper. The gated ensemble z_e is evaluated
+  beside the members, as `gated`; it is no plain network and is not exported.
+Shapes: B batch, C classes, K students, c channels of the trunk's output.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+
+import torch
+from torch import Tensor, nn
+
+from studygroup.batch import Batch
+from studygroup.clock import Clock
+from studygroup.groups import Branched, pooled
+from studygroup.losses import cross_entropy, soft_kl
+from studygroup.methods.method import Losses, Method, require
+from studygroup.networks.maker import Maker
+from studygroup.schedules import ramp
+
+
+class Gate(nn.Sequential):
+    """How much each of K branches counts for a sample: trunk output (B, c, ...) -> weights (B, K) float32 that sum to 1."""
+
+    def __init__(self, channels: int, students: int) -> None:
+        """Args: channels: c. students: K."""
+        super().__init__(nn.Linear(channels, students), nn.BatchNorm1d(students), nn.ReLU())
+
+    def forward(self, shared: Tensor) -> Tensor:
+        """Args: shared: (B, c, ...)."""
+        scores: Tensor = super().forward(pooled(shared))  # type: ignore[no-untyped-call]
+        return torch.softmax(scores.float(), dim=-1)
+
+
+class ONE(Method):
+    """Branches on a shared trunk that learn from the labels and from their own gated ensemble."""
+
+    group: Branched
+    gate: Gate
+
+    def __init__(
+        self,
+        students: int = 4,
+        *,
+        temperature: float = 3.0,
+        ramp_share: float = 80 / 300,
+        detach: bool = True,
+        branch_from: str | None = None,
+    ) -> None:
+        """Set the options.
+
+        Args:
+            students: K >= 1 branches.
+            temperature: T > 0.
+            ramp_share: share in [0, 1] of the epochs over which the weight of imitation rises.
+            detach: whether the ensemble is a target only.
+            branch_from: the stage with which branches begin; the last one before the head by default.
+        """
+        super().__init__()
+        require(students >= 1, f"students is {students}; at least 1 is needed")
+        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
+        require(0.0 <= ramp_share <= 1.0, f"ramp_share is {ramp_share}; it must lie in [0, 1]")
+        self.count = students
+        self.temperature = temperature
+        self.ramp_share = ramp_share
+        self.detach = detach
+        self.branch_from = branch_from
+
+    def assemble(self, make: Maker) -> None:
+        """K branches on one trunk, and the gate; a single branch needs none."""
+        require(not make.peers, "one's students are branches of one network; it takes no peers")
+        self.group = Branched(make.copy, self.count, branch_from=self.branch_from)
+        self.candidates = self.student_names()
+        if self.count > 1:
+            channels, _ = self.group.widths(make.example())
+            self.gate = make.part("gate", lambda: Gate(channels, self.count))
+
+    def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
+        """One update of trunk, branches and gate together."""
+        shared = self.group.trunk(batch.inputs)  # (B, c, ...)
+        logits = self.group.branch_outputs(shared)  # K x (B, C)
+        losses = {f"student{k}/cross_entropy": cross_entropy(z, batch.labels) for k, z in enumerate(logits)}
+        if self.count > 1:
+            ensemble = self.ensemble(shared, logits)
+            losses["group/gated"] = cross_entropy(ensemble, batch.labels)
+            target = ensemble.detach() if self.detach else ensemble
+            phi = ramp(clock.epoch, 0, round(self.ramp_share * clock.epochs))
+            losses |= {f"student{k}/imitation": phi * soft_kl(z, target, self.temperature) for k, z in enumerate(logits)}
+        yield losses
+
+    def logits(self, inputs: Tensor) -> dict[str, Tensor]:
+        """Every member's logits (B, C), and the gated ensemble's."""
+        shared = self.group.trunk(inputs)
+        logits = self.group.branch_outputs(shared)
+        found = dict(zip(self.student_names(), logits, strict=True))
+        return found | ({"gated": self.ensemble(shared, logits)} if self.count > 1 else {})
+
+    def ensemble(self, shared: Tensor, logits: Sequence[Tensor]) -> Tensor:
+        """z_e (B, C), from the trunk's output (B, c, ...) and the branches' logits K x (B, C)."""
+        weights: Tensor = self.gate(shared)  # (B, K)
+        return (weights.unsqueeze(-1) * torch.stack(list(logits), dim=1)).sum(1)

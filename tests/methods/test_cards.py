@@ -1,0 +1,71 @@
+"""Every method has a page in docs/methods that says what the code says."""
+
+from __future__ import annotations
+
+import re
+import shlex
+from pathlib import Path
+
+import pytest
+
+from studygroup.methods import METHODS, create_method, method_options
+from studygroup.parameters import show
+
+CARDS = Path(__file__).parent.parent.parent / "docs" / "methods"
+SECTIONS = ["Loss", "Options", "Departures", "Cost of an iteration", "Try it"]
+every_method = pytest.mark.parametrize("name", METHODS)
+
+
+def card(name: str) -> str:
+    return (CARDS / f"{name}.md").read_text(encoding="utf-8")
+
+
+def sections(name: str) -> dict[str, str]:
+    """What stands under each heading."""
+    parts = re.split(r"^## (.+)$", card(name), flags=re.MULTILINE)
+    return dict(zip(parts[1::2], parts[2::2], strict=True))
+
+
+def test_there_is_a_card_for_every_method_and_no_other() -> None:
+    assert {path.stem for path in CARDS.glob("*.md")} == set(METHODS)
+
+
+@every_method
+def test_a_card_has_its_sections_and_names_its_source(name: str) -> None:
+    text = card(name)
+    assert text.startswith(f"# {name}: ")
+    assert list(sections(name)) == SECTIONS
+    assert all(part.strip() for part in sections(name).values())
+    assert sections(name)["Loss"].count("```") == 2
+    if name != "baseline":
+        assert re.search(r"arXiv:\d{4}\.\d{5}|CVPR 20\d\d", text.split("##")[0])
+
+
+@every_method
+def test_a_card_names_all_options_with_their_defaults(name: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \|$", sections(name)["Options"], flags=re.MULTILINE)
+    known = method_options(name)
+    assert [option for option, _, _ in rows] == list(known)
+    for option, default, meaning in rows:
+        value = known[option].default
+        assert default == ("none" if value is None else show(value)), option
+        assert len(meaning) > 10, option
+        for choice in known[option].kind.choices:
+            assert re.search(rf"\b{choice}\b", sections(name)["Options"] + sections(name)["Loss"]), f"{option} may be {choice}"
+
+
+@every_method
+def test_a_cards_commands_are_possible(name: str) -> None:
+    blocks = re.findall(r"```\n(.*?)```", sections(name)["Try it"], flags=re.DOTALL)
+    assert len(blocks) == 1
+    commands = [shlex.split(line) for line in blocks[0].splitlines()]
+    assert commands
+    for words in commands:
+        assert words[:2] == ["studygroup", "train"]
+        assert words[2] in ("digits", "fashion-mnist")
+        given = dict(zip(words[3::2], words[4::2], strict=True))
+        assert given.pop("--method") == name
+        assert ("--teacher" in given) == METHODS[name].needs_teacher
+        options = {flag.removeprefix("--method."): value for flag, value in given.items() if flag.startswith("--method.")}
+        assert set(given) - {f"--method.{option}" for option in options} <= {"--teacher"}
+        create_method(name, {option: method_options(name)[option].kind.parse(value) for option, value in options.items()})
