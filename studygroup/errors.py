@@ -5,6 +5,8 @@ from __future__ import annotations
 import difflib
 from collections.abc import Iterable
 
+SHOWN = 50  # names, where none is near
+
 
 class UserError(ValueError):
     """Input that cannot work. The message is one line that names the value and the remedy."""
@@ -18,5 +20,6 @@ def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a registry, with the nearest names that are."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
-    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names)}"
+    more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:SHOWN])}{more}"
     return UserError(f"unknown {kind} {name!r}; {hint}")
