@@ -9,14 +9,16 @@ from pathlib import Path
 from typing import Any, Literal
 
 import numpy as np
+import torch
 from torch import nn
 
 from studygroup import config
-from studygroup.data import SOURCES, Dataset, Split, evaluation_batches, hold_out, open_dataset
+from studygroup.data import SOURCES, Dataset, Preprocess, Split, evaluation_batches, hold_out, open_dataset
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
-from studygroup.networks import NETWORKS, parameter_count
-from studygroup.networks.maker import Spec, build, spec_name
+from studygroup.networks import NETWORKS, create, parameter_count
+from studygroup.networks.maker import Spec, build, is_fresh, spec_name, try_out, with_stem
+from studygroup.networks.registry import stems
 from studygroup.plans import Stage, run_plan
 from studygroup.training.evaluate import score
 from studygroup.training.run import Run, claim, environment, release, write_json
@@ -32,12 +34,12 @@ def train(arguments: dict[str, Any]) -> Run:
     method = make_method(arguments)
     student: Spec = arguments["student"]
     for spec in (student, *arguments["peers"]):
-        if isinstance(spec, str) and ":" not in spec and spec not in NETWORKS:
-            raise unknown("network", spec, NETWORKS)
+        with_stem(spec, arguments["stem"])  # an unknown name is said before data is prepared
     settings = make_settings(arguments)
     check_cut(method, settings)  # here, before a teacher is trained for nothing
     teacher = find_teacher(arguments["teacher"], method)
     material = make_material(arguments)
+    networks, teacher = find_networks(arguments, teacher, material)
     out = Path(arguments["out"] or default_folder(material.dataset, method, student, settings.seed))
     claim(out, resume=arguments["resume"], overwrite=arguments["overwrite"])
     resolved = {
@@ -53,13 +55,11 @@ def train(arguments: dict[str, Any]) -> Run:
         config.save(out / "config.yaml", resolved)
         write_json(out / "environment.json", environment(settings.seed))
     stages = []
-    if isinstance(teacher, str) and ":" in teacher:
-        teacher = build(teacher, num_classes=len(material.dataset.classes), in_channels=material.dataset.shape[0])
     if isinstance(teacher, str):
         own = replace(settings, epochs=arguments["teacher_epochs"] or settings.epochs, accumulate=1, learning_rate_scales={})
         stages.append(Stage("teacher", Baseline(), "baseline", teacher, own))
         teacher = "teacher"
-    stages.append(Stage("train", method, method_name(method), student, settings, tuple(arguments["peers"]), teacher))
+    stages.append(Stage("train", method, method_name(method), networks[0], settings, tuple(networks[1:]), teacher))
     hint = f"studygroup train --config {shlex.quote(str(out / 'config.yaml'))} --out {shlex.quote(str(out))} --resume"
     try:
         return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint)
@@ -94,8 +94,6 @@ def make_settings(arguments: Mapping[str, Any]) -> Settings:
     device = settings.torch_device()
     settings = replace(settings, precision="bf16" if settings.autocast(device) is not None else "float32")
     if settings.channels_last is None:
-        import torch
-
         settings = replace(settings, channels_last=settings.memory_format(device) == torch.channels_last)
     return settings
 
@@ -109,6 +107,30 @@ def make_material(arguments: Mapping[str, Any]) -> Material:
     )
     augment = dataset.augment if arguments["augment"] == "auto" else arguments["augment"]
     return Material(dataset, dataset.train.take(learned), dataset.train.take(held), augment)
+
+
+def find_networks(
+    arguments: Mapping[str, Any], teacher: nn.Module | Run | str | None, material: Material
+) -> tuple[list[Spec], nn.Module | Run | str | None]:
+    """The student's and the peers' networks and the teacher, with stems for the size of the images; each is tried out on two samples.
+
+    Raises:
+        UserError: one of them does not have the stem that was asked for, or cannot work with this data.
+    """
+    dataset = material.dataset
+    size = min(dataset.shape[1:])
+    networks = [with_stem(spec, arguments["stem"], size) for spec in (arguments["student"], *arguments["peers"])]
+    if isinstance(teacher, str) and not is_fresh(teacher):
+        teacher = build(teacher, num_classes=len(dataset.classes), in_channels=dataset.shape[0])
+    elif isinstance(teacher, str):
+        teacher = str(with_stem(teacher, arguments["stem"], size))
+    inputs, _ = next(evaluation_batches(material.train, Preprocess(dataset.shape, dataset.mean, dataset.std), 2))
+    tried: list[Spec] = []
+    for spec in (*networks, *([] if teacher is None or isinstance(teacher, Run) else [teacher])):
+        if spec not in tried:
+            try_out(spec, inputs, num_classes=len(dataset.classes))
+            tried.append(spec)
+    return networks, teacher
 
 
 def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.Module | Run | str | None:
@@ -131,7 +153,7 @@ def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.M
     if Path(teacher).is_dir():
         return Run(teacher)
     text = str(teacher)
-    if text in NETWORKS or ":" in text:
+    if text.partition("@")[0] in NETWORKS or ":" in text:
         return text
     raise UserError(f"the teacher {text!r} is neither a run's folder nor a network: {unknown('network', text, NETWORKS)}")
 
@@ -204,12 +226,20 @@ def list_names(kind: str) -> dict[str, dict[str, str]]:
     """`studygroup.list_names`."""
     every = {
         "methods": {name: _line(method) for name, method in METHODS.items()},
-        "networks": {name: f"{parameter_count(make(num_classes=10)):,} parameters for 10 classes" for name, make in NETWORKS.items()},
+        "networks": {name: _size(name) for name in NETWORKS},
         "data": dict(SOURCES),
     }
     if kind != "all" and kind not in every:
         raise unknown("kind", kind, ["all", *every])
     return every if kind == "all" else {kind: every[kind]}
+
+
+def _size(name: str) -> str:
+    """A network's number of parameters, and its stems if it has several."""
+    with torch.device("meta"):  # without memory for its weights
+        count = parameter_count(create(name, num_classes=10))
+    offered = stems(name)
+    return f"{count:,} parameters for 10 classes" + (f"; stems {', '.join(offered)}" if len(offered) > 1 else "")
 
 
 def _line(method: type[Method]) -> str:
