@@ -47,7 +47,7 @@ def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
     try:
         timm = importlib.import_module("timm")
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit the torch
-        raise UserError(f"timm:{name} needs timm, which cannot be imported ({error}); pip install 'studygroup[timm]'") from error
+        raise UserError(f"timm:{name} needs timm, which cannot be imported ({error}); pip install timm") from error
     if not timm.is_model(name):
         raise unknown("model of timm", name, timm.list_models())
     try:

@@ -69,20 +69,22 @@ def observe(network: nn.Module, inputs: Tensor, positions: Sequence[str] | None 
         network: (B, ...) -> logits (B, C).
         inputs: (B, ...).
         positions: paths of modules (as in `named_modules`) whose outputs are the maps, in the order in which they are to be
-            returned; a chain's stages go by their names, too. By default all stages of a chain but its head. May be empty.
+            returned; a chain's stages go by their names, too. By default all stages of a chain but its head. May be empty. A module
+            that runs several times is seen the last time.
         classifier: path of the module whose input is the pooled feature; by default the `nn.Linear` that ran last.
 
     Raises:
         UserError: a path is wrong (the nearest are offered), its module did not run or gives no tensor, or the network is no
             chain and no positions are given.
     """
-    watched = {path: _module(network, path) for path in places(network, positions)}
-    watch = _Watch(watched, _module(network, classifier) if classifier is not None else None)
+    paths = places(network, positions)
+    watch = _Watch({path: _module(network, path) for path in paths}, _module(network, classifier) if classifier is not None else None)
     with watch.watching(network), _uncompiled():
         logits = network(inputs)
     if not isinstance(logits, Tensor):
         raise UserError(f"{type(network).__name__} gives a {type(logits).__name__}; it must give a tensor of logits")
-    return watch.features(type(network).__name__, logits)
+    pooled = watch.found(type(network).__name__)
+    return Features(tuple(watch.maps[path] for path in paths), tuple(watch.pre[path] for path in paths), pooled, logits)
 
 
 def places(network: nn.Module, positions: Sequence[str] | None = None) -> list[str]:
@@ -185,8 +187,8 @@ class _Watch:
     def enter_classifier(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         self.pooled = args[0]
 
-    def features(self, name: str, logits: Tensor) -> Features:
-        """What was seen of a network that is called `name`."""
+    def found(self, name: str) -> Tensor:
+        """The pooled feature (b, d); UserError if that or a map of the network, which is called `name`, was not seen."""
         for path in self.positions:
             if path not in self.maps:
                 raise UserError(f"the module {path!r} of {name} did not run; take another position")
@@ -200,7 +202,7 @@ class _Watch:
             raise UserError(
                 f"the classifier of {name} takes {tuple(pooled.shape)}, not (B, d); name the module that takes the pooled feature"
             )
-        return Features(tuple(self.maps[path] for path in self.positions), tuple(self.pre[path] for path in self.positions), pooled, logits)
+        return pooled
 
 
 def _module(network: nn.Module, path: str) -> nn.Module:

@@ -67,7 +67,7 @@ def with_stem(spec: Spec, stem: Stem | Literal["auto"], size: int = SMALLEST_MAP
         return full_name(spec, stem, size)
     if stem != "auto":
         raise UserError(
-            f"{spec_name(spec)} has no stem {stem!r}, but its own; leave stem out, or ask for it by the name of a network that has it, "
+            f"{spec_name(spec)} has no stem {stem!r}, only its own; leave stem out, or ask for it by the name of a network that has it, "
             "as in resnet18@large"
         )
     return spec

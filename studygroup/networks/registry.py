@@ -93,7 +93,7 @@ def check_stem(name: str, stem: str) -> None:
     known = stems(name)
     if stem not in known:
         raise UserError(
-            f"{name} has no stem {stem!r}, but {' and '.join(known)}; leave stem out, or ask for it by the name of a network that has it, "
+            f"{name} has no stem {stem!r}, only {' and '.join(known)}; leave stem out, or ask for it by the name of a network that has it, "
             "as in resnet18@large"
         )
 

@@ -153,6 +153,8 @@ def test_positions_of_a_chain_by_stage_or_by_path() -> None:
     assert some.maps[1].shape == whole.maps[1].shape
     assert places(network) == ["stem", "stage1_block1", "stage2_block1", "stage3_block1"]
     assert places(network, ["stage2", "pool"]) == ["stage2_block1", "pool"]
+    twice = observe(network, images(), ["stage3", "stem", "stage3_block1"])
+    assert [maps.shape[1] for maps in twice.maps] == [64, 16, 64]
     none = observe(network, images(), [])
     assert none.maps == none.pre == ()
     assert torch.equal(none.pooled, whole.pooled)
@@ -260,6 +262,45 @@ def test_a_network_of_ones_own_by_paths() -> None:
         weights = torch.randn(tensor.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(1))
         gradients = [torch.autograd.grad((t * weights).sum(), x, retain_graph=True)[0] for t in (tensor, expected[name])]
         torch.testing.assert_close(*gradients)
+
+
+class InPlace(nn.Module):
+    """Normalises what comes in and activates it in place; adds in place to an activated map."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.stem = nn.Conv2d(3, 4, 3, padding=1)
+        self.norm = nn.BatchNorm2d(4)
+        self.sum = Sum()
+        self.head = nn.Linear(4, 5)
+
+    def forward(self, x: Tensor) -> Tensor:
+        out: Tensor = self.head(self.sum(torch.relu_(self.norm(self.stem(x)))).mean((2, 3)))
+        return out
+
+
+class Sum(nn.Module):
+    """An activation is not the last thing that it does."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.tanh = nn.Tanh()
+
+    def forward(self, x: Tensor) -> Tensor:
+        y: Tensor = self.tanh(x)
+        y += x
+        return y
+
+
+def test_what_is_changed_in_place_is_told_apart() -> None:
+    torch.manual_seed(0)
+    network = InPlace().eval()
+    found = observe(network, images(3, 6), ["stem", "sum"])
+    norm = network.norm(network.stem(images(3, 6)))
+    assert norm.min() < 0
+    torch.testing.assert_close(found.pre[0], norm)  # the next normalisation's, before the ReLU that works on its output
+    torch.testing.assert_close(found.maps[1], norm.relu() + norm.relu().tanh())
+    assert found.pre[1] is found.maps[1]
 
 
 def test_nested_positions_and_the_activation_itself() -> None:

@@ -109,13 +109,13 @@ def test_what_is_asked_for_is_taken() -> None:
 @pytest.mark.parametrize(
     ("ask", "named"),
     [
-        (lambda: create("vgg8", 10, stem="large"), "vgg8 has no stem 'large', but small; leave stem out.*resnet18@large"),
-        (lambda: create("mobilenetv2", 10, stem="medium"), "mobilenetv2 has no stem 'medium', but small and large"),
-        (lambda: create("resnet18@huge", 10), "resnet18 has no stem 'huge', but small and medium and large"),
+        (lambda: create("vgg8", 10, stem="large"), "vgg8 has no stem 'large', only small; leave stem out.*resnet18@large"),
+        (lambda: create("mobilenetv2", 10, stem="medium"), "mobilenetv2 has no stem 'medium', only small and large"),
+        (lambda: create("resnet18@huge", 10), "resnet18 has no stem 'huge', only small and medium and large"),
         (lambda: full_name("wrn_40_2", "medium", 64), "wrn_40_2 has no stem 'medium'"),
         (lambda: full_name("resnt18@large", "auto", 64), "unknown network 'resnt18'; did you mean resnet18"),
-        (lambda: with_stem("timm:resnet18", "large", 224), "timm:resnet18 has no stem 'large', but its own"),
-        (lambda: with_stem(nn.Linear(2, 2), "small", 224), "Linear has no stem 'small', but its own"),
+        (lambda: with_stem("timm:resnet18", "large", 224), "timm:resnet18 has no stem 'large', only its own"),
+        (lambda: with_stem(nn.Linear(2, 2), "small", 224), "Linear has no stem 'small', only its own"),
     ],
 )
 def test_what_cannot_be_had_is_said(ask: Callable[[], object], named: str) -> None:
@@ -187,6 +187,6 @@ def test_teachers_and_peers_have_stems_of_their_own(photos: Path, tmp_path: Path
 
 def test_a_stem_that_a_network_does_not_have_stops_a_run_before_it_begins(photos: Path, tmp_path: Path) -> None:
     for given in ({"student": "wrn_16_1"}, {"method": "dml", "peers": ["vgg8"]}, {"method": "kd", "teacher": "shufflenetv2"}):
-        with pytest.raises(UserError, match=r"has no stem 'large', but small"):
+        with pytest.raises(UserError, match=r"has no stem 'large', only small"):
             studygroup.train(**arguments(photos, tmp_path, stem="large", **given))
         assert not (tmp_path / "run").exists()
