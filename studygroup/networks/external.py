@@ -9,7 +9,7 @@ from typing import Any
 
 from torch import nn
 
-from studygroup.errors import UserError, unknown
+from studygroup.errors import UserError, in_short, unknown
 
 TIMM = "timm:"
 
@@ -47,11 +47,13 @@ def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
     try:
         timm = importlib.import_module("timm")
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit the torch
-        raise UserError(f"timm:{name} needs timm, which cannot be imported ({error}); pip install timm") from error
+        raise UserError(f"timm:{name} needs timm, which cannot be imported ({in_short(error)}); pip install timm") from error
     if not timm.is_model(name):
         raise unknown("model of timm", name, timm.list_models())
     try:
         network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_channels)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
-        raise UserError(f"timm cannot make {name} for {in_channels} channels and {num_classes} classes ({error}); take another") from error
+        raise UserError(
+            f"timm cannot make {name} for {in_channels} channels and {num_classes} classes ({in_short(error)}); take another"
+        ) from error
     return network

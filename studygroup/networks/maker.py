@@ -11,7 +11,7 @@ import torch
 from torch import Tensor, nn
 
 from studygroup import randomness
-from studygroup.errors import UserError
+from studygroup.errors import UserError, in_short
 from studygroup.networks import external
 from studygroup.networks.registry import SMALLEST_MAP, Stem, create, full_name
 
@@ -93,8 +93,9 @@ def try_out(spec: Spec, inputs: Tensor, *, num_classes: int) -> None:
         try:
             logits = network.eval()(inputs.to(device))
         except UNFIT as error:
-            reason = " ".join(str(error).split())[:150]
-            raise UserError(f"{name} cannot take inputs of {shape} ({reason}); take another image_size, or another network") from error
+            raise UserError(
+                f"{name} cannot take inputs of {shape} ({in_short(error)}); take another image_size, or another network"
+            ) from error
         finally:
             for module, mode in modes.items():
                 module.training = mode

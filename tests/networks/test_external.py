@@ -51,7 +51,7 @@ class Timm(ModuleType):
     def create_model(self, name: str, pretrained: bool, num_classes: int, in_chans: int) -> nn.Module:
         assert pretrained is False
         if in_chans == 2:
-            raise RuntimeError("two channels are not for me")
+            raise RuntimeError("two channels\nare not for me")
         return Net(num_classes, in_chans, self.models[name])
 
 
