@@ -20,6 +20,7 @@ def train(
     data: str | Path,
     *,
     student: str | nn.Module = "resnet8",
+    stem: Literal["auto", "small", "medium", "large"] = "auto",
     method: str | Method = "cgl",
     method_options: Mapping[str, object] | None = None,
     peers: Sequence[str] = (),
@@ -72,11 +73,15 @@ def train(
     Args:
         data: a data set: `digits`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, one of these and where it lies
             (`cifar10:/path/to/archive`), or a folder of images with one sub-folder per class.
-        student: the network to deploy: a name of `studygroup list networks`, or `package.module:function`.
+        student: the network to deploy: a name of `studygroup list networks`, `timm:NAME`, or `package.module:function`.
+        stem: how much the first layers of the resnets and of mobilenetv2 shrink the images: `small` is for images of about 32
+            pixels, `medium` for 64, `large` for 128 and more; `auto` goes by the size of the images. `resnet18@large` asks for it
+            by name, for one network.
         method: how the group learns: a name of `studygroup list methods`.
         method_options: the method's own options.
         peers: networks of the other students, if they are to differ from the student's.
-        teacher: a trained run's folder, `package.module:function`, or the name of a network that is trained first.
+        teacher: a trained run's folder, `package.module:function` of a trained network, or the name of a network that is trained
+            first.
         out: the run's folder; by default `runs/DATA-METHOD-STUDENT-sSEED`.
         seed: of everything random but the division into training, hold-out and test sets.
         epochs: passes over the training set.
@@ -139,6 +144,7 @@ def benchmark(
     data: str | Path,
     *,
     student: str | nn.Module = "resnet8",
+    stem: Literal["auto", "small", "medium", "large"] = "auto",
     method: str | Method = "cgl",
     method_options: Mapping[str, object] | None = None,
     peers: Sequence[str] = (),
@@ -180,6 +186,7 @@ def benchmark(
     Args:
         data: a data set or a folder of images, as for `studygroup train`.
         student: the network to deploy: a name of `studygroup list networks`, or `package.module:function`.
+        stem: of the resnets and of mobilenetv2; by default for the size of the images.
         method: how the group learns: a name of `studygroup list methods`.
         method_options: the method's own options.
         peers: networks of the other students, if they are to differ from the student's.

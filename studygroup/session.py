@@ -13,11 +13,12 @@ import torch
 from torch import nn
 
 from studygroup import config, launch, randomness
-from studygroup.data import SOURCES, Dataset, Split, evaluation_batches, hold_out, open_dataset
+from studygroup.data import SOURCES, Dataset, Preprocess, Split, evaluation_batches, hold_out, open_dataset
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
-from studygroup.networks import NETWORKS, parameter_count
-from studygroup.networks.maker import Maker, Spec, build, spec_name
+from studygroup.networks import NETWORKS, create, parameter_count
+from studygroup.networks.maker import Maker, Spec, build, is_fresh, spec_name, try_out, with_stem
+from studygroup.networks.registry import stems
 from studygroup.plans import Stage, run_plan
 from studygroup.plans.plan import maker
 from studygroup.ranks import Ranks, join
@@ -58,11 +59,12 @@ def train_rank(arguments: dict[str, Any]) -> str:
 def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
     """Train with the ranks that there are; the first one writes."""
     method = make_method(arguments)
-    student = find_networks(arguments)
+    student = known_networks(arguments)[0]
     settings = make_settings(arguments)
     check_cut(method, settings)  # here, before a teacher is trained for nothing
     teacher = find_teacher(arguments["teacher"], method)
     material = make_material(arguments)
+    networks, teacher = find_networks(arguments, teacher, material)
     out = Path(arguments["out"] or default_folder(material.dataset, method, student, settings.seed))
     resolved = {
         **arguments,
@@ -82,13 +84,11 @@ def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
 
     ranks.first(begin)
     stages = []
-    if isinstance(teacher, str) and ":" in teacher:
-        teacher = build(teacher, num_classes=len(material.dataset.classes), in_channels=material.dataset.shape[0])
     if isinstance(teacher, str):
         own = replace(settings, epochs=arguments["teacher_epochs"] or settings.epochs, accumulate=1, learning_rate_scales={})
         stages.append(Stage("teacher", Baseline(), "baseline", teacher, own))
         teacher = "teacher"
-    stages.append(Stage("train", method, method_name(method), student, settings, tuple(arguments["peers"]), teacher))
+    stages.append(Stage("train", method, method_name(method), networks[0], settings, tuple(networks[1:]), teacher))
     hint = f"studygroup train --config {shlex.quote(str(out / 'config.yaml'))} --out {shlex.quote(str(out))} --resume"
     try:
         return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint, ranks=ranks)
@@ -122,15 +122,6 @@ def make_method(arguments: Mapping[str, Any]) -> Method:
     return create_method(method, options)
 
 
-def find_networks(arguments: Mapping[str, Any]) -> Spec:
-    """The student's network, once it and the peers' are known to have names that there are."""
-    student: Spec = arguments["student"]
-    for spec in (student, *arguments["peers"]):
-        if isinstance(spec, str) and ":" not in spec and spec not in NETWORKS:
-            raise unknown("network", spec, NETWORKS)
-    return student
-
-
 def make_settings(arguments: Mapping[str, Any]) -> Settings:
     """The trainer's settings, with everything automatic resolved for this machine; what is not among the arguments has its default."""
     own: dict[str, Any] = {field.name: arguments[field.name] for field in fields(Settings) if field.name in arguments}
@@ -153,6 +144,35 @@ def make_material(arguments: Mapping[str, Any]) -> Material:
     return Material(dataset, dataset.train.take(learned), dataset.train.take(held), augment)
 
 
+def known_networks(arguments: Mapping[str, Any]) -> list[Spec]:
+    """The student's and the peers' networks, once their names are known to be some, before data is prepared."""
+    return [with_stem(spec, arguments["stem"]) and spec for spec in (arguments["student"], *arguments["peers"])]
+
+
+def find_networks(
+    arguments: Mapping[str, Any], teacher: nn.Module | Run | str | None, material: Material
+) -> tuple[list[Spec], nn.Module | Run | str | None]:
+    """The student's and the peers' networks and the teacher, with stems for the size of the images; each is tried out on two samples.
+
+    Raises:
+        UserError: one of them does not have the stem that was asked for, or cannot work with this data.
+    """
+    dataset = material.dataset
+    size = min(dataset.shape[1:])
+    networks = [with_stem(spec, arguments["stem"], size) for spec in (arguments["student"], *arguments["peers"])]
+    if isinstance(teacher, str) and not is_fresh(teacher):
+        teacher = build(teacher, num_classes=len(dataset.classes), in_channels=dataset.shape[0])
+    elif isinstance(teacher, str):
+        teacher = str(with_stem(teacher, arguments["stem"], size))
+    inputs, _ = next(evaluation_batches(material.train, Preprocess(dataset.shape, dataset.mean, dataset.std), 2))
+    tried: list[Spec] = []
+    for spec in (*networks, *([] if teacher is None or isinstance(teacher, Run) else [teacher])):
+        if spec not in tried:
+            try_out(spec, inputs, num_classes=len(dataset.classes))
+            tried.append(spec)
+    return networks, teacher
+
+
 def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.Module | Run | str | None:
     """A trained network or what makes one, a finished run, or the name of a network that is trained first.
 
@@ -173,7 +193,7 @@ def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.M
     if Path(teacher).is_dir():
         return Run(teacher)
     text = str(teacher)
-    if text in NETWORKS or ":" in text:
+    if text.partition("@")[0] in NETWORKS or ":" in text:
         return text
     raise UserError(f"the teacher {text!r} is neither a run's folder nor a network: {unknown('network', text, NETWORKS)}")
 
@@ -187,13 +207,14 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
     """`studygroup.benchmark` with its arguments by name."""
     config.validate(arguments)
     method = make_method(arguments)
-    student, peers = find_networks(arguments), tuple(arguments["peers"])
+    known_networks(arguments)
     settings = make_settings(arguments)
     check_cut(method, settings)
     teacher = find_teacher(arguments["teacher"], method)
-    others = group_sizes(arguments["group_sizes"], method, peers)
+    others = group_sizes(arguments["group_sizes"], method, arguments["peers"])
     material = make_material(arguments)
     dataset = material.dataset
+    (student, *peers), teacher = find_networks(arguments, teacher, material)
     if isinstance(teacher, str):  # what a network costs does not depend on its weights
         fresh = Maker(
             teacher, num_classes=len(dataset.classes), in_channels=dataset.shape[0], seed=randomness.derive(settings.seed, "teacher")
@@ -337,12 +358,20 @@ def list_names(kind: str) -> dict[str, dict[str, str]]:
     """`studygroup.list_names`."""
     every = {
         "methods": {name: _line(method) for name, method in METHODS.items()},
-        "networks": {name: f"{parameter_count(make(num_classes=10)):,} parameters for 10 classes" for name, make in NETWORKS.items()},
+        "networks": {name: _size(name) for name in NETWORKS},
         "data": dict(SOURCES),
     }
     if kind != "all" and kind not in every:
         raise unknown("kind", kind, ["all", *every])
     return every if kind == "all" else {kind: every[kind]}
+
+
+def _size(name: str) -> str:
+    """A network's number of parameters, and its stems if it has several."""
+    with torch.device("meta"):  # without memory for its weights
+        count = parameter_count(create(name, num_classes=10))
+    offered = stems(name)
+    return f"{count:,} parameters for 10 classes" + (f"; stems {', '.join(offered)}" if len(offered) > 1 else "")
 
 
 def _line(method: type[Method]) -> str:

@@ -150,4 +150,5 @@ def test_an_unknown_name_is_answered_with_the_nearest() -> None:
     assert isinstance(unknown("fruit", "aple", ["apple", "pear"]), ValueError)
     assert str(unknown("fruit", "aple", ["apple", "cherry"])) == "unknown fruit 'aple'; did you mean apple?"
     assert str(unknown("fruit", "xyz", ["pear", "apple"])) == "unknown fruit 'xyz'; known: apple, pear"
+    assert str(unknown("fruit", "xyz", [f"{number}-fold" for number in range(60)])).endswith(", and 10 more")
     assert str(unknown("fruit", "aple", ["pear", "apple"])) == "unknown fruit 'aple'; did you mean apple or pear?"

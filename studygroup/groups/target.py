@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import Any, Literal
 
@@ -13,6 +13,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup.errors import UserError
+from studygroup.networks.features import Features, observe
 
 TargetMode = Literal["batch_stats", "eval", "train"]
 
@@ -71,6 +72,11 @@ class Frozen(nn.Module):
         """Args: inputs: (B, ...). Returns: logits (B, C), detached."""
         logits: Tensor = self.network(inputs)
         return logits
+
+    @torch.no_grad()
+    def observe(self, inputs: Tensor, positions: Sequence[str] | None = None, *, classifier: str | None = None) -> Features:
+        """What the network computes on its way to the logits, detached; arguments as `networks.observe`."""
+        return observe(self.network, inputs, positions, classifier=classifier)
 
 
 @torch.no_grad()

@@ -1,7 +1,8 @@
-"""Networks: chains of named blocks, by name."""
+"""Networks: chains of named blocks, by name, and what feature methods see of any network."""
 
 from studygroup.networks.chain import Chain
+from studygroup.networks.features import Features, head_of, observe, places
 from studygroup.networks.maker import Maker
 from studygroup.networks.registry import NETWORKS, create, parameter_count
 
-__all__ = ["NETWORKS", "Chain", "Maker", "create", "parameter_count"]
+__all__ = ["NETWORKS", "Chain", "Features", "Maker", "create", "head_of", "observe", "parameter_count", "places"]

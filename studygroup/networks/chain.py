@@ -1,7 +1,9 @@
 """A network as an ordered chain of named blocks, grouped in stages.
 
-That one form gives features (a stage's output), branches (cut the chain at a stage), routes (choose each block among
-several) and deployment (a student is the chain of its own blocks: a plain module with a plain `state_dict`).
+That one form gives features (a stage's output, `features.py`), branches (cut the chain at a stage), routes (choose each
+block among several) and deployment (a student is the chain of its own blocks: a plain module with a plain `state_dict`).
+
+A block takes the previous block's output, which it does not change in place, and nothing else.
 """
 
 from __future__ import annotations
@@ -15,7 +17,8 @@ from torch import Tensor, nn
 class Chain(nn.Sequential):
     """Named blocks, run one after the other.
 
-    The last stage is called `head`: it turns the last map into logits and is never routed as a feature block.
+    The last stage is called `head`: it turns the last map into logits and is never routed as a feature block. Its last blocks
+    are `pool` (maps -> vectors) and `classifier` (vectors -> logits); what stands before them makes the map that is pooled.
 
     Attributes:
         stages: stage name -> the names of its blocks, in order.
@@ -32,25 +35,9 @@ class Chain(nn.Sequential):
         """Block name -> block, in order."""
         return dict(self.named_children())
 
-    def features(self, inputs: Tensor) -> dict[str, Tensor]:
-        """The output of every stage but the head's, and of every block of the head.
-
-        Args:
-            inputs: (B, C, H, W).
-
-        Returns:
-            Stage or head-block name -> activation: maps (B, c, h, w), then `pool` (B, d), then the logits (B, classes).
-        """
-        found = {}
-        activation = inputs
-        for stage, names in self.stages.items():
-            for name in names:
-                activation = getattr(self, name)(activation)
-                if stage == "head":
-                    found[name] = activation
-            if stage != "head":
-                found[stage] = activation
-        return found
+    def ends(self) -> dict[str, str]:
+        """Stage name -> the name of its last block, for all stages but the head: where the network's maps are seen."""
+        return {stage: names[-1] for stage, names in self.stages.items() if stage != "head"}
 
 
 class Pool(nn.Module):

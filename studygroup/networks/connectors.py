@@ -15,7 +15,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from studygroup.errors import UserError
-from studygroup.networks.resnet import convolution
+from studygroup.networks.layers import convolution
 
 Shape = Sequence[int]
 

@@ -3,24 +3,25 @@
 from __future__ import annotations
 
 import copy
-import importlib
 import inspect
 from collections.abc import Callable, Sequence
-from typing import TypeVar, cast
+from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
 
 from studygroup import randomness
-from studygroup.errors import UserError
-from studygroup.networks.registry import create
+from studygroup.errors import UserError, in_short
+from studygroup.networks import external
+from studygroup.networks.registry import SMALLEST_MAP, Stem, create, full_name
 
 Spec = str | nn.Module | Callable[..., nn.Module]
 Part = TypeVar("Part", bound=nn.Module)
+UNFIT = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)  # what a network may raise about inputs that it is not made for
 
 
 def spec_name(spec: Spec) -> str:
-    """How a run's files call a network: its registered name, `package.module:function`, or its class."""
+    """How a run's files call a network: its registered name with its stem, `timm:NAME`, `package.module:function`, or its class."""
     if isinstance(spec, str):
         return spec
     target = type(spec) if isinstance(spec, nn.Module) else spec
@@ -32,33 +33,83 @@ def build(spec: Spec, *, num_classes: int, in_channels: int) -> nn.Module:
 
     Functions and classes are called with `num_classes` and `in_channels` if they have arguments of these names.
 
+    Args:
+        spec: what to make it from. A name is one of `studygroup list networks`, perhaps with a stem (`resnet18@large`), or
+            `timm:NAME`.
+        num_classes: C.
+        in_channels: channels of the inputs.
+
     Raises:
         UserError: the name is unknown, or the function cannot be imported or gives no `nn.Module`.
     """
     if isinstance(spec, nn.Module):
         return copy.deepcopy(spec)
+    if isinstance(spec, str) and ":" not in spec:
+        return create(spec, num_classes=num_classes, in_channels=in_channels)
+    name = spec_name(spec)
     if isinstance(spec, str):
-        if ":" not in spec:
-            return create(spec, num_classes=num_classes, in_channels=in_channels)
-        spec = _imported(spec)
+        spec = external.function(spec)
     known = inspect.signature(spec).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
     given = {"num_classes": num_classes, "in_channels": in_channels}
     network = spec(**{name: value for name, value in given.items() if takes_all or name in known})
     if not isinstance(network, nn.Module):
-        raise UserError(f"{spec_name(spec)} gave a {type(network).__name__}; it must return a torch.nn.Module")
+        raise UserError(f"{name} gave a {type(network).__name__}; it must return a torch.nn.Module")
     return network
 
 
-def _imported(name: str) -> Callable[..., nn.Module]:
-    package, _, attribute = name.partition(":")
-    try:
-        found: object = getattr(importlib.import_module(package), attribute)
-    except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"cannot import the network {name!r} ({error}); write package.module:function of something importable") from error
-    if not callable(found):
-        raise UserError(f"{name!r} is a {type(found).__name__}; it must be a function or class that makes a torch.nn.Module")
-    return cast(Callable[..., nn.Module], found)
+def with_stem(spec: Spec, stem: Stem | Literal["auto"], size: int = SMALLEST_MAP) -> Spec:
+    """A network with a stem for images of `size` pixels (`full_name`); one that has no name of ours is taken as it is.
+
+    Raises:
+        UserError: the network is unknown, or does not have the stem that was asked for.
+    """
+    if isinstance(spec, str) and ":" not in spec:
+        return full_name(spec, stem, size)
+    if stem != "auto":
+        raise UserError(
+            f"{spec_name(spec)} has no stem {stem!r}, only its own; leave stem out, or ask for it by the name of a network that has it, "
+            "as in resnet18@large"
+        )
+    return spec
+
+
+@torch.no_grad()
+def try_out(spec: Spec, inputs: Tensor, *, num_classes: int) -> None:
+    """Make a network and show it some inputs, so that what cannot work is said before anything is trained.
+
+    Args:
+        spec: what to make it from.
+        inputs: (b, channels, ...), as in training.
+        num_classes: C.
+
+    Raises:
+        UserError: the network cannot be made, cannot take the inputs (too small images, other channels), or gives no logits (b, C).
+    """
+    name, shape = spec_name(spec), "x".join(map(str, inputs.shape[1:]))
+    with torch.random.fork_rng(devices=[]):
+        network = build(spec, num_classes=num_classes, in_channels=inputs.shape[1])
+        modes = {module: module.training for module in network.modules()}
+        device = next((parameter.device for parameter in network.parameters()), inputs.device)
+        try:
+            logits = network.eval()(inputs.to(device))
+        except UNFIT as error:
+            raise UserError(
+                f"{name} cannot take inputs of {shape} ({in_short(error)}); take another image_size, or another network"
+            ) from error
+        finally:
+            for module, mode in modes.items():
+                module.training = mode
+    found = tuple(logits.shape) if isinstance(logits, Tensor) else type(logits).__name__
+    if found != (len(inputs), num_classes):
+        raise UserError(
+            f"{name} gives {found} for {len(inputs)} inputs and {num_classes} classes; it must give logits {(len(inputs), num_classes)}"
+        )
+
+
+def is_fresh(text: str) -> bool:
+    """Whether what a text names is a network without training: all but `package.module:function`, which may well load weights."""
+    return ":" not in text or text.startswith(external.TIMM)
 
 
 class Maker:

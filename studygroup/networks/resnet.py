@@ -3,7 +3,11 @@
 Two families, as the distillation literature uses them:
 - `resnetN`, N = 6 n + 2: n basic blocks in each of three stages of 16, 32, 64 channels (`x4`: 32 | 64, 128, 256), strides
   1, 2, 2 (section 4.2 of the paper; the definition and parameter counts of the CRD benchmark, Tian et al., ICLR 2020).
-- `resnet18|34|50`: four stages of 64, 128, 256, 512 channels, strides 1, 2, 2, 2, with a 3x3 stem and no max-pool.
+- `resnet18|34|50`: four stages of 64, 128, 256, 512 channels, strides 1, 2, 2, 2 (table 1).
+
+Stems: `small` is the paper's for images of 32 pixels, a 3x3 convolution at stride 1; `large` the paper's for 224 pixels, a 7x7
+convolution at stride 2 and a 3x3 max-pool at stride 2; `medium` is in between, a 3x3 convolution at stride 2, as MobileNetV2
+starts. The rest of a network is the same with each.
 
 Departure: shortcuts are a 1x1 convolution and a batch norm where the shape changes (option B), identity elsewhere.
 Initialisation: Kaiming normal, fan-out, for convolutions; batch norm 1 and 0.
@@ -12,10 +16,14 @@ Initialisation: Kaiming normal, fan-out, for convolutions; batch norm 1 and 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 from torch import Tensor, nn
 
 from studygroup.networks.chain import Chain, Pool
+from studygroup.networks.layers import convolution, normalised
+
+STEMS = {"small": 1, "medium": 2, "large": 4}  # how many times smaller the maps are than with the small stem
 
 
 class BasicBlock(nn.Module):
@@ -30,7 +38,7 @@ class BasicBlock(nn.Module):
         self.bn1 = nn.BatchNorm2d(width)
         self.conv2 = convolution(width, width, 3)
         self.bn2 = nn.BatchNorm2d(width)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
         self.shortcut = shortcut(channels, width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -54,7 +62,7 @@ class Bottleneck(nn.Module):
         self.bn2 = nn.BatchNorm2d(width)
         self.conv3 = convolution(width, 4 * width, 1)
         self.bn3 = nn.BatchNorm2d(4 * width)
-        self.relu = nn.ReLU(inplace=True)
+        self.relu = nn.ReLU()
         self.shortcut = shortcut(channels, 4 * width, stride)
 
     def forward(self, x: Tensor) -> Tensor:
@@ -65,18 +73,19 @@ class Bottleneck(nn.Module):
         return out
 
 
-def convolution(channels: int, width: int, kernel: int, stride: int = 1) -> nn.Conv2d:
-    """A convolution without bias that keeps the size at stride 1."""
-    layer = nn.Conv2d(channels, width, kernel, stride, padding=kernel // 2, bias=False)
-    nn.init.kaiming_normal_(layer.weight, mode="fan_out", nonlinearity="relu")
-    return layer
-
-
 def shortcut(channels: int, width: int, stride: int) -> nn.Module:
     """The identity, or a projection where the shape changes."""
     if stride == 1 and channels == width:
         return nn.Identity()
-    return nn.Sequential(convolution(channels, width, 1, stride), nn.BatchNorm2d(width))
+    return nn.Sequential(*normalised(convolution(channels, width, 1, stride)))
+
+
+def entrance(in_channels: int, width: int, stem: str) -> nn.Sequential:
+    """The stem's only block: (B, in_channels, H, W) -> (B, width, H / s, W / s), s = `STEMS[stem]`."""
+    layers = normalised(convolution(in_channels, width, 7 if stem == "large" else 3, 1 if stem == "small" else 2))
+    if stem == "large":
+        layers.append(nn.MaxPool2d(3, stride=2, padding=1))  # before the ReLU: the same map, and the block ends in its activation
+    return nn.Sequential(*layers, nn.ReLU())
 
 
 def resnet(
@@ -86,6 +95,7 @@ def resnet(
     *,
     num_classes: int,
     in_channels: int = 3,
+    stem: str = "small",
 ) -> Chain:
     """A residual network as a chain `stem | stage1 | ... | head`.
 
@@ -95,12 +105,12 @@ def resnet(
         widths: channels of the stem, then of each stage (before a bottleneck's expansion).
         num_classes: C, length of the logits.
         in_channels: channels of the input images.
+        stem: one of `STEMS`.
 
     Returns:
         A network (B, in_channels, H, W) -> (B, C) for any H, W of at least 1.
     """
-    stem = nn.Sequential(convolution(in_channels, widths[0], 3), nn.BatchNorm2d(widths[0]), nn.ReLU(inplace=True))
-    stages: dict[str, dict[str, nn.Module]] = {"stem": {"stem": stem}}
+    stages: dict[str, dict[str, nn.Module]] = {"stem": {"stem": entrance(in_channels, widths[0], stem)}}
     channels = widths[0]
     for number, (depth, width) in enumerate(zip(depths, widths[1:], strict=True), start=1):
         blocks: dict[str, nn.Module] = {}
@@ -112,13 +122,12 @@ def resnet(
     return Chain(stages)
 
 
-def narrow(depth: int, factor: int = 1, *, num_classes: int, in_channels: int = 3) -> Chain:
-    """`resnet<depth>` with three stages; `factor` 4 widens it to 32 | 64, 128, 256. Arguments as `resnet`."""
+def narrow(depth: int, factor: int = 1, **options: Any) -> Chain:
+    """`resnet<depth>` with three stages; `factor` 4 widens it to 32 | 64, 128, 256. Options as `resnet`."""
     stem = 16 if factor == 1 else 8 * factor
-    widths = (stem, 16 * factor, 32 * factor, 64 * factor)
-    return resnet(BasicBlock, [(depth - 2) // 6] * 3, widths, num_classes=num_classes, in_channels=in_channels)
+    return resnet(BasicBlock, [(depth - 2) // 6] * 3, (stem, 16 * factor, 32 * factor, 64 * factor), **options)
 
 
-def wide(depths: Sequence[int], block: type[BasicBlock | Bottleneck], *, num_classes: int, in_channels: int = 3) -> Chain:
-    """`resnet18`, `resnet34` or `resnet50` with a stem for small images. Arguments as `resnet`."""
-    return resnet(block, depths, (64, 64, 128, 256, 512), num_classes=num_classes, in_channels=in_channels)
+def wide(depths: Sequence[int], block: type[BasicBlock | Bottleneck], **options: Any) -> Chain:
+    """`resnet18`, `resnet34` or `resnet50`. Options as `resnet`."""
+    return resnet(block, depths, (64, 64, 128, 256, 512), **options)

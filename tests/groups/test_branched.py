@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from studygroup.errors import UserError
 from studygroup.groups import Branched, peek, pooled, together
 from studygroup.groups.branched import ScaledGradient
-from studygroup.networks import Chain, Maker, create, parameter_count
+from studygroup.networks import Chain, Maker, create, observe, parameter_count
 from studygroup.networks.chain import Pool
 from tests.methods.tiny import CLASSES, Plain, images, layer, snapshot, tiny
 
@@ -133,7 +133,7 @@ def test_students_are_plain_networks_with_a_common_part(form: dict[str, Any], tr
         torch.testing.assert_close(group[k](inputs), plain[k])
         torch.testing.assert_close(group.branch_outputs(shared)[k], plain[k])
         torch.testing.assert_close(group.classify(group.features(shared))[k], plain[k])
-        torch.testing.assert_close(group.features(shared)[k], group.export(k).features(inputs)["pool"])
+        torch.testing.assert_close(group.features(shared)[k], observe(group.export(k), inputs).pooled)
 
 
 def test_the_trunk_runs_once() -> None:

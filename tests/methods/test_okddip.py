@@ -14,7 +14,7 @@ from studygroup.errors import UserError
 from studygroup.losses import soft_kl
 from studygroup.methods import OKDDip
 from studygroup.methods.okddip import Attention
-from studygroup.networks import Chain, Maker, parameter_count
+from studygroup.networks import Chain, Maker, observe, parameter_count
 from tests.methods.tiny import assembled, batch_for, images, optimizer_of, train
 
 LATE = Clock(epoch=299, epochs=300)
@@ -59,9 +59,9 @@ def test_losses_against_the_formula(form: str, students: int) -> None:
     features, logits = [], []
     for network in networks:
         assert isinstance(network, Chain)
-        found = network.features(batch.inputs)
-        features.append(found["pool"])
-        logits.append(found["classifier"])
+        found = observe(network, batch.inputs)
+        features.append(found.pooled)
+        logits.append(found.logits)
     *peers, leader = logits
     losses = next(method.step(batch, LATE))
     query, key = method.attention.query.weight, method.attention.key.weight

@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from studygroup import networks
 from studygroup.errors import UserError
 from studygroup.groups import Modular
-from studygroup.networks import NETWORKS, Chain, Maker, create, parameter_count
+from studygroup.networks import NETWORKS, Chain, Maker, create, observe, parameter_count
 from studygroup.networks.chain import Pool
 from studygroup.networks.maker import build, spec_name
 
@@ -32,7 +32,36 @@ COUNTS = {
     "resnet50": (23_705_252, 23_520_842),
     "resnet18": (11_220_132, 11_173_962),
     "resnet34": (21_328_292, 21_282_122),
+    "wrn_16_1": (180_916, 175_066),
+    "wrn_16_2": (703_284, 691_674),
+    "wrn_40_1": (569_780, 563_930),
+    "wrn_40_2": (2_255_156, 2_243_546),
+    "vgg8": (3_965_028, 3_918_858),
+    "vgg11": (9_277_284, 9_231_114),
+    "vgg13": (9_462_180, 9_416_010),
+    "vgg16": (14_774_436, 14_728_266),
+    "vgg19": (20_086_692, 20_040_522),
+    "mobilenetv2": (812_836, 697_546),
+    "shufflenetv1": (949_258, 862_768),
+    "shufflenetv2": (1_355_528, 1_263_278),
 }
+
+# channels x height of the maps f0, f1, ... for an image of 32x32 / channels of the pooled feature
+NARROW, WIDE = "16x32 16x32 32x16 64x8 / 64", "64x32 64x32 128x16 256x8 512x4 / 512"
+FEATURES = {
+    **{f"resnet{depth}": NARROW for depth in (8, 14, 20, 26, 32, 44, 56, 110)},
+    **dict.fromkeys(("resnet8x4", "resnet32x4"), "32x32 64x32 128x16 256x8 / 256"),
+    **dict.fromkeys(("resnet18", "resnet34"), WIDE),
+    "resnet50": "64x32 256x32 512x16 1024x8 2048x4 / 2048",
+    **dict.fromkeys(("wrn_16_1", "wrn_40_1"), NARROW),
+    **dict.fromkeys(("wrn_16_2", "wrn_40_2"), "16x32 32x32 64x16 128x8 / 128"),
+    **{f"vgg{depth}": "64x32 128x16 256x8 512x4 512x4 / 512" for depth in (8, 11, 13, 16, 19)},
+    "mobilenetv2": "16x16 12x16 16x8 48x4 160x2 / 1280",
+    "shufflenetv1": "24x32 240x16 480x8 960x4 / 960",
+    "shufflenetv2": "24x32 116x16 232x8 464x4 / 1024",
+}
+
+FAMILIES = ["resnet8", "resnet50", "wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2"]
 
 # network: (modules per layer, parameters of the modular network with 100 classes, with 10)
 MODULAR = [("resnet18", 2, 22_388_964, 22_342_794), ("resnet18", 3, 33_557_796, 33_511_626), ("resnet34", 2, 42_605_284, 42_559_114)]
@@ -45,7 +74,7 @@ def on_paper(name: str, classes: int) -> Chain:
 
 
 def test_every_network_is_counted() -> None:
-    assert set(COUNTS) == set(NETWORKS)
+    assert set(COUNTS) == set(FEATURES) == set(NETWORKS)
 
 
 @pytest.mark.parametrize("name", COUNTS)
@@ -72,54 +101,58 @@ def test_what_is_frozen_is_not_counted() -> None:
     assert parameter_count(network) == 8
 
 
-@pytest.mark.parametrize("name", ["resnet8", "resnet8x4", "resnet18", "resnet50"])
-@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (2, 17, 19), (1, 1, 1)])
+@pytest.mark.parametrize("name", ["resnet8x4", "resnet18", *FAMILIES])
+@pytest.mark.parametrize("shape", [(1, 28, 28), (3, 32, 32), (3, 64, 64), (2, 17, 19), (1, 8, 8), (1, 1, 1)])
 def test_any_size_and_number_of_channels(name: str, shape: tuple[int, int, int]) -> None:
     network = create(name, num_classes=7, in_channels=shape[0]).eval()
+    inputs = torch.randn(2, *shape, generator=torch.Generator().manual_seed(0))
+    if name == "vgg8" and shape == (1, 1, 1):
+        with pytest.raises(RuntimeError, match="too small"), torch.no_grad():
+            network(inputs)
+        return
     with torch.no_grad():
-        logits = network(torch.randn(2, *shape, generator=torch.Generator().manual_seed(0)))
+        logits = network(inputs)
     assert logits.shape == (2, 7)
     assert torch.isfinite(logits).all()
 
 
-@pytest.mark.parametrize(
-    ("name", "expected"),
-    [
-        ("resnet8", {"stem": (16, 32, 32), "stage1": (16, 32, 32), "stage2": (32, 16, 16), "stage3": (64, 8, 8), "pool": (64,)}),
-        ("resnet8x4", {"stem": (32, 32, 32), "stage1": (64, 32, 32), "stage2": (128, 16, 16), "stage3": (256, 8, 8), "pool": (256,)}),
-        (
-            "resnet18",
-            {
-                "stem": (64, 32, 32),
-                "stage1": (64, 32, 32),
-                "stage2": (128, 16, 16),
-                "stage3": (256, 8, 8),
-                "stage4": (512, 4, 4),
-                "pool": (512,),
-            },
-        ),
-        (
-            "resnet50",
-            {
-                "stem": (64, 32, 32),
-                "stage1": (256, 32, 32),
-                "stage2": (512, 16, 16),
-                "stage3": (1024, 8, 8),
-                "stage4": (2048, 4, 4),
-                "pool": (2048,),
-            },
-        ),
-    ],
-)
-def test_features(name: str, expected: dict[str, tuple[int, ...]]) -> None:
-    network = create(name, num_classes=10).eval()
-    inputs = torch.randn(1, 3, 32, 32, generator=torch.Generator().manual_seed(0))
+@pytest.mark.parametrize("name", FEATURES)
+def test_features(name: str) -> None:
+    with torch.device("meta"):
+        found = observe(create(name, num_classes=10), torch.zeros(2, 3, 32, 32))
+    assert all(maps.shape[2] == maps.shape[3] for maps in found.maps)
+    assert " ".join(f"{maps.shape[1]}x{maps.shape[2]}" for maps in found.maps) + f" / {found.pooled.shape[1]}" == FEATURES[name]
+    assert [pre.shape for pre in found.pre] == [maps.shape for maps in found.maps]
+    assert found.pooled.shape[0] == 2
+    assert found.logits.shape == (2, 10)
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_network_can_be_cut_at_every_stage(name: str) -> None:
+    network = create(name, num_classes=5).eval()
+    assert next(iter(network.stages)) == "stem"
+    assert list(network.stages)[-1] == "head"
+    assert network.stages["head"][-2:] == ("pool", "classifier")
+    inputs = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
-        features = network.features(inputs)
         logits = network(inputs)
-    assert {key: tuple(value.shape[1:]) for key, value in features.items()} == {**expected, "classifier": (10,)}
-    assert torch.equal(features["classifier"], logits)
-    torch.testing.assert_close(features["pool"], features[list(expected)[-2]].mean((2, 3)))
+        for stage in network.stages:
+            first = list(network.blocks()).index(network.stages[stage][0])
+            trunk, branch = nn.Sequential(*list(network)[:first]), nn.Sequential(*list(network)[first:])
+            assert torch.equal(branch(trunk(inputs)), logits), stage
+
+
+@pytest.mark.parametrize("name", FAMILIES)
+def test_a_block_leaves_its_input_alone(name: str) -> None:
+    """What routes have in common is computed once and given to several blocks."""
+    network = create(name, num_classes=5)
+    activation = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
+    with torch.no_grad():
+        for block in network:
+            before = activation.clone()
+            following = block(activation)
+            assert torch.equal(activation, before)
+            activation = following
 
 
 def test_a_chain_runs_its_blocks_in_order() -> None:
@@ -133,20 +166,43 @@ def test_a_chain_runs_its_blocks_in_order() -> None:
     assert torch.equal(logits, activation)
 
 
-def test_convolutions_start_from_kaiming_fan_out() -> None:
+@pytest.mark.parametrize("name", ["resnet18", "wrn_16_2", "vgg13", "mobilenetv2"])
+def test_convolutions_start_from_kaiming_fan_out(name: str) -> None:
     torch.manual_seed(0)
-    network = create("resnet18", num_classes=10)
-    for name, module in network.named_modules():
-        if isinstance(module, nn.Conv2d):
+    network = create(name, num_classes=10)
+    for path, module in network.named_modules():
+        if isinstance(module, nn.Conv2d) and module.weight.numel() > 1000:
             wanted = (2 / (module.out_channels * module.kernel_size[0] * module.kernel_size[1])) ** 0.5
-            assert float(module.weight.detach().std()) == pytest.approx(wanted, rel=0.1), name
-            assert module.bias is None
+            assert float(module.weight.detach().std()) == pytest.approx(wanted, rel=0.1), path
+        if isinstance(module, nn.Conv2d):
+            assert (module.bias is not None) == name.startswith("vgg")
+            assert module.bias is None or module.bias.detach().eq(0).all()
         elif isinstance(module, nn.BatchNorm2d):
             assert module.weight.detach().eq(1).all()
             assert module.bias.detach().eq(0).all()
 
 
-@pytest.mark.parametrize(("name", "near"), [("resnet21", "resnet20"), ("ResNet18", "resnet18"), ("resnet8x", "resnet8"), ("mlp", "known")])
+@pytest.mark.parametrize(("name", "small"), [("wrn_16_2", False), ("vgg8", True), ("mobilenetv2", True)])
+def test_classifiers_start_without_a_bias(name: str, small: bool) -> None:
+    torch.manual_seed(0)
+    linear = create(name, num_classes=50).get_submodule("classifier")
+    assert isinstance(linear, nn.Linear)
+    assert linear.bias.detach().eq(0).all()
+    wanted = 0.01 if small else linear.in_features**-0.5 / 3**0.5  # torch's own: uniform in +-1/sqrt(d)
+    assert float(linear.weight.detach().std()) == pytest.approx(wanted, rel=0.05)
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("resnet21", "resnet20"),
+        ("ResNet18", "resnet18"),
+        ("resnet8x", "resnet8"),
+        ("wrn16_2", "wrn_16_2"),
+        ("mobilenet", "mobilenetv2"),
+        ("mlp", "known"),
+    ],
+)
 def test_an_unknown_network_is_answered_with_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UserError, match=rf"unknown network '{name}'.*{near}"):
         create(name, num_classes=10)
