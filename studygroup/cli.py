@@ -34,6 +34,7 @@ COMMANDS = {  # command: function
 LEARNING = ("train", "benchmark")  # commands that take a method's options and a recipe
 METHOD = ("--method.", "--no-method.")
 NOT_A_FLAG = ("method_options",)  # parameters that are given in another way
+RANK = os.environ.get("RANK", "0")  # of several processes that torchrun has started, the first one speaks
 TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "show where in the program an error arose"}
 METHOD_HELP = """\
 options of the method:
@@ -104,6 +105,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone: say no more
         return 1
     except (UserError, TrainingError) as error:
+        if getattr(error, "__notes__", None):  # said by the first of several ranks
+            return 1
         return _fail(f"error: {_line(error)}", 1, show_traceback)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
@@ -321,6 +324,8 @@ def _call(command: str, arguments: dict[str, object], style: str) -> None:
     positional = [name for name, parameter in parameters_of(function).items() if parameter.positional]
     given = [arguments.pop(name) for name in positional if name in arguments]
     result = function(*given, **arguments)
+    if RANK != "0":
+        return
     from studygroup import output
 
     if style == "json":
@@ -334,14 +339,15 @@ def _messages_on_stderr() -> Iterator[None]:
     """Send the package's log lines and all warnings to standard error, a line each."""
 
     def show_warning(message: Warning | str, *_: object, **__: object) -> None:
-        print(f"studygroup: note: {' '.join(str(message).split())}", file=sys.stderr)
+        if RANK == "0":
+            print(f"studygroup: note: {' '.join(str(message).split())}", file=sys.stderr)
 
     logger = logging.getLogger("studygroup")
     handler = logging.StreamHandler()
     handler.setFormatter(logging.Formatter("%(message)s"))
     level = logger.level
     logger.addHandler(handler)
-    logger.setLevel(logging.INFO)
+    logger.setLevel(logging.INFO if RANK == "0" else logging.ERROR)
     with warnings.catch_warnings():
         warnings.showwarning = cast("Callable[..., None]", show_warning)
         try:
@@ -354,7 +360,8 @@ def _messages_on_stderr() -> Iterator[None]:
 def _fail(message: str, code: int, show_traceback: bool = False) -> int:
     if show_traceback:
         traceback.print_exc()
-    print(f"studygroup: {message}", file=sys.stderr)
+    who = "studygroup" if RANK == "0" else f"studygroup, rank {RANK}"
+    print(f"{who}: {message}", file=sys.stderr)
     return code
 
 

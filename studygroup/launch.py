@@ -13,6 +13,7 @@ from typing import Any
 from studygroup.errors import TrainingError, UserError
 from studygroup.ranks import Lost, under_launcher
 
+INTERRUPTED = 130  # exit code of a rank that was asked to stop
 Entry = Callable[[dict[str, Any]], str]
 
 
@@ -55,7 +56,9 @@ def launch(entry: Entry, arguments: dict[str, Any], *, devices: int, nodes: int,
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    logging.getLogger("torch.distributed.elastic").setLevel(logging.CRITICAL)  # says in forty lines what we say in one
+    for name in list(logging.root.manager.loggerDict):  # they say in forty lines what we say in one
+        if name.startswith(("torch.distributed.elastic", "torch.multiprocessing")):
+            logging.getLogger(name).setLevel(logging.CRITICAL)
     alone = nodes == 1
     with tempfile.TemporaryDirectory(prefix="studygroup-ranks-") as logs:
         config = LaunchConfig(
@@ -74,6 +77,8 @@ def launch(entry: Entry, arguments: dict[str, Any], *, devices: int, nodes: int,
         try:
             told = elastic_launch(config, _rank)(entry, arguments)
         except ChildFailedError as error:
+            if error.get_first_failure()[1].exitcode == INTERRUPTED:
+                raise KeyboardInterrupt(f"go on with: {hint}") from error
             raise TrainingError(f"{_death(error)}; the last checkpoint is kept. Go on with: {hint}") from error
         except SignalException as error:
             raise KeyboardInterrupt(f"go on with: {hint}") from error
@@ -88,14 +93,14 @@ def _rank(entry: Entry, arguments: dict[str, Any]) -> dict[str, str]:
         return {"result": entry(arguments)}
     except (UserError, TrainingError) as error:
         return {type(error).__name__: str(error)}
-    except KeyboardInterrupt as error:
-        return {"KeyboardInterrupt": str(error)}
+    except KeyboardInterrupt:
+        os._exit(INTERRUPTED)  # everything is saved; a rank that returns is kept waiting for the others' results
 
 
 def _outcome(told: Mapping[int, Mapping[str, str]]) -> str:
     """The first rank's result; an error that explains the others' comes first."""
     ordered = [told[rank] for rank in sorted(told)]
-    for kind in (UserError, TrainingError, KeyboardInterrupt, Lost):
+    for kind in (UserError, TrainingError, Lost):
         for outcome in ordered:
             if kind.__name__ in outcome:
                 raise kind(outcome[kind.__name__])

@@ -31,6 +31,7 @@ Spread = Literal["samples", "students", "members"]
 BUCKET = 25 * 2**20  # bytes of gradients that are sent together
 PATIENCE = timedelta(seconds=50)  # for a rank that does not answer in the middle of a step
 LONG = timedelta(days=2)  # for what only the first rank does
+TOLD = "said by rank 0"  # a note on errors that another rank tells the user
 T = TypeVar("T")
 
 
@@ -196,7 +197,9 @@ class Ranks:
         told = json.loads(store.get(name))
         for kind in (UserError, TrainingError):
             if kind.__name__ in told:
-                raise kind(told[kind.__name__])
+                failure = kind(told[kind.__name__])
+                failure.add_note(TOLD)
+                raise failure
         return cast(T, told["done"])
 
 

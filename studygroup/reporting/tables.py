@@ -177,7 +177,27 @@ def show_run(folder: str | Path) -> Table:
     size = f"{sizes[member]:,.0f}" if member in sizes else ""
     cells = (f"best ({member})", _epoch(selected), _percent(selected.get("holdout")), _percent(selected.get("test")), size)
     table.add_row(*cells, style="bold")
+    table.caption = _communication(part(record.result, "ranks"))
     return table
+
+
+def _communication(ranks: Mapping[str, object]) -> str | None:
+    """What each of several ranks sent."""
+    sent, gradients = ranks.get("bytes_per_step"), ranks.get("data_parallel_bytes_per_step")
+    if not isinstance(sent, int | float) or not isinstance(gradients, int | float):
+        return None
+    return (
+        f"{ranks.get('number')} ranks, {ranks.get('spread')} spread: each sent {_bytes(sent)} per step; "
+        f"the gradients of everything would be {_bytes(gradients)}"
+    )
+
+
+def _bytes(number: float) -> str:
+    for unit in ("B", "kB", "MB"):
+        if number < 1000:
+            return f"{number:.3g} {unit}"
+        number /= 1000
+    return f"{number:.3g} GB"
 
 
 def _columns(rows: Sequence[Row]) -> tuple[str, list[tuple[str, Callable[[Row], str]]]]:

@@ -7,6 +7,7 @@ import socket
 import warnings
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import count
 from pathlib import Path
 from typing import Any
 
@@ -83,10 +84,26 @@ def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
     return Trainer(method, train, held, preprocess, settings, folder, identity={"scene": repr(scene.method)}, ranks=ranks)
 
 
-def play(scene: Scene, ranks: Ranks, folder: Path, *, resume: bool = False) -> dict[str, Any]:
-    """Train, and tell what came of it."""
+class Stopped(Exception):
+    """A run that came to a sudden end."""
+
+
+def play(scene: Scene, ranks: Ranks, folder: Path, *, resume: bool = False, stop_after: int | None = None) -> dict[str, Any]:
+    """Train, and tell what came of it; nothing if it is to end in the middle of a step."""
     trainer = trainer_of(scene, ranks, folder)
-    best = trainer.run(resume=resume)
+    steps = iter(range(stop_after) if stop_after is not None else count())
+    learn = trainer.updater.learn
+
+    def learn_or_stop(*arguments: Any) -> None:
+        if next(steps, None) is None:
+            raise Stopped
+        learn(*arguments)
+
+    trainer.updater.learn = learn_or_stop  # type: ignore[assignment, method-assign]
+    try:
+        best = trainer.run(resume=resume)
+    except Stopped:
+        return {}
     return {
         "weights": {name: value.detach().clone() for name, value in trainer.method.state_dict().items() if isinstance(value, Tensor)},
         "history": trainer.log.history,
@@ -113,12 +130,12 @@ def _process(rank: int, size: int, port: int, work: Callable[..., Any], folder: 
     torch.save(work(rank, *arguments), folder / f"rank{rank}.pt")
 
 
-def play_all(rank: int, scenes: list[Scene], folder: Path) -> list[dict[str, Any]]:
+def play_all(rank: int, scenes: list[Scene], folder: Path, resume: bool = False, stop_after: int | None = None) -> list[dict[str, Any]]:
     """Every scene, one after the other, in one group of processes."""
     found = []
     with join() as ranks:
         for number, scene in enumerate(scenes):
             own = Ranks(ranks.rank, ranks.size, scene.spread)
             own._agreed = 1000 * number
-            found.append(play(scene, own, folder / f"scene{number}"))
+            found.append(play(scene, own, folder / f"scene{number}", resume=resume, stop_after=stop_after))
     return found

@@ -86,21 +86,44 @@ def test_ranks_together_give_the_numbers_of_one_process(
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
             alone[number] = play(SCENES[number], ALONE, tmp_path)
-    expected = alone[number]
     for found in together[number]:
-        assert found["weights"].keys() == expected["weights"].keys()
-        for name, value in expected["weights"].items():
-            torch.testing.assert_close(found["weights"][name], value, rtol=1e-7, atol=1e-9, msg=name)
-        assert found["best"] == expected["best"]
-        for own, whole in zip(found["history"], expected["history"], strict=True):
-            assert own["losses"].keys() == whole["losses"].keys()
-            assert own["losses"] == pytest.approx(whole["losses"], rel=1e-5)
-            assert own["holdout"] == pytest.approx(whole["holdout"])
-            assert own["holdout_cross_entropy"] == pytest.approx(whole["holdout_cross_entropy"], rel=1e-5)
-            assert own["diversity"] == (whole["diversity"] and pytest.approx(whole["diversity"], rel=1e-5))
-        for mine, theirs in zip(found["momentum"], expected["momentum"], strict=True):
-            for key, value in theirs.items():
-                torch.testing.assert_close(mine[key], value, rtol=1e-6, atol=1e-9)
+        assert_same(found, alone[number])
+
+
+def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
+    assert found["weights"].keys() == expected["weights"].keys()
+    for name, value in expected["weights"].items():
+        torch.testing.assert_close(found["weights"][name], value, rtol=1e-7, atol=1e-9, msg=name)
+    assert found["best"] == expected["best"]
+    for own, whole in zip(found["history"], expected["history"], strict=True):
+        assert own["losses"].keys() == whole["losses"].keys()
+        assert own["losses"] == pytest.approx(whole["losses"], rel=1e-5)
+        assert own["holdout"] == pytest.approx(whole["holdout"])
+        assert own["holdout_cross_entropy"] == pytest.approx(whole["holdout_cross_entropy"], rel=1e-5)
+        assert own["diversity"] == (whole["diversity"] and pytest.approx(whole["diversity"], rel=1e-5))
+    for mine, theirs in zip(found["momentum"], expected["momentum"], strict=True):
+        for key, value in theirs.items():
+            torch.testing.assert_close(mine[key], value, rtol=1e-6, atol=1e-9)
+
+
+INTERRUPTED = [
+    Scene("cgl", {"students": 3, "bn": "per_student"}, "students", norms=True, settings={"checkpoint_steps": 1}),
+    Scene("cgl", {"students": 3}, norms=True, settings={"checkpoint_steps": 1}),
+    Scene("dml", {"students": 3}, "members", norms=True, settings={"checkpoint_steps": 1, "optimizer": "adam", "learning_rate": 0.01}),
+    Scene(
+        "codistillation", {"students": 3, "exchange_interval": 2, "burn_in": 0.0}, "members", norms=True, settings={"checkpoint_steps": 1}
+    ),
+]
+
+
+def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
+    """Stopped in the middle of an epoch on two ranks, and again on three, finished by one."""
+    runs = tmp_path / "runs"
+    in_ranks(2, play_all, tmp_path / "two", INTERRUPTED, runs, False, 3)
+    in_ranks(3, play_all, tmp_path / "three", INTERRUPTED, runs, True, 2)
+    for number, scene in enumerate(INTERRUPTED):
+        found = play(scene, ALONE, runs / f"scene{number}", resume=True)
+        assert_same(found, play(scene, ALONE, tmp_path / f"alone{number}"))
 
 
 def test_the_numbers_are_not_the_same_by_doing_nothing(alone: dict[int, dict[str, Any]], tmp_path: Path) -> None:
