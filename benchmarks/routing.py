@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
+from typing import cast
 
 import torch
 import torch.nn.functional as F
@@ -18,6 +19,7 @@ from common import Row, defaults, main, row
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Modular
+from studygroup.groups.norm import RouteBatchNorm, replace_norms
 from studygroup.methods import CGL
 from studygroup.networks import Chain, Maker
 from studygroup.networks.resnet import BasicBlock, resnet
@@ -51,8 +53,8 @@ class Loop:
 
     def __init__(self, make: Callable[..., Chain], layout: torch.memory_format) -> None:
         maker = Maker(make, num_classes=CLASSES, in_channels=3)
-        # Pooled: the modules are the chain's own. The seed gives both the same weights and routes.
-        group = Modular(maker.copy, STUDENTS, MODULES, seed=maker.seed)
+        group = Modular(maker.copy, STUDENTS, MODULES, seed=maker.seed)  # the seed gives both the same weights and routes
+        replace_norms(group, lambda norm: cast(RouteBatchNorm, norm).plain(0))  # a loop has ordinary modules
         self.group = group.to(device=DEVICE, memory_format=layout).train()  # type: ignore[call-overload]
         self.routes = [
             [layer.get_submodule(str(module)) for layer, module in zip(group.layers, route, strict=True)] for route in group.routes.tolist()

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 from abc import abstractmethod
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
+from typing import Any
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.autograd.function import Function
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.overrides import has_torch_function_unary
 
 from studygroup.errors import UserError
 
@@ -124,24 +127,67 @@ class StudentBatchNorm(RouteBatchNorm):
                 "call a student through its group"
             )
         momentum = 0.1 if self.momentum is None else self.momentum
+        kept = [(self.running_mean[student], self.running_var[student]) if self.tracks else (None, None) for student, _ in self.segments]
+        sizes = [size for _, size in self.segments]
+        if len(sizes) > 1 and self.training and not has_torch_function_unary(input):
+            output: Tensor = _Segments.apply(input, self.weight, self.bias, sizes, kept, momentum, self.eps)  # type: ignore[no-untyped-call]
+            return output
         parts = [
-            F.batch_norm(
-                part,
-                self.running_mean[student] if self.tracks else None,
-                self.running_var[student] if self.tracks else None,
-                self.weight,
-                self.bias,
-                self.training,
-                momentum,
-                self.eps,
-            )
-            for (student, _), part in zip(self.segments, input.split([size for _, size in self.segments]), strict=True)
+            F.batch_norm(part, mean, var, self.weight, self.bias, self.training, momentum, self.eps)
+            for (mean, var), part in zip(kept, input.split(sizes), strict=True)
         ]
         return torch.cat(parts) if len(parts) > 1 else parts[0]
 
     def statistics(self, student: int) -> tuple[Tensor, Tensor]:
         """The student's own."""
         return self.running_mean[student], self.running_var[student]
+
+
+class _Segments(Function):
+    """Batch norm of each segment by itself, written where it belongs: joining the results would copy every map once more each way."""
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        input: Tensor,
+        weight: Tensor,
+        bias: Tensor,
+        sizes: Sequence[int],
+        kept: Sequence[tuple[Tensor | None, Tensor | None]],
+        momentum: float,
+        eps: float,
+    ) -> Tensor:
+        if any(size * (input[0].numel() // input.shape[1]) == 1 for size in sizes):
+            raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
+        output = torch.empty_like(input)
+        statistics = weight.new_empty(2, len(sizes), len(weight))
+        pieces = zip(input.split(list(sizes)), output.split(list(sizes)), kept, statistics[0], statistics[1], strict=True)
+        for part, into, (mean, var), batch_mean, batch_invstd in pieces:
+            torch.native_batch_norm(part, weight, bias, mean, var, True, momentum, eps, out=(into, batch_mean, batch_invstd))
+        ctx.save_for_backward(input, weight, statistics)
+        ctx.sizes, ctx.eps = list(sizes), eps
+        return output
+
+    @staticmethod
+    def backward(ctx: Any, gradient: Tensor) -> tuple[Tensor | None, ...]:
+        input, weight, statistics = ctx.saved_tensors
+        into = torch.empty_like(input)
+        totals = torch.zeros(2, len(weight), dtype=weight.dtype, device=weight.device)
+        pieces = zip(gradient.split(ctx.sizes), input.split(ctx.sizes), into.split(ctx.sizes), statistics[0], statistics[1], strict=True)
+        for given, part, found, mean, invstd in pieces:
+            given = given.contiguous(memory_format=_layout(part))
+            moved, by_weight, by_bias = torch.ops.aten.native_batch_norm_backward(
+                given, part, weight, None, None, mean, invstd, True, ctx.eps, [True, True, True]
+            )
+            found.copy_(moved)
+            totals[0] += by_weight
+            totals[1] += by_bias
+        return into, totals[0], totals[1], None, None, None, None
+
+
+def _layout(maps: Tensor) -> torch.memory_format:
+    channels_last = maps.dim() == 4 and maps.is_contiguous(memory_format=torch.channels_last)
+    return torch.channels_last if channels_last else torch.contiguous_format
 
 
 def replace_norms(module: nn.Module, make: Callable[[_BatchNorm], nn.Module]) -> list[nn.Module]:
