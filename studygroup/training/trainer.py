@@ -9,7 +9,7 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
@@ -121,8 +121,7 @@ class Trainer:
         self.log = Log(folder, tensorboard=settings.tensorboard, writes=ranks.rank == 0)
         self.now = Moment()
         if settings.compile:
-            for part in (*method.group.parts(), *method.others().values(), *(m.network for m in method.modules() if isinstance(m, Frozen))):
-                part.compile()
+            compile_parts([*method.group.parts(), *method.others().values(), *(m.network for m in method.modules() if isinstance(m, Frozen))])
 
     def run(self, *, resume: bool = False) -> Best:
         """Train to the end.
@@ -318,6 +317,16 @@ class Trainer:
         best = Best(**state["best"]) if state["best"] else None
         self.now = Moment(state["epoch"], state["step"], state["seconds"], state["samples"], state["sent"], ledger, best)
         self.log.restore(json.loads(state["history"]))
+
+
+def compile_parts(parts: Sequence[nn.Module]) -> None:
+    """Compile networks or modules, each as a whole."""
+    # Blocks of one class have one `forward`, whose versions are counted together: for each part one to train, one to evaluate, and
+    # one to make targets, with gradient and without, of a fixed and of any batch size.
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, 8 * len(parts) + 8)
+    for part in parts:
+        part.compile()
 
 
 def spread(method: Method, ranks: Ranks, classes: int) -> None:
