@@ -10,12 +10,12 @@ from torch import Tensor
 from studygroup.errors import UserError
 from studygroup.losses.numerics import full
 
-Reduction = Literal["batchmean", "elementwise_mean"]
+Reduction = Literal["batchmean", "elementwise_mean", "none"]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Mean cross-entropy of logits (B, C) with class indices (B,), in nats, at temperature 1."""
-    return F.cross_entropy(full(logits), labels)
+    return per_sample_cross_entropy(logits, labels).mean()  # the same bits as by sample
 
 
 def per_sample_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
@@ -53,20 +53,22 @@ def soft_kl(
         temperature: T > 0.
         scale: multiply by T^2, so that the gradient's size does not depend on T.
         reduction: `"batchmean"`: sum over classes, mean over the batch. `"elementwise_mean"`: mean over both, which is 1/C of
-            it; TAKD's and DGKD's published code use that.
+            it; TAKD's and DGKD's published code use that. `"none"`: sum over classes, a value per sample.
 
     Returns:
-        A scalar, at least 0.
+        A scalar, or (B,) for `"none"`; at least 0.
 
     Raises:
         UserError: shapes that differ, a temperature that is not positive, or an unknown reduction.
     """
     _check(student, teacher, temperature)
-    if reduction not in ("batchmean", "elementwise_mean"):
-        raise UserError(f"reduction is {reduction!r}; it must be batchmean or elementwise_mean")
+    if reduction not in ("batchmean", "elementwise_mean", "none"):
+        raise UserError(f"reduction is {reduction!r}; it must be batchmean, elementwise_mean or none")
     log_student = F.log_softmax(full(student) / temperature, dim=-1)
     log_teacher = F.log_softmax(full(teacher) / temperature, dim=-1)
-    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1).mean()
+    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
+    if reduction != "none":
+        divergence = divergence.mean()
     if reduction == "elementwise_mean":
         divergence = divergence / student.shape[-1]
     return divergence * temperature**2 if scale else divergence

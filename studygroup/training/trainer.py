@@ -121,7 +121,8 @@ class Trainer:
         self.log = Log(folder, tensorboard=settings.tensorboard, writes=ranks.rank == 0)
         self.now = Moment()
         if settings.compile:
-            compile_parts([*method.group.parts(), *method.others().values(), *(m.network for m in method.modules() if isinstance(m, Frozen))])
+            frozen = [module.network for module in method.modules() if isinstance(module, Frozen)]
+            compile_parts([*method.group.parts(), *method.others().values(), *frozen])
 
     def run(self, *, resume: bool = False) -> Best:
         """Train to the end.

@@ -1,0 +1,30 @@
+"""No work twice, and nothing kept: what a step holds when the optimiser runs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from studygroup.clock import Clock
+from studygroup.methods import METHODS
+from studygroup.ranks import ALONE
+from studygroup.training.memory import step_memory
+from studygroup.training.update import Ledger
+from tests.training.ranks import Scene, trainer_of
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_activations_of_a_finished_lesson_are_gone_when_the_optimiser_runs(name: str, tmp_path: Path) -> None:
+    trainer = trainer_of(Scene(name, norms=True), ALONE, tmp_path)
+    trainer.method.train()
+    batches = trainer.batches.epoch(0)
+    trainer.updater.learn(next(batches), Clock(0, 4, 0, 4), Ledger())  # the optimiser's state is there from now on
+    batch = next(batches)
+    state = [value for state in trainer.updater.optimizer.state.values() for value in state.values()]
+    resident = [*trainer.method.parameters(), *trainer.method.buffers(), *state, batch.inputs, batch.labels, batch.indices, *batch.views]
+    memory = step_memory(lambda: trainer.updater.learn(batch, Clock(0, 4, 1, 4), Ledger()), resident)
+    assert memory.left, "there was an update"
+    assert set(memory.left) == {0}
+    assert memory.waiting[-1] == 0
+    assert memory.peak > memory.resident
