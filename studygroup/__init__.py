@@ -14,7 +14,7 @@ from studygroup.api import benchmark, evaluate, list_names, predict, report, tra
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
-    from studygroup.methods import CGL, CLILR, DML, KD, KDCL, ONE, ORC, Baseline, Codistillation, Method, OKDDip
+    from studygroup.methods import CGL, CLILR, DGKD, DML, KD, KDCL, ONE, ORC, TAKD, Baseline, Codistillation, Method, OKDDip
     from studygroup.training.run import Member, Run
 
 __version__ = "0.1.0"
@@ -22,7 +22,8 @@ __version__ = "0.1.0"
 # What needs torch is imported when it is first asked for: `studygroup --help` answers at once.
 _LATER = {
     **dict.fromkeys(
-        ("Baseline", "KD", "DML", "CLILR", "ONE", "OKDDip", "KDCL", "Codistillation", "CGL", "ORC", "Method"), "studygroup.methods"
+        ("Baseline", "KD", "TAKD", "DGKD", "DML", "CLILR", "ONE", "OKDDip", "KDCL", "Codistillation", "CGL", "ORC", "Method"),
+        "studygroup.methods",
     ),
     **dict.fromkeys(("Member", "Run"), "studygroup.training.run"),
 }
@@ -30,11 +31,13 @@ _LATER = {
 __all__ = [
     "CGL",
     "CLILR",
+    "DGKD",
     "DML",
     "KD",
     "KDCL",
     "ONE",
     "ORC",
+    "TAKD",
     "Baseline",
     "Codistillation",
     "Member",

@@ -4,6 +4,7 @@ from studygroup.methods.baseline import Baseline
 from studygroup.methods.cgl import CGL
 from studygroup.methods.cl_ilr import CLILR
 from studygroup.methods.codistillation import Codistillation
+from studygroup.methods.dgkd import DGKD
 from studygroup.methods.dml import DML
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
@@ -12,16 +13,19 @@ from studygroup.methods.okddip import OKDDip
 from studygroup.methods.one import ONE
 from studygroup.methods.orc import ORC
 from studygroup.methods.registry import METHODS, create_method, method_name, method_options
+from studygroup.methods.takd import TAKD
 
 __all__ = [
     "CGL",
     "CLILR",
+    "DGKD",
     "DML",
     "KD",
     "KDCL",
     "METHODS",
     "ONE",
     "ORC",
+    "TAKD",
     "Baseline",
     "Codistillation",
     "Losses",

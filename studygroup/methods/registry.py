@@ -9,6 +9,7 @@ from studygroup.methods.baseline import Baseline
 from studygroup.methods.cgl import CGL
 from studygroup.methods.cl_ilr import CLILR
 from studygroup.methods.codistillation import Codistillation
+from studygroup.methods.dgkd import DGKD
 from studygroup.methods.dml import DML
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
@@ -16,11 +17,14 @@ from studygroup.methods.method import Method
 from studygroup.methods.okddip import OKDDip
 from studygroup.methods.one import ONE
 from studygroup.methods.orc import ORC
+from studygroup.methods.takd import TAKD
 from studygroup.parameters import Parameter, parameters_of
 
 METHODS: dict[str, type[Method]] = {
     "baseline": Baseline,
     "kd": KD,
+    "takd": TAKD,
+    "dgkd": DGKD,
     "dml": DML,
     "cl_ilr": CLILR,
     "one": ONE,

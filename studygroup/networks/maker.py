@@ -118,8 +118,9 @@ class Maker:
     Attributes:
         target: the network to deploy.
         peers: networks of students 1, 2, ... if they differ from the target's.
-        teacher: a trained network, or None.
-        teacher_spec: what the teacher was made from.
+        teachers: trained networks; the first is the teacher of a method that has one only.
+        teacher: that one, or None.
+        teacher_spec: what it was made from.
         num_classes: C.
         in_channels: channels of the inputs.
         image_size: height and width of the inputs.
@@ -137,9 +138,11 @@ class Maker:
         peers: Sequence[Spec] = (),
         teacher: nn.Module | None = None,
         teacher_spec: Spec | None = None,
+        more_teachers: Sequence[nn.Module] = (),
     ) -> None:
         self.target = target
         self.peers = tuple(peers)
+        self.teachers = (*([] if teacher is None else [teacher]), *more_teachers)
         self.teacher = teacher
         self.teacher_spec = teacher_spec if teacher_spec is not None else teacher
         self.num_classes = num_classes
@@ -181,15 +184,17 @@ class Maker:
             )
         return [self.student(number) for number in range(count)]
 
-    def trained(self) -> nn.Module:
-        """A copy of the teacher: whatever a method does with it, the network that was given stays as it is.
+    def trained(self, number: int = 0) -> nn.Module:
+        """A copy of teacher `number`: whatever a method does with it, the network that was given stays as it is.
 
         Raises:
-            UserError: no teacher was given.
+            UserError: no such teacher was given.
         """
-        if self.teacher is None:
+        if not self.teachers:
             raise UserError("the method learns from a trained network and none was given; give a teacher")
-        return copy.deepcopy(self.teacher)
+        if number >= len(self.teachers):
+            raise UserError(f"there is no teacher {number}: {len(self.teachers)} were given")
+        return copy.deepcopy(self.teachers[number])
 
     def part(self, name: str, build: Callable[[], Part]) -> Part:
         """What a method trains beside networks (a gate, a projection), initialised from a stream of its own.
