@@ -223,7 +223,7 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
 
     def lane(name: str, method: Method, peers: Sequence[Spec] = (), teacher: nn.Module | Run | None = None) -> Lane:
         stage = Stage(name, method, name, student, settings, tuple(peers), teacher)
-        return Lane(name, method, maker(stage, dataset, teacher), material, settings)
+        return Lane(name, method, maker(stage, material, teacher), material, settings)
 
     lanes = [lane(f"{spec_name(student)} alone", Baseline()), lane(group_name(method), method, peers, teacher)]
     left_out: dict[str, str] = {}

@@ -1,10 +1,12 @@
 """Methods: what one batch teaches. One file per paper."""
 
+from studygroup.methods.at import AT
 from studygroup.methods.baseline import Baseline
 from studygroup.methods.cgl import CGL
 from studygroup.methods.cl_ilr import CLILR
 from studygroup.methods.codistillation import Codistillation
 from studygroup.methods.dml import DML
+from studygroup.methods.fitnet import FitNet
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Losses, Method
@@ -14,6 +16,7 @@ from studygroup.methods.orc import ORC
 from studygroup.methods.registry import METHODS, create_method, method_name, method_options
 
 __all__ = [
+    "AT",
     "CGL",
     "CLILR",
     "DML",
@@ -24,6 +27,7 @@ __all__ = [
     "ORC",
     "Baseline",
     "Codistillation",
+    "FitNet",
     "Losses",
     "Method",
     "OKDDip",

@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from studygroup.errors import UserError, unknown
+from studygroup.methods.at import AT
 from studygroup.methods.baseline import Baseline
 from studygroup.methods.cgl import CGL
 from studygroup.methods.cl_ilr import CLILR
 from studygroup.methods.codistillation import Codistillation
 from studygroup.methods.dml import DML
+from studygroup.methods.fitnet import FitNet
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Method
@@ -21,6 +23,8 @@ from studygroup.parameters import Parameter, parameters_of
 METHODS: dict[str, type[Method]] = {
     "baseline": Baseline,
     "kd": KD,
+    "fitnet": FitNet,
+    "at": AT,
     "dml": DML,
     "cl_ilr": CLILR,
     "one": ONE,

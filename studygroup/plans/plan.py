@@ -10,9 +10,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from studygroup.data import Dataset
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker, Spec
 from studygroup.ranks import ALONE, Ranks
@@ -70,7 +70,7 @@ def run_plan(
         done[stage.name] = fit(
             own,
             stage.method,
-            maker(stage, material.dataset, teacher),
+            maker(stage, material, teacher),
             material,
             stage.settings,
             label=stage.label,
@@ -82,8 +82,9 @@ def run_plan(
     return done[stages[-1].name]
 
 
-def maker(stage: Stage, dataset: Dataset, teacher: nn.Module | Run | None) -> Maker:
+def maker(stage: Stage, material: Material, teacher: nn.Module | Run | None) -> Maker:
     """What makes a stage's networks."""
+    dataset = material.dataset
     spec: Spec | None = None
     if isinstance(teacher, Run):
         member = load_teacher(teacher, dataset)
@@ -97,4 +98,5 @@ def maker(stage: Stage, dataset: Dataset, teacher: nn.Module | Run | None) -> Ma
         peers=stage.peers,
         teacher=teacher,
         teacher_spec=spec,
+        labels=torch.tensor(material.train.labels, dtype=torch.int64),
     )
