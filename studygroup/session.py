@@ -213,7 +213,7 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
     student = asked.student
 
     def lane(name: str, stage: Stage) -> Lane:
-        return Lane(name, stage.method, maker(stage, dataset, fresh), material, settings)
+        return Lane(name, stage.method, maker(stage, material, fresh), material, settings)
 
     alone = Stage("alone", Baseline(), "baseline", student, settings)
     lanes = [lane(f"{spec_name(student)} alone", alone), lane(group_name(method), asked)]

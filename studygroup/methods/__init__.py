@@ -1,11 +1,13 @@
 """Methods: what one batch teaches. One file per paper."""
 
+from studygroup.methods.at import AT
 from studygroup.methods.baseline import Baseline
 from studygroup.methods.cgl import CGL
 from studygroup.methods.cl_ilr import CLILR
 from studygroup.methods.codistillation import Codistillation
 from studygroup.methods.dgkd import DGKD
 from studygroup.methods.dml import DML
+from studygroup.methods.fitnet import FitNet
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Losses, Method
@@ -16,6 +18,7 @@ from studygroup.methods.registry import METHODS, create_method, method_name, met
 from studygroup.methods.takd import TAKD
 
 __all__ = [
+    "AT",
     "CGL",
     "CLILR",
     "DGKD",
@@ -28,6 +31,7 @@ __all__ = [
     "TAKD",
     "Baseline",
     "Codistillation",
+    "FitNet",
     "Losses",
     "Method",
     "OKDDip",

@@ -5,12 +5,14 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from studygroup.errors import UserError, unknown
+from studygroup.methods.at import AT
 from studygroup.methods.baseline import Baseline
 from studygroup.methods.cgl import CGL
 from studygroup.methods.cl_ilr import CLILR
 from studygroup.methods.codistillation import Codistillation
 from studygroup.methods.dgkd import DGKD
 from studygroup.methods.dml import DML
+from studygroup.methods.fitnet import FitNet
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Method
@@ -25,6 +27,8 @@ METHODS: dict[str, type[Method]] = {
     "kd": KD,
     "takd": TAKD,
     "dgkd": DGKD,
+    "fitnet": FitNet,
+    "at": AT,
     "dml": DML,
     "cl_ilr": CLILR,
     "one": ONE,

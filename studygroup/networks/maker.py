@@ -125,6 +125,7 @@ class Maker:
         in_channels: channels of the inputs.
         image_size: height and width of the inputs.
         seed: of the initialisations and of what a method draws once (routes).
+        labels: (N,) int64, the classes of the training samples, by the positions that `Batch.indices` names; None if they are not known.
     """
 
     def __init__(
@@ -139,6 +140,7 @@ class Maker:
         teacher: nn.Module | None = None,
         teacher_spec: Spec | None = None,
         more_teachers: Sequence[nn.Module] = (),
+        labels: Tensor | None = None,
     ) -> None:
         self.target = target
         self.peers = tuple(peers)
@@ -149,6 +151,7 @@ class Maker:
         self.in_channels = in_channels
         self.image_size = image_size
         self.seed = seed
+        self.labels = labels
 
     def spec(self, number: int) -> Spec:
         """What student `number` is made from.
@@ -210,6 +213,16 @@ class Maker:
     def example(self) -> Tensor:
         """One input of zeros (1, C, H, W), to find out by a forward pass how wide a network is inside."""
         return torch.zeros(1, self.in_channels, *self.image_size)
+
+    def training_labels(self) -> Tensor:
+        """Classes (N,) of the training samples, for methods that remember samples or choose among them.
+
+        Raises:
+            UserError: they are not known.
+        """
+        if self.labels is None:
+            raise UserError("the method has to know the classes of all training samples; give Maker their labels")
+        return self.labels
 
     def is_target(self, number: int) -> bool:
         """Whether student `number` has the network that is to be deployed."""

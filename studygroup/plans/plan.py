@@ -11,9 +11,10 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from studygroup.data import Dataset, Preprocess, evaluation_batches
+from studygroup.data import Preprocess, evaluation_batches
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker, Spec, build, try_out
 from studygroup.ranks import ALONE, Ranks
@@ -76,7 +77,7 @@ def run_plan(
         done[stage.name] = fit(
             own,
             stage.method,
-            maker(stage, material.dataset, done),
+            maker(stage, material, done),
             material,
             stage.settings,
             label=stage.label,
@@ -112,7 +113,7 @@ def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module
             if spec not in tried:
                 try_out(spec, inputs, num_classes=len(dataset.classes))
                 tried.append(spec)
-        make = maker(stage, dataset, fresh)
+        make = maker(stage, material, fresh)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come again when the stage begins
             type(stage.method)(**stage.method.options()).assemble(make)
@@ -120,14 +121,15 @@ def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module
     return fresh
 
 
-def maker(stage: Stage, dataset: Dataset, earlier: Mapping[str, Run | nn.Module]) -> Maker:
+def maker(stage: Stage, material: Material, earlier: Mapping[str, Run | nn.Module]) -> Maker:
     """What makes a stage's networks.
 
     Args:
         stage: of a plan.
-        dataset: what it learns from.
+        material: what it learns from.
         earlier: what the stages before it have left.
     """
+    dataset = material.dataset
     shape = {"num_classes": len(dataset.classes), "in_channels": dataset.shape[0]}
     teachers: list[nn.Module] = []
     specs: list[Spec] = []
@@ -149,4 +151,5 @@ def maker(stage: Stage, dataset: Dataset, earlier: Mapping[str, Run | nn.Module]
         teacher=teachers[0] if teachers else None,
         teacher_spec=specs[0] if specs else None,
         more_teachers=teachers[1:],
+        labels=torch.tensor(material.train.labels, dtype=torch.int64),
     )

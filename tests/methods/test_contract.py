@@ -21,7 +21,7 @@ from studygroup.groups import Branched, Frozen, Modular
 from studygroup.groups.branched import Branch
 from studygroup.groups.norm import StudentBatchNorm
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
-from studygroup.networks import Maker, create
+from studygroup.networks import create
 from studygroup.networks.maker import Spec
 from tests.methods.tiny import (
     CLASSES,
@@ -29,6 +29,7 @@ from tests.methods.tiny import (
     assembled,
     batch_for,
     images,
+    maker,
     optimizer_of,
     snapshot,
     tiny,
@@ -82,6 +83,9 @@ CASES: dict[str, Case] = {
     "baseline": Case("baseline"),
     "kd": Case("kd"),
     "kd-teacher-only": Case("kd", {"alpha": 1.0}),
+    "fitnet": Case("fitnet"),
+    "fitnet-everywhere": Case("fitnet", {"student_layers": ("stem", "first"), "teacher_layers": ("first", "stage2"), "kd_weight": 0.5}),
+    "at": Case("at"),
     "dml": Case("dml"),
     "dml-alone": Case("dml", {"students": 1}),
     "dml-sequential": Case("dml", {"students": 3, "update": "sequential"}, updates=3),
@@ -398,7 +402,7 @@ def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
     method = create_method(case.method, case.options)
     teacher = trained_teacher()
     before = snapshot(teacher)
-    method.assemble(Maker(tiny, num_classes=CLASSES, in_channels=1, peers=case.peers, teacher=teacher))
+    method.assemble(maker(peers=case.peers, teacher=teacher))
     method.train()
     train(method, optimizer_of(method), range(1))
     assert teacher.training
@@ -409,7 +413,7 @@ def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_needed_teacher_that_is_missing_is_said_so(name: str) -> None:
     method = create_method(name)
-    make = Maker(tiny, num_classes=CLASSES, in_channels=1)
+    make = maker()
     if method.needs_teacher:
         with pytest.raises(UserError, match="teacher"):
             method.assemble(make)

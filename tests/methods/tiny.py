@@ -84,12 +84,18 @@ def batch_for(method: Method, number: int = 0, count: int = SAMPLES, sizes: tupl
     return Batch(views[0], labels, torch.arange(count), sizes, views if dealing.views > 1 else ())
 
 
+def maker(spec: Spec = tiny, *, seed: int = 0, peers: tuple[Spec, ...] = (), teacher: nn.Module | None = None) -> Maker:
+    """What makes networks for the images and labels of these tests."""
+    labels = torch.arange(SAMPLES) % CLASSES
+    return Maker(spec, num_classes=CLASSES, in_channels=1, image_size=(8, 8), seed=seed, peers=peers, teacher=teacher, labels=labels)
+
+
 def assembled(
     name: str, options: Mapping[str, Any] | None = None, *, spec: Spec = tiny, peers: tuple[Spec, ...] = (), seed: int = 0
 ) -> Method:
     method = create_method(name, options)
     teacher = trained_teacher() if method.needs_teacher else None
-    method.assemble(Maker(spec, num_classes=CLASSES, in_channels=1, seed=seed, peers=peers, teacher=teacher))
+    method.assemble(maker(spec, seed=seed, peers=peers, teacher=teacher))
     return method.train()
 
 

@@ -75,7 +75,11 @@ def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
     teacher = None
     if method.needs_teacher:
         teacher = trained_teacher() if scene.norms else Maker(normless, num_classes=CLASSES, in_channels=1, seed=77).student(0)
-    method.assemble(Maker(network, num_classes=CLASSES, in_channels=1, seed=1, teacher=teacher))
+    method.assemble(
+        Maker(
+            network, num_classes=CLASSES, in_channels=1, image_size=(8, 8), seed=1, teacher=teacher, labels=torch.from_numpy(train.labels)
+        )
+    )
     method.double()
     if ranks.many and ranks.spread != "samples":
         spread(method, ranks, CLASSES)
