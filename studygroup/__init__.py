@@ -14,25 +14,26 @@ from studygroup.api import benchmark, evaluate, list_names, predict, report, tra
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
-    from studygroup.methods import CGL, CLILR, DGKD, DML, KD, KDCL, ONE, ORC, TAKD, Baseline, Codistillation, Method, OKDDip
+    from studygroup.methods import AB, CGL, CLILR, DGKD, DML, FSP, FT, KD, KDCL, ONE, ORC, TAKD, Baseline, Codistillation, Method, OKDDip
     from studygroup.training.run import Member, Run
 
 __version__ = "0.1.0"
 
 # What needs torch is imported when it is first asked for: `studygroup --help` answers at once.
 _LATER = {
-    **dict.fromkeys(
-        ("Baseline", "KD", "TAKD", "DGKD", "DML", "CLILR", "ONE", "OKDDip", "KDCL", "Codistillation", "CGL", "ORC", "Method"),
-        "studygroup.methods",
-    ),
+    **dict.fromkeys(("Baseline", "KD", "TAKD", "DGKD", "AB", "FT", "FSP"), "studygroup.methods"),
+    **dict.fromkeys(("DML", "CLILR", "ONE", "OKDDip", "KDCL", "Codistillation", "CGL", "ORC", "Method"), "studygroup.methods"),
     **dict.fromkeys(("Member", "Run"), "studygroup.training.run"),
 }
 
 __all__ = [
+    "AB",
     "CGL",
     "CLILR",
     "DGKD",
     "DML",
+    "FSP",
+    "FT",
     "KD",
     "KDCL",
     "ONE",

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from studygroup.errors import UserError, unknown
+from studygroup.methods.ab import AB
 from studygroup.methods.at import AT
 from studygroup.methods.baseline import Baseline
 from studygroup.methods.cgl import CGL
@@ -13,6 +14,8 @@ from studygroup.methods.codistillation import Codistillation
 from studygroup.methods.dgkd import DGKD
 from studygroup.methods.dml import DML
 from studygroup.methods.fitnet import FitNet
+from studygroup.methods.fsp import FSP
+from studygroup.methods.ft import FT
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Method
@@ -29,6 +32,9 @@ METHODS: dict[str, type[Method]] = {
     "dgkd": DGKD,
     "fitnet": FitNet,
     "at": AT,
+    "ab": AB,
+    "ft": FT,
+    "fsp": FSP,
     "dml": DML,
     "cl_ilr": CLILR,
     "one": ONE,

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 from collections.abc import Callable
 
-from studygroup.methods import DGKD, TAKD, Method
+from studygroup.methods import AB, DGKD, FSP, FT, TAKD, Method
 from studygroup.plans.chain import from_all, from_the_last
+from studygroup.plans.initial import after_initial
 from studygroup.plans.plan import Stage
 
 Plan = Callable[[Stage], list[Stage]]
@@ -14,6 +15,9 @@ Plan = Callable[[Stage], list[Stage]]
 PLANS: dict[type[Method], Plan] = {
     TAKD: from_the_last,
     DGKD: from_all,
+    AB: after_initial,
+    FSP: after_initial,
+    FT: after_initial,
 }
 
 
