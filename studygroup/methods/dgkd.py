@@ -38,7 +38,7 @@ class DGKD(Method):
 
     def __init__(
         self,
-        assistants: Sequence[str] | None = None,
+        assistants: Sequence[str] = (),
         *,
         assistant_epochs: int | None = None,
         drop: int = 1,
@@ -65,7 +65,7 @@ class DGKD(Method):
         require(drop >= 0, f"drop is {drop}; it must not be negative")
         require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")
         require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        self.assistants = tuple(assistants or ())
+        self.assistants = tuple(assistants)
         self.assistant_epochs = assistant_epochs
         self.drop = drop
         self.alpha = alpha

@@ -80,8 +80,9 @@ def create_method(name: str, options: Mapping[str, object] | None = None) -> Met
     for option, value in (options or {}).items():
         if option not in known:
             raise unknown(f"option of {name}", option, known) if known else UserError(f"{name} has no options; {option!r} was given")
-        try:
-            checked[option] = known[option].kind.check(value)
+        kind = known[option].kind
+        try:  # a list may be typed without brackets
+            checked[option] = kind.parse(value) if kind.base == "list" and isinstance(value, str) else kind.check(value)
         except ValueError as error:
             raise UserError(f"{name}'s {option} is {error}") from None
     return METHODS[name](**checked)

@@ -34,7 +34,7 @@ class TAKD(Method):
 
     def __init__(
         self,
-        assistants: Sequence[str] | None = None,
+        assistants: Sequence[str] = (),
         *,
         assistant_epochs: int | None = None,
         alpha: float = 0.9,
@@ -57,7 +57,7 @@ class TAKD(Method):
         require(preset in ("crd", "takd"), f"preset is {preset!r}; it must be crd or takd")
         require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")
         require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        self.assistants = tuple(assistants or ())
+        self.assistants = tuple(assistants)
         self.assistant_epochs = assistant_epochs
         self.alpha = alpha
         self.temperature = temperature

@@ -23,6 +23,8 @@ SCENES = [
     Scene("cgl", {"students": 3, "detach_targets": False}),
     Scene("cgl", {"students": 3, "batch": "per_student"}, settings={"batch_size": 3, "accumulate": 3}),
     Scene("cgl", {"students": 3, "routing": False, "overlap": 0.2}),
+    Scene("dgkd", {"assistants": ("resnet20", "resnet14")}),
+    *(Scene(name, first=True) for name in ("ab", "fsp", "ft")),
     Scene("orc", {"mixup_per_sample": True, "temporary_teachers": 2}),
     Scene("orc", {"intensive": "mixup", "recompute": True}),
     Scene("orc", {"intensive": "feedback"}),
@@ -32,6 +34,7 @@ SCENES = [
     Scene("baseline", settings={"optimizer": "adam", "learning_rate": 0.01}),
     # with the statistics of the whole batch where there is batch norm
     *(Scene(name, norms=True) for name in METHODS),
+    Scene("ab", norms=True, first=True),
     Scene("cgl", {"students": 3, "bn": "per_student"}, norms=True),
     Scene("cgl", {"students": 3, "targets": "train"}, norms=True),
     # students and their shares on different ranks
