@@ -60,7 +60,8 @@ class DGKD(Method):
         require(preset in ("crd", "dgkd"), f"preset is {preset!r}; it must be crd or dgkd")
         if preset == "dgkd":
             drop, alpha, temperature = 1, 1.0, 5.0
-        require(not isinstance(assistants, str), f"assistants is {assistants!r}; give a list of networks")
+        listed = isinstance(assistants, Sequence) and not isinstance(assistants, str)
+        require(listed, f"assistants is {assistants!r}; it must be a list of networks")
         require(assistant_epochs is None or assistant_epochs >= 1, f"assistant_epochs is {assistant_epochs}; at least 1 is needed")
         require(drop >= 0, f"drop is {drop}; it must not be negative")
         require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")

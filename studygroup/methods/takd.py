@@ -52,7 +52,8 @@ class TAKD(Method):
             preset: `"takd"` takes the divergence's mean over classes, as the authors' code.
         """
         super().__init__()
-        require(not isinstance(assistants, str), f"assistants is {assistants!r}; give a list of networks")
+        listed = isinstance(assistants, Sequence) and not isinstance(assistants, str)
+        require(listed, f"assistants is {assistants!r}; it must be a list of networks")
         require(assistant_epochs is None or assistant_epochs >= 1, f"assistant_epochs is {assistant_epochs}; at least 1 is needed")
         require(preset in ("crd", "takd"), f"preset is {preset!r}; it must be crd or takd")
         require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")

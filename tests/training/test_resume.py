@@ -49,8 +49,8 @@ def options(method: str, teacher: Path) -> dict[str, Any]:
         wanted["teacher"] = teacher
     special: dict[str, dict[str, Any]] = {
         "cgl": {"students": 4},
-        **dict.fromkeys(("takd", "dgkd"), {"assistants": ["resnet8"]}),
-        **dict.fromkeys(("ab", "ft", "fsp"), {"initial_epochs": 1}),
+        **{name: {"assistants": ["resnet8"]} for name in ("takd", "dgkd")},
+        **{name: {"initial_epochs": 1} for name in ("ab", "ft", "fsp")},
     }
     return wanted | ({"method_options": special[method]} if method in special else {})
 
