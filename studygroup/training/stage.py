@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -101,7 +102,7 @@ def fit(
         spread(method, ranks, len(dataset.classes))
     if resume and ranks.first((folder / "result.json").is_file):
         run = Run(folder)
-        same_run(run.result["identity"], identity)
+        same_run(run.result["identity"], json.loads(json.dumps(identity, default=str)))  # as it was written
         return run
     trainer = Trainer(
         method,

@@ -139,7 +139,7 @@ def test_paraphrasing_reconstructs_and_leaves_the_student_alone() -> None:
 
 def normalised(maps: Tensor) -> Tensor:
     flat: Tensor = maps.square().mean(1).flatten(1)
-    return flat / flat.norm(dim=1, keepdim=True)
+    return F.normalize(flat)
 
 
 def test_factor_transfer_against_the_formula() -> None:
