@@ -14,7 +14,30 @@ from studygroup.api import benchmark, evaluate, list_names, predict, report, tra
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
-    from studygroup.methods import CGL, CLILR, DML, KD, KDCL, ONE, ORC, Baseline, Codistillation, Method, OKDDip
+    from studygroup.methods import (
+        AT,
+        BSS,
+        CC,
+        CGL,
+        CLILR,
+        CRD,
+        DML,
+        KD,
+        KDCL,
+        NST,
+        ONE,
+        ORC,
+        PKT,
+        RKD,
+        SP,
+        SRRL,
+        VID,
+        Baseline,
+        Codistillation,
+        FitNet,
+        Method,
+        OKDDip,
+    )
     from studygroup.training.run import Member, Run
 
 __version__ = "0.1.0"
@@ -22,21 +45,56 @@ __version__ = "0.1.0"
 # What needs torch is imported when it is first asked for: `studygroup --help` answers at once.
 _LATER = {
     **dict.fromkeys(
-        ("Baseline", "KD", "DML", "CLILR", "ONE", "OKDDip", "KDCL", "Codistillation", "CGL", "ORC", "Method"), "studygroup.methods"
+        (
+            "Baseline",
+            "KD",
+            "DML",
+            "CLILR",
+            "ONE",
+            "OKDDip",
+            "KDCL",
+            "Codistillation",
+            "CGL",
+            "ORC",
+            "FitNet",
+            "AT",
+            "SP",
+            "CC",
+            "VID",
+            "RKD",
+            "PKT",
+            "NST",
+            "CRD",
+            "SRRL",
+            "BSS",
+            "Method",
+        ),
+        "studygroup.methods",
     ),
     **dict.fromkeys(("Member", "Run"), "studygroup.training.run"),
 }
 
 __all__ = [
+    "AT",
+    "BSS",
+    "CC",
     "CGL",
     "CLILR",
+    "CRD",
     "DML",
     "KD",
     "KDCL",
+    "NST",
     "ONE",
     "ORC",
+    "PKT",
+    "RKD",
+    "SP",
+    "SRRL",
+    "VID",
     "Baseline",
     "Codistillation",
+    "FitNet",
     "Member",
     "Method",
     "OKDDip",

@@ -119,7 +119,8 @@ class OneTeacher(Method):
             with torch.no_grad(), target_mode(network, "eval"):
                 return places, observe(network, example, places)
         except UserError as error:
-            raise UserError(f"{whose}_layers: {error}") from error
+            option = f"{whose}_layers"
+            raise UserError(f"{option if option in self.options() else f'the {whose}'}: {error}") from error
 
 
 def stages_after_stem(network: nn.Module) -> list[str]:

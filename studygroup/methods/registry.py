@@ -7,17 +7,26 @@ from collections.abc import Mapping
 from studygroup.errors import UserError, unknown
 from studygroup.methods.at import AT
 from studygroup.methods.baseline import Baseline
+from studygroup.methods.bss import BSS
+from studygroup.methods.cc import CC
 from studygroup.methods.cgl import CGL
 from studygroup.methods.cl_ilr import CLILR
 from studygroup.methods.codistillation import Codistillation
+from studygroup.methods.crd import CRD
 from studygroup.methods.dml import DML
 from studygroup.methods.fitnet import FitNet
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Method
+from studygroup.methods.nst import NST
 from studygroup.methods.okddip import OKDDip
 from studygroup.methods.one import ONE
 from studygroup.methods.orc import ORC
+from studygroup.methods.pkt import PKT
+from studygroup.methods.rkd import RKD
+from studygroup.methods.sp import SP
+from studygroup.methods.srrl import SRRL
+from studygroup.methods.vid import VID
 from studygroup.parameters import Parameter, parameters_of
 
 METHODS: dict[str, type[Method]] = {
@@ -25,6 +34,15 @@ METHODS: dict[str, type[Method]] = {
     "kd": KD,
     "fitnet": FitNet,
     "at": AT,
+    "sp": SP,
+    "cc": CC,
+    "vid": VID,
+    "rkd": RKD,
+    "pkt": PKT,
+    "nst": NST,
+    "crd": CRD,
+    "srrl": SRRL,
+    "bss": BSS,
     "dml": DML,
     "cl_ilr": CLILR,
     "one": ONE,
