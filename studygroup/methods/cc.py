@@ -39,8 +39,8 @@ class CC(OneTeacher):
         kd_weight: float = 0.0,
         temperature: float = 4.0,
         dimensions: int = 128,
-        student_layers: Sequence[str] = (),
-        teacher_layers: Sequence[str] = (),
+        student_layers: Sequence[str] | None = None,
+        teacher_layers: Sequence[str] | None = None,
     ) -> None:
         """Set the options.
 

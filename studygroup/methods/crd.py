@@ -45,8 +45,8 @@ class CRD(OneTeacher):
         dimensions: int = 128,
         contrast_temperature: float = 0.07,
         momentum: float = 0.5,
-        student_layers: Sequence[str] = (),
-        teacher_layers: Sequence[str] = (),
+        student_layers: Sequence[str] | None = None,
+        teacher_layers: Sequence[str] | None = None,
     ) -> None:
         """Set the options.
 

@@ -37,8 +37,8 @@ class RKD(OneTeacher):
         temperature: float = 4.0,
         distance_weight: float = 25.0,
         angle_weight: float = 50.0,
-        student_layers: Sequence[str] = (),
-        teacher_layers: Sequence[str] = (),
+        student_layers: Sequence[str] | None = None,
+        teacher_layers: Sequence[str] | None = None,
     ) -> None:
         """Set the options.
 

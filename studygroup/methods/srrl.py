@@ -38,7 +38,7 @@ class SRRL(OneTeacher):
         kd_weight: float = 0.0,
         temperature: float = 4.0,
         matching_weight: float = 1.0,
-        student_layers: Sequence[str] = (),
+        student_layers: Sequence[str] | None = None,
     ) -> None:
         """Set the options.
 
@@ -50,7 +50,7 @@ class SRRL(OneTeacher):
             matching_weight: of the pooled features, at least 0.
             student_layers: path of the student's module whose map is read, one at most; by default where a chain's pool takes its map.
         """
-        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, ())
+        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, None)
         require(matching_weight >= 0.0, f"matching_weight is {matching_weight}; it must not be negative")
         require(len(self.student_layers) <= 1, f"student_layers names {len(self.student_layers)} modules; srrl reads one")
         self.matching_weight = matching_weight
