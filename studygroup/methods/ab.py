@@ -45,8 +45,8 @@ class AB(SecondStage):
         label_weight: float = 1.0,
         kd_weight: float = 0.0,
         temperature: float = 4.0,
-        student_layers: Sequence[str] = (),
-        teacher_layers: Sequence[str] = (),
+        student_layers: Sequence[str] | None = None,
+        teacher_layers: Sequence[str] | None = None,
     ) -> None:
         """Set the options.
 
@@ -72,7 +72,9 @@ class AB(SecondStage):
 class Boundaries(FirstStage):
     """A student whose neurons learn to be active where the teacher's are: the first stage of `AB`."""
 
-    def __init__(self, margin: float = 1.0, student_layers: Sequence[str] = (), teacher_layers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, margin: float = 1.0, student_layers: Sequence[str] | None = None, teacher_layers: Sequence[str] | None = None
+    ) -> None:
         """Args: margin, student_layers, teacher_layers: of `AB`."""
         super().__init__(student_layers, teacher_layers)
         self.margin = margin

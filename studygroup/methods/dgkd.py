@@ -38,7 +38,7 @@ class DGKD(Method):
 
     def __init__(
         self,
-        assistants: Sequence[str] = (),
+        assistants: Sequence[str] | None = None,
         *,
         assistant_epochs: int | None = None,
         drop: int = 1,
@@ -60,13 +60,13 @@ class DGKD(Method):
         require(preset in ("crd", "dgkd"), f"preset is {preset!r}; it must be crd or dgkd")
         if preset == "dgkd":
             drop, alpha, temperature = 1, 1.0, 5.0
-        listed = isinstance(assistants, Sequence) and not isinstance(assistants, str)
+        listed = assistants is None or (isinstance(assistants, Sequence) and not isinstance(assistants, str))
         require(listed, f"assistants is {assistants!r}; it must be a list of networks")
         require(assistant_epochs is None or assistant_epochs >= 1, f"assistant_epochs is {assistant_epochs}; at least 1 is needed")
         require(drop >= 0, f"drop is {drop}; it must not be negative")
         require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")
         require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        self.assistants = tuple(assistants)
+        self.assistants = tuple(assistants or ())
         self.assistant_epochs = assistant_epochs
         self.drop = drop
         self.alpha = alpha

@@ -37,8 +37,8 @@ class FitNet(OneTeacher):
         label_weight: float = 1.0,
         kd_weight: float = 0.0,
         temperature: float = 4.0,
-        student_layers: Sequence[str] = (),
-        teacher_layers: Sequence[str] = (),
+        student_layers: Sequence[str] | None = None,
+        teacher_layers: Sequence[str] | None = None,
     ) -> None:
         """Set the options.
 

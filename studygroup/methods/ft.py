@@ -45,8 +45,8 @@ class FT(OneTeacher):
         label_weight: float = 1.0,
         kd_weight: float = 0.0,
         temperature: float = 4.0,
-        student_layers: Sequence[str] = (),
-        teacher_layers: Sequence[str] = (),
+        student_layers: Sequence[str] | None = None,
+        teacher_layers: Sequence[str] | None = None,
     ) -> None:
         """Set the options.
 
@@ -98,7 +98,9 @@ class FT(OneTeacher):
 class Paraphrasing(FirstStage):
     """A paraphraser that learns to reconstruct the teacher's map, while the student waits: the first stage of `FT`."""
 
-    def __init__(self, share: float = 0.5, student_layers: Sequence[str] = (), teacher_layers: Sequence[str] = ()) -> None:
+    def __init__(
+        self, share: float = 0.5, student_layers: Sequence[str] | None = None, teacher_layers: Sequence[str] | None = None
+    ) -> None:
         """Args: share, student_layers, teacher_layers: of `FT`."""
         super().__init__(student_layers, teacher_layers)
         self.share = share

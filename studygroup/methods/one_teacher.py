@@ -44,8 +44,8 @@ class OneTeacher(Method):
         label_weight: float,
         kd_weight: float,
         temperature: float,
-        student_layers: Sequence[str],
-        teacher_layers: Sequence[str],
+        student_layers: Sequence[str] | None,
+        teacher_layers: Sequence[str] | None,
     ) -> None:
         """Check and keep the options that these methods share.
 
@@ -65,8 +65,8 @@ class OneTeacher(Method):
         self.label_weight = label_weight
         self.kd_weight = kd_weight
         self.temperature = temperature
-        self.student_layers = tuple(student_layers)
-        self.teacher_layers = tuple(teacher_layers)
+        self.student_layers = tuple(student_layers or ())
+        self.teacher_layers = tuple(teacher_layers or ())
 
     def layers(self, network: nn.Module) -> list[str]:
         """Where the method looks if it is not told: at no maps, only at the pooled feature and the logits.
@@ -117,9 +117,12 @@ class OneTeacher(Method):
         try:
             places = list(named) or self.layers(network)
             with torch.no_grad(), target_mode(network, "eval"):
-                return places, observe(network, example, places)
+                seen = observe(network, example, places)
+            pairs(seen, seen)  # a pooled feature that is not known is said here
         except UserError as error:
-            raise UserError(f"{whose}_layers: {error}") from error
+            option = f"{whose}_layers"
+            raise UserError(f"{option if option in self.options() else f'the {whose}'}: {error}") from error
+        return places, seen
 
 
 def stages_after_stem(network: nn.Module) -> list[str]:

@@ -8,9 +8,12 @@ from studygroup.errors import UserError, unknown
 from studygroup.methods.ab import AB
 from studygroup.methods.at import AT
 from studygroup.methods.baseline import Baseline
+from studygroup.methods.bss import BSS
+from studygroup.methods.cc import CC
 from studygroup.methods.cgl import CGL
 from studygroup.methods.cl_ilr import CLILR
 from studygroup.methods.codistillation import Codistillation
+from studygroup.methods.crd import CRD
 from studygroup.methods.dgkd import DGKD
 from studygroup.methods.dml import DML
 from studygroup.methods.fitnet import FitNet
@@ -19,10 +22,16 @@ from studygroup.methods.ft import FT
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Method
+from studygroup.methods.nst import NST
 from studygroup.methods.okddip import OKDDip
 from studygroup.methods.one import ONE
 from studygroup.methods.orc import ORC
+from studygroup.methods.pkt import PKT
+from studygroup.methods.rkd import RKD
+from studygroup.methods.sp import SP
+from studygroup.methods.srrl import SRRL
 from studygroup.methods.takd import TAKD
+from studygroup.methods.vid import VID
 from studygroup.parameters import Parameter, parameters_of
 
 METHODS: dict[str, type[Method]] = {
@@ -35,6 +44,15 @@ METHODS: dict[str, type[Method]] = {
     "ab": AB,
     "ft": FT,
     "fsp": FSP,
+    "sp": SP,
+    "cc": CC,
+    "vid": VID,
+    "rkd": RKD,
+    "pkt": PKT,
+    "nst": NST,
+    "crd": CRD,
+    "srrl": SRRL,
+    "bss": BSS,
     "dml": DML,
     "cl_ilr": CLILR,
     "one": ONE,

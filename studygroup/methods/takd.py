@@ -34,7 +34,7 @@ class TAKD(Method):
 
     def __init__(
         self,
-        assistants: Sequence[str] = (),
+        assistants: Sequence[str] | None = None,
         *,
         assistant_epochs: int | None = None,
         alpha: float = 0.9,
@@ -52,13 +52,13 @@ class TAKD(Method):
             preset: `"takd"` takes the divergence's mean over classes, as the authors' code.
         """
         super().__init__()
-        listed = isinstance(assistants, Sequence) and not isinstance(assistants, str)
+        listed = assistants is None or (isinstance(assistants, Sequence) and not isinstance(assistants, str))
         require(listed, f"assistants is {assistants!r}; it must be a list of networks")
         require(assistant_epochs is None or assistant_epochs >= 1, f"assistant_epochs is {assistant_epochs}; at least 1 is needed")
         require(preset in ("crd", "takd"), f"preset is {preset!r}; it must be crd or takd")
         require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")
         require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        self.assistants = tuple(assistants)
+        self.assistants = tuple(assistants or ())
         self.assistant_epochs = assistant_epochs
         self.alpha = alpha
         self.temperature = temperature

@@ -24,7 +24,7 @@ from studygroup.networks.maker import Maker
 class FirstStage(OneTeacher):
     """A student that learns from the frozen teacher's features alone, in train mode; its classifier is left as it is."""
 
-    def __init__(self, student_layers: Sequence[str] = (), teacher_layers: Sequence[str] = ()) -> None:
+    def __init__(self, student_layers: Sequence[str] | None = None, teacher_layers: Sequence[str] | None = None) -> None:
         """Args: student_layers, teacher_layers: as `OneTeacher`."""
         super().__init__(1.0, 0.0, 0.0, 1.0, student_layers, teacher_layers)
 
@@ -52,8 +52,8 @@ class SecondStage(Method):
         label_weight: float,
         kd_weight: float,
         temperature: float,
-        student_layers: Sequence[str],
-        teacher_layers: Sequence[str],
+        student_layers: Sequence[str] | None,
+        teacher_layers: Sequence[str] | None,
     ) -> None:
         """Check and keep the options that these methods share.
 
@@ -76,8 +76,8 @@ class SecondStage(Method):
         self.label_weight = label_weight
         self.kd_weight = kd_weight
         self.temperature = temperature
-        self.student_layers = tuple(student_layers)
-        self.teacher_layers = tuple(teacher_layers)
+        self.student_layers = student_layers
+        self.teacher_layers = teacher_layers
 
     @abstractmethod
     def initial(self) -> Method:
