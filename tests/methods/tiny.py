@@ -100,7 +100,7 @@ def maker(
 
 def assistants(method: Method) -> list[nn.Module]:
     """As many networks as the method has assistants, each with weights of its own."""
-    count = len(method.options().get("assistants", ()))
+    count = len(method.options().get("assistants") or ())
     return [Maker(tiny, num_classes=CLASSES, in_channels=1, seed=90 - number).student(0) for number in range(count)]
 
 
