@@ -55,7 +55,9 @@ class FitNet(OneTeacher):
     def layers(self, network: nn.Module) -> list[str]:
         """The third stage."""
         known = places(network)
-        require(len(known) > 2, f"the network has {len(known)} stages before its head and the hint is at the third; name another")
+        require(
+            len(known) > 2, f"{type(network).__name__} has {len(known)} stages before its head and the hint is at the third; name another"
+        )
         return known[2:3]
 
     def connect(self, make: Maker, student: Features, teacher: Features) -> None:

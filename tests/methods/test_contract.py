@@ -472,6 +472,9 @@ def test_exports_have_the_keys_of_the_registered_network(name: str) -> None:
     [
         ("baseline", {}),
         ("kd", {}),
+        ("at", {"student_layers": ("body",), "teacher_layers": ("stage1",)}),
+        ("crd", {"negatives": 5}),
+        ("bss", {}),
         ("dml", {}),
         ("kdcl", {}),
         ("codistillation", {}),

@@ -17,6 +17,8 @@ from tests.methods.tiny import assembled
 from tests.training.ranks import Scene, in_ranks, play, play_all
 
 SEQUENTIAL = {"students": 3, "update": "sequential"}
+# Two samples of one batch are moved, so that some rank has none.
+AT_THE_BOUNDARY = Scene("bss", {"boundary_share": 1.0}, norms=True, settings={"epochs": 6})
 SCENES = [
     # data-parallel: every method, on networks without batch norm
     *(Scene(name) for name in METHODS),
@@ -37,6 +39,9 @@ SCENES = [
     Scene("ab", norms=True, first=True),
     Scene("cgl", {"students": 3, "bn": "per_student"}, norms=True),
     Scene("cgl", {"students": 3, "targets": "train"}, norms=True),
+    AT_THE_BOUNDARY,
+    Scene("rkd", {"kd_weight": 0.5}, norms=True, settings={"clip": 0.5}),
+    Scene("crd", {"negatives": 20, "student_layers": ("stage1",), "teacher_layers": ("stage2",)}, norms=True),
     # students and their shares on different ranks
     Scene("cgl", {"students": 4}, "students"),
     Scene("cgl", {"students": 5, "probability": 0.6}, "students", norms=True),
@@ -121,6 +126,11 @@ def test_members_send_logits_only(together: list[list[dict[str, Any]]]) -> None:
         steps = [16, 16, 16, 4]
         logits = students * classes * 8 * sum(steps) / len(steps) * (ranks - 1) / ranks
         assert found["history"][0]["bytes_sent"] == pytest.approx(logits, abs=1)
+
+
+def test_images_are_moved_on_ranks(together: list[list[dict[str, Any]]]) -> None:
+    for found in together[SCENES.index(AT_THE_BOUNDARY)]:
+        assert sum("student0/boundary" in epoch["losses"] for epoch in found["history"]) == 1
 
 
 # ---------------------------------------------------------------- who learns from what
