@@ -182,7 +182,8 @@ def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.M
             )
         return None
     if not method.needs_teacher:
-        raise UserError(f"{name} takes no teacher; leave --teacher out, or take kd or orc")
+        takers = " or ".join(other for other, kind in METHODS.items() if kind.needs_teacher)
+        raise UserError(f"{name} takes no teacher; leave --teacher out, or take {takers}")
     if isinstance(teacher, nn.Module):
         return teacher
     if Path(teacher).is_dir():

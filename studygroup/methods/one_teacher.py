@@ -3,7 +3,8 @@
     L = label_weight CE(z, y) + kd_weight T^2 KL(teacher || student) at temperature T + what the method says of the features
 
 Student and teacher see the same inputs, once each. The teacher runs in evaluation mode, without gradient. What a method trains beside
-the student is made through `Maker.part`, moves with the student in the same update, and is thrown away afterwards.
+the student is made through `Maker.part`, moves with the student in the same update, and is thrown away afterwards. Networks that are
+watched run as they are written, also where a run compiles them (`networks.observe`).
 """
 
 from __future__ import annotations
