@@ -224,7 +224,8 @@ def maker(student: Spec, material: Material, *, teacher: Spec | None = None) -> 
     """What makes the networks; the teacher is as it is initialised."""
     classes, channels = len(material.dataset.classes), material.dataset.shape[0]
     trained = Maker(teacher, num_classes=classes, in_channels=channels, seed=1).student(0) if teacher is not None else None
-    return Maker(student, num_classes=classes, in_channels=channels, teacher=trained)
+    labels = torch.tensor(material.train.labels)
+    return Maker(student, num_classes=classes, in_channels=channels, teacher=trained, labels=labels)
 
 
 @contextmanager

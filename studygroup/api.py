@@ -98,7 +98,8 @@ def train(
         warmup: epochs over which the learning rate rises from 0.
         clip: largest joint norm of an update's gradients.
         accumulate: cut each batch into this many parts, to save memory.
-        teacher_epochs: epochs of a teacher that is trained first; by default as many as the student's.
+        teacher_epochs: epochs of a teacher that is trained first; by default as many as the student's. Whatever is trained first is a
+            run of its own in `stages/` of the run's folder.
         train_size: how many training samples to use (a number above 1), or which share of them; all by default.
         holdout: how many samples (a number above 1) or which share to keep for selection; 0 for none.
         select_from: epochs out of which the hold-out selects the student: `all`, as in the CGL paper, or the `last`, which a

@@ -39,7 +39,7 @@ TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "show
 METHOD_HELP = """\
 options of the method:
   --method.OPTION VALUE           an option of the method, e.g. --method.students 8; VALUE is a number, a word, true,
-                                  false, null or a list such as [1,2]; --method.OPTION=true or --method.OPTION at the
+                                  false, null or a list such as 1,2 or [1,2]; --method.OPTION=true or --method.OPTION at the
                                   end is yes, --no-method.OPTION is no. `studygroup list methods` shows the methods
                                   and their options.
 """

@@ -12,15 +12,14 @@ import numpy as np
 import torch
 from torch import nn
 
-from studygroup import config, launch, randomness
-from studygroup.data import SOURCES, Dataset, Preprocess, Split, evaluation_batches, hold_out, open_dataset
+from studygroup import config, launch
+from studygroup.data import SOURCES, Dataset, Split, evaluation_batches, hold_out, open_dataset
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, create, parameter_count
-from studygroup.networks.maker import Maker, Spec, build, is_fresh, spec_name, try_out, with_stem
-from studygroup.networks.registry import stems
-from studygroup.plans import Stage, run_plan
-from studygroup.plans.plan import maker
+from studygroup.networks.maker import Spec, is_fresh, spec_name, with_stem
+from studygroup.networks.registry import SMALLEST_MAP, stems
+from studygroup.plans import Stage, maker, rehearse, run_plan, stages_of
 from studygroup.ranks import Ranks, join
 from studygroup.training.benchmark import Lane, compare
 from studygroup.training.evaluate import score
@@ -59,13 +58,12 @@ def train_rank(arguments: dict[str, Any]) -> str:
 def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
     """Train with the ranks that there are; the first one writes."""
     method = make_method(arguments)
-    student = known_networks(arguments)[0]
     settings = make_settings(arguments)
-    check_cut(method, settings)  # here, before a teacher is trained for nothing
-    teacher = find_teacher(arguments["teacher"], method)
+    stages = make_stages(arguments, method, settings)
     material = make_material(arguments)
-    networks, teacher = find_networks(arguments, teacher, material)
-    out = Path(arguments["out"] or default_folder(material.dataset, method, student, settings.seed))
+    stages = with_stems(stages, arguments["stem"], min(material.dataset.shape[1:]))
+    rehearse(stages, material)
+    out = Path(arguments["out"] or default_folder(material.dataset, method, arguments["student"], settings.seed))
     resolved = {
         **arguments,
         "method": method_name(method) if type(method) in METHODS.values() else method,
@@ -83,12 +81,6 @@ def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
             write_json(out / "environment.json", environment(settings.seed))
 
     ranks.first(begin)
-    stages = []
-    if isinstance(teacher, str):
-        own = replace(settings, epochs=arguments["teacher_epochs"] or settings.epochs, accumulate=1, learning_rate_scales={})
-        stages.append(Stage("teacher", Baseline(), "baseline", teacher, own))
-        teacher = "teacher"
-    stages.append(Stage("train", method, method_name(method), networks[0], settings, tuple(networks[1:]), teacher))
     hint = f"studygroup train --config {shlex.quote(str(out / 'config.yaml'))} --out {shlex.quote(str(out))} --resume"
     try:
         return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint, ranks=ranks)
@@ -144,33 +136,36 @@ def make_material(arguments: Mapping[str, Any]) -> Material:
     return Material(dataset, dataset.train.take(learned), dataset.train.take(held), augment)
 
 
-def known_networks(arguments: Mapping[str, Any]) -> list[Spec]:
-    """The student's and the peers' networks, once their names are known to be some, before data is prepared."""
-    return [with_stem(spec, arguments["stem"]) and spec for spec in (arguments["student"], *arguments["peers"])]
-
-
-def find_networks(
-    arguments: Mapping[str, Any], teacher: nn.Module | Run | str | None, material: Material
-) -> tuple[list[Spec], nn.Module | Run | str | None]:
-    """The student's and the peers' networks and the teacher, with stems for the size of the images; each is tried out on two samples.
+def make_stages(arguments: Mapping[str, Any], method: Method, settings: Settings) -> list[Stage]:
+    """What is trained, in order, as far as it is known before data is prepared: all that makes no plan is refused here.
 
     Raises:
-        UserError: one of them does not have the stem that was asked for, or cannot work with this data.
+        UserError: an unknown network, or a teacher or options that make no plan.
     """
-    dataset = material.dataset
-    size = min(dataset.shape[1:])
-    networks = [with_stem(spec, arguments["stem"], size) for spec in (arguments["student"], *arguments["peers"])]
-    if isinstance(teacher, str) and not is_fresh(teacher):
-        teacher = build(teacher, num_classes=len(dataset.classes), in_channels=dataset.shape[0])
-    elif isinstance(teacher, str):
-        teacher = str(with_stem(teacher, arguments["stem"], size))
-    inputs, _ = next(evaluation_batches(material.train, Preprocess(dataset.shape, dataset.mean, dataset.std), 2))
-    tried: list[Spec] = []
-    for spec in (*networks, *([] if teacher is None or isinstance(teacher, Run) else [teacher])):
-        if spec not in tried:
-            try_out(spec, inputs, num_classes=len(dataset.classes))
-            tried.append(spec)
-    return networks, teacher
+    check_cut(method, settings)
+    teacher = find_teacher(arguments["teacher"], method)
+    stages = []
+    if isinstance(teacher, str) and is_fresh(teacher):
+        epochs = arguments.get("teacher_epochs") or settings.epochs
+        own = replace(settings, epochs=epochs, accumulate=1, learning_rate_scales={})
+        stages.append(Stage("teacher", Baseline(), "baseline", teacher, own))
+        teacher = "teacher"
+    teachers = () if teacher is None else (teacher,)
+    stages += stages_of(Stage("train", method, method_name(method), arguments["student"], settings, tuple(arguments["peers"]), teachers))
+    with_stems(stages, arguments["stem"])
+    return stages
+
+
+def with_stems(stages: Sequence[Stage], stem: Any, size: int = SMALLEST_MAP) -> list[Stage]:
+    """The stages with networks whose stems are for images of `size` pixels.
+
+    Raises:
+        UserError: a network is unknown, or does not have the stem that was asked for.
+    """
+    return [
+        replace(stage, student=with_stem(stage.student, stem, size), peers=tuple(with_stem(peer, stem, size) for peer in stage.peers))
+        for stage in stages
+    ]
 
 
 def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.Module | Run | str | None:
@@ -187,7 +182,8 @@ def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.M
             )
         return None
     if not method.needs_teacher:
-        raise UserError(f"{name} takes no teacher; leave --teacher out, or take kd or orc")
+        takers = " or ".join(other for other, kind in METHODS.items() if kind.needs_teacher)
+        raise UserError(f"{name} takes no teacher; leave --teacher out, or take {takers}")
     if isinstance(teacher, nn.Module):
         return teacher
     if Path(teacher).is_dir():
@@ -207,30 +203,26 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
     """`studygroup.benchmark` with its arguments by name."""
     config.validate(arguments)
     method = make_method(arguments)
-    known_networks(arguments)
     settings = make_settings(arguments)
-    check_cut(method, settings)
-    teacher = find_teacher(arguments["teacher"], method)
+    stages = make_stages(arguments, method, settings)
     others = group_sizes(arguments["group_sizes"], method, arguments["peers"])
     material = make_material(arguments)
     dataset = material.dataset
-    (student, *peers), teacher = find_networks(arguments, teacher, material)
-    if isinstance(teacher, str):  # what a network costs does not depend on its weights
-        fresh = Maker(
-            teacher, num_classes=len(dataset.classes), in_channels=dataset.shape[0], seed=randomness.derive(settings.seed, "teacher")
-        )
-        teacher = fresh.student(0)
+    stages = with_stems(stages, arguments["stem"], min(dataset.shape[1:]))
+    fresh = rehearse(stages, material)  # what a network costs does not depend on its weights
+    asked = stages[-1]
+    student = asked.student
 
-    def lane(name: str, method: Method, peers: Sequence[Spec] = (), teacher: nn.Module | Run | None = None) -> Lane:
-        stage = Stage(name, method, name, student, settings, tuple(peers), teacher)
-        return Lane(name, method, maker(stage, dataset, teacher), material, settings)
+    def lane(name: str, stage: Stage) -> Lane:
+        return Lane(name, stage.method, maker(stage, material, fresh), material, settings)
 
-    lanes = [lane(f"{spec_name(student)} alone", Baseline()), lane(group_name(method), method, peers, teacher)]
+    alone = Stage("alone", Baseline(), "baseline", student, settings)
+    lanes = [lane(f"{spec_name(student)} alone", alone), lane(group_name(method), asked)]
     left_out: dict[str, str] = {}
     for size in others:
         resized = with_students(method, size)
         try:
-            lanes.append(lane(group_name(resized), resized, (), teacher))
+            lanes.append(lane(group_name(resized), replace(asked, method=resized)))
         except UserError as error:  # too many for the network's routes or for the batch, say; the others may work
             left_out[group_name(resized)] = str(error)
     costs, steps = compare(lanes, steps=arguments["steps"], repeats=arguments["repeats"], progress=settings.progress)

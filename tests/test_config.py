@@ -54,7 +54,9 @@ def test_the_papers_protocols_are_there() -> None:
         0.5,
         5000.0,
     )
-    orc, crd = (config.load(next(p for p in RECIPES if p.stem == f"cifar100-resnet20-{preset}"), api.train) for preset in ("orc", "crd"))
+    orc, crd = (
+        config.load(next(p for p in RECIPES if p.match(f"orc/cifar100-resnet20-{preset}.yaml")), api.train) for preset in ("orc", "crd")
+    )
     assert (orc["milestones"], crd["milestones"]) == ((100, 150, 210), (150, 180, 210))
     assert (orc["student"], orc["peers"], orc["teacher"], orc["holdout"]) == ("resnet20", ("resnet44", "resnet32"), "resnet56", 0.0)
 

@@ -89,6 +89,10 @@ class Method(nn.Module, ABC):
         """Trained members beside the group's students, by name."""
         return {}
 
+    def kept(self) -> Mapping[str, nn.Module]:
+        """What is trained beside the members for a later stage to start from, by name; it is saved with the run."""
+        return {}
+
     def members(self) -> tuple[str, ...]:
         """Names of all that is trained and saved, students first."""
         return (*self.student_names(), *self.others())

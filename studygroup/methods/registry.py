@@ -5,22 +5,54 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from studygroup.errors import UserError, unknown
+from studygroup.methods.ab import AB
+from studygroup.methods.at import AT
 from studygroup.methods.baseline import Baseline
+from studygroup.methods.bss import BSS
+from studygroup.methods.cc import CC
 from studygroup.methods.cgl import CGL
 from studygroup.methods.cl_ilr import CLILR
 from studygroup.methods.codistillation import Codistillation
+from studygroup.methods.crd import CRD
+from studygroup.methods.dgkd import DGKD
 from studygroup.methods.dml import DML
+from studygroup.methods.fitnet import FitNet
+from studygroup.methods.fsp import FSP
+from studygroup.methods.ft import FT
 from studygroup.methods.kd import KD
 from studygroup.methods.kdcl import KDCL
 from studygroup.methods.method import Method
+from studygroup.methods.nst import NST
 from studygroup.methods.okddip import OKDDip
 from studygroup.methods.one import ONE
 from studygroup.methods.orc import ORC
+from studygroup.methods.pkt import PKT
+from studygroup.methods.rkd import RKD
+from studygroup.methods.sp import SP
+from studygroup.methods.srrl import SRRL
+from studygroup.methods.takd import TAKD
+from studygroup.methods.vid import VID
 from studygroup.parameters import Parameter, parameters_of
 
 METHODS: dict[str, type[Method]] = {
     "baseline": Baseline,
     "kd": KD,
+    "takd": TAKD,
+    "dgkd": DGKD,
+    "fitnet": FitNet,
+    "at": AT,
+    "ab": AB,
+    "ft": FT,
+    "fsp": FSP,
+    "sp": SP,
+    "cc": CC,
+    "vid": VID,
+    "rkd": RKD,
+    "pkt": PKT,
+    "nst": NST,
+    "crd": CRD,
+    "srrl": SRRL,
+    "bss": BSS,
     "dml": DML,
     "cl_ilr": CLILR,
     "one": ONE,
@@ -66,8 +98,9 @@ def create_method(name: str, options: Mapping[str, object] | None = None) -> Met
     for option, value in (options or {}).items():
         if option not in known:
             raise unknown(f"option of {name}", option, known) if known else UserError(f"{name} has no options; {option!r} was given")
-        try:
-            checked[option] = known[option].kind.check(value)
+        kind = known[option].kind
+        try:  # a list may be typed without brackets
+            checked[option] = kind.parse(value) if kind.base == "list" and isinstance(value, str) else kind.check(value)
         except ValueError as error:
             raise UserError(f"{name}'s {option} is {error}") from None
     return METHODS[name](**checked)

@@ -50,14 +50,25 @@ class Features:
         maps: f0, f1, ...: what came out at each position, after its activation; for images (B, c, h, w).
         pre: at the same positions, before the activation: what went into it, if the map came out of an activation module; what
             the next normalisation made of the map, if that is what first took it (networks with pre-activation); else the map.
-        pooled: (B, d), the classifier's input.
+        classified: (B, d), the classifier's input, or why it is not known.
         logits: (B, C).
     """
 
     maps: tuple[Tensor, ...]
     pre: tuple[Tensor, ...]
-    pooled: Tensor
+    classified: Tensor | str
     logits: Tensor
+
+    @property
+    def pooled(self) -> Tensor:
+        """(B, d), the classifier's input.
+
+        Raises:
+            UserError: it is not known.
+        """
+        if isinstance(self.classified, str):
+            raise UserError(self.classified)
+        return self.classified
 
 
 def observe(network: nn.Module, inputs: Tensor, positions: Sequence[str] | None = None, *, classifier: str | None = None) -> Features:
@@ -83,8 +94,8 @@ def observe(network: nn.Module, inputs: Tensor, positions: Sequence[str] | None 
         logits = network(inputs)
     if not isinstance(logits, Tensor):
         raise UserError(f"{type(network).__name__} gives a {type(logits).__name__}; it must give a tensor of logits")
-    pooled = watch.found(type(network).__name__)
-    return Features(tuple(watch.maps[path] for path in paths), tuple(watch.pre[path] for path in paths), pooled, logits)
+    classified = watch.found(type(network).__name__)
+    return Features(tuple(watch.maps[path] for path in paths), tuple(watch.pre[path] for path in paths), classified, logits)
 
 
 def places(network: nn.Module, positions: Sequence[str] | None = None) -> list[str]:
@@ -187,20 +198,21 @@ class _Watch:
     def enter_classifier(self, _: nn.Module, args: tuple[Any, ...]) -> None:
         self.pooled = args[0]
 
-    def found(self, name: str) -> Tensor:
-        """The pooled feature (b, d); UserError if that or a map of the network, which is called `name`, was not seen."""
+    def found(self, name: str) -> Tensor | str:
+        """The pooled feature (b, d), or why it is not known; UserError if a map of the network, called `name`, was not seen."""
         for path in self.positions:
             if path not in self.maps:
                 raise UserError(f"the module {path!r} of {name} did not run; take another position")
         if self.pooled is None:
             missing = "no linear layer ran" if self.classifier is None else "the classifier that was named did not run"
-            raise UserError(f"the pooled feature of {name} is not known: {missing}; name the module that takes it")
+            return f"the pooled feature of {name} is not known: {missing}; name the module that takes it, or watch one that gives it"
         pooled = self.pooled
         if pooled.dim() > 2 and pooled.shape[2:].numel() == 1:
             pooled = pooled.flatten(1)
         if pooled.dim() != 2:
-            raise UserError(
-                f"the classifier of {name} takes {tuple(pooled.shape)}, not (B, d); name the module that takes the pooled feature"
+            return (
+                f"the classifier of {name} takes {tuple(pooled.shape)}, not (B, d); name the module that takes the pooled feature, "
+                "or watch one that gives it"
             )
         return pooled
 

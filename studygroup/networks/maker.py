@@ -118,12 +118,14 @@ class Maker:
     Attributes:
         target: the network to deploy.
         peers: networks of students 1, 2, ... if they differ from the target's.
-        teacher: a trained network, or None.
-        teacher_spec: what the teacher was made from.
+        teachers: trained networks; the first is the teacher of a method that has one only.
+        teacher: that one, or None.
+        teacher_spec: what it was made from.
         num_classes: C.
         in_channels: channels of the inputs.
         image_size: height and width of the inputs.
         seed: of the initialisations and of what a method draws once (routes).
+        labels: (N,) int64, the classes of the training samples, by the positions that `Batch.indices` names; None if they are not known.
     """
 
     def __init__(
@@ -137,15 +139,19 @@ class Maker:
         peers: Sequence[Spec] = (),
         teacher: nn.Module | None = None,
         teacher_spec: Spec | None = None,
+        more_teachers: Sequence[nn.Module] = (),
+        labels: Tensor | None = None,
     ) -> None:
         self.target = target
         self.peers = tuple(peers)
+        self.teachers = (*([] if teacher is None else [teacher]), *more_teachers)
         self.teacher = teacher
         self.teacher_spec = teacher_spec if teacher_spec is not None else teacher
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.image_size = image_size
         self.seed = seed
+        self.labels = labels
 
     def spec(self, number: int) -> Spec:
         """What student `number` is made from.
@@ -181,15 +187,17 @@ class Maker:
             )
         return [self.student(number) for number in range(count)]
 
-    def trained(self) -> nn.Module:
-        """A copy of the teacher: whatever a method does with it, the network that was given stays as it is.
+    def trained(self, number: int = 0) -> nn.Module:
+        """A copy of teacher `number`: whatever a method does with it, the network that was given stays as it is.
 
         Raises:
-            UserError: no teacher was given.
+            UserError: no such teacher was given.
         """
-        if self.teacher is None:
+        if not self.teachers:
             raise UserError("the method learns from a trained network and none was given; give a teacher")
-        return copy.deepcopy(self.teacher)
+        if number >= len(self.teachers):
+            raise UserError(f"there is no teacher {number}: {len(self.teachers)} were given")
+        return copy.deepcopy(self.teachers[number])
 
     def part(self, name: str, build: Callable[[], Part]) -> Part:
         """What a method trains beside networks (a gate, a projection), initialised from a stream of its own.
@@ -205,6 +213,16 @@ class Maker:
     def example(self) -> Tensor:
         """One input of zeros (1, C, H, W), to find out by a forward pass how wide a network is inside."""
         return torch.zeros(1, self.in_channels, *self.image_size)
+
+    def training_labels(self) -> Tensor:
+        """Classes (N,) of the training samples, for methods that remember samples or choose among them.
+
+        Raises:
+            UserError: they are not known.
+        """
+        if self.labels is None:
+            raise UserError("the method has to know the classes of all training samples; give Maker their labels")
+        return self.labels
 
     def is_target(self, number: int) -> bool:
         """Whether student `number` has the network that is to be deployed."""

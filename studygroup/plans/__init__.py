@@ -1,5 +1,6 @@
 """Plans: which stage follows which."""
 
-from studygroup.plans.plan import Stage, run_plan
+from studygroup.plans.plan import Stage, maker, rehearse, run_plan
+from studygroup.plans.registry import PLANS, stages_of
 
-__all__ = ["Stage", "run_plan"]
+__all__ = ["PLANS", "Stage", "maker", "rehearse", "run_plan", "stages_of"]

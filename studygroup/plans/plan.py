@@ -1,24 +1,30 @@
-"""Which stage follows which: a plan is a list of stages, and a stage may learn from what an earlier one left.
+"""Which stage follows which: a plan is a list of stages, and a stage may learn from what earlier ones left.
 
-Each stage has a run folder of its own, `stages/<name>` in the run's, and the last one has the run's. A finished stage is not
+Each stage is a run with a folder of its own, `stages/<name>` in the run's, and the last one has the run's. A finished stage is not
 trained again.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import warnings
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+import torch
 from torch import nn
 
-from studygroup.data import Dataset
+from studygroup.data import Preprocess, evaluation_batches
 from studygroup.methods.method import Method
-from studygroup.networks.maker import Maker, Spec
+from studygroup.networks.maker import Maker, Spec, build, try_out
 from studygroup.ranks import ALONE, Ranks
 from studygroup.training.run import Run
 from studygroup.training.settings import Settings
 from studygroup.training.stage import Material, fit, load_teacher
+
+Teacher = nn.Module | Run | str
+"""A trained network, a finished run whose student teaches, the name of the earlier stage that is one, or `package.module:function` of a
+trained network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -32,7 +38,8 @@ class Stage:
         student: what its students are made from.
         settings: how it is trained.
         peers: networks of the other students.
-        teacher: a trained network, a finished run whose student teaches, or the name of the earlier stage that is one.
+        teachers: whom the method learns from.
+        starts_from: the earlier stage whose members, and what it kept beside them, this one goes on with; None to start afresh.
     """
 
     name: str
@@ -41,7 +48,8 @@ class Stage:
     student: Spec
     settings: Settings
     peers: tuple[Spec, ...] = ()
-    teacher: nn.Module | Run | str | None = None
+    teachers: tuple[Teacher, ...] = ()
+    starts_from: str | None = None
 
 
 def run_plan(
@@ -66,14 +74,14 @@ def run_plan(
     done: dict[str, Run] = {}
     for stage in stages:
         own = folder if stage is stages[-1] else folder / "stages" / stage.name
-        teacher = done[stage.teacher] if isinstance(stage.teacher, str) else stage.teacher
         done[stage.name] = fit(
             own,
             stage.method,
-            maker(stage, material.dataset, teacher),
+            maker(stage, material, done),
             material,
             stage.settings,
             label=stage.label,
+            start=done[stage.starts_from] if stage.starts_from is not None else None,
             resume=resume,
             title=stage.name,
             resume_hint=resume_hint,
@@ -82,19 +90,66 @@ def run_plan(
     return done[stages[-1].name]
 
 
-def maker(stage: Stage, dataset: Dataset, teacher: nn.Module | Run | None) -> Maker:
-    """What makes a stage's networks."""
-    spec: Spec | None = None
-    if isinstance(teacher, Run):
-        member = load_teacher(teacher, dataset)
-        teacher, spec = member.network, member.card["network"]
+def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module]:
+    """Try out all networks and assemble all stages, so that what cannot work is said before anything is trained or written.
+
+    Args:
+        stages: in order.
+        material: what they are to learn from.
+
+    Returns:
+        By stage, its student without training: what may stand in for it where weights do not matter.
+
+    Raises:
+        UserError: a network cannot work with the data, or a method not with the networks.
+    """
+    dataset = material.dataset
+    inputs, _ = next(evaluation_batches(material.train, Preprocess(dataset.shape, dataset.mean, dataset.std), 2))
+    fresh: dict[str, nn.Module] = {}
+    tried: list[Spec] = []
+    for stage in stages:
+        networks = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
+        for spec in (stage.student, *stage.peers, *networks):
+            if spec not in tried:
+                try_out(spec, inputs, num_classes=len(dataset.classes))
+                tried.append(spec)
+        make = maker(stage, material, fresh)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they come again when the stage begins
+            type(stage.method)(**stage.method.options()).assemble(make)
+        fresh[stage.name] = make.student(0)
+    return fresh
+
+
+def maker(stage: Stage, material: Material, earlier: Mapping[str, Run | nn.Module]) -> Maker:
+    """What makes a stage's networks.
+
+    Args:
+        stage: of a plan.
+        material: what it learns from.
+        earlier: what the stages before it have left.
+    """
+    dataset = material.dataset
+    shape = {"num_classes": len(dataset.classes), "in_channels": dataset.shape[0]}
+    teachers: list[nn.Module] = []
+    specs: list[Spec] = []
+    for teacher in stage.teachers:
+        found = earlier.get(teacher, teacher) if isinstance(teacher, str) else teacher
+        if isinstance(found, Run):
+            member = load_teacher(found, dataset)
+            teachers.append(member.network)
+            specs.append(member.card["network"])
+        else:
+            teachers.append(build(found, **shape) if isinstance(found, str) else found)
+            specs.append(found)
     return Maker(
         stage.student,
-        num_classes=len(dataset.classes),
-        in_channels=dataset.shape[0],
+        **shape,
         image_size=dataset.shape[1:],
         seed=stage.settings.seed,
         peers=stage.peers,
-        teacher=teacher,
-        teacher_spec=spec,
+        teacher=teachers[0] if teachers else None,
+        teacher_spec=specs[0] if specs else None,
+        more_teachers=teachers[1:],
+        labels=torch.tensor(material.train.labels, dtype=torch.int64),
     )

@@ -1,6 +1,7 @@
 """Run folders: what a finished run left, and its members as plain networks.
 
 config.yaml  metrics.jsonl  result.json  environment.json  checkpoints/  members/<name>.safetensors + .json  predictions/
+parts/<name>.safetensors (what a later stage starts from beside the members)  stages/<name>/ (runs that came before)
 """
 
 from __future__ import annotations
@@ -153,10 +154,10 @@ class Run:
         known = [path.stem for path in (self.folder / "members").glob("*.safetensors")]
         if name not in known:
             raise unknown(f"member of {self.folder}", name, known)
+        weights = self.weights(f"members/{name}")
         try:
             card = json.loads((self.folder / "members" / f"{name}.json").read_text())
-            weights = safetensors.torch.load_file(self.folder / "members" / f"{name}.safetensors")
-        except (OSError, ValueError, safetensors.SafetensorError) as error:
+        except (OSError, ValueError) as error:
             raise UserError(f"member {name} of {self.folder} cannot be read ({error}); its files are damaged") from error
         if network is None:
             network = build(card["network"], num_classes=len(card["classes"]), in_channels=card["shape"][0])
@@ -166,12 +167,27 @@ class Run:
             raise UserError(f"the weights of {name} do not fit {card['network']}; give the network that they belong to") from error
         return Member(name, network, card)
 
+    def weights(self, name: str) -> dict[str, Tensor]:
+        """The weights and buffers in `members/NAME` or `parts/NAME`, on the CPU.
+
+        Raises:
+            UserError: the file is not there, or damaged.
+        """
+        try:
+            return safetensors.torch.load_file(self.folder / f"{name}.safetensors")
+        except (OSError, ValueError, safetensors.SafetensorError) as error:
+            raise UserError(f"{name} of {self.folder} cannot be read ({error}); its files are damaged") from error
+
 
 def write_member(folder: Path, name: str, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
     """Write a plain network's weights and its card."""
-    tensors = {key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}
-    write_atomically(folder / "members" / f"{name}.safetensors", safetensors.torch.save(tensors))
+    write_weights(folder / "members" / f"{name}.safetensors", weights)
     write_json(folder / "members" / f"{name}.json", {"name": name, **card})
+
+
+def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
+    """Write weights and buffers."""
+    write_atomically(path, safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}))
 
 
 def write_json(path: Path, content: object) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import json
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,7 +20,7 @@ from studygroup.networks.maker import Maker, spec_name
 from studygroup.networks.registry import parameter_count
 from studygroup.ranks import ALONE, Ranks
 from studygroup.training.evaluate import Scores
-from studygroup.training.run import Member, Run, write_json, write_member, write_predictions
+from studygroup.training.run import Member, Run, write_json, write_member, write_predictions, write_weights
 from studygroup.training.settings import Settings
 from studygroup.training.trainer import EVALUATION_BATCH, Best, Trainer, same_run, spread
 
@@ -49,6 +50,7 @@ def fit(
     settings: Settings,
     *,
     label: str,
+    start: Run | None = None,
     resume: bool = False,
     title: str = "train",
     resume_hint: str = "--resume",
@@ -63,6 +65,7 @@ def fit(
         material: what to learn from.
         settings: how.
         label: what result, cards and identity call the method.
+        start: the finished run of an earlier stage whose weights this one starts from; by default it starts from fresh ones.
         resume: go on from what is in `folder`.
         title: what the progress bar calls it.
         resume_hint: the command that goes on with the run.
@@ -74,15 +77,18 @@ def fit(
     dataset = material.dataset
     device = settings.torch_device()
     preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, material.augment, device, settings.memory_format(device))
-    teacher = digest(make.teacher) if make.teacher is not None else None  # before a pivot learns
+    teachers = [digest(teacher) for teacher in make.teachers]  # before a pivot learns
     method.assemble(make)
+    if start is not None:
+        take_up(method, start)
     identity: dict[str, Any] = {
         "method": label,
         "options": method.options(),
         "group": method.describe(),
         "student": spec_name(make.target),
         "peers": [spec_name(peer) for peer in make.peers],
-        "teacher": teacher,
+        "teacher": " ".join(teachers) or None,
+        "start": " ".join(digest(module) for module in handed_on(method).values()) if start is not None else None,
         "data": {
             "key": dataset.key,
             "training samples": len(material.train),
@@ -96,7 +102,7 @@ def fit(
         spread(method, ranks, len(dataset.classes))
     if resume and ranks.first((folder / "result.json").is_file):
         run = Run(folder)
-        same_run(run.result["identity"], identity)
+        same_run(run.result["identity"], json.loads(json.dumps(identity, default=str)))  # as it was written
         return run
     trainer = Trainer(
         method,
@@ -113,6 +119,26 @@ def fit(
     best = trainer.run(resume=resume)
     finish(trainer, best, make, material, label)
     return Run(folder)
+
+
+def handed_on(method: Method) -> dict[str, nn.Module]:
+    """What of an assembled method goes from stage to stage: by file name, its members, and what it keeps beside them."""
+    students = {name: method.group[k] for k, name in enumerate(method.student_names())}
+    members = {f"members/{name}": network for name, network in (*students.items(), *method.others().items())}
+    return members | {f"parts/{name}": module for name, module in method.kept().items()}
+
+
+def take_up(method: Method, start: Run) -> None:
+    """Give an assembled method the weights that an earlier stage left, after its last epoch.
+
+    Raises:
+        UserError: that stage left no such member or part, or one of another shape.
+    """
+    for name, module in handed_on(method).items():
+        try:
+            module.load_state_dict(start.weights(name))
+        except RuntimeError as error:
+            raise UserError(f"{name} of {start.folder} does not fit what starts from it; train that stage again, by --overwrite") from error
 
 
 def finish(trainer: Trainer, best: Best, make: Maker, material: Material, label: str) -> None:
@@ -151,6 +177,8 @@ def write(
         spec = make.spec(students.index(name)) if name in students else make.teacher_spec
         card = {"network": spec_name(spec) if spec is not None else name, "parameters": size(network), "epoch": settings.epochs - 1}
         write_member(trainer.folder, name, network.state_dict(), {**card, **common, "holdout": record["holdout"].get(name)})
+    for name, part in method.kept().items():
+        write_weights(trainer.folder / "parts" / f"{name}.safetensors", part.state_dict())
     selected = networks[best.member]
     selected.load_state_dict(best.weights)
     card = {"network": spec_name(make.target), "parameters": size(selected), "member": best.member, "epoch": best.epoch}

@@ -192,11 +192,16 @@ class Updater:
 
 
 def check_cut(method: Method, settings: Settings) -> None:
-    """Raise UserError if batches are to be cut that the method needs whole."""
+    """Raise UserError if batches are to be cut that the method needs whole, or have a single sample."""
     if method.whole_batch and settings.accumulate > 1:
         raise UserError(
             f"accumulate is {settings.accumulate}, but this method relates the samples of a batch to each other; "
             "its batches cannot be cut: take accumulate 1"
+        )
+    if method.whole_batch and settings.batch_size < 2:
+        raise UserError(
+            f"batch_size is {settings.batch_size}, but this method relates the samples of a batch to each other; "
+            "take a batch_size of at least 2"
         )
 
 

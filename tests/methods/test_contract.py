@@ -21,7 +21,7 @@ from studygroup.groups import Branched, Frozen, Modular
 from studygroup.groups.branched import Branch
 from studygroup.groups.norm import StudentBatchNorm
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
-from studygroup.networks import Maker, create
+from studygroup.networks import create
 from studygroup.networks.maker import Spec
 from tests.methods.tiny import (
     CLASSES,
@@ -29,6 +29,7 @@ from tests.methods.tiny import (
     assembled,
     batch_for,
     images,
+    maker,
     optimizer_of,
     snapshot,
     tiny,
@@ -82,6 +83,32 @@ CASES: dict[str, Case] = {
     "baseline": Case("baseline"),
     "kd": Case("kd"),
     "kd-teacher-only": Case("kd", {"alpha": 1.0}),
+    "takd": Case("takd"),
+    "takd-code": Case("takd", {"assistants": ("resnet20",), "preset": "takd"}),
+    "dgkd": Case("dgkd"),
+    "dgkd-two-assistants": Case("dgkd", {"assistants": ("resnet20", "resnet14")}),
+    "dgkd-dense": Case("dgkd", {"assistants": ("resnet20", "resnet14"), "drop": 0}),
+    "dgkd-code": Case("dgkd", {"assistants": ("resnet20",), "preset": "dgkd"}),
+    "ab": Case("ab"),
+    "ab-kd": Case("ab", {"kd_weight": 0.9, "label_weight": 0.1}),
+    "ft": Case("ft"),
+    "ft-kd": Case("ft", {"kd_weight": 0.9, "share": 1.0, "student_layers": ("stage1",), "teacher_layers": ("first",)}),
+    "fsp": Case("fsp"),
+    "fsp-kd": Case("fsp", {"kd_weight": 0.9}),
+    "fitnet": Case("fitnet"),
+    "fitnet-everywhere": Case("fitnet", {"student_layers": ("stem", "first"), "teacher_layers": ("first", "stage2"), "kd_weight": 0.5}),
+    "at": Case("at"),
+    "sp": Case("sp"),
+    "cc": Case("cc"),
+    "vid": Case("vid"),
+    "rkd": Case("rkd"),
+    "rkd-of-maps": Case("rkd", {"student_layers": ("stage1", "stage2"), "teacher_layers": ("stage1", "stage2")}),
+    "pkt": Case("pkt"),
+    "nst": Case("nst"),
+    "crd": Case("crd"),
+    "crd-kd": Case("crd", {"kd_weight": 1.0, "negatives": 3}),
+    "srrl": Case("srrl"),
+    "bss": Case("bss"),
     "dml": Case("dml"),
     "dml-alone": Case("dml", {"students": 1}),
     "dml-sequential": Case("dml", {"students": 3, "update": "sequential"}, updates=3),
@@ -398,7 +425,7 @@ def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
     method = create_method(case.method, case.options)
     teacher = trained_teacher()
     before = snapshot(teacher)
-    method.assemble(Maker(tiny, num_classes=CLASSES, in_channels=1, peers=case.peers, teacher=teacher))
+    method.assemble(maker(peers=case.peers, teacher=teacher))
     method.train()
     train(method, optimizer_of(method), range(1))
     assert teacher.training
@@ -409,7 +436,7 @@ def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
 @pytest.mark.parametrize("name", METHODS)
 def test_a_needed_teacher_that_is_missing_is_said_so(name: str) -> None:
     method = create_method(name)
-    make = Maker(tiny, num_classes=CLASSES, in_channels=1)
+    make = maker()
     if method.needs_teacher:
         with pytest.raises(UserError, match="teacher"):
             method.assemble(make)
@@ -445,6 +472,9 @@ def test_exports_have_the_keys_of_the_registered_network(name: str) -> None:
     [
         ("baseline", {}),
         ("kd", {}),
+        ("at", {"student_layers": ("body",), "teacher_layers": ("stage1",)}),
+        ("crd", {"negatives": 5}),
+        ("bss", {}),
         ("dml", {}),
         ("kdcl", {}),
         ("codistillation", {}),
@@ -505,6 +535,24 @@ def test_an_unknown_option_is_answered_with_the_nearest(method: str, option: str
         ("kd", "alpha", -0.1, "-0.1"),
         ("kd", "temperature", 0.0, "0.0"),
         ("kd", "temperature", "warm", "warm"),
+        ("takd", "assistants", 3, "3"),
+        ("takd", "assistant_epochs", 0, "0"),
+        ("takd", "alpha", 1.5, "1.5"),
+        ("takd", "temperature", 0.0, "0.0"),
+        ("takd", "preset", "dgkd", "dgkd"),
+        ("dgkd", "assistant_epochs", 0, "0"),
+        ("dgkd", "drop", -1, "-1"),
+        ("dgkd", "alpha", -0.5, "-0.5"),
+        ("dgkd", "temperature", -1.0, "-1.0"),
+        ("dgkd", "preset", "takd", "takd"),
+        *((name, "initial_epochs", 0, "0") for name in ("ab", "ft", "fsp")),
+        *((name, "initial_learning_rate", 0.0, "0.0") for name in ("ab", "ft", "fsp")),
+        *((name, "label_weight", -1.0, "-1.0") for name in ("ab", "ft", "fsp")),
+        *((name, "kd_weight", -1.0, "-1.0") for name in ("ab", "ft", "fsp")),
+        *((name, "temperature", 0.0, "0.0") for name in ("ab", "ft", "fsp")),
+        ("ab", "margin", -1.0, "-1.0"),
+        ("ft", "share", 0.0, "0.0"),
+        ("ft", "weight", -200.0, "-200.0"),
         ("dml", "students", 0, "0"),
         ("dml", "students", 2.5, "2.5"),
         ("dml", "temperature", -1.0, "-1.0"),

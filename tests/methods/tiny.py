@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import copy
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from functools import cache
 from itertools import pairwise
 from typing import Any
@@ -84,12 +84,32 @@ def batch_for(method: Method, number: int = 0, count: int = SAMPLES, sizes: tupl
     return Batch(views[0], labels, torch.arange(count), sizes, views if dealing.views > 1 else ())
 
 
+def maker(
+    spec: Spec = tiny,
+    *,
+    seed: int = 0,
+    peers: tuple[Spec, ...] = (),
+    teacher: nn.Module | None = None,
+    more_teachers: Sequence[nn.Module] = (),
+) -> Maker:
+    """What makes networks for the images and labels of these tests."""
+    labels = torch.arange(SAMPLES) % CLASSES
+    shape: dict[str, Any] = {"num_classes": CLASSES, "in_channels": 1, "image_size": (8, 8)}
+    return Maker(spec, **shape, seed=seed, peers=peers, teacher=teacher, more_teachers=more_teachers, labels=labels)
+
+
+def assistants(method: Method) -> list[nn.Module]:
+    """As many networks as the method has assistants, each with weights of its own."""
+    count = len(method.options().get("assistants") or ())
+    return [Maker(tiny, num_classes=CLASSES, in_channels=1, seed=90 - number).student(0) for number in range(count)]
+
+
 def assembled(
     name: str, options: Mapping[str, Any] | None = None, *, spec: Spec = tiny, peers: tuple[Spec, ...] = (), seed: int = 0
 ) -> Method:
     method = create_method(name, options)
     teacher = trained_teacher() if method.needs_teacher else None
-    method.assemble(Maker(spec, num_classes=CLASSES, in_channels=1, seed=seed, peers=peers, teacher=teacher))
+    method.assemble(maker(spec, seed=seed, peers=peers, teacher=teacher, more_teachers=assistants(method)))
     return method.train()
 
 

@@ -322,6 +322,7 @@ def test_the_classifier_by_its_path() -> None:
     found = observe(convolutional, x, ["0"], classifier="2")
     assert found.pooled.shape == (3, 7)
     torch.testing.assert_close(found.pooled, found.maps[0].mean((2, 3)))
+    assert torch.equal(observe(convolutional, x, ["0"]).maps[0], found.maps[0])  # without it maps and logits are seen all the same
 
 
 @pytest.mark.parametrize(
@@ -332,10 +333,10 @@ def test_the_classifier_by_its_path() -> None:
         (lambda: observe(Own(), images(2, 6), [], classifier="haed"), r"'haed'; did you mean head"),
         (lambda: observe(Own(), images(2, 6)), r"Own is no chain of blocks.*such as first, second, norm"),
         (lambda: observe(Own(), images(2, 6), ["unused"]), r"the module 'unused' of Own did not run"),
-        (lambda: observe(Own(), images(2, 6), [], classifier="unused"), r"the classifier that was named did not run"),
+        (lambda: observe(Own(), images(2, 6), [], classifier="unused").pooled, r"the classifier that was named did not run"),
         (lambda: observe(Own(), images(2, 6), ["pair"]), r"the module 'pair' gives a tuple, not a tensor"),
-        (lambda: observe(nn.Conv2d(3, 5, 1), images(2, 6), []), r"of Conv2d is not known: no linear layer ran; name the module"),
-        (lambda: observe(nn.Linear(6, 5), images(2, 6), []), r"the classifier of Linear takes \(2, 3, 6, 6\), not \(B, d\)"),
+        (lambda: observe(nn.Conv2d(3, 5, 1), images(2, 6), []).pooled, r"of Conv2d is not known: no linear layer ran; name the module"),
+        (lambda: observe(nn.Linear(6, 5), images(2, 6), []).pooled, r"the classifier of Linear takes \(2, 3, 6, 6\), not \(B, d\)"),
         (lambda: observe(Pair(), images(2, 6), []), r"Pair gives a tuple; it must give a tensor of logits"),
         (lambda: head_of(Plain()), r"Plain is no chain of blocks"),
     ],

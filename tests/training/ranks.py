@@ -18,13 +18,13 @@ from torch.multiprocessing.spawn import spawn as start
 
 from studygroup.data import Preprocess
 from studygroup.data.dataset import Split
-from studygroup.methods import create_method
+from studygroup.methods import AB, FSP, FT, create_method
 from studygroup.networks import Chain, Maker
 from studygroup.networks.chain import Pool
 from studygroup.ranks import Ranks, Spread, join
 from studygroup.training.settings import Settings
 from studygroup.training.trainer import Trainer, spread
-from tests.methods.tiny import CLASSES, tiny, trained_teacher
+from tests.methods.tiny import CLASSES, assistants, tiny, trained_teacher
 
 SAMPLES, HELD = 52, 14
 
@@ -54,13 +54,14 @@ def normless(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
 
 @dataclass(frozen=True)
 class Scene:
-    """A short run: a method, how it is spread, and the trainer's settings that are not the defaults."""
+    """A short run: a method (or its first stage), how it is spread, and the trainer's settings that are not the defaults."""
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
     spread: Spread = "samples"
     norms: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
+    first: bool = False
 
 
 def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
@@ -73,10 +74,16 @@ def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
     settings = Settings(**{"epochs": 2, "batch_size": 16, "precision": "float32", "progress": False, **scene.settings})
     method = create_method(scene.method, dict(scene.options))
     network = tiny if scene.norms else normless
+    more_teachers = assistants(method)
+    if scene.first:
+        assert isinstance(method, AB | FSP | FT)
+        method = method.initial()
     teacher = None
     if method.needs_teacher:
         teacher = trained_teacher() if scene.norms else Maker(normless, num_classes=CLASSES, in_channels=1, seed=77).student(0)
-    method.assemble(Maker(network, num_classes=CLASSES, in_channels=1, seed=1, teacher=teacher))
+    shape: dict[str, Any] = {"num_classes": CLASSES, "in_channels": 1, "image_size": (8, 8)}
+    known = torch.from_numpy(train.labels)
+    method.assemble(Maker(network, **shape, seed=1, teacher=teacher, more_teachers=more_teachers, labels=known))
     method.double()
     if ranks.many and ranks.spread != "samples":
         spread(method, ranks, CLASSES)

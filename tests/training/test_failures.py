@@ -56,6 +56,7 @@ def shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["digits", "--device", "cuda:99"], "device 'cuda:99' cannot be used"),
         (["digits", "--schedule", "milestones"], "no milestones are given"),
         (["digits", "--method", "orc", "--teacher", "resnet8", "--accumulate", "2"], "its batches cannot be cut"),
+        (["digits", "--method", "rkd", "--teacher", "resnet8", "--batch-size", "1"], "take a batch_size of at least 2"),
         (["digits", "--learning-rate-scales", "pivt=0.1", "--method", "dml"], "'pivt'"),
         (["digits", "--holdout", "99999"], "holdout is 99999"),
         (["digits", "--student", "resnet18", "--batch-size", "1", "--method", "baseline"], "a batch of 1 leaves batch norm a single value"),

@@ -17,12 +17,16 @@ from tests.methods.tiny import assembled
 from tests.training.ranks import Scene, in_ranks, play, play_all
 
 SEQUENTIAL = {"students": 3, "update": "sequential"}
+# Two samples of one batch are moved, so that some rank has none.
+AT_THE_BOUNDARY = Scene("bss", {"boundary_share": 1.0}, norms=True, settings={"epochs": 6})
 SCENES = [
     # data-parallel: every method, on networks without batch norm
     *(Scene(name) for name in METHODS),
     Scene("cgl", {"students": 3, "detach_targets": False}),
     Scene("cgl", {"students": 3, "batch": "per_student"}, settings={"batch_size": 3, "accumulate": 3}),
     Scene("cgl", {"students": 3, "routing": False, "overlap": 0.2}),
+    Scene("dgkd", {"assistants": ("resnet20", "resnet14")}),
+    *(Scene(name, first=True) for name in ("ab", "fsp", "ft")),
     Scene("orc", {"mixup_per_sample": True, "temporary_teachers": 2}),
     Scene("orc", {"intensive": "mixup", "recompute": True}),
     Scene("orc", {"intensive": "feedback"}),
@@ -32,8 +36,12 @@ SCENES = [
     Scene("baseline", settings={"optimizer": "adam", "learning_rate": 0.01}),
     # with the statistics of the whole batch where there is batch norm
     *(Scene(name, norms=True) for name in METHODS),
+    Scene("ab", norms=True, first=True),
     Scene("cgl", {"students": 3, "bn": "per_student"}, norms=True),
     Scene("cgl", {"students": 3, "targets": "train"}, norms=True),
+    AT_THE_BOUNDARY,
+    Scene("rkd", {"kd_weight": 0.5}, norms=True, settings={"clip": 0.5}),
+    Scene("crd", {"negatives": 20, "student_layers": ("stage1",), "teacher_layers": ("stage2",)}, norms=True),
     # students and their shares on different ranks
     Scene("cgl", {"students": 4}, "students"),
     Scene("cgl", {"students": 5, "probability": 0.6}, "students", norms=True),
@@ -141,6 +149,11 @@ def test_members_send_logits_only(together: list[list[dict[str, Any]]]) -> None:
         steps = [16, 16, 16, 4]
         logits = students * classes * 8 * sum(steps) / len(steps) * (ranks - 1) / ranks
         assert found["history"][0]["bytes_sent"] == pytest.approx(logits, abs=1)
+
+
+def test_images_are_moved_on_ranks(together: list[list[dict[str, Any]]]) -> None:
+    for found in together[SCENES.index(AT_THE_BOUNDARY)]:
+        assert sum("student0/boundary" in epoch["losses"] for epoch in found["history"]) == 1
 
 
 # ---------------------------------------------------------------- who learns from what

@@ -47,9 +47,12 @@ def options(method: str, teacher: Path) -> dict[str, Any]:
     wanted: dict[str, Any] = {"method": method}
     if METHODS[method].needs_teacher:
         wanted["teacher"] = teacher
-    if method == "cgl":
-        wanted["method_options"] = {"students": 4}
-    return wanted
+    special: dict[str, dict[str, Any]] = {
+        "cgl": {"students": 4},
+        **{name: {"assistants": ["resnet8"]} for name in ("takd", "dgkd")},
+        **{name: {"initial_epochs": 1} for name in ("ab", "ft", "fsp")},
+    }
+    return wanted | ({"method_options": special[method]} if method in special else {})
 
 
 def stop_at(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int, number: int = signal.SIGINT) -> None:

@@ -1,0 +1,74 @@
+"""A gift from knowledge distillation: the flow of solution procedure, FSP (Yim, Joo, Bae and Kim, CVPR 2017).
+
+    first stage   L = sum over consecutive maps of the mean of (G_s - G_t)^2,  G(F, F')[i, j] = mean over positions of F_i F'_j
+    second stage  L = label_weight CE(z, y) + kd_weight T^2 KL(teacher || student) at temperature T
+
+Maps are those at the ends of all stages, the stem's, too; of two consecutive ones the larger is pooled to the smaller. Student and teacher
+must have the same numbers of channels.
+
+Departures: as in the CRD benchmark (Tian et al., ICLR 2020): 30 first epochs for 240 of the second, at a constant learning rate. The
+first stage has the run's optimiser, fresh, and leaves the classifier as it is.
+Shapes: B batch, maps (B, c, h, w), G (B, c', c).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+from torch import nn
+
+from studygroup.batch import Batch
+from studygroup.clock import Clock
+from studygroup.losses import flow_of_solution
+from studygroup.methods.method import Losses
+from studygroup.methods.two_stages import FirstStage, SecondStage
+from studygroup.networks.features import Features, places
+from studygroup.networks.maker import Maker
+
+
+class FSP(SecondStage):
+    """A student whose maps first learn to relate from stage to stage as the teacher's do, and which then learns from the labels."""
+
+    def __init__(
+        self,
+        *,
+        initial_epochs: int = 30,
+        initial_learning_rate: float | None = None,
+        label_weight: float = 1.0,
+        kd_weight: float = 0.0,
+        temperature: float = 4.0,
+        student_layers: Sequence[str] | None = None,
+        teacher_layers: Sequence[str] | None = None,
+    ) -> None:
+        """Set the options.
+
+        Args:
+            initial_epochs: of the first stage; the run's epochs are the second's.
+            initial_learning_rate: of the first stage, constant; by default the run's.
+            label_weight: of the cross-entropy, at least 0.
+            kd_weight: of the teacher's softened predictions, at least 0.
+            temperature: T > 0 of these.
+            student_layers: paths of two or more of the student's modules, in order; by default all stages of a chain.
+            teacher_layers: paths of as many of the teacher's modules.
+        """
+        super().__init__(initial_epochs, initial_learning_rate, label_weight, kd_weight, temperature, student_layers, teacher_layers)
+
+    def initial(self) -> Flows:
+        """The first stage."""
+        return Flows(self.student_layers, self.teacher_layers)
+
+
+class Flows(FirstStage):
+    """A student whose maps learn to relate from stage to stage as the teacher's do: the first stage of `FSP`."""
+
+    def layers(self, network: nn.Module) -> list[str]:
+        """All stages."""
+        return places(network)
+
+    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+        """Nothing; the widths must be equal, and there must be a flow."""
+        flow_of_solution(student.maps, teacher.maps)
+
+    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+        """The flows."""
+        return {"student0/flow": flow_of_solution(student.maps, teacher.maps)}
