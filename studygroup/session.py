@@ -215,11 +215,7 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
     material = make_material(arguments)
     dataset = material.dataset
     (student, *peers), teacher = find_networks(arguments, teacher, material)
-    if isinstance(teacher, str):  # what a network costs does not depend on its weights
-        fresh = Maker(
-            teacher, num_classes=len(dataset.classes), in_channels=dataset.shape[0], seed=randomness.derive(settings.seed, "teacher")
-        )
-        teacher = fresh.student(0)
+    teacher = untrained(teacher, dataset, settings.seed)
 
     def lane(name: str, method: Method, peers: Sequence[Spec] = (), teacher: nn.Module | Run | None = None) -> Lane:
         stage = Stage(name, method, name, student, settings, tuple(peers), teacher)
@@ -258,6 +254,14 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
         "left_out": left_out,
         "machine": environment(settings.seed),
     }
+
+
+def untrained(teacher: nn.Module | Run | str | None, dataset: Dataset, seed: int) -> nn.Module | Run | None:
+    """The teacher, as it is initialised where only its name is given: what a network costs does not depend on its weights."""
+    if not isinstance(teacher, str):
+        return teacher
+    classes, channels = len(dataset.classes), dataset.shape[0]
+    return Maker(teacher, num_classes=classes, in_channels=channels, seed=randomness.derive(seed, "teacher")).student(0)
 
 
 def group_name(method: Method) -> str:
