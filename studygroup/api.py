@@ -293,9 +293,9 @@ def compare(
         UserError: something given cannot work; the message names the value and the remedy. Nothing was trained.
     """
     arguments = {**{name: value for name, value in locals().items() if name != "words"}, **words}
-    from studygroup import grid
+    from studygroup.grid import comparison
 
-    return grid.compare(arguments, parameters_of(train))
+    return comparison.compare(arguments, parameters_of(train))
 
 
 def evaluate(

@@ -62,7 +62,7 @@ def make_cells(arguments: Mapping[str, Any], known: Mapping[str, Parameter]) -> 
         raise UserError(f"options are given for {strange[0]}, which is not compared; add it to the methods, or leave them out")
     cells = _with_teachers(cells, words)
     for cell in cells:
-        _check(cell, cells, named=cell.name in (arguments["cells"] or {}))
+        _check(cell, cells, arguments["seeds"], named=cell.name in (arguments["cells"] or {}))
     taught = {cell.teacher for cell in cells} - {reference}
     teaches = {cell.name for cell in cells if cell.name in taught and cell.arguments["method"] == BASELINE}
     return [replace(cell, teaches=cell.name in teaches) for cell in cells], reference
@@ -186,7 +186,7 @@ def train_arguments(cell: Cell, cells: Sequence[Cell], seed: int) -> dict[str, A
     return {**cell.arguments, "learning_rate_scales": scales, "teacher": teacher, "seed": seed, "progress": False}
 
 
-def _check(cell: Cell, cells: Sequence[Cell], *, named: bool) -> None:
+def _check(cell: Cell, cells: Sequence[Cell], seeds: int, *, named: bool) -> None:
     """Raise UserError if a cell cannot be trained, as far as its words say."""
     try:
         arguments = train_arguments(cell, cells, 0)
@@ -194,7 +194,8 @@ def _check(cell: Cell, cells: Sequence[Cell], *, named: bool) -> None:
         session.known_networks(arguments)
         method: Method = session.make_method(arguments)
         check_cut(method, session.make_settings(arguments))
-        session.find_teacher(arguments["teacher"], method)
+        for seed in range(seeds):
+            session.find_teacher(train_arguments(cell, cells, seed)["teacher"], method)
     except UserError as error:
         if not named:
             raise

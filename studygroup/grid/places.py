@@ -51,7 +51,12 @@ class Processes:
     """Processes of this machine, each with its share of the cores, and a GPU of its own if there are several.
 
     They have a session of their own, so that a Ctrl-C at the terminal reaches nobody but who starts and stops them.
+
+    Attributes:
+        program: what each runs, in Python.
     """
+
+    program = "from studygroup.grid.worker import main; main()"
 
     def __init__(self, workers: int, logs: Path, *, cores: int, gpus: Sequence[str] = ()) -> None:
         """Make room; nothing is started.
@@ -78,7 +83,7 @@ class Processes:
         self.logs.mkdir(parents=True, exist_ok=True)
         with open(self.logs / f"{name}.log", "a", encoding="utf-8") as log:
             process = subprocess.Popen(
-                [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; from studygroup.grid.worker import main; main()"],
+                [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {self.program}"],
                 stdin=subprocess.PIPE,
                 stdout=subprocess.PIPE,
                 stderr=log,

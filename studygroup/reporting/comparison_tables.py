@@ -15,10 +15,11 @@ if TYPE_CHECKING:
 UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 
 
-def _name(row: Row) -> str:
-    method = "" if row["cell"] == row["method"] or row["role"] == "teacher" else f" ({row['method']})"
-    role = " (teacher)" if row["role"] == "teacher" else ""
-    return f"{row['cell']}{method}{role}"
+def name(row: Row) -> str:
+    """A cell's name, with what it does not say itself."""
+    cell = str(row["cell"])
+    says = str(row["role"] if row["role"] == "teacher" else row["method"])
+    return cell if says in cell else f"{cell} ({says})"
 
 
 def _seeds(row: Row) -> str:
@@ -61,7 +62,7 @@ def _times(key: str) -> Callable[[Row], str]:
 
 
 COLUMNS: dict[str, Callable[[Row], str]] = {
-    "method": _name,
+    "method": name,
     "student": lambda row: str(row["student"]),
     "epochs": lambda row: str(row["epochs"]),
     "seeds": _seeds,

@@ -16,7 +16,7 @@ from studygroup.training.stage import Material
 from studygroup.training.trainer import Trainer
 from studygroup.training.update import Ledger
 
-STEPS = 4  # evenly over the epochs: some methods draw what a step computes, and some start with less
+STEPS = 4  # evenly over the training: some methods draw what a step computes, and some start with less
 
 
 @dataclass(frozen=True)
@@ -45,7 +45,7 @@ def training_cost(method: Method, make: Maker, material: Material, settings: Set
         make: makes its networks.
         material: what to learn from.
         settings: how; networks must not be compiled, which would hide the operations.
-        steps: how many steps, the first ones of evenly spaced epochs.
+        steps: how many steps, evenly over the training.
 
     Raises:
         UserError: the method cannot work with the network, the data or the batch size.
@@ -57,9 +57,11 @@ def training_cost(method: Method, make: Maker, material: Material, settings: Set
     trainer = Trainer(method, material.train, material.holdout, preprocess, settings, Path(), identity={})
     method.train()
     flops, samples = 0, 0
-    for epoch in sorted({settings.epochs * k // steps for k in range(steps)}):
-        batch = next(trainer.batches.epoch(epoch))
-        clock = Clock(epoch, settings.epochs, 0, trainer.batches.steps(), settings.seed)
+    per_epoch = trainer.batches.steps()
+    for moment in sorted({settings.epochs * per_epoch * k // steps for k in range(steps)}):
+        epoch, step = divmod(moment, per_epoch)
+        batch = next(trainer.batches.epoch(epoch, step))
+        clock = Clock(epoch, settings.epochs, step, per_epoch, settings.seed)
         with FlopCounterMode(display=False) as counter:
             trainer.updater.learn(batch, clock, Ledger())
         flops += counter.get_total_flops()
