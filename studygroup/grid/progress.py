@@ -60,7 +60,7 @@ class GridProgress:
         if self.wanted:
             line = f"[{self.ended}/{len(self.jobs)}] {name}: {text}{self.time_left()}"
             if self._bars is not None:
-                self._bars.console.print(line, soft_wrap=True, markup=False)
+                self._bars.console.print(line, soft_wrap=True, markup=False, highlight=False)
             else:
                 print(line, file=sys.stderr, flush=True)
 
