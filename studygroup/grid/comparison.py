@@ -35,7 +35,7 @@ from studygroup.training.signals import StopRequest
 MANIFEST = reporting.MANIFEST
 RECIPE = "comparison.yaml"
 SAME_RESULT = ("cache", "download", "device", "tensorboard", "checkpoint_steps", "compile", "broken")  # words that change no result
-NOT_TOLD = (*SAME_RESULT, "data", "out", "workers", "ray", "overwrite", "progress", "channels_last", "precision")  # by the command
+NOT_TOLD = (*SAME_RESULT, "data", "out", "workers", "ray", "overwrite", "progress")  # by the command
 
 
 def compare(arguments: dict[str, Any], known: Mapping[str, Parameter]) -> dict[str, object]:
@@ -53,7 +53,9 @@ def compare(arguments: dict[str, Any], known: Mapping[str, Parameter]) -> dict[s
         for cell in cells:
             unused(len(dataset.train), cell.arguments, arguments["validation"])
     out = Path(arguments["out"] or f"runs/compare-{dataset.name}-{spec_name(first['student']).rpartition(':')[2]}")
-    before = claim(out, overwrite=arguments["overwrite"])
+    before = look_into(out)
+    if arguments["overwrite"]:
+        before = {}
     costs = find_costs(cells, before, show=arguments["progress"])
     cells = within_budget(cells, reference, costs, arguments)
     check_same(out, cells, before)
@@ -69,6 +71,8 @@ def compare(arguments: dict[str, Any], known: Mapping[str, Parameter]) -> dict[s
         "cells": [{**asdict(cell), **(asdict(costs[cell.name]) if cell.name in costs else {})} for cell in cells],
         "failed": {},
     }
+    if arguments["overwrite"] and out.exists():
+        shutil.rmtree(out)
     write_json(out / MANIFEST, manifest)
     config.save(out / RECIPE, {**arguments, "out": str(out)})
     jobs = make_jobs(cells, costs, out, arguments)
@@ -99,23 +103,20 @@ def run_all(jobs: Sequence[Job], place: Place, *, progress: bool) -> bool:
         told.close()
 
 
-def claim(out: Path, *, overwrite: bool) -> dict[str, Any]:
-    """Take the folder; what an earlier comparison in it was, if there was one.
+def look_into(out: Path) -> dict[str, Any]:
+    """The manifest of an earlier comparison in the folder, empty if there was none.
 
     Raises:
-        UserError: it holds something else, or cannot be written to.
+        UserError: the folder holds something else, or cannot be used.
     """
     path = out / MANIFEST
     try:
         content = sorted(item.name for item in out.iterdir()) if out.exists() else []
         if content and MANIFEST not in content:
             raise UserError(f"{out} is not empty and holds no comparison ({', '.join(content[:3])}); take another --out")
-        if content and overwrite:
-            shutil.rmtree(out)
-        out.mkdir(parents=True, exist_ok=True)
         before = json.loads(path.read_text(encoding="utf-8")) if path.is_file() else {}
     except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}; take another --out") from error
+        raise UserError(f"cannot use {out}: {error.strerror}; take another --out") from error
     except json.JSONDecodeError:
         raise UserError(f"{path} is damaged; delete that file, and the same command goes on") from None
     return before if isinstance(before, dict) else {}

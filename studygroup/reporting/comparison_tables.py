@@ -140,7 +140,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     )
     if any(row["teacher_flops"] for row in rows):
         counted = "counted" if result["count_teacher"] else "not counted"
-        spent = f" and {counted} in the equal compute" if result["budget"] == "equal-compute" else ""
+        spent = f" and is {counted} in the equal compute" if result["budget"] == "equal-compute" else ""
         cost += f"; what the training of the teacher cost stands beside it{spent}"
     found.append(f"{cost}. time: measured seconds of training alone, {result['machine']}.")
     if result["budget"] == "equal-compute":

@@ -86,6 +86,7 @@ def test_what_is_finished_is_not_run_again(compare: Compare, here: Here, tmp_pat
     assert measured == ["cl_ilr"]
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on(compare: Compare, here: Here, tmp_path: Path, cache: Path) -> None:
     whole = by_cell(compare(methods=["baseline"], seeds=1, epochs=2, out=tmp_path / "whole"))["baseline"]
     folder = tmp_path / "out" / "runs" / "baseline-s0"
@@ -146,11 +147,11 @@ def test_a_teacher_is_trained_once_for_all_methods_of_a_seed(compare: Compare, h
     assert "what the training of the teacher cost stands beside it" in (tmp_path / "out" / "leaderboard.md").read_text()
 
 
+@pytest.mark.slow
 def test_a_run_as_the_teacher(compare: Compare, here: Here, tmp_path: Path, cache: Path) -> None:
     teacher = studygroup.train("digits", method="baseline", out=tmp_path / "teacher", cache=cache, progress=False, **SMALL)
     compare(methods=["kd"], teacher=teacher.folder, seeds=1)
     assert here.begun == ["baseline-s0", "kd-s0"]
-    compare(methods=["kd"], teacher=str(tmp_path / "teach{seed}er").replace("{seed}", ""), seeds=1, out=tmp_path / "other")
     shutil.copytree(tmp_path / "teacher", tmp_path / "t-s0")
     shutil.copytree(tmp_path / "teacher", tmp_path / "t-s1")
     compare(methods=["kd"], teacher=str(tmp_path / "t-s{seed}"), seeds=2, out=tmp_path / "third")
@@ -215,6 +216,7 @@ def test_equal_compute(
     assert cells["slow"]["milestones"] == [1]
 
 
+@pytest.mark.slow
 def test_equal_compute_with_measured_costs(compare: Compare, here: Here, tmp_path: Path) -> None:
     result = compare(methods=["dml"], seeds=1, epochs=5, budget="equal-compute")
     rows = by_cell(result)
@@ -296,11 +298,12 @@ def test_folders_that_hold_something_else(compare: Compare, tmp_path: Path) -> N
     (out / "thesis.tex").touch()
     with pytest.raises(UserError, match=r"holds no comparison \(thesis.tex\); take another --out"):
         compare(methods=["dml"], overwrite=True)
+    assert (out / "thesis.tex").exists()
     (out / "comparison.json").write_text("{")
     with pytest.raises(UserError, match=r"comparison.json is damaged"):
         compare(methods=["dml"])
     (tmp_path / "file").touch()
-    with pytest.raises(UserError, match="cannot write to"):
+    with pytest.raises(UserError, match=r"cannot use .*file: Not a directory"):
         compare(methods=["dml"], out=tmp_path / "file")
 
 

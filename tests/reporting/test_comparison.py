@@ -121,13 +121,13 @@ def test_markdown(folder: Path) -> None:
 def test_what_is_said_of_budgets_and_single_seeds(folder: Path) -> None:
     edit(folder, budget="equal-compute", seeds=[0])
     text = render_comparison_markdown(comparison(folder))
-    assert "and not counted in the equal compute" in text
+    assert "and is not counted in the equal compute" in text
     assert "the epochs that cost what the baseline's 5 cost, rounded down" in text
     assert "an interval needs 2 seeds that both have, and there are fewer" in text
     assert "95% interval" not in text
     assert "| +1.00 |" in text
     edit(folder, count_teacher=True)
-    assert "and counted in the equal compute" in render_comparison_markdown(comparison(folder))
+    assert "and is counted in the equal compute" in render_comparison_markdown(comparison(folder))
 
 
 def test_without_a_hold_out_the_order_is_the_one_given(folder: Path) -> None:
