@@ -236,11 +236,10 @@ def make_jobs(cells: Sequence[Cell], costs: Mapping[str, TrainingCost], out: Pat
 
 def choose_place(arguments: Mapping[str, Any], out: Path, jobs: int) -> Place:
     """Where the jobs run."""
-    gpu = session.uses_gpu(arguments["device"])
     if arguments["ray"] is not None:
-        return OnRay(arguments["ray"], workers=arguments["workers"], gpu=gpu)
+        return OnRay(arguments["ray"], workers=arguments["workers"], gpu=arguments["device"] != "cpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-    gpus = visible.split(",") if gpu else []
+    gpus = visible.split(",") if session.uses_gpu(arguments["device"]) else []
     cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
     most = cores if pick_device(arguments["device"]).type == "cpu" else max(len(gpus), 1)
     workers = arguments["workers"] or min(most, jobs)

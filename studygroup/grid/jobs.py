@@ -100,7 +100,7 @@ def run_jobs(jobs: Sequence[Job], place: Place, progress: GridProgress, stop: St
 
 
 def _end(job: Job, outcome: Outcome, progress: GridProgress, *, asked: bool) -> None:
-    if "stopped" in outcome and asked:
+    if asked and not job.finished():  # however it took the request: what went wrong by itself will do so again
         progress.end(job.name, f"stopped after {job.epochs_done()} of {job.epochs} epochs")
         return
     stopped = "somebody else stopped it" if "stopped" in outcome else ""

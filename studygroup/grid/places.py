@@ -151,7 +151,7 @@ class OnRay:
         Args:
             address: as `ray.init` takes it.
             workers: tasks at once; by default as many as it has cores, or GPUs.
-            gpu: whether a task takes a GPU.
+            gpu: whether a task takes a GPU, if the cluster has any.
 
         Raises:
             UserError: Ray is not installed, or there is no cluster.
@@ -160,6 +160,7 @@ class OnRay:
             import ray
         except ImportError as error:
             raise UserError("ray is not installed; pip install 'studygroup[ray]', or leave --ray out") from error
+        self._joined = not ray.is_initialized()
         try:
             ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
         except (ConnectionError, ValueError, RuntimeError) as error:
@@ -167,6 +168,7 @@ class OnRay:
             raise UserError(f"there is no Ray cluster at {address} ({line}); `ray start --head` starts one; or leave --ray out") from error
         self._ray = ray
         has = ray.cluster_resources()
+        gpu = gpu and has.get("GPU", 0) >= 1
         self.room = workers or max(int(has.get("GPU" if gpu else "CPU", 1)), 1)
         self.what = f"Ray at {address}, {self.room} at once"
         self._work = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_retries=0)(work)
@@ -187,10 +189,11 @@ class OnRay:
             self._ray.cancel(reference)
 
     def close(self) -> None:
-        """Kill what still runs, and leave the cluster."""
+        """Kill what still runs, and leave the cluster if it was joined here."""
         for reference in self._running:
             self._ray.cancel(reference, force=True)
-        self._ray.shutdown()
+        if self._joined:
+            self._ray.shutdown()
 
     def _outcome(self, reference: Any) -> Outcome:
         try:

@@ -128,11 +128,10 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     found = [first]
     paired = [row for row in rows if row["role"] == ""]
     if any(row["difference_low"] is not None for row in paired):
-        found.append(f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t.")
+        many = " Each interval is of one method: of many methods, some lie off 0 by chance." if len(paired) > 2 else ""
+        found.append(f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t.{many}")
     if any(row["difference"] is not None and row["difference_low"] is None for row in paired):
         found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds that both have, and there are fewer.")
-    if len(paired) > 2:
-        found.append("The intervals are of one method each: of many methods, some lie off 0 by chance.")
     if result["validation"]:
         found.append("Scored on training images that were neither learnt from nor held out; the test set is not used.")
     cost = (

@@ -43,7 +43,8 @@ class MadeUp:
         assert self.running
         name = self.running.pop(0)
         self.log.append(f"-{name}")
-        outcome = {"stopped": "saved"} if self.stopped else self.outcomes.get(name, {})
+        asked = {"stopped": "saved"} if len(self.log) % 2 else {"error": "interrupted while it began"}
+        outcome = asked if self.stopped else self.outcomes.get(name, {})
         if not outcome:
             finish(self.jobs[name])
         self.after()
