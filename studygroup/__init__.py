@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from studygroup.api import benchmark, evaluate, list_names, predict, report, train
+from studygroup.api import benchmark, compare, evaluate, list_names, predict, report, train
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
@@ -117,6 +117,7 @@ __all__ = [
     "TrainingError",
     "UserError",
     "benchmark",
+    "compare",
     "evaluate",
     "list_names",
     "predict",

@@ -7,7 +7,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal
+
+from studygroup.parameters import parameters_of, with_words_of
 
 if TYPE_CHECKING:
     from torch import nn
@@ -236,6 +238,65 @@ def benchmark(
 
     arguments = {name: value for name, value in locals().items() if name != "session"}
     return session.benchmark(arguments)
+
+
+@with_words_of(train, without=("seed", "devices", "nodes", "rendezvous", "spread", "resume"))
+def compare(
+    data: str | Path,
+    *,
+    methods: Sequence[str] = (),
+    seeds: int = 3,
+    options: Mapping[str, object] | None = None,
+    cells: Mapping[str, object] | None = None,
+    method: str | None = None,
+    budget: Literal["equal-epochs", "equal-compute"] = "equal-epochs",
+    count_teacher: bool = False,
+    validation: int = 0,
+    teacher: str | Path | None = None,
+    out: str | Path | None = None,
+    workers: int | None = None,
+    ray: str | None = None,
+    overwrite: bool = False,
+    **words: Any,
+) -> dict[str, object]:
+    """Train several methods over several seeds, and leave a leaderboard.
+
+    The baseline is always among them: differences are to it, seed by seed. The same command goes on where it was stopped, and runs
+    nothing twice; more methods or more seeds join what is there. The table is sorted by hold-out accuracy, never by test accuracy.
+    The words below --overwrite are those of `studygroup train` and go to all methods; what one of them does not take (a teacher,
+    peers) it does not get.
+
+    Args:
+        data: a data set or a folder of images, as for `studygroup train`.
+        methods: what to compare: names of `studygroup list methods`.
+        seeds: how many: 0, 1, ... up to one less.
+        options: the methods' own options, e.g. `cgl.students=8 dml.students=4`.
+        cells: in recipes: names, each with the words of `studygroup train` in which it differs, e.g.
+            `dml-4: {method: {name: dml, students: 4}, epochs: 50}`.
+        method: in recipes: of the cells that name none.
+        budget: `equal-epochs`, or `equal-compute`: each method gets as many epochs as cost what the baseline's cost.
+        count_teacher: let the training of a teacher count towards the equal compute of each method that learns from it.
+        validation: score on this many training images that are neither learnt from nor held out, in place of the test set: for
+            choices that must not see it.
+        teacher: the name of a network, which is trained once per seed for all methods that learn from a teacher; a trained run's
+            folder, with `{seed}` if there is one for each seed; in recipes also the name of a cell.
+        out: the folder of the leaderboard and of all runs; by default `runs/compare-DATA-STUDENT`.
+        workers: processes side by side, each with its share of the cores; by default one per GPU, without GPUs one per core.
+        ray: address of a Ray cluster whose machines see the same folders (`auto` on one of its machines); the runs go there.
+        overwrite: delete what is in `out`.
+        **words: those of `studygroup.train`.
+
+    Returns:
+        `rows`: by cell: the means over seeds as in `studygroup.report`, with `difference` to the baseline and its 95% interval,
+        `epochs`, `flops` of the training, and more. `failed`: run -> what went wrong. `out`: the folder.
+
+    Raises:
+        UserError: something given cannot work; the message names the value and the remedy. Nothing was trained.
+    """
+    arguments = {**{name: value for name, value in locals().items() if name != "words"}, **words}
+    from studygroup.grid import comparison
+
+    return comparison.compare(arguments, parameters_of(train))
 
 
 def evaluate(

@@ -30,10 +30,12 @@ COMMANDS = {  # command: function
     "list": "list_names",
     "report": "report",
     "benchmark": "benchmark",
+    "compare": "compare",
 }
-LEARNING = ("train", "benchmark")  # commands that take a method's options and a recipe
+LEARNING = ("train", "benchmark", "compare")  # commands that take a recipe
+ONE_METHOD = ("train", "benchmark")  # of these, those that take a method's options
 METHOD = ("--method.", "--no-method.")
-NOT_A_FLAG = ("method_options",)  # parameters that are given in another way
+NOT_A_FLAG = ("method_options", "cells")  # parameters that are given in another way
 RANK = os.environ.get("RANK", "0")  # of several processes that torchrun has started, the first one speaks
 TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "show where in the program an error arose"}
 METHOD_HELP = """\
@@ -131,7 +133,7 @@ def _run(words: list[str]) -> int:
     words = [_with_hyphens(word) for word in words]
     options: dict[str, object] = {}
     greedy: list[str] = []
-    if command in LEARNING:
+    if command in ONE_METHOD:
         words, options, greedy = _take_method_options(words, command)
     chosen = parsers[command]
     _refuse_unknown(words, [*chosen.flags(), "--version"])
@@ -142,8 +144,7 @@ def _run(words: list[str]) -> int:
         if "data" not in arguments:
             taken = f"; --method.{greedy[-1]} was read as the method's: write --method.{greedy[-1].split(' ')[0]}=true" if greedy else ""
             chosen.error(f"no data: name a data set or a folder{taken}")
-    _call(command, arguments, settings.get("format", "table"))
-    return 0
+    return _call(command, arguments, settings.get("format", "table"))
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
@@ -158,10 +159,11 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         title, _, rest = (function.__doc__ or "").strip().partition("\n\n")
         about = textwrap.dedent(rest.partition("Args:")[0]).strip()
         learning = command in LEARNING
-        usage, epilog = (f"studygroup {command} [DATA] [--OPTION VALUE ...]", METHOD_HELP) if learning else (None, None)
+        usage = f"studygroup {command} [DATA] [--OPTION VALUE ...]" if learning else None
+        epilog = METHOD_HELP if command in ONE_METHOD else None
         sub = commands.add_parser(command, help=title, description="\n\n".join(filter(None, (title, about))), usage=usage, epilog=epilog)
         for parameter in parameters_of(function).values():
-            if parameter.name not in NOT_A_FLAG:
+            if parameter.name not in NOT_A_FLAG and (parameter.name != "method" or command in ONE_METHOD):
                 _add(sub, parameter, required=parameter.required and not learning)
         if learning:
             sub.add_argument("--config", metavar="RECIPE", default=argparse.SUPPRESS, help="take what is not given here from a YAML recipe")
@@ -255,7 +257,10 @@ def _refuse_unknown(words: Sequence[str], known: Sequence[str]) -> None:
             return
         if flag.startswith("--") and flag not in known:
             if flag.startswith(METHOD):
-                raise UsageError(f"{flag}: options of a method go with `studygroup {'` or `studygroup '.join(LEARNING)}`")
+                raise UsageError(
+                    f"{flag}: options of a method go with `studygroup {'` or `studygroup '.join(ONE_METHOD)}`; "
+                    "`studygroup compare` takes --options METHOD.OPTION=VALUE"
+                )
             near = difflib.get_close_matches(flag, known, n=3, cutoff=0.5)
             raise UsageError(f"unknown flag {flag}; " + (f"did you mean {' or '.join(near)}?" if near else "--help shows the flags"))
 
@@ -300,12 +305,14 @@ def _is_value(word: str) -> bool:
 def _with_recipe(command: str, arguments: dict[str, object], recipe: str | None, options: dict[str, object]) -> dict[str, object]:
     """The arguments given by hand on top of the recipe's. Another method than the recipe's does not inherit its options.
 
-    A recipe is one of `train`; what another command does not ask for is passed over.
+    A recipe is one of `train`, or of `compare` for `compare`; what another command does not ask for is passed over.
     """
     from studygroup import config
 
-    known = parameters_of(getattr(api, COMMANDS[command]))
-    base = {name: value for name, value in config.load(recipe, api.train).items() if name in known} if recipe else {}
+    function = getattr(api, COMMANDS[command])
+    known = parameters_of(function)
+    functions = (api.train,) if command in ONE_METHOD else (api.train, function)
+    base = {name: value for name, value in config.load(recipe, *functions).items() if name in known} if recipe else {}
     inherited = base.pop("method_options", None) or {}
     if "method" in arguments and arguments["method"] != base.get("method") and inherited:
         print(f"studygroup: the recipe's options of {base.get('method')} are left out for {arguments['method']}", file=sys.stderr)
@@ -318,20 +325,21 @@ def _with_recipe(command: str, arguments: dict[str, object], recipe: str | None,
     return merged
 
 
-def _call(command: str, arguments: dict[str, object], style: str) -> None:
-    """Call the command's function and print what it returns."""
+def _call(command: str, arguments: dict[str, object], style: str) -> int:
+    """Call the command's function and print what it returns; the exit code says whether all of it went well."""
     function: Callable[..., object] = getattr(api, COMMANDS[command])
     positional = [name for name, parameter in parameters_of(function).items() if parameter.positional]
     given = [arguments.pop(name) for name in positional if name in arguments]
     result = function(*given, **arguments)
     if RANK != "0":
-        return
+        return 0
     from studygroup import output
 
     if style == "json":
         output.print_json(result)
     else:
         output.print_table(command, result, arguments)
+    return 1 if isinstance(result, Mapping) and result.get("failed") else 0
 
 
 @contextlib.contextmanager

@@ -102,21 +102,21 @@ def read(path: str | Path) -> dict[str, object]:
     return content
 
 
-def load(path: str | Path, function: Callable[..., object]) -> dict[str, object]:
-    """The keyword arguments that a recipe holds, checked against the signature of `function` (`studygroup.train`).
+def load(path: str | Path, *functions: Callable[..., object]) -> dict[str, object]:
+    """The keyword arguments that a recipe holds, checked against the signatures of `functions` (`studygroup.train` and others).
 
     Args:
         path: a YAML file. `method` may be a name, or a mapping of `name` and the method's options, which become `method_options`.
-        function: what the arguments are for.
+        functions: what the arguments are for; a later one says what a parameter of several takes.
 
     Returns:
-        The arguments that the recipe gives, of the types that `function` takes.
+        The arguments that the recipe gives, of the types that the functions take.
 
     Raises:
         UserError: the file cannot be read, a key is unknown, or a value is of the wrong type or out of range.
     """
-    content = _split_method(read(path), path)
-    known = parameters_of(function)
+    content = split_method(read(path), str(path))
+    known = {name: parameter for function in functions for name, parameter in parameters_of(function).items()}
     arguments: dict[str, object] = {}
     for key, value in content.items():
         if key not in known:
@@ -143,9 +143,9 @@ def save(path: str | Path, arguments: Mapping[str, object]) -> None:
     content: dict[str, object] = {}
     options = arguments.get("method_options") or {}
     for key, value in arguments.items():
-        if key in HOW_NOT_WHAT or key == "method_options":
+        if key in HOW_NOT_WHAT or key == "method_options" or (key == "method" and value is None):
             continue
-        content[key] = {"name": _plain(value), **_plain_mapping(options)} if key == "method" else _plain(value)
+        content[key] = {"name": plain(value), **_plain_mapping(options)} if key == "method" else plain(value)
     text = yaml.dump(content, Dumper=Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
     Path(path).write_text(text, encoding="utf-8")
 
@@ -176,11 +176,14 @@ LIMITS: dict[str, tuple[float, bool, float | None, bool]] = {
     "group_sizes": (1, True, None, True),
     "steps": (1, True, None, True),
     "repeats": (1, True, None, True),
+    "seeds": (1, True, None, True),
+    "workers": (1, True, None, True),
+    "validation": (0, True, None, True),
 }
 
 
 def validate(arguments: Mapping[str, object]) -> None:
-    """Check the ranges of the numbers of `studygroup.train` and `studygroup.benchmark`, and what contradicts each other.
+    """Check the ranges of the numbers of `studygroup.train`, `benchmark` and `compare`, and what contradicts each other.
 
     Args:
         arguments: some or all of the arguments, of the right types.
@@ -221,11 +224,11 @@ def _numbers(value: object) -> list[float]:
     return [item for item in value if isinstance(item, int | float)] if isinstance(value, Sequence) else []
 
 
-def _split_method(content: dict[str, object], path: str | Path) -> dict[str, object]:
-    """`content` with a mapping under `method` taken apart into `method` and `method_options`."""
+def split_method(content: Mapping[str, object], path: str) -> dict[str, object]:
+    """`content` with a mapping under `method` taken apart into `method` and `method_options`; `path` says in errors where it stands."""
     method = content.get("method")
-    if not isinstance(method, dict):
-        return content
+    if not isinstance(method, Mapping):
+        return dict(content)
     if "method_options" in content:
         raise UserError(f"{path}: the method's options are given twice; put them under method or under method_options")
     if not isinstance(method.get("name"), str):
@@ -234,8 +237,8 @@ def _split_method(content: dict[str, object], path: str | Path) -> dict[str, obj
     return {**content, "method": method["name"], **({"method_options": options} if options else {})}
 
 
-def _plain(value: object) -> object:
-    """`value` as YAML has it."""
+def plain(value: object) -> object:
+    """`value` as YAML and JSON have it."""
     if value is None or isinstance(value, bool):
         return value
     for base in (int, float, str):  # of a subclass (NumPy's numbers) the plain value
@@ -246,12 +249,12 @@ def _plain(value: object) -> object:
     if isinstance(value, Mapping):
         return _plain_mapping(value)
     if isinstance(value, Sequence):
-        return [_plain(item) for item in value]
+        return [plain(item) for item in value]
     return f"{FROM_PYTHON}{type(value).__module__}.{type(value).__qualname__}"
 
 
 def _plain_mapping(value: object) -> dict[str, object]:
-    return {str(key): _plain(item) for key, item in value.items()} if isinstance(value, Mapping) else {}
+    return {str(key): plain(item) for key, item in value.items()} if isinstance(value, Mapping) else {}
 
 
 def _problem(error: Exception) -> str:

@@ -32,7 +32,7 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
     """Print what a command's function returned, for a person.
 
     Args:
-        command: `train`, `evaluate`, `predict`, `list`, `report` or `benchmark`.
+        command: `train`, `evaluate`, `predict`, `list`, `report`, `benchmark` or `compare`.
         result: what the function returned.
         arguments: the keyword arguments that it was called with.
     """
@@ -49,6 +49,8 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
             _print_run(result)
         case "benchmark", Mapping():
             _print_costs(result)
+        case "compare", Mapping():
+            _print_comparison(result)
         case _:
             print_json(result)
 
@@ -131,6 +133,20 @@ def _print_leaderboard(rows: Sequence[Mapping[str, object]], out: object) -> Non
     if out is not None:
         for name in reporting.FILES:
             screen.print(str(Path(str(out)) / name), soft_wrap=True, markup=False)
+
+
+def _print_comparison(result: Mapping[str, Any]) -> None:
+    """The leaderboard of a comparison, what failed, and where the files lie."""
+    from studygroup import reporting
+
+    screen = console()
+    screen.print(reporting.render_comparison(result, screen.width))
+    for run, reason in result["failed"].items():
+        screen.print(f"failed: {run}: {reason}", soft_wrap=True, markup=False)
+    for name in reporting.COMPARISON_FILES:
+        path = Path(str(result["out"])) / name
+        if path.exists():
+            screen.print(str(path), soft_wrap=True, markup=False)
 
 
 def _table(*headers: str) -> Table:

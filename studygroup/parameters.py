@@ -8,16 +8,19 @@ from __future__ import annotations
 
 import ast
 import difflib
+import functools
 import inspect
 import math
+import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any, Literal
 
 Base = Literal["text", "int", "float", "bool", "choice", "list", "map", "any"]
 SCALARS: dict[str, Base] = {"str": "text", "Path": "text", "int": "int", "float": "float", "bool": "bool", "object": "any", "Any": "any"}
 LISTS = ("Sequence", "list", "tuple", "Iterable")
 MAPPINGS = ("Mapping", "dict")
+_PAIRS = re.compile(r"[,\s]+(?![^\[]*\])")  # between NAME=VALUE and the next, but not within [1,2]
 
 
 @dataclass(frozen=True)
@@ -135,7 +138,7 @@ class Kind:
 
     def _mapping(self, text: str) -> dict[str, object]:
         mapping: dict[str, object] = {}
-        for part in _parts(text):
+        for part in _PAIRS.split(text.strip(", ")) if text.strip(", ") else ():
             key, equals, value = part.partition("=")
             if not equals or not key:
                 raise ValueError(f"{part!r} is not NAME=VALUE")
@@ -207,6 +210,49 @@ def parameters_of(function: Callable[..., object]) -> dict[str, Parameter]:
             help=notes.get(name, ""),
         )
     return found
+
+
+def with_words_of(other: Callable[..., object], *, without: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+    """A decorator: the function takes the keyword arguments of `other`, too, with their defaults and their lines in the docstring.
+
+    Args:
+        other: whose words are taken over; those that the function has itself stay its own.
+        without: words of `other` that are not taken over.
+
+    Returns:
+        What turns a function with `**words` into one whose signature names them; it is called with all of them.
+    """
+
+    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+        own = {name: word for name, word in inspect.signature(function).parameters.items() if word.kind is not word.VAR_KEYWORD}
+        taken = {
+            name: word
+            for name, word in inspect.signature(other).parameters.items()
+            if word.kind is word.KEYWORD_ONLY and name not in own and name not in without
+        }
+        signature = inspect.signature(function).replace(parameters=[*own.values(), *taken.values()])
+
+        @functools.wraps(function)
+        def call(*args: Any, **kwargs: Any) -> Any:
+            bound = signature.bind(*args, **kwargs)
+            bound.apply_defaults()
+            return function(*bound.args, **bound.kwargs)
+
+        notes = _notes(other)
+        documented = re.sub(r"\n +\*\*\w+:.*", "", inspect.cleandoc(function.__doc__ or ""))
+        before, returns, after = documented.partition("\n\nReturns:")
+        call.__doc__ = "\n".join([before, *(notes[name] for name in taken if name in notes)]) + returns + after
+        call.__signature__ = signature  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _notes(function: Callable[..., object]) -> dict[str, str]:
+    """The lines of a docstring on each parameter, as they stand there."""
+    block = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
+    entries = re.split(r"\n(?= {4}\w)", block)
+    return {entry.strip().partition(":")[0]: entry for entry in entries if entry}
 
 
 def show(value: object) -> str:

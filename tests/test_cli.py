@@ -180,6 +180,31 @@ def test_what_a_group_costs_as_a_table(monkeypatch: pytest.MonkeyPatch, capsys: 
     assert calls == [(("digits",), {})]
 
 
+@pytest.mark.parametrize("options", ["cgl.students=8 dml.students=4", "cgl.students=8,dml.students=4"])
+def test_what_is_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: str) -> None:
+    calls = stand_in(monkeypatch, "compare", {"failed": {"a-s0": "bad"}})
+    recipe = tmp_path / "recipe.yaml"
+    recipe.write_text(
+        "data: cifar10\nbatch_size: 32\nseed: 3\nmethod: {name: cgl, modules: 2}\ncells: {a: {method: {name: dml, students: 3}}}\n"
+    )
+    words = ["compare", "--config", str(recipe), "--methods", "cgl,dml", "--seeds", "2", "--options", options, "--format", "json"]
+    assert cli.main(words) == 1, "a cell failed"
+    assert calls == [
+        (
+            ("cifar10",),
+            {
+                "batch_size": 32,
+                "method": "cgl",
+                "method_options": {"modules": 2},
+                "cells": {"a": {"method": {"name": "dml", "students": 3}}},
+                "methods": ("cgl", "dml"),
+                "seeds": 2,
+                "options": {"cgl.students": "8", "dml.students": "4"},
+            },
+        )
+    ]
+
+
 @pytest.mark.parametrize(
     ("words", "message"),
     [
@@ -208,6 +233,13 @@ def test_what_a_group_costs_as_a_table(monkeypatch: pytest.MonkeyPatch, capsys: 
         ("benchmark digits --repeat 3", "unknown flag --repeat; did you mean --repeats"),
         ("benchmark digits --group-sizes 2,many", "--group-sizes: 'many' is not a whole number"),
         ("benchmark digits --method.", "see studygroup benchmark --help"),
+        ("compare", "no data: name a data set or a folder"),
+        ("compare digits --method.students 3", "`studygroup compare` takes --options METHOD.OPTION=VALUE"),
+        ("compare digits --method dml", "unknown flag --method; did you mean --methods"),
+        ("compare digits --seed 3", "unknown flag --seed; did you mean --seeds"),
+        ("compare digits --seeds many", "--seeds: 'many' is not a whole number"),
+        ("compare digits --budget equal", "--budget: 'equal'; it must be equal-epochs or equal-compute"),
+        ("compare digits --options cgl.students", "'cgl.students' is not NAME=VALUE"),
         ("evaluate", "the following arguments are required: RUN"),
         ("list planets", "kind: 'planets'; it must be all or methods or networks or data"),
         ("--tracebak", "unknown flag --tracebak; did you mean --traceback"),
@@ -374,7 +406,7 @@ def in_a_process(*words: str) -> tuple[float, str]:
     return time.perf_counter() - start, done.stdout
 
 
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["predict", "--help"], ["benchmark", "--help"]])
+@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["predict", "--help"], ["benchmark", "--help"], ["compare", "--help"]])
 def test_help_answers_at_once_and_without_torch(words: list[str]) -> None:
     seconds, written = min(in_a_process(*words) for _ in range(3))
     assert seconds < 1.0

@@ -30,8 +30,9 @@ MAY_IMPORT: dict[str, set[str]] = {
     "reporting": {"config"},
     "launch": {"ranks"},
     "session": {"networks", "groups", "data", "config", "ranks", "launch", "methods", "training", "plans"},
+    "grid": {"session", "networks", "data", "config", "methods", "training", "plans", "reporting"},
     "output": {"reporting"},
-    "api": {"session", "reporting", "training", "methods", "networks", "data"},
+    "api": {"session", "grid", "reporting", "training", "methods", "networks", "data"},
     "cli": {"api", "output", "config"},
     "__main__": {"cli"},
     "": {"api", "methods", "training"},  # studygroup/__init__.py

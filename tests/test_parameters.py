@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from studygroup import api
-from studygroup.parameters import Kind, kind_of, parameters_of, show
+from studygroup.parameters import Kind, kind_of, parameters_of, show, with_words_of
 
 
 @pytest.mark.parametrize(
@@ -44,6 +44,8 @@ def test_annotations_that_no_text_can_stand_for(annotation: str) -> None:
         (Kind("list", item=Kind("int")), "60,120, 160", (60, 120, 160)),
         (Kind("list", item=Kind("int")), "", ()),
         (Kind("map", item=Kind("float")), "pivot=0.1,student0=1", {"pivot": 0.1, "student0": 1.0}),
+        (Kind("map", item=Kind("any")), "a.x=[1, 2],b=3 c=d", {"a.x": "[1, 2]", "b": "3", "c": "d"}),
+        (Kind("map", item=Kind("any")), "", {}),
         (Kind("text"), "none", "none"),
     ],
 )
@@ -79,3 +81,53 @@ def test_every_parameter_of_every_public_function_is_documented(function: object
 
 def test_defaults_are_shown_as_they_would_be_typed() -> None:
     assert [show(value) for value in (True, 0.0005, ("a", "b"), {"pivot": 0.1}, 3)] == ["yes", "0.0005", "a,b", "pivot=0.1", "3"]
+
+
+def test_words_of_another_function() -> None:
+    def other(data: str, *, size: int = 3, speed: float = 1.0, colour: str = "red") -> None:
+        """Do.
+
+        Args:
+            data: given by place.
+            size: how large, in
+                whole numbers.
+            speed: how fast.
+            colour: which.
+
+        Returns:
+            Nothing.
+        """
+
+    @with_words_of(other, without=("colour",))
+    def own(data: str, *, speed: int = 7, **words: object) -> dict[str, object]:
+        """Do more.
+
+        Args:
+            data: what to do it to.
+            speed: of one's own.
+            **words: of the other.
+
+        Returns:
+            What it got.
+        """
+        return {"data": data, "speed": speed, **words}
+
+    known = parameters_of(own)
+    assert {name: (word.default, word.help) for name, word in known.items()} == {
+        "data": (None, "what to do it to."),
+        "speed": (7, "of one's own."),
+        "size": (3, "how large, in whole numbers."),
+    }
+    assert known["data"].required
+    assert own("x", size=4) == {"data": "x", "speed": 7, "size": 4}
+    assert own("x") == {"data": "x", "speed": 7, "size": 3}
+    assert (own.__doc__ or "").endswith("Returns:\n    What it got.")
+    with pytest.raises(TypeError, match="colour"):
+        own("x", colour="blue")
+
+
+def test_compare_has_a_line_on_every_word() -> None:
+    train, compare = parameters_of(api.train), parameters_of(api.compare)
+    assert [name for name, word in compare.items() if not word.help] == []
+    assert set(train) - set(compare) == {"seed", "devices", "nodes", "rendezvous", "spread", "resume"}
+    assert compare["momentum"] == train["momentum"]

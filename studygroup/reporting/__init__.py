@@ -2,8 +2,21 @@
 
 from __future__ import annotations
 
+from studygroup.reporting.comparison import MANIFEST, comparison
+from studygroup.reporting.comparison_tables import render_comparison
 from studygroup.reporting.leaderboard import leaderboard
 from studygroup.reporting.tables import render_terminal, show_run
-from studygroup.reporting.write import FILES, write
+from studygroup.reporting.write import COMPARISON_FILES, FILES, write, write_comparison
 
-__all__ = ["FILES", "leaderboard", "render_terminal", "show_run", "write"]
+__all__ = [
+    "COMPARISON_FILES",
+    "FILES",
+    "MANIFEST",
+    "comparison",
+    "leaderboard",
+    "render_comparison",
+    "render_terminal",
+    "show_run",
+    "write",
+    "write_comparison",
+]

@@ -80,15 +80,15 @@ def _row(members: list[RunRecord], settings: str) -> dict[str, object]:
         "epochs": None if planned is None else int(planned),
         "epochs_done": min(len(member.epochs) for member in members),
     }
-    measured = [_measures(member) for member in members]
+    measured = [measures(member) for member in members]
     for key in measured[0]:
-        row[key], spread = _mean_and_std([measures[key] for measures in measured])
+        row[key], spread = mean_and_std([found[key] for found in measured])
         if key != "parameters":
             row[f"{key}_std"] = spread
     return row
 
 
-def _measures(record: RunRecord) -> dict[str, float | None]:
+def measures(record: RunRecord) -> dict[str, float | None]:
     """The numbers of one run; None where it has none."""
     result = record.result or {}
     selected, last = part(result, "selected"), part(result, "last")
@@ -106,7 +106,7 @@ def _measures(record: RunRecord) -> dict[str, float | None]:
     }
 
 
-def _mean_and_std(numbers: Sequence[float | None]) -> tuple[float | None, float | None]:
+def mean_and_std(numbers: Sequence[float | None]) -> tuple[float | None, float | None]:
     """Mean and sample standard deviation; no mean where a run lacks the number, no deviation of a single one."""
     found = [value for value in numbers if value is not None]
     if not found or len(found) < len(numbers):

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Container, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -15,13 +15,15 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 Row = Mapping[str, object]
+Column = tuple[str, list[str]]
+"""Header, and the cells from above to below."""
 CAPTION = (
     "Accuracies in %, mean ± sample standard deviation over seeds. test: of the student and epoch that the hold-out selected. "
     "last epoch: of the member that is best on the hold-out there. members: their mean at the last epoch."
 )
 
 
-def _accuracy(key: str) -> Callable[[Row], str]:
+def accuracy(key: str) -> Callable[[Row], str]:
     """A mean accuracy with its deviation, in per cent."""
 
     def text(row: Row) -> str:
@@ -42,19 +44,22 @@ def _seeds(row: Row) -> str:
     return str(len(seeds)) if isinstance(seeds, Sequence) else "–"
 
 
-def _diversity(row: Row) -> str:
+def diversity(row: Row) -> str:
+    """The members' mean distance."""
     value = row.get("diversity")
     return f"{value:.3f}" if isinstance(value, int | float) else "–"
 
 
-def _time(row: Row) -> str:
+def time(row: Row) -> str:
+    """The measured seconds, in a unit that suits."""
     value = row.get("seconds")
     if not isinstance(value, int | float):
         return "–"
     return f"{value:.0f} s" if value < 600 else f"{value / 60:.0f} min" if value < 36_000 else f"{value / 3600:.1f} h"
 
 
-def _count(row: Row) -> str:
+def count(row: Row) -> str:
+    """The deployed student's parameters."""
     value = row.get("parameters")
     return f"{value:,.0f}" if isinstance(value, int | float) else "–"
 
@@ -83,15 +88,15 @@ NAMES: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 NUMBERS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("seeds", _seeds),
-    ("test", _accuracy("test")),
-    ("last epoch", _accuracy("last_test")),
-    ("members", _accuracy("members_test")),
-    ("ensemble", _accuracy("ensemble_test")),
-    ("hold-out", _accuracy("holdout")),
-    ("diversity", _diversity),
+    ("test", accuracy("test")),
+    ("last epoch", accuracy("last_test")),
+    ("members", accuracy("members_test")),
+    ("ensemble", accuracy("ensemble_test")),
+    ("hold-out", accuracy("holdout")),
+    ("diversity", diversity),
     ("epochs", _epochs),
-    ("time", _time),
-    ("parameters", _count),
+    ("time", time),
+    ("parameters", count),
 )
 
 NARROW = ("diversity", "epochs", "members", "parameters", "time", "ensemble", "hold-out", "last epoch", "settings")  # what goes first
@@ -105,40 +110,72 @@ def render_terminal(rows: Sequence[Row], width: int | None = None) -> Table:
         rows: what `leaderboard` returned.
         width: columns of the terminal; what does not fit is left out, the least important first. None for as many as are needed.
     """
-    from rich.markup import escape
-
     title, columns = _columns(rows)
     texts = [(header, [text(row) for row in rows]) for header, text in columns]
+    styles = [None if row.get("finished") else "dim" for row in rows]
+    return lay_out(texts, dict(NUMBERS), title=title, styles=styles, caption=CAPTION, narrow=NARROW, width=width)
+
+
+def lay_out(
+    columns: Sequence[Column],
+    numbers: Container[str],
+    *,
+    title: str,
+    caption: str,
+    styles: Sequence[str | None],
+    narrow: Sequence[str],
+    width: int | None,
+) -> Table:
+    """A table for a terminal.
+
+    Args:
+        columns: header, and the cells from above to below.
+        numbers: headers of the columns that are aligned to the right and never wrapped.
+        title: above it.
+        caption: below it.
+        styles: of the rows.
+        narrow: headers of what is left out, in this order, until the rest fits.
+        width: columns of the terminal; None for as many as are needed.
+    """
+    from rich.markup import escape
+
+    texts = list(columns)
     left_out = []
-    for header in NARROW:
-        if width is not None and sum(_width(*column) + 3 for column in texts) + 1 > width and header in dict(texts):
+    for header in narrow:
+        if width is not None and sum(_width(*column, numbers) + 3 for column in texts) + 1 > width and header in dict(texts):
             texts = [column for column in texts if column[0] != header]
             left_out.append(header)
     table = _table(title)
     for header, cells in texts:
-        number = header in dict(NUMBERS)
-        room = None if number else _width(header, cells)
+        number = header in numbers
+        room = None if number else _width(header, cells, numbers)
         table.add_column(header, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=room, max_width=room)
-    for place, row in enumerate(rows):
-        table.add_row(*(escape(cells[place]) for _, cells in texts), style=None if row.get("finished") else "dim")
-    table.caption = CAPTION + (f" A wider terminal, --out or --format json shows {', '.join(left_out)}, too." if left_out else "")
+    for place, style in enumerate(styles):
+        table.add_row(*(escape(cells[place]) for _, cells in texts), style=style)
+    table.caption = caption + (f" A wider terminal, --out or --format json shows {', '.join(left_out)}, too." if left_out else "")
     return table
 
 
-def _width(header: str, cells: Sequence[str]) -> int:
+def _width(header: str, cells: Sequence[str], numbers: Container[str]) -> int:
     """Columns that a table's column takes; long settings are wrapped."""
     needed = max(map(len, [header, *cells]))
-    return min(needed, WRAP) if header not in dict(NUMBERS) else needed
+    return needed if header in numbers else min(needed, WRAP)
 
 
 def render_markdown(rows: Sequence[Row]) -> str:
     """The leaderboard in Markdown."""
     title, columns = _columns(rows)
     lines = [f"**{title}**", ""] if title else []
-    lines.append("| " + " | ".join(header for header, _ in columns) + " |")
-    lines.append("|" + "|".join("---:" if header in dict(NUMBERS) else "---" for header, _ in columns) + "|")
-    lines += ["| " + " | ".join(text(row).replace("|", "\\|") for _, text in columns) + " |" for row in rows]
+    lines += markdown([(header, [text(row) for row in rows]) for header, text in columns], dict(NUMBERS))
     return "\n".join([*lines, "", CAPTION, ""])
+
+
+def markdown(columns: Sequence[Column], numbers: Container[str]) -> list[str]:
+    """The lines of a table in Markdown; see `lay_out`."""
+    lines = ["| " + " | ".join(header for header, _ in columns) + " |"]
+    lines.append("|" + "|".join("---:" if header in numbers else "---" for header, _ in columns) + "|")
+    rows = zip(*(cells for _, cells in columns), strict=True)
+    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
 
 
 def render_csv(rows: Sequence[Row]) -> str:
@@ -241,6 +278,8 @@ def _percent(value: object) -> str:
 def _cell(value: object) -> str:
     if value is None:
         return ""
+    if isinstance(value, Mapping):
+        return ";".join(f"{key}={_cell(item)}" for key, item in value.items())
     if isinstance(value, Sequence) and not isinstance(value, str):
         return ";".join(map(str, value))
     return f"{value:.7g}" if isinstance(value, float) else str(value)

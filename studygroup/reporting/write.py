@@ -1,14 +1,17 @@
-"""The leaderboard and the curves, written to a folder."""
+"""Leaderboards and curves, written to a folder."""
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
 from studygroup.errors import UserError
-from studygroup.reporting import tables
+from studygroup.reporting import comparison_tables, tables
+from studygroup.reporting.comparison import comparison
 
 FILES = ("leaderboard.md", "leaderboard.csv", "curves.png")
+COMPARISON_FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png")
 
 
 def write(rows: Sequence[Mapping[str, object]], runs: Sequence[str | Path], out: str | Path) -> None:
@@ -31,3 +34,25 @@ def write(rows: Sequence[Mapping[str, object]], runs: Sequence[str | Path], out:
     (out / FILES[0]).write_text(tables.render_markdown(rows), encoding="utf-8")
     (out / FILES[1]).write_text(tables.render_csv(rows), encoding="utf-8")
     draw(runs, out / FILES[2])
+
+
+def write_comparison(folder: str | Path) -> None:
+    """Write the leaderboard of a comparison beside its manifest: Markdown, CSV, JSON and a picture, and the curves of its runs.
+
+    Args:
+        folder: of the comparison; at least one of its runs is finished.
+
+    Raises:
+        UserError: the folder holds no comparison.
+    """
+    from studygroup.reporting.comparison_plot import draw_comparison
+    from studygroup.reporting.curves import draw
+
+    folder = Path(folder)
+    result = comparison(folder)
+    rows: Sequence[Mapping[str, object]] = result["rows"]
+    (folder / COMPARISON_FILES[0]).write_text(comparison_tables.render_comparison_markdown(result), encoding="utf-8")
+    (folder / COMPARISON_FILES[1]).write_text(tables.render_csv(rows), encoding="utf-8")
+    (folder / COMPARISON_FILES[2]).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    draw_comparison(result, folder / COMPARISON_FILES[3])
+    draw([folder / str(run) for row in rows for run in row["runs"]], folder / COMPARISON_FILES[4])  # type: ignore[attr-defined]

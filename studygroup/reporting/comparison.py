@@ -1,0 +1,172 @@
+"""A comparison's folder -> rows: one per cell, with mean and deviation over the seeds, and what sets it apart from the baseline.
+
+The folder: comparison.json (the cells, what a step of each costs, what failed), runs/CELL-sSEED (run folders).
+"""
+
+from __future__ import annotations
+
+import json
+import statistics
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+from studygroup.errors import UserError
+from studygroup.reporting.leaderboard import mean_and_std, measures
+from studygroup.reporting.runs import RunRecord, number, part, read_run
+from studygroup.reporting.student_t import interval
+
+MANIFEST = "comparison.json"
+COMPARED = ("test", "last_test", "members_test", "ensemble_test")
+
+
+def comparison(folder: str | Path) -> dict[str, Any]:
+    """What came of a comparison.
+
+    Args:
+        folder: that `studygroup compare --out` made; runs in it may be missing.
+
+    Returns:
+        What the manifest says of the whole, and `rows`: by hold-out accuracy of the selected student, best first (in the order given
+        if nothing is held out); cells that only teach come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
+        standard deviation over seeds. Keys as in `leaderboard`, and `cell`, `role` (`baseline`, `teacher` or empty), `failed` (seeds),
+        `difference` (mean over the seeds that both have, of `test` less the baseline's), `difference_low`, `difference_high` (95%, by
+        Student's t; None with fewer than two seeds), `difference_by_seed`, the same as `last_difference` of `last_test`, `flops` of one
+        run's training, `cost` (the same over the baseline's), `teacher_flops` and `teacher_cost` of the training of what teaches it.
+
+    Raises:
+        UserError: there is no comparison in the folder.
+    """
+    folder = Path(folder)
+    manifest = _manifest(folder)
+    cells: list[dict[str, Any]] = manifest["cells"]
+    found = {cell["name"]: _runs(folder, cell["name"], manifest) for cell in cells}
+    reference = str(manifest["reference"])
+    flops = {cell["name"]: _flops(cell) for cell in cells}
+    rows = [_row(cell, found, flops, manifest) for cell in cells]
+    ranked = sorted(rows, key=lambda row: (row["role"] == "teacher", row["holdout"] is None, -(row["holdout"] or 0.0)))
+    machine = part(manifest, "machine")
+    records = [record for runs in found.values() for record in runs.values()]
+    commits = sorted({commit for record in records if (commit := _commit(record)) is not None})
+    return {
+        **{key: manifest[key] for key in ("data", "reference", "seeds", "budget", "count_teacher", "validation", "command", "failed")},
+        "students": sorted({row["student"] for row in rows if row["role"] != "teacher"}),
+        "commits": commits,
+        "machine": f"{machine.get('gpu') or machine.get('processor')}; {manifest['place']}",
+        "test_samples": _test_samples(records, manifest),
+        "baseline_epochs": next(row["epochs"] for row in rows if row["cell"] == reference),
+        "rows": ranked,
+    }
+
+
+def _manifest(folder: Path) -> dict[str, Any]:
+    path = folder / MANIFEST
+    if not path.is_file():
+        raise UserError(f"{folder} holds no comparison; give the folder that `studygroup compare --out` made")
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path} is damaged; delete that file, and the same `studygroup compare` makes it again")
+    return manifest
+
+
+def _runs(folder: Path, cell: str, manifest: Mapping[str, Any]) -> dict[int, RunRecord]:
+    """The finished runs of a cell by seed; the numbers are of the validation images if that is what was asked for."""
+    found: dict[int, RunRecord] = {}
+    for seed in manifest["seeds"]:
+        run = folder / "runs" / f"{cell}-s{seed}"
+        if (run / "result.json").is_file() and f"{cell}-s{seed}" not in manifest["failed"]:
+            record = read_run(run)
+            if not manifest["validation"]:
+                found[seed] = record
+            elif (run / "validation.json").is_file():
+                found[seed] = _on_validation(record)
+    return found
+
+
+def _on_validation(record: RunRecord) -> RunRecord:
+    scored = json.loads((record.folder / "validation.json").read_text(encoding="utf-8"))
+    result = record.result or {}
+    accuracy = scored["accuracy"]
+    selected = {**part(result, "selected"), "test": accuracy["best"]}
+    last = {**part(result, "last"), "test": accuracy, "diversity": scored["diversity"]}
+    return replace(record, result={**result, "selected": selected, "last": last, "test_samples": scored["samples"]})
+
+
+def _flops(cell: Mapping[str, Any]) -> float | None:
+    """Of one run's training."""
+    per_sample, samples = number(cell, "flops_per_sample"), number(cell, "samples_per_epoch")
+    return None if per_sample is None or samples is None else per_sample * samples * cell["arguments"]["epochs"]
+
+
+def _row(
+    cell: Mapping[str, Any], found: Mapping[str, Mapping[int, RunRecord]], flops: Mapping[str, float | None], manifest: Mapping[str, Any]
+) -> dict[str, Any]:
+    name, reference = str(cell["name"]), str(manifest["reference"])
+    runs, baseline = found[name], found[reference]
+    arguments = cell["arguments"]
+    own, others = ({seed: measures(record) for seed, record in records.items()} for records in (runs, baseline))
+    row: dict[str, Any] = {
+        "cell": name,
+        "role": "baseline" if name == reference else "teacher" if cell["teaches"] else "",
+        "method": arguments["method"],
+        "student": next((record.name("student") for record in runs.values()), arguments["student"]),
+        "teacher": cell["teacher"] or arguments["teacher"],
+        "epochs": arguments["epochs"],
+        "seeds": list(runs),
+        "failed": [seed for seed in manifest["seeds"] if f"{name}-s{seed}" in manifest["failed"]],
+        "runs": [f"runs/{record.folder.name}" for record in runs.values()],
+    }
+    keys = next(iter(own.values()), dict.fromkeys((*COMPARED, "holdout", "diversity", "seconds", "parameters")))
+    for key in keys:
+        row[key], row[f"{key}_std"] = mean_and_std([measured[key] for measured in own.values()])
+    del row["parameters_std"]
+    row["trained_parameters"] = next((number(record.result or {}, "trained_parameters") for record in runs.values()), None)
+    for key, prefix in (("test", ""), ("last_test", "last_")):
+        row |= _difference({} if name == reference or row["role"] == "teacher" else own, others, key, prefix)
+    total, whole = flops[name], flops[reference]
+    taught = flops.get(str(cell["teacher"])) if cell["teacher"] else None
+    row |= {"flops_per_sample": number(cell, "flops_per_sample"), "flops": total, "cost": _ratio(total, whole)}
+    return row | {"teacher_flops": taught, "teacher_cost": _ratio(taught, whole)}
+
+
+def _difference(own: Mapping[int, Mapping[str, Any]], others: Mapping[int, Mapping[str, Any]], key: str, prefix: str) -> dict[str, Any]:
+    """What a cell has more than the baseline, seed by seed."""
+    by_seed = {
+        seed: measured[key] - others[seed][key]
+        for seed, measured in own.items()
+        if seed in others and measured[key] is not None and others[seed][key] is not None
+    }
+    apart = list(by_seed.values())
+    low, high = interval(apart) or (None, None)
+    mean = statistics.fmean(apart) if apart else None
+    name = f"{prefix}difference"
+    return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_by_seed": by_seed}
+
+
+def _ratio(own: float | None, whole: float | None) -> float | None:
+    return None if own is None or not whole else own / whole
+
+
+def _commit(record: RunRecord) -> str | None:
+    path = record.folder / "environment.json"
+    commit = json.loads(path.read_text(encoding="utf-8")).get("commit") if path.is_file() else None
+    return commit if isinstance(commit, str) else None
+
+
+def _test_samples(records: Sequence[RunRecord], manifest: Mapping[str, Any]) -> int | None:
+    counts = {number(record.result or {}, "test_samples") for record in records} | {float(manifest["validation"]) or None}
+    return int(max((count for count in counts if count), default=0)) or None
+
+
+def seeds_text(rows: Sequence[Mapping[str, Any]]) -> str:
+    """`seeds 0 to 2`, of all rows together."""
+    seeds = sorted({seed for row in rows for seed in row["seeds"]})
+    if not seeds:
+        return "no seed yet"
+    if len(seeds) == 1:
+        return f"seed {seeds[0]}"
+    return f"seeds {seeds[0]} to {seeds[-1]}" if seeds == list(range(seeds[0], seeds[-1] + 1)) else f"seeds {', '.join(map(str, seeds))}"

@@ -1,0 +1,69 @@
+"""What training costs in floating-point operations, counted while real steps are taken."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from torch.utils.flop_counter import FlopCounterMode
+
+from studygroup.clock import Clock
+from studygroup.data import Preprocess
+from studygroup.methods.method import Method
+from studygroup.networks.maker import Maker
+from studygroup.training.settings import Settings
+from studygroup.training.stage import Material
+from studygroup.training.trainer import Trainer
+from studygroup.training.update import Ledger
+
+STEPS = 4  # evenly over the training: some methods draw what a step computes, and some start with less
+
+
+@dataclass(frozen=True)
+class TrainingCost:
+    """What an epoch of a method costs.
+
+    Attributes:
+        flops_per_sample: forward and backward passes of all that a step runs, teachers too, per training sample.
+        samples_per_epoch: training samples that are learnt from in an epoch, each as often as a step takes it up.
+    """
+
+    flops_per_sample: float
+    samples_per_epoch: int
+
+    @property
+    def flops_per_epoch(self) -> float:
+        """Of training alone, without evaluation."""
+        return self.flops_per_sample * self.samples_per_epoch
+
+
+def training_cost(method: Method, make: Maker, material: Material, settings: Settings, *, steps: int = STEPS) -> TrainingCost:
+    """Count the operations of a few real steps: matrix products and convolutions, forward and backward, 2 per multiply-add.
+
+    Args:
+        method: not assembled yet; it has learnt from the steps' batches afterwards.
+        make: makes its networks.
+        material: what to learn from.
+        settings: how; networks must not be compiled, which would hide the operations.
+        steps: how many steps, evenly over the training.
+
+    Raises:
+        UserError: the method cannot work with the network, the data or the batch size.
+        TrainingError: a loss is not finite.
+    """
+    device, dataset = settings.torch_device(), material.dataset
+    preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, material.augment, device, settings.memory_format(device))
+    method.assemble(make)
+    trainer = Trainer(method, material.train, material.holdout, preprocess, settings, Path(), identity={})
+    method.train()
+    flops, samples = 0, 0
+    per_epoch = trainer.batches.steps()
+    for moment in sorted({settings.epochs * per_epoch * k // steps for k in range(steps)}):
+        epoch, step = divmod(moment, per_epoch)
+        batch = next(trainer.batches.epoch(epoch, step))
+        clock = Clock(epoch, settings.epochs, step, per_epoch, settings.seed)
+        with FlopCounterMode(display=False) as counter:
+            trainer.updater.learn(batch, clock, Ledger())
+        flops += counter.get_total_flops()
+        samples += len(batch)
+    return TrainingCost(flops / samples, sum(trainer.batches.met))
