@@ -332,6 +332,7 @@ class _Synchronised(TorchFunctionMode):
         count = values.new_full((1,), values.numel() // values.shape[1])
         sums: Tensor = _Sum.apply(torch.cat([values.sum(others), count]), self.ranks)  # type: ignore[no-untyped-call]
         total = sums[-1].detach()
+        total = total.clamp_min(1)  # nobody may have samples for a module in this step
         mean = sums[:-1] / total
         centred = values - mean.view(shape)
         var: Tensor = _Sum.apply(centred.square().sum(others), self.ranks) / total  # type: ignore[no-untyped-call]
@@ -342,10 +343,11 @@ class _Synchronised(TorchFunctionMode):
         if bias is not None:
             output = output + bias.view(shape)
         with torch.no_grad():
+            share = momentum * (sums[-1] > 0)
             if running_mean is not None:
-                running_mean.lerp_(mean.to(running_mean.dtype), momentum)
+                running_mean.lerp_(mean.to(running_mean.dtype), share.to(running_mean.dtype))
             if running_var is not None:
-                running_var.lerp_((var * total / (total - 1).clamp_min(1)).to(running_var.dtype), momentum)
+                running_var.lerp_((var * total / (total - 1).clamp_min(1)).to(running_var.dtype), share.to(running_var.dtype))
         return output.to(input.dtype), mean.detach(), invstd.detach()
 
 

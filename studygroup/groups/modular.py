@@ -8,14 +8,17 @@ Departures and readings (the paper leaves them open):
   several blocks into one layer; `route_stem=False` shares the stem.
 - The head (pooling and classifier) is one for all. `head="routed"` gives it M modules like a layer, `"per_student"` K.
 - Routes are drawn once, uniformly and independently for each layer; `distinct` draws again until all K differ.
-- Batch norm belongs to its module. `bn="pooled"`: a module normalises every sample of an iteration by the statistics of all
-  the students' own samples that go through it, and has one running statistic, which follows them. (If none did, the running
-  statistics normalise what only makes targets.) `bn="per_student"`: each student's samples are normalised by themselves, as
-  in a loop over students, and each student has its own running statistics; the affine parameters are shared.
+- Batch norm belongs to its module. `bn="pooled"`: the samples that go through a module in one call are normalised together, and
+  the module has one running statistic, which follows the students' own samples. `bn="per_student"`: each student's samples are
+  normalised by themselves, as in a loop over students, and each student has its own running statistics; the affine parameters
+  are shared.
+- `targets="recall"`, with pooled batch norm: a module normalises what only makes targets by the statistics of the own samples
+  that it has just learnt from (by the running ones if there were none). It takes less time; LOG.md says what it costs.
 
 In one iteration a module is called at most once for the students' own samples, with gradient, and at most once for the samples
-on which it is imitated. Samples that several routes have in common travel as one until the routes part; with either semantics
-that changes no number.
+on which it is imitated. Samples that several routes have in common travel as one until the routes part, and imitated routes go on
+from where they leave the student's own. By student and with `recall` that changes no number; pooled, it is part of the definition
+of what is normalised together.
 """
 
 from __future__ import annotations
@@ -36,12 +39,13 @@ from studygroup import randomness
 from studygroup.errors import UserError
 from studygroup.groups.group import Group, enough
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
-from studygroup.groups.target import TargetMode, target_mode
+from studygroup.groups.target import target_mode
 from studygroup.networks.chain import Chain
 from studygroup.ranks import Ranks
 
 Head = Literal["shared", "routed", "per_student"]
 BatchNorm = Literal["pooled", "per_student"]
+Targets = Literal["batch_stats", "eval", "train", "recall"]
 
 
 @dataclass(frozen=True)
@@ -127,7 +131,7 @@ class Modular(Group):
         head: Head = "shared",
         block_groups: Sequence[int] | None = None,
         bn: BatchNorm = "pooled",
-        targets: TargetMode = "batch_stats",
+        targets: Targets = "batch_stats",
     ) -> None:
         """Cut copies of a network into modules and draw the routes.
 
@@ -144,7 +148,7 @@ class Modular(Group):
             head: one head for all, M heads that are routed like a layer, or one per student.
             block_groups: how many consecutive blocks after the stem make a layer, e.g. `(2, 1, 2, 2, 3, 3, 2, 1)`; one each by default.
             bn: batch norm's semantics, see above.
-            targets: how modules behave while they only make targets (`target_mode`).
+            targets: how modules behave while they only make targets (`target_mode`), or `"recall"`, see above.
 
         Raises:
             UserError: the network is no chain, or an option cannot work with it.
@@ -177,7 +181,9 @@ class Modular(Group):
                 layer[module] = nn.Sequential(*(getattr(chains[copy_number], name) for name in names))
             self.layers.append(nn.ModuleList(module for module in layer if module is not None))
         self.bn: BatchNorm = bn
-        self.targets: TargetMode = targets
+        if targets == "recall" and bn != "pooled":
+            raise UserError("targets is 'recall', which is of pooled batch norm; take batch_stats, or bn='pooled'")
+        self.targets: Targets = targets
         self._table = [tuple(int(m) for m in row) for row in routes]
         self._grid = [list(layer.children()) for layer in self.layers]
         self._blocks = blocks
@@ -223,42 +229,42 @@ class Modular(Group):
         """K x (B, C); what several routes have in common is computed once where batch norm allows it."""
         return self.run([Stream(inputs, k) for k in range(len(self))])
 
-    def run(self, streams: Sequence[Stream], trail: list[list[Tensor]] | None = None) -> list[Tensor]:
+    def run(self, streams: Sequence[Stream], trail: list[list[Tensor]] | None = None, idle: list[Tensor] | None = None) -> list[Tensor]:
         """Logits (b, C) of every stream; every module is called at most once, with all the samples that go through it.
 
         Args:
-            streams: not empty, each with at least one sample.
+            streams: each with at least one sample.
             trail: gets the streams' activations before each layer and at the end.
+            idle: starts with no samples (0, ...); then all modules run, those without samples on these, and it gets scalars, zero,
+                that their outputs are part of: what ranks in step need, which wait for each other's share of every statistic.
         """
         # Running statistics are each student's own: where they are read or moved, nobody can travel for somebody else.
         apart = self.bn == "per_student" and any(norm.tracks for norm in self._every_norm())
         activations = [stream.inputs for stream in streams]
-        idle: list[Tensor] = []
-        # Ranks in step wait for this one's part of the statistics of every module, samples or not.
-        in_step = self.bn == "pooled" and self.ranks is not None and self.ranks.in_step
-        used = self._used if in_step and trail is not None else None
+        nobody = idle.pop() if idle is not None else None
+        used = self._used if nobody is not None else None
         for depth, modules in enumerate(self._grid):
             if trail is not None:
                 trail.append(list(activations))
             calls = self._calls(streams, depth, apart=apart)
-            nobody = activations[0][:0].detach()
+            following = nobody
             for number in used[depth] if used is not None else sorted(calls):
                 parties = calls.get(number, {})
                 leaders = [positions[0] for positions in parties.values()]
                 sizes = [len(activations[leader]) for leader in leaders]
-                pieces = [activations[leader] for leader in leaders] or [nobody]
+                pieces = [activations[leader] for leader in leaders] or [cast(Tensor, nobody)]
                 for norm in self._norms[depth][number]:
                     if isinstance(norm, StudentBatchNorm):
                         norm.segments = [(streams[leader].route, size) for leader, size in zip(leaders, sizes, strict=True)]
                 output = modules[number](torch.cat(pieces) if len(pieces) > 1 else pieces[0])
-                if not parties:
+                following = output[:0].detach()
+                if not parties and idle is not None:
                     idle.append(output.sum())
                     continue
                 for positions, part in zip(parties.values(), output.split(sizes), strict=True):
                     for position in positions:
                         activations[position] = part
-        if idle:  # adds nothing but the way back
-            activations[0] = activations[0] + torch.stack(idle).sum()
+            nobody = following if nobody is not None else None
         if trail is not None:
             trail.append(activations)
         return activations
@@ -286,7 +292,8 @@ class Modular(Group):
             if isinstance(norm, PooledBatchNorm):
                 norm.latest = None
         trail: list[list[Tensor]] = []
-        for k, logits in zip(present, self.run([Stream(inputs[k], k, samples[k]) for k in present], trail), strict=True):
+        idle = self._idle(inputs[present[0]])
+        for k, logits in zip(present, self.run([Stream(inputs[k], k, samples[k]) for k in present], trail, idle), strict=True):
             own[k] = logits
 
         ready: dict[tuple[int, int], Tensor] = {}
@@ -301,16 +308,24 @@ class Modular(Group):
                     ready[k, j] = activation
                 else:
                     ahead[k, j] = Stream(activation, j, samples[k], depth)
-        if ahead:
-            with torch.set_grad_enabled(not detach), target_mode(self, self.targets), self._recalling():
-                ready.update(zip(ahead, self.run(list(ahead.values())), strict=True))
+        idle_too = self._idle(inputs[present[0]]) if self.targets != "recall" and any(imitated) else None
+        if ahead or idle_too is not None:
+            with torch.set_grad_enabled(not detach), self._making_targets():
+                ready.update(zip(ahead, self.run(list(ahead.values()), None, idle_too), strict=True))
+        nothing = [*(idle or []), *((idle_too or []) if not detach else [])]
+        if nothing:  # adds nothing but the way back
+            own[present[0]] = own[present[0]] + torch.stack(nothing).sum()
         return own, [[ready[k, j] for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
+
+    def _idle(self, inputs: Tensor) -> list[Tensor] | None:
+        """What `run` needs to keep step with other ranks; None if nobody waits."""
+        return [inputs[:0].detach()] if self.bn == "pooled" and self.ranks is not None and self.ranks.in_step else None
 
     def _in_common(self, student: int, imitated: int) -> int:
         """How many layers of the way of `imitated` on the same samples are done when `student` has gone its own."""
         if student == imitated:
             return len(self._grid)
-        if (self.targets != "batch_stats") if self.training else (self.bn == "per_student"):
+        if (self.targets not in ("batch_stats", "recall")) if self.training else (self.bn == "per_student"):
             return 0  # the same module would treat the samples differently now
         for depth, (own, other) in enumerate(zip(self._table[student], self._table[imitated], strict=True)):
             if own != other or (self.training and self._random[depth][own]):
@@ -318,15 +333,16 @@ class Modular(Group):
         return len(self._grid)
 
     @contextmanager
-    def _recalling(self) -> Iterator[None]:
-        """While targets are made by batch statistics, modules use those of the students' own samples."""
-        norms = [norm for norm in self._every_norm() if isinstance(norm, PooledBatchNorm)] if self.targets == "batch_stats" else []
-        for norm in norms:
+    def _making_targets(self) -> Iterator[None]:
+        """How modules behave meanwhile; everything is put back at the end."""
+        recalling = [norm for norm in self._every_norm() if isinstance(norm, PooledBatchNorm)] if self.targets == "recall" else []
+        for norm in recalling:
             norm.recalling = True
         try:
-            yield
+            with target_mode(self, "batch_stats" if self.targets == "recall" else self.targets):
+                yield
         finally:
-            for norm in norms:
+            for norm in recalling:
                 norm.recalling = False
 
     def _every_norm(self) -> Iterator[RouteBatchNorm]:

@@ -55,7 +55,7 @@ class CGL(Method):
         ramp_start: int = 0,
         ramp_by_step: bool = False,
         detach_targets: bool = True,
-        targets: Literal["batch_stats", "eval", "train"] = "batch_stats",
+        targets: Literal["batch_stats", "recall", "eval", "train"] = "batch_stats",
         routing: bool = True,
         distinct: bool = True,
         require_coverage: bool = False,
@@ -83,7 +83,7 @@ class CGL(Method):
             ramp_start: first epoch of that rise.
             ramp_by_step: whether the weight rises with every step instead of every epoch.
             detach_targets: whether imitated logits are targets only.
-            targets: how batch norm and dropout behave while targets are made.
+            targets: how batch norm and dropout behave while targets are made; `"recall"` is faster (`Modular`).
             routing: False: K separate networks.
             distinct: no two students have the same route.
             require_coverage: draw routes until every module is on one.
@@ -101,7 +101,10 @@ class CGL(Method):
         require(batch in ("total", "per_student"), f"batch is {batch!r}; it must be total or per_student")
         require(select in ("bernoulli", "fixed"), f"select is {select!r}; it must be bernoulli or fixed")
         require(normalize in ("realised", "expected"), f"normalize is {normalize!r}; it must be realised or expected")
-        require(targets in ("batch_stats", "eval", "train"), f"targets is {targets!r}; it must be batch_stats, eval or train")
+        require(
+            targets in ("batch_stats", "recall", "eval", "train"), f"targets is {targets!r}; it must be batch_stats, recall, eval or train"
+        )
+        require(routing or targets != "recall", "targets is 'recall', which is of routes; take batch_stats, or routing=True")
         self.count = students
         self.modules_per_layer = modules
         self.probability = probability
@@ -116,7 +119,7 @@ class CGL(Method):
         self.ramp_start = ramp_start
         self.ramp_by_step = ramp_by_step
         self.detach_targets = detach_targets
-        self.targets = targets
+        self.targets: Literal["batch_stats", "recall", "eval", "train"] = targets
         self.routing = routing
         self.distinct = distinct
         self.require_coverage = require_coverage
@@ -148,6 +151,7 @@ class CGL(Method):
                 group.rescale_gradients()
             self.group = group
         else:
+            assert self.targets != "recall"
             self.group = Independent(make.students(self.count), targets=self.targets)
         self.candidates = self.student_names()
 

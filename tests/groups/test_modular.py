@@ -180,7 +180,14 @@ def test_block_groups_that_do_not_fit(groups: tuple[int, ...]) -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "shown"), [({"head": "none"}, "none"), ({"bn": "layer"}, "layer"), ({"modules": 0}, "0"), ({"students": 0}, "0")]
+    ("options", "shown"),
+    [
+        ({"bn": "per_student", "targets": "recall"}, "recall"),
+        ({"head": "none"}, "none"),
+        ({"bn": "layer"}, "layer"),
+        ({"modules": 0}, "0"),
+        ({"students": 0}, "0"),
+    ],
 )
 def test_options_that_cannot_be(options: dict[str, Any], shown: str) -> None:
     with pytest.raises(UserError, match=shown):
@@ -414,6 +421,23 @@ class PooledLoop:
                 norm.running_mean, norm.running_var = mean, var
         return activation
 
+    def targets(self, wanted: Sequence[tuple[int, int]], trail: list[list[Tensor]]) -> dict[tuple[int, int], Tensor]:
+        """All imitated routes together: what is not known from the own pass, each distinct way once, makes a module's one batch."""
+        # (student whose samples they are, the way so far) -> activation
+        known = {(k, tuple(self.routes[k][:d])): maps[k] for d, maps in enumerate(trail) for k in range(len(maps))}
+        for norm in self.norms:
+            norm.track_running_stats = False
+        for depth, choices in enumerate(self.grid):
+            for number, module in enumerate(choices):
+                ways = [(k, tuple(self.routes[j][: depth + 1])) for k, j in wanted if self.routes[j][depth] == number]
+                ways = [way for way in dict.fromkeys(ways) if way not in known]
+                if ways:
+                    before = [known[k, path[:-1]] for k, path in ways]
+                    known.update(zip(ways, module(torch.cat(before)).split([len(x) for x in before]), strict=True))
+        for norm in self.norms:
+            norm.track_running_stats = True
+        return {(k, j): known[k, tuple(self.routes[j])] for k, j in wanted}
+
 
 def in_common(first: Sequence[int], second: Sequence[int]) -> int:
     return next((d for d, (a, b) in enumerate(zip(first, second, strict=True)) if a != b), len(first))
@@ -421,10 +445,11 @@ def in_common(first: Sequence[int], second: Sequence[int]) -> int:
 
 @situations
 @pytest.mark.parametrize("detach", [True, False])
+@pytest.mark.parametrize("mode", ["batch_stats", "recall"])
 def test_the_pooled_pass_equals_its_definition(
-    students: int, modules: int, options: dict[str, Any], shares: list[int], imitated: list[list[int]], detach: bool
+    students: int, modules: int, options: dict[str, Any], shares: list[int], imitated: list[list[int]], detach: bool, mode: Any
 ) -> None:
-    group = group_of(students, modules, double=True, bn="pooled", **options)
+    group = group_of(students, modules, double=True, bn="pooled", targets=mode, **options)
     loop = PooledLoop(group)
     for _ in range(2):  # in the second pass no statistic is that of a fresh network
         inputs = inputs_of(shares)
@@ -432,10 +457,14 @@ def test_the_pooled_pass_equals_its_definition(
         trail = loop.own(inputs)
         expected_own = [z if len(inputs[k]) else inputs[k].new_zeros(0) for k, z in enumerate(trail[-1])]
         expected_taught: list[list[Tensor]] = []
+        wanted = [(k, j) for k, x in enumerate(inputs) for j in imitated[k] if len(x)]
+        together = loop.targets(wanted, [[x.detach() for x in maps] for maps in trail] if detach else trail)
         for k, x in enumerate(inputs):
             logits = []
             for j in imitated[k] if len(x) else []:
-                if detach:  # from the very beginning: what is shared must change no number
+                if mode == "batch_stats":
+                    logits.append(together[k, j].detach() if detach else together[k, j])
+                elif detach:  # from the very beginning: what is shared must change no number
                     logits.append(loop.target(j, x).detach())
                 else:  # the gradient goes through the own part of the way, and takes statistics beyond it for constants
                     depth = in_common(loop.routes[k], loop.routes[j])

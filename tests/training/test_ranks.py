@@ -39,6 +39,7 @@ SCENES = [
     Scene("ab", norms=True, first=True),
     Scene("cgl", {"students": 3, "bn": "per_student"}, norms=True),
     Scene("cgl", {"students": 3, "targets": "train"}, norms=True),
+    Scene("cgl", {"students": 3, "targets": "recall"}, norms=True),
     AT_THE_BOUNDARY,
     Scene("rkd", {"kd_weight": 0.5}, norms=True, settings={"clip": 0.5}),
     Scene("crd", {"negatives": 20, "student_layers": ("stage1",), "teacher_layers": ("stage2",)}, norms=True),
@@ -46,6 +47,8 @@ SCENES = [
     Scene("cgl", {"students": 4}, "students"),
     Scene("cgl", {"students": 5, "probability": 0.6}, "students", norms=True),
     Scene("cgl", {"students": 5, "probability": 0.6, "modules": 3}, "students", norms=True),
+    Scene("cgl", {"students": 5, "probability": 0.6, "targets": "recall"}, "students", norms=True),
+    Scene("cgl", {"students": 4, "probability": 0.2, "detach_targets": False}, "students", norms=True),
     Scene("cgl", {"students": 4, "bn": "per_student", "head": "per_student"}, "students", norms=True),
     Scene("cgl", {"students": 4, "targets": "eval"}, "students", norms=True, settings={"clip": 0.5}),
     # separate networks on different ranks
