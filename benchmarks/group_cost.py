@@ -1,7 +1,7 @@
 """What an epoch of CGL costs beside the same network alone, with the product's default options and precision.
 
 ResNet-20 on 1 x 28 x 28, the same samples, the same total batch. Then K = 2 to 32 students with as many imitated by each: p (K - 1) = 1.75
-(at K = 2 p is 1, the most there is, so each imitates one). `studygroup benchmark` does the same with your data, network and method.
+(at K = 2 p is 1, the most there is, so each imitates one). "Targets recalled": `targets=recall`, K = 8. `studygroup benchmark` does the same with your data, network and method.
 """
 
 from __future__ import annotations
@@ -27,8 +27,10 @@ def measure(repeats: int, quick: bool) -> list[Row]:
         make = maker(student, material)
         lanes = [Lane("alone", Baseline(), make, material, settings)]
         lanes += [Lane(f"K = {size}", with_students(CGL(), size), make, material, settings) for size in sizes]
-        costs, steps = compare(lanes, steps=1 if quick else None, repeats=repeats)
+        lanes.append(Lane("targets recalled", CGL(targets="recall"), make, material, settings))
+        (*costs, recalled), steps = compare(lanes, steps=1 if quick else None, repeats=repeats)
         rows += [cost_row(cost, costs[0], batch_size, steps, target if cost.students == CGL().count else None) for cost in costs[1:]]
+        rows.append(cost_row(recalled, costs[0], batch_size, steps, target))
         alike = [cost for cost in costs[1:] if cost.students > 2]
         for some, what, bound in ((alike, "p (K - 1) = 1.75", APART), (costs[1:], "all K", None)):
             most, least = max(cost.ratio.value for cost in some), min(cost.ratio.value for cost in some)
