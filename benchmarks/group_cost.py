@@ -1,7 +1,8 @@
 """What an epoch of CGL costs beside the same network alone, with the product's default options and precision.
 
 ResNet-20 on 1 x 28 x 28, the same samples, the same total batch. Then K = 2 to 32 students with as many imitated by each: p (K - 1) = 1.75
-(at K = 2 p is 1, the most there is, so each imitates one). "Targets recalled": `targets=recall`, K = 8. `studygroup benchmark` does the same with your data, network and method.
+(at K = 2 p is 1, the most there is, so each imitates one). "Targets recalled" is K = 8 with `targets=recall`. `studygroup benchmark` does
+the same with your data, network and method.
 """
 
 from __future__ import annotations

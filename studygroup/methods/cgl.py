@@ -13,7 +13,8 @@ Departures and readings (the paper leaves these open):
   expected number, H = p (K - 1) for bernoulli (`normalize="expected"`; nobody selected is then a uniform target); the default
   divides by the number selected, and skips the imitation if that is 0.
 - Temperature 3, and T^2, which Eq. 6 does not write (`t2_scale=False`).
-- Imitated logits are targets: no gradient, batch statistics (`detach_targets`, `targets`).
+- Imitated logits are targets: no gradient, batch statistics (`detach_targets`, `targets`). What an imitated route has in common with
+  the student's own, on the same samples, is computed once.
 - Ablations (Table 4): `routing=False` (K separate networks), `division="none"`, `probability=1` (imitate all others).
 Shapes: b_k samples of student k, C classes, K students.
 """

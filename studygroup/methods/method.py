@@ -10,7 +10,8 @@ Rules (each has a test in the contract suite):
 - A random choice comes from `clock.stream(purpose)`: the same on every rank and after a resume.
 - A method sees no optimiser, device, rank or file.
 - Every option is an argument of the constructor with a default; `options()` gives back what was passed.
-- A method whose losses relate or rank the samples of a batch sets `whole_batch`: its batches are never cut.
+- A method whose losses relate or rank the samples of a batch sets `whole_batch`: its batches are never cut. On several ranks it gets a part
+  of a batch, and what it needs of the others' samples through `batch.gathered` and `batch.whole`.
 """
 
 from __future__ import annotations

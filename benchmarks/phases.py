@@ -1,0 +1,103 @@
+"""Where the time of a CGL step goes, beside the step of the same network alone.
+
+ResNet-20 on 1 x 28 x 28, batch 64 and 128, the product's default precision. The own forward pass is that of all students together; the
+targets are the imitated routes. `losses` is the rest of the method's step. Medians of steps that took turns; a phase's ratio is to the lone
+network's step.
+"""
+
+from __future__ import annotations
+
+import statistics
+import time
+from collections.abc import Callable
+from itertools import pairwise
+from typing import Any
+
+import torch
+
+from common import Row, clothes, defaults, exact, main, maker
+from studygroup.batch import Batch
+from studygroup.clock import Clock
+from studygroup.groups import Modular
+from studygroup.methods import CGL, Baseline, Method
+from studygroup.training import Settings
+from studygroup.training.benchmark import Lane
+
+DEVICE, PRECISION, _ = defaults()
+PHASES = ("own forward", "targets", "losses", "backward", "optimiser")
+
+
+class Step:
+    """A lane's training step, phase by phase."""
+
+    def __init__(self, lane: Lane) -> None:
+        self.updater = lane.trainer.updater
+        self.method: Method = lane.trainer.method
+        self.batch: Batch = next(lane.trainer.batches.epoch(0))
+        self.seconds: dict[str, list[float]] = {phase: [] for phase in PHASES}
+        self.passes: list[float] = []
+        group = self.method.group
+        if isinstance(group, Modular):
+            group.run = self._timed(group.run)  # type: ignore[method-assign]
+
+    def _timed(self, run: Callable[..., Any]) -> Callable[..., Any]:
+        def timed(*arguments: Any) -> Any:
+            since = now()
+            result = run(*arguments)
+            self.passes.append(now() - since)
+            return result
+
+        return timed
+
+    def run(self, number: int) -> None:
+        self.passes.clear()
+        times = [now()]
+        losses = self.updater.forward(lambda: next(self.method.step(self.batch, Clock(0, 1, number, 10**6)), None)) or {}
+        times.append(now())
+        torch.stack(list(losses.values())).sum().backward()
+        times.append(now())
+        self.updater.update()
+        times.append(now())
+        forward, backward, update = (later - earlier for earlier, later in pairwise(times))
+        own, targets = (*self.passes, 0.0, 0.0)[:2] if self.passes else (forward, 0.0)
+        for phase, seconds in zip(PHASES, (own, targets, forward - own - targets, backward, update), strict=True):
+            self.seconds[phase].append(seconds)
+
+    def medians(self) -> dict[str, float]:
+        return {phase: statistics.median(found) for phase, found in self.seconds.items()}
+
+
+def now() -> float:
+    if DEVICE.type == "cuda":
+        torch.cuda.synchronize()
+    return time.perf_counter()
+
+
+def measure(repeats: int, quick: bool) -> list[Row]:
+    material = clothes(200 if quick else 1000, 10, quick=quick)
+    make = maker("resnet8" if quick else "resnet20", material)
+    rows = []
+    for batch_size in (16,) if quick else (64, 128):
+        settings = Settings(batch_size=batch_size)
+        lanes = [Lane("alone", Baseline(), make, material, settings), Lane("CGL", CGL(), make, material, settings)]
+        lanes.append(Lane("CGL, targets recalled", CGL(targets="recall"), make, material, settings))
+        steps = [Step(lane) for lane in lanes]
+        for number in range(repeats):
+            for step in steps:
+                step.run(number)
+        alone = sum(steps[0].medians().values())
+        rows += [
+            found for lane, step in zip(lanes, steps, strict=True) for found in phases(f"batch {batch_size}: {lane.name}", step, alone)
+        ]
+    return rows
+
+
+def phases(name: str, step: Step, alone: float) -> Row:
+    medians = step.medians()
+    each = ", ".join(f"{phase} {seconds / alone:.2f}" for phase, seconds in medians.items() if seconds > 0)
+    milliseconds = ", ".join(f"{1000 * seconds:.1f}" for seconds in medians.values() if seconds > 0)
+    return exact(name, sum(medians.values()) / alone, "x", details=f"{each} of the lone step ({milliseconds} ms)", figures=medians)
+
+
+if __name__ == "__main__":
+    main(__doc__ or "", measure, repeats=40)
