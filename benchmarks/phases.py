@@ -86,9 +86,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
             for step in steps:
                 step.run(number)
         alone = sum(steps[0].medians().values())
-        rows += [
-            found for lane, step in zip(lanes, steps, strict=True) for found in phases(f"batch {batch_size}: {lane.name}", step, alone)
-        ]
+        rows += [phases(f"batch {batch_size}: {lane.name}", step, alone) for lane, step in zip(lanes, steps, strict=True)]
     return rows
 
 
