@@ -54,7 +54,7 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
 def machine_text(machine: Mapping[str, Any]) -> str:
     """The machine without what belongs to one program."""
     where = describe({name: value for name, value in machine.items() if name not in OWN} | {"command": ""}).strip()
-    return f"Machine: {where}; Python {machine['python']}, {machine['system']}."
+    return f"Machine: {where}; Python {machine['python']}, {machine['system'].partition('-')[0]}."
 
 
 def section(result: Mapping[str, Any], machine: str) -> str:
