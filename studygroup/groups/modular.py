@@ -24,7 +24,6 @@ of what is normalised together.
 from __future__ import annotations
 
 import copy
-import math
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -35,10 +34,10 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
-from studygroup import randomness
 from studygroup.errors import UserError
 from studygroup.groups.group import Group, enough
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
+from studygroup.groups.routes import routes_of
 from studygroup.groups.target import target_mode
 from studygroup.networks.chain import Chain
 from studygroup.ranks import Ranks
@@ -63,52 +62,6 @@ class Stream:
     route: int
     samples: int = 0
     depth: int = 0
-
-
-def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generator: torch.Generator) -> Tensor:
-    """Module indices (K, L): for each student and layer uniform over the layer's modules.
-
-    Args:
-        students: K.
-        widths: number of modules of each layer.
-        distinct: draw a route again that is there already.
-        generator: CPU generator.
-
-    Raises:
-        UserError: K distinct routes are asked for and there are fewer.
-    """
-    possible = math.prod(widths)
-    if distinct and students > possible:
-        raise UserError(
-            f"{students} students need as many distinct routes, but there are only {possible}; "
-            "take fewer students, more modules, or distinct=False"
-        )
-    if distinct and 2 * students > possible:  # few are left to draw: shuffle all of them instead
-        order = torch.randperm(possible, generator=generator)[:students]
-        columns = []
-        for width in reversed(widths):
-            columns.append(order % width)
-            order = torch.div(order, width, rounding_mode="floor")
-        return torch.stack(columns[::-1], dim=1)
-    routes: list[tuple[int, ...]] = []
-    while len(routes) < students:
-        route = tuple(int(torch.randint(width, (1,), generator=generator)) for width in widths)
-        if not distinct or route not in routes:
-            routes.append(route)
-    return torch.tensor(routes, dtype=torch.int64)
-
-
-def covers(routes: Tensor, widths: Sequence[int]) -> bool:
-    """Whether every module of every layer is on one of the routes (K, L)."""
-    return all(len(routes[:, number].unique()) == width for number, width in enumerate(widths))
-
-
-def draw_covering(students: int, width: int, generator: torch.Generator) -> Tensor:
-    """One layer's module indices (K, 1): uniform among those that use all of its `width` <= K modules."""
-    while True:
-        column = torch.randint(width, (students, 1), generator=generator)
-        if covers(column, [width]):
-            return column
 
 
 class Modular(Group):
@@ -167,7 +120,7 @@ class Modular(Group):
         blocks, stems = _layers(first, block_groups)
         widths = [1 if number < stems and not route_stem else modules for number in range(len(blocks) - 1)]
         widths.append({"shared": 1, "routed": modules, "per_student": students}[head])
-        routes = self._routes(students, widths, seed=seed, distinct=distinct, coverage=require_coverage, per_student=head == "per_student")
+        routes = routes_of(students, widths, seed=seed, distinct=distinct, coverage=require_coverage, per_student=head == "per_student")
         chains = {0: first}
         self.layers = nn.ModuleList()
         for number, (names, width) in enumerate(zip(blocks, widths, strict=True)):
@@ -191,26 +144,6 @@ class Modular(Group):
         norm = PooledBatchNorm if bn == "pooled" else partial(StudentBatchNorm, students=students)
         self._norms = [[cast(list[RouteBatchNorm], replace_norms(module, norm)) for module in layer] for layer in self._grid]
         self._random = [[any(map(_is_random, module.modules())) for module in layer] for layer in self._grid]
-
-    @staticmethod
-    def _routes(students: int, widths: Sequence[int], *, seed: int, distinct: bool, coverage: bool, per_student: bool) -> Tensor:
-        drawn_widths = widths[:-1] if per_student else widths
-        if coverage and students < max(drawn_widths):
-            raise UserError(
-                f"{students} students cannot cover {max(drawn_widths)} modules per layer; "
-                "take at least as many students, or require_coverage=False"
-            )
-        generator = randomness.stream(seed, "routes")
-        routes = draw_routes(students, drawn_widths, distinct=distinct, generator=generator)
-        by_layer = True
-        while coverage and not (covers(routes, drawn_widths) and (not distinct or len(routes.unique(dim=0)) == students)):
-            # Two ways to the same distribution, in turn: where one is refused again and again, the other seldom is.
-            if by_layer:
-                routes = torch.cat([draw_covering(students, width, generator) for width in drawn_widths], dim=1)
-            else:
-                routes = draw_routes(students, drawn_widths, distinct=distinct, generator=generator)
-            by_layer = not by_layer
-        return torch.cat([routes, torch.arange(students)[:, None]], dim=1) if per_student else routes
 
     @property
     def routes(self) -> Tensor:

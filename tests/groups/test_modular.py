@@ -18,8 +18,9 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from studygroup.errors import UserError
 from studygroup.groups import Modular, peek
-from studygroup.groups.modular import Stream, draw_routes
+from studygroup.groups.modular import Stream
 from studygroup.groups.norm import PooledBatchNorm, StudentBatchNorm
+from studygroup.groups.routes import draw_routes
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.networks import Chain, Maker
 from studygroup.networks.chain import Pool
