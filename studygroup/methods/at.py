@@ -14,18 +14,16 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 import torch
-from torch import nn
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
-from studygroup.losses import attention_transfer, match_size
+from studygroup.losses import attention_transfer
 from studygroup.methods.method import Losses
-from studygroup.methods.one_teacher import OneTeacher, pairs, stages_after_stem
+from studygroup.methods.one_teacher import EveryStage, pairs
 from studygroup.networks.features import Features
-from studygroup.networks.maker import Maker
 
 
-class AT(OneTeacher):
+class AT(EveryStage):
     """A student's maps are active where the teacher's are."""
 
     def __init__(
@@ -49,15 +47,6 @@ class AT(OneTeacher):
             teacher_layers: paths of as many of the teacher's modules.
         """
         super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
-
-    def layers(self, network: nn.Module) -> list[str]:
-        """All stages but the stem."""
-        return stages_after_stem(network)
-
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
-        """Nothing; the features must be maps."""
-        for pair in pairs(student, teacher):
-            match_size(*pair)
 
     def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The attention of every pair of maps."""

@@ -19,7 +19,7 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, Independent, target_mode
-from studygroup.losses import cross_entropy, soft_kl
+from studygroup.losses import cross_entropy, match_size, soft_kl
 from studygroup.methods.method import Losses, Method, require
 from studygroup.networks.features import Features, observe, places
 from studygroup.networks.maker import Maker
@@ -124,6 +124,19 @@ class OneTeacher(Method):
             option = f"{whose}_layers"
             raise UserError(f"{option if option in self.options() else f'the {whose}'}: {error}") from error
         return places, seen
+
+
+class EveryStage(OneTeacher):
+    """One that compares maps of the two networks pair by pair, at all stages but the stem unless it is told where."""
+
+    def layers(self, network: nn.Module) -> list[str]:
+        """All stages but the stem."""
+        return stages_after_stem(network)
+
+    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+        """Nothing; the features must be maps."""
+        for pair in pairs(student, teacher):
+            match_size(*pair)
 
 
 def stages_after_stem(network: nn.Module) -> list[str]:
