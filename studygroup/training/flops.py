@@ -4,8 +4,11 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
-from torch.utils.flop_counter import FlopCounterMode
+import torch
+from torch.utils._python_dispatch import TorchDispatchMode
+from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
 
 from studygroup.clock import Clock
 from studygroup.data import Preprocess
@@ -16,6 +19,11 @@ from studygroup.training.stage import Material
 from studygroup.training.trainer import Trainer
 from studygroup.training.update import Ledger
 
+COUNTED: dict[Any, Any] = {
+    **flop_registry,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
+    torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
+}
 STEPS = 4  # evenly over the training: some methods draw what a step computes, and some start with less
 
 
@@ -35,6 +43,23 @@ class TrainingCost:
     def flops_per_epoch(self) -> float:
         """Of training alone, without evaluation."""
         return self.flops_per_sample * self.samples_per_epoch
+
+
+class Operations(TorchDispatchMode):
+    """Counts matrix products and convolutions, 2 per multiply-add, by PyTorch's formulas.
+
+    PyTorch's own `FlopCounterMode` also follows modules, by hooks that do not bear a method's `torch.autograd.grad`.
+    """
+
+    def __init__(self) -> None:
+        super().__init__()  # type: ignore[no-untyped-call]
+        self.flops = 0
+
+    def __torch_dispatch__(self, func: Any, types: Any, args: tuple[Any, ...] = (), kwargs: dict[str, Any] | None = None) -> Any:
+        out = func(*args, **(kwargs or {}))
+        if func.overloadpacket in COUNTED:
+            self.flops += COUNTED[func.overloadpacket](*args, **(kwargs or {}), out_val=out)
+        return out
 
 
 def training_cost(method: Method, make: Maker, material: Material, settings: Settings, *, steps: int = STEPS) -> TrainingCost:
@@ -62,8 +87,8 @@ def training_cost(method: Method, make: Maker, material: Material, settings: Set
         epoch, step = divmod(moment, per_epoch)
         batch = next(trainer.batches.epoch(epoch, step))
         clock = Clock(epoch, settings.epochs, step, per_epoch, settings.seed)
-        with FlopCounterMode(display=False) as counter:
+        with Operations() as counted:
             trainer.updater.learn(batch, clock, Ledger())
-        flops += counter.get_total_flops()
+        flops += counted.flops
         samples += len(batch)
     return TrainingCost(flops / samples, sum(trainer.batches.met))

@@ -11,7 +11,7 @@ import torch
 from torch import nn
 
 from studygroup.data import open_dataset
-from studygroup.methods import CGL, DML, KD, Baseline, Method
+from studygroup.methods import BSS, CGL, DML, KD, Baseline, Method
 from studygroup.networks import Maker
 from studygroup.training import Material, Settings
 from studygroup.training.flops import TrainingCost, training_cost
@@ -52,6 +52,11 @@ def test_groups_and_teachers(material: Material) -> None:
     assert cost(DML(3), material).flops_per_sample == pytest.approx(3 * STEP)
     teacher = mlp(10, 1)
     assert cost(KD(), material, teacher=teacher).flops_per_sample == pytest.approx(STEP + FORWARD)
+
+
+def test_gradients_that_a_method_takes_itself(material: Material) -> None:
+    with_attacks = cost(BSS(base_samples=8, steps=2), material, teacher=mlp(10, 1)).flops_per_sample
+    assert with_attacks > cost(KD(), material, teacher=mlp(10, 1)).flops_per_sample
 
 
 def test_parts_of_a_batch_cost_what_it_does(material: Material) -> None:
