@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from studygroup import config, launch
-from studygroup.data import SOURCES, Dataset, Split, evaluation_batches, hold_out, open_dataset
+from studygroup.data import SOURCES, Dataset, Images, Split, evaluation_batches, hold_out, open_dataset
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, create, parameter_count
@@ -61,7 +61,7 @@ def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
     settings = make_settings(arguments)
     stages = make_stages(arguments, method, settings)
     material = make_material(arguments)
-    stages = with_stems(stages, arguments["stem"], min(material.dataset.shape[1:]))
+    stages = with_stems(stages, arguments["stem"], material.dataset)
     rehearse(stages, material)
     out = Path(arguments["out"] or default_folder(material.dataset, method, arguments["student"], settings.seed))
     resolved = {
@@ -156,12 +156,13 @@ def make_stages(arguments: Mapping[str, Any], method: Method, settings: Settings
     return stages
 
 
-def with_stems(stages: Sequence[Stage], stem: Any, size: int = SMALLEST_MAP) -> list[Stage]:
-    """The stages with networks whose stems are for images of `size` pixels.
+def with_stems(stages: Sequence[Stage], stem: Any, dataset: Dataset | None = None) -> list[Stage]:
+    """The stages with networks whose stems suit the data's images.
 
     Raises:
         UserError: a network is unknown, or does not have the stem that was asked for.
     """
+    size = min(dataset.inputs.shape[1:]) if dataset is not None and isinstance(dataset.inputs, Images) else SMALLEST_MAP
     return [
         replace(stage, student=with_stem(stage.student, stem, size), peers=tuple(with_stem(peer, stem, size) for peer in stage.peers))
         for stage in stages
@@ -208,7 +209,7 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
     others = group_sizes(arguments["group_sizes"], method, arguments["peers"])
     material = make_material(arguments)
     dataset = material.dataset
-    stages = with_stems(stages, arguments["stem"], min(dataset.shape[1:]))
+    stages = with_stems(stages, arguments["stem"], dataset)
     fresh = rehearse(stages, material)  # what a network costs does not depend on its weights
     asked = stages[-1]
     student = asked.student
@@ -305,7 +306,7 @@ def evaluate(
     every = "all" in members
     names = list(opened.members) if every else list(members)
     chosen = {name: opened.member(name) for name in names}
-    card = next(iter(chosen.values())).card
+    first = next(iter(chosen.values()))
     trained: dict[str, Any] = config.read(opened.folder / "config.yaml")
     # The run's own data is read and divided as it was for training; of other data without a test set everything is for the test.
     asked: dict[str, Any] = {"test_share": 0.0, "broken": broken}
@@ -313,20 +314,18 @@ def evaluate(
         asked |= {name: trained[name] for name in ("test_share", "split_seed", "broken") if name in trained}
     dataset = open_dataset(
         data if data is not None else str(trained["data"]),
-        image_size=card["shape"][1],
-        channels=card["shape"][0],
+        **first.inputs.opening(),
         cache=cache,
         progress=progress,
         **asked,
     )
-    split = relabelled(dataset.test if len(dataset.test) else dataset.train, dataset.classes, card["classes"])
+    split = relabelled(dataset.test if len(dataset.test) else dataset.train, dataset.classes, first.classes)
     target = pick_device(device)
     runners = {name: member.runner(target) for name, member in chosen.items()}
-    preprocess = next(iter(chosen.values())).preprocess(target)
     scores = score(
         lambda inputs: {name: runner(inputs) for name, runner in runners.items()},
         [name for name in names if name.startswith("student")] or names,
-        evaluation_batches(split, preprocess, batch_size),
+        evaluation_batches(split, first.prepare(target), batch_size),
     )
     shown = [*names, "ensemble"] if every else names
     return {

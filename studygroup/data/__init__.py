@@ -1,10 +1,11 @@
 """Data: a name or a folder -> samples prepared in memory-mapped arrays -> batches on the device."""
 
 from studygroup.data.batches import Batches, evaluation_batches
-from studygroup.data.dataset import Augment, Dataset, Split, hold_out
+from studygroup.data.dataset import Dataset, Split, hold_out
 from studygroup.data.images import find_images, read_image
+from studygroup.data.inputs import Images, Inputs, Prepare
 from studygroup.data.open import SOURCES, open_dataset
-from studygroup.data.preprocess import Preprocess
+from studygroup.data.preprocess import Augment, Preprocess
 from studygroup.data.source import Broken
 
 __all__ = [
@@ -13,6 +14,9 @@ __all__ = [
     "Batches",
     "Broken",
     "Dataset",
+    "Images",
+    "Inputs",
+    "Prepare",
     "Preprocess",
     "Split",
     "evaluation_batches",

@@ -14,7 +14,7 @@ from torch import Tensor
 from studygroup import randomness
 from studygroup.batch import Batch, Dealing, Part
 from studygroup.data.dataset import Split
-from studygroup.data.preprocess import Preprocess
+from studygroup.data.inputs import Prepare
 from studygroup.errors import UserError
 from studygroup.ranks import ALONE, Ranks
 
@@ -46,7 +46,7 @@ class Batches:
     def __init__(
         self,
         split: Split,
-        preprocess: Preprocess,
+        preprocess: Prepare,
         *,
         batch_size: int,
         dealing: Dealing | None = None,
@@ -148,7 +148,7 @@ class Batches:
         return round(self.dealing.overlap * (len(self.split) - own)) if self.dealt else 0
 
 
-def evaluation_batches(split: Split, preprocess: Preprocess, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_batches(split: Split, preprocess: Prepare, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """All samples of a split in order, never augmented: inputs (b, C, H, W) float32 and labels (b,) int64, on the device."""
     for start in range(0, len(split), batch_size):
         raw, labels = split.gather(np.arange(start, min(start + batch_size, len(split))))

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
 
 import numpy as np
 import torch
@@ -11,9 +10,10 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup import randomness
+from studygroup.data.inputs import Images, Inputs
+from studygroup.data.preprocess import Augment
 from studygroup.errors import UserError
 
-Augment = Literal["none", "crop", "crop+flip"]
 Positions = Tensor | NDArray[np.int64]
 
 
@@ -63,9 +63,7 @@ class Dataset:
         classes: the names of the C classes; a label is an index into them.
         train: the training split; hold-out samples are taken from it (`hold_out`).
         test: the test split; empty only if the data has none and `test_share` is 0.
-        shape: (channels, height, width) of an image.
-        mean: per channel, over the training split's pixels scaled to [0, 1].
-        std: per channel, likewise; 1 where every pixel is the same.
+        inputs: what its samples are: images or texts.
         augment: the augmentation that suits the data.
         key: hash of the source's content, of the preparation's options and of the division into training and test set.
     """
@@ -74,11 +72,20 @@ class Dataset:
     classes: tuple[str, ...]
     train: Split
     test: Split
-    shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    inputs: Inputs
     augment: Augment
     key: str
+
+    @property
+    def images(self) -> Images:
+        """Their shape and normalisation.
+
+        Raises:
+            UserError: they are no images.
+        """
+        if not isinstance(self.inputs, Images):
+            raise UserError(f"{self.name} has {self.inputs.what}s; take a data set of images")
+        return self.inputs
 
 
 def count(amount: float, total: int, what: str) -> int:

@@ -21,10 +21,10 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.dataset import Augment
 from studygroup.data.fingerprint import fingerprints
 from studygroup.data.images import GREY_MODES, BrokenImage, decode, decoding, list_images, mode
 from studygroup.data.pool import in_threads
+from studygroup.data.preprocess import Augment
 from studygroup.data.source import Chunk, Contents, Part, Request
 from studygroup.errors import UserError
 

@@ -16,6 +16,7 @@ from studygroup.data.dataset import Dataset, divide
 from studygroup.data.digits import Digits
 from studygroup.data.folder import Folder
 from studygroup.data.idx import Idx
+from studygroup.data.inputs import Images
 from studygroup.data.prepare import prepare
 from studygroup.data.source import Broken, Request, Source
 from studygroup.errors import UserError
@@ -84,7 +85,7 @@ def open_dataset(
         key = hashlib.blake2b(f"{key} {len(tested)} {split_seed}".encode(), digest_size=16).hexdigest()
     channel_count, height, width = train.inputs.shape[1:]
     mean, std = statistics(moments, height * width)
-    return Dataset(source.name, prepared.classes, train, test, (channel_count, height, width), mean, std, source.augment, key)
+    return Dataset(source.name, prepared.classes, train, test, Images((channel_count, height, width), mean, std), source.augment, key)
 
 
 def cache_folder(cache: str | Path | None) -> Path:

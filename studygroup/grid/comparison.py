@@ -165,7 +165,7 @@ def measure(cell: Cell, cells: Sequence[Cell]) -> TrainingCost:
     try:
         stages = session.make_stages(arguments, method, settings)
         material = session.make_material(arguments)
-        stages = session.with_stems(stages, arguments["stem"], min(material.dataset.shape[1:]))
+        stages = session.with_stems(stages, arguments["stem"], material.dataset)
         fresh = rehearse(stages, material)
         asked = stages[-1]
         return training_cost(asked.method, maker(asked, material, fresh), material, settings)

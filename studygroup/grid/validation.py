@@ -48,6 +48,6 @@ def validate(run: Run, samples: int, path: Path) -> None:
     scores = score(
         lambda inputs: {name: runner(inputs) for name, runner in runners.items()},
         [name for name in members if name.startswith("student")],
-        evaluation_batches(split, run.best.preprocess(device), 500),
+        evaluation_batches(split, run.best.prepare(device), 500),
     )
     write_json(path, {"samples": samples, "accuracy": scores.accuracy, "diversity": scores.diversity})

@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
 
 from studygroup.clock import Clock
-from studygroup.data import Preprocess
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker
 from studygroup.training.settings import Settings
@@ -77,7 +76,7 @@ def training_cost(method: Method, make: Maker, material: Material, settings: Set
         TrainingError: a loss is not finite.
     """
     device, dataset = settings.torch_device(), material.dataset
-    preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, material.augment, device, settings.memory_format(device))
+    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), material.augment)
     method.assemble(make)
     trainer = Trainer(method, material.train, material.holdout, preprocess, settings, Path(), identity={})
     method.train()
