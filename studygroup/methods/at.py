@@ -18,8 +18,9 @@ import torch
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import attention_transfer
+from studygroup.methods.every_stage import EveryStage
 from studygroup.methods.method import Losses
-from studygroup.methods.one_teacher import EveryStage, pairs
+from studygroup.methods.one_teacher import pairs
 from studygroup.networks.features import Features
 
 

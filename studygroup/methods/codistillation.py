@@ -98,8 +98,6 @@ class Codistillation(Method):
         require(weight >= 0.0, f"weight is {weight}; it must not be negative")
         require(exchange_interval >= 1, f"exchange_interval is {exchange_interval}; it must be at least 1")
         require(burn_in >= 0.0, f"burn_in is {burn_in}; it must not be negative")
-        require(burn_in_unit in ("epochs", "steps"), f"burn_in_unit is {burn_in_unit!r}; it must be epochs or steps")
-        require(batch in ("total", "per_student"), f"batch is {batch!r}; it must be total or per_student")
         self.count = students
         self.weight = weight
         self.exchange_interval = exchange_interval

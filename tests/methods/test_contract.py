@@ -621,6 +621,14 @@ def test_a_bad_value_is_named(method: str, option: str, value: object, shown: st
             METHODS[method](**{option: value})
 
 
+@pytest.mark.parametrize("name", METHODS)
+def test_the_constructor_refuses_words_that_are_no_choice(name: str) -> None:
+    for option, parameter in method_options(name).items():
+        for word in ("none of these", 1) if parameter.kind.base == "choice" else ():
+            with pytest.raises(UserError, match=rf"^{option} is {word!r}; it must be {' or '.join(parameter.kind.choices)}"):
+                METHODS[name](**{option: word})
+
+
 def test_sequential_updates_need_detached_peers() -> None:
     with pytest.raises(UserError, match="sequential"):
         create_method("dml", {"update": "sequential", "detach": False})
