@@ -1,10 +1,11 @@
 """Data: a name or a folder -> samples prepared in memory-mapped arrays -> batches on the device."""
 
-from studygroup.data.batches import Batches, evaluation_batches
+from studygroup.data.batches import Batches, evaluation_batches, reading_order
 from studygroup.data.dataset import Augment, Dataset, Split, hold_out
 from studygroup.data.images import find_images, read_image
 from studygroup.data.open import SOURCES, open_dataset
 from studygroup.data.preprocess import Preprocess
+from studygroup.data.ragged import Ragged
 from studygroup.data.source import Broken
 
 __all__ = [
@@ -14,10 +15,12 @@ __all__ = [
     "Broken",
     "Dataset",
     "Preprocess",
+    "Ragged",
     "Split",
     "evaluation_batches",
     "find_images",
     "hold_out",
     "open_dataset",
     "read_image",
+    "reading_order",
 ]
