@@ -1,11 +1,12 @@
 """Data: a name or a folder -> samples prepared in memory-mapped arrays -> batches on the device."""
 
-from studygroup.data.batches import Batches, evaluation_batches
+from studygroup.data.batches import Batches, evaluation_batches, reading_order
 from studygroup.data.dataset import Dataset, Split, hold_out
 from studygroup.data.images import find_images, read_image
 from studygroup.data.inputs import Images, Inputs, Prepare
 from studygroup.data.open import SOURCES, open_dataset
 from studygroup.data.preprocess import Augment, Preprocess
+from studygroup.data.ragged import Ragged
 from studygroup.data.source import Broken
 
 __all__ = [
@@ -18,10 +19,12 @@ __all__ = [
     "Inputs",
     "Prepare",
     "Preprocess",
+    "Ragged",
     "Split",
     "evaluation_batches",
     "find_images",
     "hold_out",
     "open_dataset",
     "read_image",
+    "reading_order",
 ]

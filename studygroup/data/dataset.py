@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -12,6 +13,7 @@ from torch import Tensor
 from studygroup import randomness
 from studygroup.data.inputs import Images, Inputs
 from studygroup.data.preprocess import Augment
+from studygroup.data.ragged import Ragged
 from studygroup.errors import UserError
 
 Positions = Tensor | NDArray[np.int64]
@@ -22,36 +24,46 @@ class Split:
     """N prepared samples, or a chosen part of them; the samples themselves stay in their file until they are gathered.
 
     Attributes:
-        inputs: (M, C, H, W) uint8, memory-mapped. All stored samples: those of this split are the rows `rows` of it.
+        inputs: all stored samples: those of this split are the rows `rows` of it. Images (M, C, H, W) uint8, memory-mapped, or M texts.
         labels: (N,) int64, of this split's samples.
         rows: (N,) int64, or None if the split is all of `inputs`, in order.
     """
 
-    inputs: NDArray[np.uint8]
+    inputs: Any  # NDArray[np.uint8] or Ragged; who reads images knows that it has an array
     labels: NDArray[np.int64]
     rows: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def lengths(self) -> NDArray[np.int64] | None:
+        """(N,) tokens of each text; None for samples that are all of one size."""
+        if not isinstance(self.inputs, Ragged):
+            return None
+        return self.inputs.lengths if self.rows is None else self.inputs.lengths[self.rows]
+
     def take(self, indices: NDArray[np.int64]) -> Split:
-        """The samples at positions `indices` (n,) as a split of their own; no image is copied or read."""
+        """The samples at positions `indices` (n,) as a split of their own; no sample is copied or read."""
         indices = np.asarray(indices, dtype=np.int64)
         rows = indices if self.rows is None else self.rows[indices]
         return Split(self.inputs, self.labels[indices], rows)
 
-    def gather(self, positions: Positions) -> tuple[Tensor, Tensor]:
+    def gather(self, positions: Positions, width: int = 1) -> tuple[Tensor, Tensor]:
         """Read samples.
 
         Args:
             positions: (b,) of this split, in any order.
+            width: number of tokens that texts are padded to at least; they are padded to the longest of them anyway.
 
         Returns:
-            The inputs (b, C, H, W) uint8 and labels (b,) int64 at these positions, in their order, on the CPU.
+            The inputs and labels (b,) int64 at these positions, in their order, on the CPU. Images are (b, C, H, W) uint8, texts
+            (b, T) int64.
         """
         chosen = np.asarray(positions.cpu() if isinstance(positions, Tensor) else positions, dtype=np.int64)
         rows = chosen if self.rows is None else self.rows[chosen]
-        return torch.from_numpy(self.inputs[rows]), torch.from_numpy(self.labels[chosen])
+        inputs = self.inputs.gather(rows, width) if isinstance(self.inputs, Ragged) else self.inputs[rows]
+        return torch.from_numpy(inputs), torch.from_numpy(self.labels[chosen])
 
 
 @dataclass(frozen=True, eq=False)
