@@ -172,6 +172,8 @@ LIMITS: dict[str, tuple[float, bool, float | None, bool]] = {
     "test_share": (0, False, 1, False),
     "split_seed": (0, True, None, True),
     "image_size": (1, True, None, True),
+    "vocabulary": (2, True, 2**31 - 1, True),
+    "max_length": (1, True, None, True),
     "checkpoint_steps": (1, True, None, True),
     "group_sizes": (1, True, None, True),
     "steps": (1, True, None, True),

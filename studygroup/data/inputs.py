@@ -2,18 +2,25 @@
 
 from __future__ import annotations
 
+import os
+import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Protocol
 
+import numpy as np
 import torch
 from torch import Tensor
 
 from studygroup.data.images import find_images, read_image
 from studygroup.data.preprocess import Augment, Preprocess
+from studygroup.data.ragged import Ragged
+from studygroup.data.tokenizers import Tokenizer, load_tokenizer
+from studygroup.errors import UserError
 
+TOKENIZER = "tokenizer"  # its folder in a run's
 APART = 1e-3  # means and deviations further apart than this are of other data
 
 
@@ -159,3 +166,116 @@ class Images(Inputs):
 
     def save(self, folder: Path) -> None:
         """Nothing: all is on the cards."""
+
+
+@dataclass(frozen=True)
+class Tokens(Inputs):
+    """Texts as ids of tokens.
+
+    Attributes:
+        tokenizer: what makes them.
+        max_length: tokens that a text is cut to.
+    """
+
+    tokenizer: Tokenizer
+    max_length: int
+    what = "text"
+    asked_by = "text"
+
+    def prepare(
+        self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
+    ) -> Prepare:
+        """Nothing but the way to the device.
+
+        Raises:
+            UserError: an augmentation is asked for.
+        """
+        if augment != "none":
+            raise UserError(f"augment is {augment!r}, which is for images; leave it out for texts")
+        return ToDevice(torch.device(device))
+
+    def network(self) -> dict[str, int]:
+        """How many ids there are."""
+        return {"vocabulary": self.tokenizer.vocabulary}
+
+    def maker(self) -> dict[str, Any]:
+        """How many ids there are."""
+        return {"vocabulary": self.tokenizer.vocabulary}
+
+    def card(self) -> dict[str, Any]:
+        """What the tokenizer is, and where texts are cut."""
+        return {"tokenizer": self.tokenizer.describe(), "max_length": self.max_length}
+
+    def opening(self) -> dict[str, Any]:
+        """The same tokenizer."""
+        return {"tokenizer": self.tokenizer, "max_length": self.max_length}
+
+    def differs(self, card: Mapping[str, Any]) -> str | None:
+        """Another tokenizer. Texts that are cut elsewhere are the same kind of inputs."""
+        if "tokenizer" not in card:
+            return "it takes images, and these are texts"
+        theirs, ours = card["tokenizer"], self.tokenizer.describe()
+        return f"its texts are made into tokens by {theirs}, these by {ours}" if theirs != ours else None
+
+    def find(self, given: str | Path) -> Sequence[str | Path]:
+        """A text; a file that holds one; of a folder all that are called `.txt`; or, for `-`, each line of standard input."""
+        if given == "-":
+            return [line.rstrip("\r\n") for line in sys.stdin]
+        try:
+            path = Path(given).expanduser()
+            if path.is_dir():
+                if not (found := sorted(path.rglob("*.txt"))):
+                    raise UserError(f"{path} has no texts; files called .txt count")
+                return found
+            if path.is_file():
+                return [path]
+        except (OSError, ValueError):  # too long for a name, or with a zero byte: no path
+            return [str(given)]
+        if isinstance(given, Path) or (not any(map(str.isspace, given)) and (given.endswith(".txt") or os.sep in given)):
+            raise UserError(f"{given} does not exist; give a text, or a file that holds one")
+        return [given]
+
+    def read(self, question: str | Path) -> Tensor:
+        """(T,) ids."""
+        try:
+            text = question if isinstance(question, str) else question.read_text(encoding="utf-8-sig")
+        except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else f"byte {error.start} is no UTF-8"
+            raise UserError(f"{question} cannot be read: {reason}; repair it, or leave it out") from error
+        return torch.from_numpy(self.tokenizer.encode([text], self.max_length)[0])
+
+    def stack(self, stored: Sequence[Tensor]) -> Tensor:
+        """(b, T) ids, padded to the longest."""
+        rows = Ragged.of([ids.numpy() for ids in stored], self.tokenizer.pad)
+        return torch.from_numpy(rows.gather(np.arange(len(rows)), 1))
+
+    def save(self, folder: Path) -> None:
+        """The tokenizer, into `tokenizer/`."""
+        self.tokenizer.save(folder / TOKENIZER)
+
+
+class ToDevice:
+    """Ids as they are, on a device."""
+
+    def __init__(self, device: torch.device) -> None:
+        """Args: device: where the result lies."""
+        self.device = device
+
+    def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
+        """Args: raw: (b, T) ids; nothing else matters. Returns: the same on the device."""
+        return raw.to(self.device, non_blocking=True)
+
+
+def inputs_of(card: Mapping[str, Any], folder: Path) -> Inputs:
+    """What a member of a run takes.
+
+    Args:
+        card: the member's.
+        folder: the run's.
+
+    Raises:
+        UserError: what it needs beside its card is not there, or damaged.
+    """
+    if "tokenizer" not in card:
+        return Images.of(card)
+    return Tokens(load_tokenizer(folder / TOKENIZER), card["max_length"])

@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from studygroup.data import Images, Inputs, Prepare
+from studygroup.data import Inputs, Prepare, inputs_of
 from studygroup.errors import UserError, unknown
 from studygroup.networks.maker import build
 from studygroup.training.checkpoint import write_atomically
@@ -160,7 +160,7 @@ class Run:
             card = json.loads((self.folder / "members" / f"{name}.json").read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"member {name} of {self.folder} cannot be read ({error}); its files are damaged") from error
-        inputs = Images.of(card)
+        inputs = inputs_of(card, self.folder)
         if network is None:
             network = build(card["network"], num_classes=len(card["classes"]), **inputs.network())
         try:

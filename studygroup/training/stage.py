@@ -12,7 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from studygroup.data import Augment, Dataset, Split, evaluation_batches
+from studygroup.data import Augment, Dataset, Split, evaluation_batches, reading_order
 from studygroup.errors import UserError
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker, spec_name
@@ -236,7 +236,7 @@ def answer_test(trainer: Trainer, network: nn.Module, dataset: Dataset) -> float
     batches = evaluation_batches(dataset.test, trainer.preprocess, EVALUATION_BATCH)
     probabilities, labels = answers(lambda x: trainer.updater.forward(lambda: {"logits": network(x)}), batches)
     values, predicted = probabilities.max(-1)
-    rows = zip(range(len(labels)), labels.tolist(), predicted.tolist(), values.tolist(), strict=True)
+    rows = sorted(zip(reading_order(dataset.test).tolist(), labels.tolist(), predicted.tolist(), values.tolist(), strict=True))
     classes = dataset.classes
     write_predictions(trainer.folder / "predictions" / "test.csv", ((i, classes[y], classes[p], v) for i, y, p, v in rows))
     return float((predicted == labels).double().mean())

@@ -256,7 +256,7 @@ def test_the_recipe_that_is_left_goes_on(compare: Compare, here: Here, tmp_path:
         ({"methods": ["dml"], "seeds": 0}, "seeds is 0; it must be at least 1"),
         ({"methods": ["dml"], "workers": 0}, "workers is 0; it must be at least 1"),
         ({"methods": ["dml"], "validation": -1}, "validation is -1"),
-        ({"methods": ["dml"], "validation": 5000}, "validation is 5000, but only 1294 of the training images are not used"),
+        ({"methods": ["dml"], "validation": 5000}, "validation is 5000, but only 1294 of the training samples are not used"),
         ({"methods": ["dml"], "epochs": 0}, "epochs is 0"),
         ({}, "there is nothing to compare; give --methods"),
         ({"methods": ["dml", "dml"]}, "dml is given twice"),
