@@ -11,7 +11,6 @@ import hashlib
 import importlib
 import io
 import json
-import logging
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -34,8 +33,6 @@ HF = "hf:"
 ABOUT = "tokenizer.json"
 
 Ids = NDArray[np.int64]
-
-logger = logging.getLogger(__name__)
 
 
 class Tokenizer(Protocol):
@@ -148,7 +145,7 @@ class Bpe:
 
         Args:
             texts: read once and held in memory; 100 MB take some ten seconds. (`tokens.trained_tokenizer` draws a sample.)
-            vocabulary: number of tokens; fewer, said by a warning of the log, if the texts have no more.
+            vocabulary: number of tokens; fewer if the texts have no more.
 
         Raises:
             UserError: there is no text to learn from, or the vocabulary has no room for the texts' characters.
@@ -177,10 +174,7 @@ class Bpe:
             if found := re.search(r"(\d+) vs (\d+)", str(error)):
                 raise UserError(f"vocabulary is {vocabulary}, but bytes and characters alone are {found[2]}; give more") from error
             raise UserError(f"no vocabulary of {vocabulary} tokens can be learned ({in_short(error)}); give another number") from error
-        trained = cls(model.getvalue())
-        if trained.vocabulary < vocabulary:
-            logger.warning("the training texts are enough for a vocabulary of %d tokens, not %d", trained.vocabulary, vocabulary)
-        return trained
+        return cls(model.getvalue())
 
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> list[Ids]:
         """See `Tokenizer`."""
