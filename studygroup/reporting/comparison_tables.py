@@ -135,7 +135,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     if result["validation"]:
         found.append("Scored on training samples that were neither learnt from nor held out; the test set is not used.")
     cost = (
-        "training, cost: floating-point operations of one run's training, all members and passes of teachers included, over the baseline's"
+        "training, cost: floating-point operations of one run's training, all members, stages and passes of teachers included, over the "
+        "baseline's"
     )
     if any(row["teacher_flops"] for row in rows):
         counted = "counted" if result["count_teacher"] else "not counted"
