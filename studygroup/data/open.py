@@ -37,6 +37,7 @@ SOURCES: dict[str, str] = {
 }
 """The data sets by name, with a line on each."""
 
+BY_PATH = ("folder", "table", "texts")  # what has no name of its own
 MAX_SIZE = 4096
 
 
@@ -91,14 +92,12 @@ def open_dataset(
     if not test_share >= 0 or test_share == 1:
         raise UserError(f"test_share is {test_share:g}; give a share in [0, 1), or a number of samples above 1")
     name, path = parse(str(data))
-    only = (
-        {"image_size": image_size, "channels": channels}
-        if reads_texts(data)
-        else {"text_columns": text_columns, "label_column": label_column, "encoding": encoding, "max_length": max_length}
-    )
-    if strange := next((word for word, value in only.items() if value), None):
-        raise UserError(f"{strange} is given, but {data} has {'texts' if reads_texts(data) else 'images'}; leave it out")
-    if reads_texts(data):
+    of_images = {"image_size": image_size, "channels": channels}
+    of_texts = {"text_columns": text_columns, "label_column": label_column, "encoding": encoding, "max_length": max_length}
+    texts = name in TEXT_SOURCES
+    if strange := [word for word, value in (of_images if texts else of_texts).items() if value]:
+        raise UserError(f"{strange[0]} is given, but {data} has {'texts' if texts else 'images'}; leave it out")
+    if texts:
         return open_texts(
             name,
             TextRequest(path, tuple(text_columns), label_column, encoding, broken, download, cache_folder(cache), progress),
@@ -128,27 +127,41 @@ def cache_folder(cache: str | Path | None) -> Path:
     return Path(cache or os.environ.get("STUDYGROUP_CACHE") or "~/.cache/studygroup").expanduser().absolute()
 
 
-def parse(data: str) -> tuple[str, Path | None]:
-    """`NAME`, `NAME:PATH` or `PATH` -> the name of a data set and where it lies.
+def reads_texts(data: str | Path) -> bool:
+    """Whether a data set is of texts; it is not read for that.
 
     Raises:
-        UserError: it is neither a name nor the path of a folder.
+        UserError: there is no such data set.
+    """
+    return parse(str(data))[0] in TEXT_SOURCES
+
+
+def parse(data: str) -> tuple[str, Path | None]:
+    """`NAME`, `NAME:PATH` or `PATH` -> the name of a data set, and where it lies.
+
+    Raises:
+        UserError: it is neither a name nor the path of a folder or a table.
     """
     name, colon, place = data.partition(":")
-    if name in SOURCES and (place or name != "folder"):
+    if name in SOURCES and (place or name not in BY_PATH):
         if colon and not place:
             raise UserError(f"{data!r} names no place after the colon; give {name} or {name}:PATH")
         return name, Path(place).expanduser() if place else None
     path = Path(data).expanduser()
+    if data and path.exists() and is_table(path):
+        return "table", path
     if data and path.is_dir():
-        return "folder", path
+        return "texts" if is_text_folder(path) else "folder", path
     if path.is_file():
-        raise UserError(f"{data} is a file; give a folder with one sub-folder of images per class, or cifar10:{data} for an archive")
-    if name == "folder":
-        raise UserError("folder stands for any folder of images with one sub-folder per class; give its path")
+        raise UserError(
+            f"{data} is a file, and none of a table's kind; give a folder with one sub-folder of images or texts per class, "
+            f"a table (table:{data} if it is one), or cifar10:{data} for an archive"
+        )
+    if name in BY_PATH:
+        raise UserError(f"{name} stands for {SOURCES[name]}")
     if os.sep in name or data.startswith((".", "~")):
-        raise UserError(f"{data} does not exist; give a folder of images, or one of {', '.join(sorted(SOURCES))}")
-    raise UserError(f"{errors.unknown('data set', name, SOURCES)} There is no folder {data!r} either")
+        raise UserError(f"{data} does not exist; give a folder of images or texts, a table, or one of {', '.join(sorted(SOURCES))}")
+    raise UserError(f"{errors.unknown('data set', name, SOURCES)} There is no folder or table {data!r} either")
 
 
 def find(name: str, request: Request) -> Source:

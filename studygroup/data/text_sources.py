@@ -24,8 +24,8 @@ TEXT_SOURCES: dict[str, str] = {
 """The data sets of texts by name, with a line on each."""
 
 
-def find_text(name: str | None, request: TextRequest) -> TextSource:
-    """The source of this name, at the place that was asked for; without a name what lies at that place, by its looks.
+def find_text(name: str, request: TextRequest) -> TextSource:
+    """The source of this name, at the place that was asked for.
 
     Raises:
         UserError: there is none, or it is not where it should be.
@@ -40,14 +40,4 @@ def find_text(name: str | None, request: TextRequest) -> TextSource:
         if request.path is None:
             raise UserError(f"{name} stands for {TEXT_SOURCES[name]}")
         return Table(request) if name == "table" else TextFolder(request)
-    if name is not None:
-        raise unknown("data set of texts", name, TEXT_SOURCES)
-    if request.path is None or not request.path.exists():
-        raise UserError(f"{request.path} does not exist; give a table of texts and labels, a folder, or one of {', '.join(TEXT_SOURCES)}")
-    if is_table(request.path):
-        return Table(request)
-    if is_text_folder(request.path):
-        return TextFolder(request)
-    raise UserError(
-        f"{request.path} is no table ({', '.join(SUFFIXES)}) and no folder of texts with one sub-folder of {SUFFIX} files per class"
-    )
+    raise unknown("data set of texts", name, TEXT_SOURCES)

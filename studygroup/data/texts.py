@@ -16,7 +16,7 @@ from studygroup.data.tokens import tokenise, trained_tokenizer
 
 
 def open_texts(
-    name: str | None,
+    name: str,
     request: TextRequest,
     *,
     tokenizer: str | Tokenizer,
@@ -30,7 +30,7 @@ def open_texts(
     The texts are stored as they are, then divided; the vocabulary is learnt from the training split; then all are written as tokens.
 
     Args:
-        name: of the source; None for what lies at the request's path.
+        name: of the source.
         request: what was asked for.
         tokenizer: its kind, or one that is there.
         vocabulary: number of tokens of `bpe`, at most.
@@ -46,7 +46,7 @@ def open_texts(
     everything = np.arange(len(texts.splits["train"]))
     learned, tested = (everything, None) if "test" in texts.splits else divide(len(everything), test_share, split_seed)
     if isinstance(tokenizer, str):
-        tokenizer = trained_tokenizer(texts, learned, tokenizer, request.cache, vocabulary=vocabulary, progress=request.progress)
+        tokenizer = trained_tokenizer(texts, learned, tokenizer, request.cache, vocabulary=vocabulary)
     length = max_length or tokenizer.max_length
     tokens = tokenise(texts, tokenizer, request.cache, length, progress=request.progress)
     splits = {part: Split(tokens[part], texts.splits[part].labels) for part in texts.splits}
