@@ -113,7 +113,7 @@ def train(
         holdout: how many samples (a number above 1) or which share to keep for selection; 0 for none.
         select_from: epochs out of which the hold-out selects the student: `all`, as in the CGL paper, or the `last`, which a
             small hold-out set cannot mislead as far.
-        test_share: share kept for the test if the data has no test set of its own.
+        test_share: share kept for the test if the data has no test set of its own, or how many samples (a number above 1).
         split_seed: of the division into training, hold-out and test sets.
         image_size: height and width to resize images to; for folders 32 unless given, else the data's own.
         channels: 1 for grey, 3 for colour; the data's own by default.
@@ -229,7 +229,7 @@ def benchmark(
         accumulate: cut each batch into this many parts, to save memory.
         train_size: how many training samples to use (a number above 1), or which share of them; all by default.
         holdout: how many samples (a number above 1) or which share is kept for selection.
-        test_share: share kept for the test if the data has no test set of its own.
+        test_share: share kept for the test if the data has no test set of its own, or how many samples (a number above 1).
         split_seed: of the division into training, hold-out and test sets.
         image_size: height and width to resize images to; for folders 32 unless given, else the data's own.
         channels: 1 for grey, 3 for colour; the data's own by default.

@@ -169,7 +169,7 @@ LIMITS: dict[str, tuple[float, bool, float | None, bool]] = {
     "teacher_epochs": (1, True, None, True),
     "train_size": (0, False, None, True),
     "holdout": (0, True, None, True),
-    "test_share": (0, False, 1, False),
+    "test_share": (0, False, None, True),
     "split_seed": (0, True, None, True),
     "image_size": (1, True, None, True),
     "vocabulary": (2, True, 2**31 - 1, True),

@@ -111,7 +111,7 @@ def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module
         networks = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
         for spec in (stage.student, *stage.peers, *networks):
             if spec not in tried:
-                try_out(spec, inputs, num_classes=len(dataset.classes))
+                try_out(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
                 tried.append(spec)
         make = maker(stage, material, fresh)
         with warnings.catch_warnings():
