@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import studygroup
+
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "studygroup").rglob("*.py"))
 
@@ -163,6 +165,13 @@ def test_what_would_turn_the_order_around_is_refused() -> None:
         ("reporting.runs", "training.run"),
     ]:
         assert not allowed(f"studygroup.{importer}", f"studygroup.{imported}"), f"{importer} -> {imported}"
+
+
+def test_asking_the_package_for_what_is_no_class_takes_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `from studygroup import config` does before it looks for a module of that name."""
+    monkeypatch.setattr("studygroup.import_module", lambda name: pytest.fail(f"imports {name}"))
+    with pytest.raises(AttributeError, match="no attribute 'config_'"):
+        _ = studygroup.config_
 
 
 @pytest.mark.parametrize(

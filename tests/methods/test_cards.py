@@ -27,7 +27,22 @@ def sections(name: str) -> dict[str, str]:
 
 
 def test_there_is_a_card_for_every_method_and_no_other() -> None:
-    assert {path.stem for path in CARDS.glob("*.md")} == set(METHODS)
+    assert {path.stem for path in CARDS.glob("*.md")} == {*METHODS, "README"}
+
+
+def test_the_index_has_a_line_for_every_method() -> None:
+    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| (.+) \| (yes|no) \|$", card("README"), flags=re.MULTILINE)
+    assert [name for name, *_ in rows] == list(METHODS)
+    for name, page, title, taught in rows:
+        assert page == name
+        assert card(name).startswith(f"# {name}: {title}\n")
+        assert (taught == "yes") == METHODS[name].needs_teacher
+
+
+def test_the_readme_names_every_method() -> None:
+    (row,) = re.findall(r"^\| methods \| (.+) \|$", (CARDS.parent.parent / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = re.findall(r"`(\w+)`", row)
+    assert sorted(named) == sorted(METHODS)
 
 
 @every_method
