@@ -129,6 +129,22 @@ def test_every_part_has_its_place_in_the_order() -> None:
     assert {part(name) for name in MODULES} - set(MAY_IMPORT) == set(), "say in MAY_IMPORT what a new part may import"
 
 
+def test_every_package_is_looked_at() -> None:
+    folders = {path.parent for path in FILES} - {ROOT / "studygroup"}
+    assert {folder.name for folder in folders} <= set(MAY_IMPORT)
+    for folder in folders:
+        assert folder.parent == ROOT / "studygroup", "a package within a package has no place in the order"
+        assert module_name(folder / "__init__.py") in MODULES
+
+
+@pytest.mark.parametrize(("folder", "beside"), [("studygroup", {"tests", "benchmarks", "studies", "recipes"}), ("benchmarks", {"tests"})])
+def test_nothing_needs_what_lies_beside_it(folder: str, beside: set[str]) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        assert not {item.module.split(".")[0] for item in imports(path)} & beside, path
+
+
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_point_one_way(name: str) -> None:
     inside = {item.module for item in imports(MODULES[name]) if item.module in MODULES and item.module != name}
