@@ -82,7 +82,7 @@ class Imdb:
 
         found: dict[str, int] = dict.fromkeys(CLASSES, 0)
         with reading(self.place):
-            for name, file, _ in members(self.place, wanted, meter):
+            for name, file in members(self.place, wanted, meter):
                 label = name.parts[2]
                 found[label] += 1
                 text, problem = text_of(file.read(MAX_BYTES + 1), "utf-8")

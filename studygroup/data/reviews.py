@@ -11,7 +11,6 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
 
 from studygroup.data.archive import locate, members
 from studygroup.data.fingerprint import fingerprints
@@ -105,9 +104,9 @@ class Reviews:
         wanted = PurePosixPath(self.known.folder) / name
         found = False
         with reading(self.place):
-            for _, file, _ in members(self.place, lambda member: member == wanted, meter):
+            for _, file in members(self.place, lambda member: member == wanted, meter):
                 found = True
-                yield from self._rows(decoded_lines(cast(BinaryIO, file), "utf-8", str(wanted)), name, broken)
+                yield from self._rows(decoded_lines(file, "utf-8", str(wanted)), name, broken)
         if not found:
             raise UserError(f"{self.place} has no {wanted}; give the published {self.known.archive}")
 
@@ -116,7 +115,7 @@ class Reviews:
         classes = {str(number): label for number, label in enumerate(self.known.classes, 1)}
         for number, (line, fields, problem) in enumerate(csv_rows(lines, ","), 1):
             if not problem and len(fields) != 1 + self.known.fields:
-                problem = f"{len(fields)} fields instead of {1 + self.known.fields}"
+                problem = f"{len(fields)} field{'s' if len(fields) > 1 else ''} instead of {1 + self.known.fields}"
             elif not problem and fields[0].strip() not in classes:
                 problem = f"the label {shorten(fields[0])!r} is not from 1 to {len(classes)}"
             elif not all(map(is_utf8, fields)):
