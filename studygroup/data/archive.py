@@ -33,8 +33,8 @@ class Content(io.RawIOBase):
         return len(data)
 
 
-def members(path: Path, wanted: Callable[[PurePosixPath], bool], meter: Meter) -> Iterator[tuple[PurePosixPath, BinaryIO]]:
-    """The wanted plain files of an archive, in its order: name and content, to be read before the next one is asked for.
+def members(path: Path, wanted: Callable[[PurePosixPath], bool], meter: Meter) -> Iterator[tuple[PurePosixPath, BinaryIO, int]]:
+    """The wanted plain files of an archive, in its order: name, content (to be read before the next is asked for), bytes.
 
     To be used within `reading`, which turns the errors of a damaged archive into one for the user. Links, devices and folders are passed
     over. The archive is read to its very end, where gzip compares its checksum.
@@ -52,7 +52,7 @@ def members(path: Path, wanted: Callable[[PurePosixPath], bool], meter: Meter) -
                 if member.isreg() and wanted(name):
                     file = archive.extractfile(member)
                     if file is not None:
-                        yield name, io.BufferedReader(Content(file), BUFFER)
+                        yield name, io.BufferedReader(Content(file), BUFFER), member.size
         if len(unzipped.read(MAX_REST)) == MAX_REST:
             raise UserError(f"{path} is refused: much follows the last file in it; get it again")
 

@@ -15,7 +15,7 @@ from pathlib import PurePosixPath
 from studygroup.data.archive import locate, members
 from studygroup.data.fingerprint import fingerprints
 from studygroup.data.records import joined_text
-from studygroup.data.text_file import BrokenRows, Meter, csv_rows, decoded_lines, file_lines, is_utf8, reading, undecodable
+from studygroup.data.text_file import BrokenRows, Meter, csv_rows, decoded_lines, file_lines, file_size, is_utf8, reading, undecodable
 from studygroup.data.text_source import Row, TextContents, TextPart, TextRequest, no_columns, no_encoding, shorten
 from studygroup.errors import UserError
 
@@ -90,12 +90,11 @@ class Reviews:
             meter = Meter()
             if self.place.is_file():
                 rows = self._archived(name, broken, meter)
-                size = self.place.stat().st_size
+                size = file_size(self.place)
             else:
                 path = self.place / name
                 rows = self._rows(file_lines(path, "utf-8", meter), name, broken)
-                with reading(path):
-                    size = path.stat().st_size
+                size = file_size(path)
             parts[split] = TextPart(rows, size, meter.done)
         return TextContents(self.known.classes, parts, broken.names)
 
@@ -104,7 +103,7 @@ class Reviews:
         wanted = PurePosixPath(self.known.folder) / name
         found = False
         with reading(self.place):
-            for _, file in members(self.place, lambda member: member == wanted, meter):
+            for _, file, _ in members(self.place, lambda member: member == wanted, meter):
                 found = True
                 yield from self._rows(decoded_lines(file, "utf-8", str(wanted)), name, broken)
         if not found:

@@ -53,6 +53,10 @@ def test_csv(table: Opened, name: str) -> None:
     assert read(source) == {"train": ROWS}, "to read twice is to read the same"
 
 
+def test_spaces_around_columns_and_labels_do_not_count(table: Opened) -> None:
+    assert read(table("t.csv", "text, label\n a , x\nb,x \n", label_column="label"))["train"] == [(" a ", "x"), ("b", "x")]
+
+
 def test_lines_end_as_on_any_system(table: Opened) -> None:
     assert read(table("t.csv", CSV.replace("\n", "\r\n")))["train"] == [(text.replace("\n", "\r\n"), label) for text, label in ROWS]
     assert read(table("t.csv", "text,label\ra,x\r\r\nb,y"))["train"] == [("a", "x"), ("b", "y")]
@@ -340,6 +344,10 @@ def test_what_is_a_table(tmp_path: Path) -> None:
     assert not is_table(tmp_path)
     (tmp_path / "TRAIN.tsv").touch()
     assert is_table(tmp_path)
+    (tmp_path / ".git").mkdir()
+    assert is_table(tmp_path)
+    (tmp_path / "train").mkdir()
+    assert not is_table(tmp_path), "of images, say"
 
 
 def test_memory_is_that_of_a_few_rows(tmp_path: Path, cache: Path) -> None:
