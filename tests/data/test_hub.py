@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import contextmanager
 from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
 import pytest
 
+from studygroup.data import hub
 from studygroup.data.hub import Hub
 from studygroup.errors import UserError
 from tests.data.texts import asked, read, rows
@@ -174,6 +176,16 @@ def test_fetching(stub: Stub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
     Hub(asked(Path("plain"), cache, download=True))
     assert calls == [("me/reviews", "en"), ("plain", None)], "once each"
     assert sorted(path.name for path in (cache / "downloads" / "hub").iterdir() if path.is_dir()) == ["me--reviews@en", "plain"]
+
+
+def test_another_process_fetches_first(stub: Stub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    @contextmanager
+    def locked(path: Path) -> Iterator[bool]:
+        stub({"": some(0, 1)}, str(path.with_suffix("")), label=CLASSES)
+        yield True
+
+    monkeypatch.setattr(hub, "locked", locked)
+    assert len(read(Hub(asked(Path("x"), cache, download=True)))["train"]) == 2, "there is no load_dataset to be called"
 
 
 def test_what_cannot_be_fetched(stub: Stub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

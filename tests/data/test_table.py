@@ -152,7 +152,7 @@ def test_byte_order_marks(table: Opened, encoding: str) -> None:
     content = "text,label\nüñ😀,x\nb,y\n"
     assert read(table("t.csv", content.encode(encoding)))["train"] == [("üñ😀", "x"), ("b", "y")]
     assert read(table("t.jsonl.gz", '{"text": "ü😀", "label": 1}'.encode(encoding)))["train"] == [("ü😀", "1")]
-    assert read(table("t.csv", content.encode("utf-8-sig"), encoding="UTF8"))["train"][0] == ("üñ😀", "x")
+    assert read(table("t.csv", content.encode("utf-8-sig"), encoding="UTF8", text_columns=("text",)))["train"][0] == ("üñ😀", "x")
 
 
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "gb18030", "shift_jis", "utf-16-le"])
