@@ -221,16 +221,17 @@ class Tokens(Inputs):
         """A text; a file that holds one; of a folder all that are called `.txt`; or, for `-`, each line of standard input."""
         if given == "-":
             return [line.rstrip("\r\n") for line in sys.stdin]
+        path = Path(given).expanduser()
         try:
-            path = Path(given).expanduser()
-            if path.is_dir():
-                if not (found := sorted(path.rglob("*.txt"))):
-                    raise UserError(f"{path} has no texts; files called .txt count")
-                return found
-            if path.is_file():
-                return [path]
+            folder, file = path.is_dir(), path.is_file()
         except (OSError, ValueError):  # too long for a name, or with a zero byte: no path
             return [str(given)]
+        if folder:
+            if not (found := sorted(path.rglob("*.txt"))):
+                raise UserError(f"{path} has no texts; files called .txt count")
+            return found
+        if file:
+            return [path]
         if isinstance(given, Path) or (not any(map(str.isspace, given)) and (given.endswith(".txt") or os.sep in given)):
             raise UserError(f"{given} does not exist; give a text, or a file that holds one")
         return [given]

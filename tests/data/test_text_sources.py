@@ -6,10 +6,10 @@ from pathlib import Path
 
 import pytest
 
+from studygroup.data import reads_texts
 from studygroup.data.imdb import Imdb
+from studygroup.data.open import parse
 from studygroup.data.reviews import REVIEW_SETS, Reviews
-from studygroup.data.table import Table
-from studygroup.data.text_folder import TextFolder
 from studygroup.data.text_sources import TEXT_SOURCES, find_text
 from studygroup.errors import UserError
 from tests.data.texts import asked, pack
@@ -30,22 +30,23 @@ def test_by_name(tmp_path: Path, cache: Path) -> None:
         find_text("imbd", asked(None, cache))
 
 
-def test_by_its_looks(tmp_path: Path, cache: Path) -> None:
+def test_by_its_looks(tmp_path: Path) -> None:
     for label in "ab":
         (tmp_path / "texts" / label).mkdir(parents=True)
         (tmp_path / "texts" / label / "1.txt").touch()
-    (tmp_path / "t.csv").touch()
-    (tmp_path / "tables").mkdir()
-    (tmp_path / "empty").mkdir()
-    (tmp_path / "tables" / "train.csv").touch()
-    for name in (None, "texts"):
-        assert isinstance(find_text(name, asked(tmp_path / "texts", cache)), TextFolder)
-    for name in (None, "table"):
-        for place in ("t.csv", "tables"):
-            assert isinstance(find_text(name, asked(tmp_path / place, cache)), Table)
-    with pytest.raises(UserError, match="gone does not exist; give a table of texts and labels, a folder, or one of imdb"):
-        find_text(None, asked(tmp_path / "gone", cache))
-    with pytest.raises(UserError, match=r"is no table \(\.csv.*\) and no folder of texts"):
-        find_text(None, asked(tmp_path / "empty", cache))
-    with pytest.raises(UserError, match="None does not exist"):
-        find_text(None, asked(None, cache))
+    for folder in ("tables", "empty"):
+        (tmp_path / folder).mkdir()
+    for file in ("t.csv", "tables/train.csv", "t.doc"):
+        (tmp_path / file).touch()
+    for place, name in {"texts": "texts", "t.csv": "table", "tables": "table", "empty": "folder"}.items():
+        assert parse(str(tmp_path / place)) == (name, tmp_path / place)
+        assert reads_texts(tmp_path / place) == (name != "folder")
+    assert parse(f"table:{tmp_path}/t.doc") == ("table", tmp_path / "t.doc")
+    for data, message in {
+        f"{tmp_path}/gone.csv": r"gone.csv does not exist; give a folder of images or texts, a table, or one of",
+        f"{tmp_path}/t.doc": r"t.doc is a file, and none of a table's kind",
+        "table": r"table stands for a table of texts and labels \(.csv",
+        "imbd": "did you mean imdb",
+    }.items():
+        with pytest.raises(UserError, match=message):
+            parse(data)
