@@ -221,10 +221,10 @@ class Tokens(Inputs):
         """A text; a file that holds one; of a folder all that are called `.txt`; or, for `-`, each line of standard input."""
         if given == "-":
             return [line.rstrip("\r\n") for line in sys.stdin]
-        path = Path(given).expanduser()
         try:
+            path = Path(given).expanduser()
             folder, file = path.is_dir(), path.is_file()
-        except (OSError, ValueError):  # too long for a name, or with a zero byte: no path
+        except (OSError, ValueError, RuntimeError):  # too long for a name, with a zero byte, or of nobody's home: no path
             return [str(given)]
         if folder:
             if not (found := sorted(path.rglob("*.txt"))):

@@ -76,7 +76,7 @@ def test_it_learns_and_answers(learnt: Path, tmp_path: Path, monkeypatch: pytest
     assert [(row["text"], row["label"]) for row in studygroup.predict(learnt, ["-"])] == [("tree leaf", "wood"), ("wave ship", "sea")]
 
 
-@pytest.mark.parametrize("text", ["", "x", "\u0434\u0435\u0440\u0435\u0432\u043e \u6a39 \U0001f333", "a\0b", "salt " * 200_000, "/", "."])
+@pytest.mark.parametrize("text", ["", "x", "\u0434\u0435\u0440\u0435\u0432\u043e \u6a39 \U0001f333", "a\0b", "salt " * 200_000, "/", ".", "~nobody at all"])
 def test_any_text_has_an_answer(learnt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "only.txt").write_text("sea", encoding="utf-8")
