@@ -52,7 +52,7 @@ def compare(arguments: dict[str, Any], known: Mapping[str, Parameter]) -> dict[s
     if arguments["validation"]:
         for cell in cells:
             unused(len(dataset.train), cell.arguments, arguments["validation"])
-    out = Path(arguments["out"] or f"runs/compare-{dataset.name}-{spec_name(first['student']).rpartition(':')[2]}")
+    out = Path(arguments["out"] or f"runs/compare-{dataset.name}-{session.short_name(first['student'])}")
     before = look_into(out)
     if arguments["overwrite"]:
         before = {}

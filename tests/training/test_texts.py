@@ -17,7 +17,7 @@ import torch
 import studygroup
 from studygroup import UserError
 from studygroup.data import Tokens
-from studygroup.session import with_defaults
+from studygroup.session import short_name, with_defaults
 from studygroup.training import Run
 from studygroup.training.trainer import Interrupted
 from tests.training.test_resume import assert_same, stop_at
@@ -76,7 +76,9 @@ def test_it_learns_and_answers(learnt: Path, tmp_path: Path, monkeypatch: pytest
     assert [(row["text"], row["label"]) for row in studygroup.predict(learnt, ["-"])] == [("tree leaf", "wood"), ("wave ship", "sea")]
 
 
-@pytest.mark.parametrize("text", ["", "x", "\u0434\u0435\u0440\u0435\u0432\u043e \u6a39 \U0001f333", "a\0b", "salt " * 200_000, "/", ".", "~nobody at all"])
+@pytest.mark.parametrize(
+    "text", ["", "x", "\u0434\u0435\u0440\u0435\u0432\u043e \u6a39 \U0001f333", "a\0b", "salt " * 200_000, "/", ".", "~nobody at all"]
+)
 def test_any_text_has_an_answer(learnt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     monkeypatch.chdir(tmp_path)
     (tmp_path / "only.txt").write_text("sea", encoding="utf-8")
@@ -230,6 +232,16 @@ def test_defaults_by_kind_of_data(table: Path) -> None:
     assert found("digits", optimizer="adamw", learning_rate=0.1, weight_decay=0.0) == ["resnet8", "adamw", 0.1, 0.0]
     with pytest.raises(UserError, match="unknown optimizer 'sdg'; did you mean sgd"):
         found("digits", optimizer="sdg")
+
+
+def test_names_of_folders() -> None:
+    assert [short_name(spec) for spec in ("resnet18@large", "pkg.nets:Bag", "hf:/some/where/bert/", "timm:vit", torch.nn.Linear)] == [
+        "resnet18@large",
+        "Bag",
+        "bert",
+        "vit",
+        "Linear",
+    ]
 
 
 def test_a_comparison(table: Path, tmp_path: Path) -> None:
