@@ -23,7 +23,6 @@ from studygroup.grid.jobs import Job, run_jobs
 from studygroup.grid.places import OnRay, Place, Processes
 from studygroup.grid.progress import GridProgress
 from studygroup.grid.validation import unused
-from studygroup.networks.maker import spec_name
 from studygroup.parameters import Parameter, show
 from studygroup.plans import Stage, maker, rehearse
 from studygroup.training.flops import TrainingCost, training_cost
