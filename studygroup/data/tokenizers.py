@@ -270,9 +270,7 @@ class Hf:
         self.pad = pad
         self.max_length = max_length
         if not 0 <= pad < self.vocabulary:
-            raise UserError(
-                f"the pad of the Hugging Face model is token {pad}, but it has {self.vocabulary}; check pad_token_id in its config.json"
-            )
+            raise UserError(f"pad_token_id of the Hugging Face model is {pad}, but it has {self.vocabulary} tokens; correct config.json")
 
     @classmethod
     def read(cls, folder: Path) -> Hf:
