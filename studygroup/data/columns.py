@@ -42,7 +42,13 @@ class Columns:
 
 
 def choose(
-    names: Sequence[str], request: TextRequest, where: str, first: Callable[[], Sequence[Sequence[object]]], hint: str = ""
+    names: Sequence[str],
+    request: TextRequest,
+    where: str,
+    first: Callable[[], Sequence[Sequence[object]]],
+    *,
+    hint: str = "",
+    typed: Sequence[str] = (),
 ) -> Columns:
     """The columns that the user named; what was not named is found by its name.
 
@@ -55,6 +61,7 @@ def choose(
         request: what the user named.
         where: the table, for messages.
         first: reads some rows, from which two columns can be told apart.
+        typed: columns that are known to hold labels; they count instead of those with usual names.
         hint: what else may be wrong where a column is not there, as a further clause.
 
     Raises:
@@ -70,7 +77,9 @@ def choose(
     if len(set(texts)) < len(texts):
         raise UserError(f"the text columns {_list(texts)} of {where} name one of them twice; name each once")
     found_texts = texts or _candidates(names, TEXT_NAMES, {label})
-    found_labels = (label,) if label is not None else _candidates(names, LABEL_NAMES, {*texts})
+    found_labels = tuple(name for name in typed if name not in texts) or _candidates(names, LABEL_NAMES, {*texts})
+    if label is not None:
+        found_labels = (label,)
     if not texts and len(found_texts) > 1:
         raise UserError(
             f"several columns of {where} may hold the texts: {_list(found_texts)}; name one, or several to be joined "

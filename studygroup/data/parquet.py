@@ -10,7 +10,7 @@ from typing import Any
 
 from studygroup.data.records import FIRST_ROWS, Record
 from studygroup.data.text_file import Meter
-from studygroup.data.text_source import TextRequest
+from studygroup.data.text_source import TextRequest, no_encoding
 from studygroup.errors import UserError, in_short
 
 BATCH = 256
@@ -26,8 +26,7 @@ class Parquet:
     hint = ""
 
     def __init__(self, path: Path, request: TextRequest) -> None:
-        if request.encoding is not None:
-            raise UserError(f"{path} is a Parquet file, which states its encoding; leave out --encoding {request.encoding}")
+        no_encoding(request, str(path))
         try:
             import pyarrow.parquet as parquet
         except ImportError as error:

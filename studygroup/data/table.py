@@ -18,10 +18,10 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES
 from studygroup.data.columns import Columns, choose
 from studygroup.data.delimited import Delimited
 from studygroup.data.fingerprint import fingerprints
-from studygroup.data.folder import TEST_NAMES, TRAIN_NAMES
 from studygroup.data.json_lines import JsonLines
 from studygroup.data.parquet import Parquet
 from studygroup.data.records import Format, rows_of
@@ -69,7 +69,7 @@ class Table:
     def columns(self) -> Columns:
         """Those of the training table, which the other one must have, too."""
         table = self.tables["train"]
-        columns = choose(table.names, self.request, self.files["train"].name, table.first, table.hint)
+        columns = choose(table.names, self.request, self.files["train"].name, table.first, hint=table.hint)
         for split, other in self.tables.items():
             if missing := [name for name in (*columns.texts, columns.label) if name not in other.names]:
                 raise UserError(f"{self.files[split].name} has no column {missing[0]!r}, but {self.files['train'].name} has; both need it")

@@ -6,6 +6,7 @@ import codecs
 import csv
 import gzip
 import io
+import tarfile
 import zlib
 from collections.abc import Generator, Iterator
 from contextlib import contextmanager
@@ -99,7 +100,7 @@ def reading(path: Path) -> Iterator[None]:
     """Turn what goes wrong while a file is read into an error that names it and the remedy."""
     try:
         yield
-    except (EOFError, zlib.error, gzip.BadGzipFile) as error:
+    except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
         raise UserError(f"{path} is damaged or cut off ({in_short(error)}); get it again") from error
     except OSError as error:
         raise UserError(

@@ -105,6 +105,27 @@ class TextRequest:
     progress: bool
 
 
+def no_columns(request: TextRequest, where: str) -> None:
+    """Refuse the choice of columns where there are none.
+
+    Raises:
+        UserError: columns were asked for.
+    """
+    if request.text_columns or request.label_column is not None:
+        flag = "--text-columns" if request.text_columns else "--label-column"
+        raise UserError(f"{where} has no columns to choose from; leave out {flag}")
+
+
+def no_encoding(request: TextRequest, where: str) -> None:
+    """Refuse the choice of an encoding where it is stated by what is read.
+
+    Raises:
+        UserError: one was asked for.
+    """
+    if request.encoding is not None:
+        raise UserError(f"{where} has an encoding of its own; leave out --encoding {request.encoding}")
+
+
 def ordered(names: Iterable[str]) -> tuple[str, ...]:
     """Labels in the order of their numbers: by value if all are whole numbers, else by name."""
     distinct = set(names)
