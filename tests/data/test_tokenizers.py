@@ -160,7 +160,7 @@ def test_characters_against_a_loop(texts: list[str], cut: int | None) -> None:
 
 
 @pytest.fixture
-def tokenizers() -> ModuleType:
+def tokenizers() -> Any:
     return pytest.importorskip("tokenizers")
 
 
