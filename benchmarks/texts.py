@@ -11,6 +11,7 @@ from __future__ import annotations
 import argparse
 import json
 import os
+import resource
 import subprocess
 import sys
 import tempfile
@@ -142,7 +143,10 @@ def read(cache: str, count: int) -> dict[str, float]:
 
 def peak() -> float:
     """Bytes that this process had resident at its highest."""
-    lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:  # no Linux
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
