@@ -14,7 +14,6 @@ import json
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -23,7 +22,6 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from studygroup import errors
-from studygroup.data.ragged import Ragged
 from studygroup.errors import UserError, in_short
 
 KINDS = ("bpe", "chars", "hf:PATH")
@@ -98,6 +96,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             return Bpe(_checked(folder / "bpe.model", about))
         if kind == "hf":
             return Hf(_checked(folder / "hf.json", about), pad=int(about["pad"]), max_length=int(about["max_length"]))
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the tokenizer in {folder} cannot be read ({in_short(error)}); restore the folder, or train again") from error
     raise UserError(f"the tokenizer in {folder} is of the kind {kind!r}, which this version does not know; update studygroup")
@@ -113,9 +113,6 @@ class Bpe:
     vocabulary has the characters that make up 99.95% of the training texts and the 256 bytes: any other character is written as the
     bytes of its UTF-8, so that a text in a script which the training texts do not have is not one unknown token after the other. The
     unknown token is there since SentencePiece wants one, and does not occur.
-
-    A piece never reaches over a space, so each distinct word of a batch is encoded once, which is about twice as fast as to encode
-    each text, with the same ids (the one character that SentencePiece writes for spaces, U+2581, is read as a space).
 
     Args:
         model: SentencePiece's, as `train` gives it.
@@ -178,17 +175,8 @@ class Bpe:
 
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> list[Ids]:
         """See `Tokenizer`."""
-        split = [text.replace("\u2581", " ").split(" ") for text in texts]
-        index = {word: number for number, word in enumerate(set(chain.from_iterable(split)))}
-        encoded = self._processor.encode([_bytes(word) for word in index], out_type=int)
-        found = Ragged(
-            np.fromiter(chain.from_iterable(encoded), dtype=np.int64),
-            np.cumsum([len(ids) for ids in encoded], dtype=np.int64),
-        )
-        tokens, lengths = found.joined(np.fromiter(map(index.__getitem__, chain.from_iterable(split)), dtype=np.int64))
-        words = np.cumsum([len(parts) for parts in split], dtype=np.int64)  # each text has one or more
-        ends = np.cumsum(lengths)[words - 1] if texts else words
-        return [ids[:max_length] for ids in np.split(tokens, ends[:-1])][: len(texts)]
+        encoded = self._processor.encode([_bytes(text) for text in texts], out_type=int)  # in threads
+        return [np.array(ids[:max_length], dtype=np.int64) for ids in encoded]
 
     def save(self, folder: Path) -> None:
         """See `Tokenizer`."""
@@ -270,9 +258,7 @@ class Hf:
         self.pad = pad
         self.max_length = max_length
         if not 0 <= pad < self.vocabulary:
-            raise UserError(
-                f"the pad of the Hugging Face model is token {pad}, but it has {self.vocabulary}; check pad_token_id in its config.json"
-            )
+            raise UserError(f"pad_token_id of the Hugging Face model is {pad}, but it has {self.vocabulary} tokens; correct config.json")
 
     @classmethod
     def read(cls, folder: Path) -> Hf:

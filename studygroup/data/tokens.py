@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from functools import partial
@@ -52,7 +53,8 @@ def trained_tokenizer(
         return make_tokenizer(kind, lambda: iter(()), vocabulary=vocabulary)
     texts = store.splits["train"]
     chosen = sample(texts, np.asarray(positions, dtype=np.int64), seed)
-    home = home_of(cache, "tokenizers", store.name, key_of(FORMAT, store.key, vocabulary, key_of(chosen.tobytes())))
+    digest = hashlib.blake2b(chosen.tobytes(), digest_size=16).hexdigest()
+    home = home_of(cache, "tokenizers", store.name, key_of(FORMAT, store.key, vocabulary, digest))
 
     def read() -> Tokenizer | None:
         try:
