@@ -11,6 +11,7 @@ with KD = tau^2 KL at temperature tau. Three updates in this order; every networ
 
 Departures and readings:
 - Eq. 9 as printed scores unmixed inputs, against Eq. 8; the mixed input is scored, as in mix-up and in the later version of the paper.
+- Of texts the embeddings are mixed (`networks/mixing.py`); the paper has images only.
 - D is rounded by largest remainder, so that it sums to B; a sample may be fed back by several students (the paper's 1:N mapping).
 - Teachers are asked again after they were updated; `reuse_temporary=True` keeps the temporary teacher's first answer.
 - Targets: no gradient, batch statistics, and no trace in the running ones (`pivot_clean_bn=True`: the pivot's move on clean images, too).
@@ -35,6 +36,7 @@ from studygroup.groups import Independent, peek
 from studygroup.losses import cross_entropy, mixed_cross_entropy, per_sample_cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
 from studygroup.networks.maker import Maker
+from studygroup.networks.mixing import mixed_logits, mixes_texts
 from studygroup.networks.registry import parameter_count
 
 
@@ -118,6 +120,11 @@ class ORC(Method):
         self.group = Independent(make.students(self.count))
         self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
         self.pivot = make.trained().requires_grad_(self.intensive != "off")
+        require(
+            make.vocabulary is None or "mixup" not in self.intensive or mixes_texts(self.pivot),
+            f"of texts orc mixes the embeddings, and of the pivot, {type(self.pivot).__name__}, it is not known where the embedding ends; "
+            "take --method.intensive feedback, which mixes nothing, or a pivot from `studygroup list networks`",
+        )
 
     def others(self) -> Mapping[str, nn.Module]:
         """The pivot."""
@@ -172,11 +179,9 @@ class ORC(Method):
         inputs, labels = whole.inputs[partners], whole.labels[partners]
         if self.intensive == "feedback":
             return cross_entropy(self.pivot(inputs), labels)
-        share = beta(self.mixup_alpha, generator, len(whole) if self.mixup_per_sample else 1).to(batch.inputs)
+        share = beta(self.mixup_alpha, generator, len(whole) if self.mixup_per_sample else 1).to(errors)
         share = batch.mine(share) if self.mixup_per_sample else share
-        weight = share.view(-1, *[1] * (batch.inputs.dim() - 1))
-        mixed = weight * batch.inputs + (1 - weight) * inputs
-        return mixed_cross_entropy(self.pivot(mixed), batch.labels, labels, share)
+        return mixed_cross_entropy(mixed_logits(self.pivot, batch.inputs, inputs, share), batch.labels, labels, share)
 
     def lesson(self, student: int, role: str, logits: Tensor, labels: Tensor, teachers: Sequence[Tensor]) -> Losses:
         """A student's losses: the labels, and each teacher (or their mean logits) (Eq. 10-12)."""

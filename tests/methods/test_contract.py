@@ -6,7 +6,7 @@ import inspect
 import io
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -21,22 +21,24 @@ from studygroup.groups import Branched, Frozen, Modular
 from studygroup.groups.branched import Branch
 from studygroup.groups.norm import StudentBatchNorm
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
-from studygroup.networks import create
+from studygroup.networks import Chain, create
 from studygroup.networks.maker import Spec
 from tests.methods.tiny import (
     CLASSES,
     Plain,
     assembled,
     batch_for,
-    images,
+    inputs_for,
     maker,
     optimizer_of,
     snapshot,
     tiny,
+    tiny_text,
     train,
     trained_teacher,
     updates,
     wider,
+    wider_text,
 )
 
 
@@ -48,6 +50,7 @@ class Case:
         detached: whether a member's losses must reach nobody else's own parameters. None where they may: students on routes
             are normalised together by a pooled batch norm.
         deployed: the member that the method means to deploy; None if it may be any student with the target's network.
+        texts: whether it learns from texts, not images.
     """
 
     method: str
@@ -56,9 +59,14 @@ class Case:
     updates: int = 1
     detached: bool | None = True
     deployed: str | None = None
+    texts: bool = False
 
     def make(self, seed: int = 0) -> Method:
-        return assembled(self.method, self.options, peers=self.peers, seed=seed)
+        return assembled(self.method, self.options, peers=self.peers, seed=seed, texts=self.texts)
+
+    def networks(self) -> list[Chain]:
+        """The target's network, and the others' in these tests."""
+        return [tiny_text(), wider_text()] if self.texts else [tiny(), wider()]
 
 
 def cgl(**options: Any) -> Case:
@@ -194,6 +202,8 @@ CASES: dict[str, Case] = {
     "orc-mixed": Case("orc", {"pivot_lr_scale": 0.1}, peers=(wider, tiny), updates=3),
 }
 
+OF_TEXTS = ["cgl-bn-per-student", *(name.replace("_", "-") for name, method in METHODS.items() if not method.images_only)]
+CASES |= {f"{name}-of-texts": replace(CASES[name], texts=True) for name in OF_TEXTS}
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 
 
@@ -379,7 +389,7 @@ def test_members_leave_as_plain_networks(case: Case) -> None:
     method = case.make()
     train(method, optimizer_of(method), range(2))
     method.eval()
-    inputs = images(5, seed=77)
+    inputs = inputs_for(method, 5, seed=77)
     with torch.no_grad():
         found = method.logits(inputs)
     assert tuple(found)[: len(method.members())] == method.members()
@@ -390,7 +400,7 @@ def test_members_leave_as_plain_networks(case: Case) -> None:
         kinds = {type(module) for module in network.modules()}
         assert not kinds & {Modular, Branched, Branch, StudentBatchNorm, Frozen}
         assert not any(module.training for module in network.modules())
-        keys = {tuple(spec().state_dict()) for spec in (tiny, wider)}
+        keys = {tuple(known.state_dict()) for known in case.networks()}
         assert tuple(network.state_dict()) in keys
         assert not {id(p) for p in network.parameters()} & {id(p) for p in method.parameters()}, "a copy"
         with torch.no_grad():
@@ -405,7 +415,8 @@ def test_candidates_have_the_target_network(case: Case) -> None:
     assert method.candidates
     assert set(method.candidates) <= set(method.student_names()) <= set(method.members())
     for name in method.student_names():
-        has_target = method.export(name).state_dict()["classifier.weight"].shape == tiny().state_dict()["classifier.weight"].shape
+        target = case.networks()[0].state_dict()
+        has_target = method.export(name).state_dict()["classifier.weight"].shape == target["classifier.weight"].shape
         assert (name in method.candidates) == (has_target if case.deployed is None else name == case.deployed)
         assert has_target or name not in method.candidates
 
@@ -423,9 +434,9 @@ def test_every_trainable_parameter_has_one_owner(case: Case) -> None:
 @every_case
 def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
     method = create_method(case.method, case.options)
-    teacher = trained_teacher()
+    teacher = trained_teacher(case.texts)
     before = snapshot(teacher)
-    method.assemble(maker(peers=case.peers, teacher=teacher))
+    method.assemble(maker(peers=case.peers, teacher=teacher, texts=case.texts))
     method.train()
     train(method, optimizer_of(method), range(1))
     assert teacher.training
