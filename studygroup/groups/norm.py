@@ -17,10 +17,16 @@ from studygroup.errors import UserError
 
 
 class RouteBatchNorm(_BatchNorm):
-    """A batch norm inside a module of a `Modular` group. It takes over the affine parameters of the one that it replaces."""
+    """A batch norm inside a module of a `Modular` group. It takes over the affine parameters of the one that it replaces.
+
+    Attributes:
+        counts: (B,) int64, how many rows of the next input each sample has; None: the input's rows are the samples. Who normalises the
+            positions of texts sets it before the call, which forgets it.
+    """
 
     running_mean: Tensor
     running_var: Tensor
+    counts: Tensor | None = None
 
     def __init__(self, norm: _BatchNorm) -> None:
         """Args: norm: a batch norm with affine parameters."""
@@ -71,6 +77,7 @@ class PooledBatchNorm(RouteBatchNorm):
 
     def forward(self, input: Tensor) -> Tensor:
         """Args: input: (B, features, ...). Returns: the same shape."""
+        self.counts = None  # all samples are one: it does not matter whose a row is
         if not self.training or self.recalling:
             mean, var = self.running_mean, self.running_var
             if self.training and self.latest is not None:
@@ -120,15 +127,22 @@ class StudentBatchNorm(RouteBatchNorm):
         self.segments: list[tuple[int, int]] = []
 
     def forward(self, input: Tensor) -> Tensor:
-        """Args: input: (B, features, ...), the segments' samples in order. Returns: the same shape."""
-        if sum(size for _, size in self.segments) != len(input):
-            raise UserError(
-                f"{len(input)} samples came, but segments of {[size for _, size in self.segments]} were announced; "
-                "call a student through its group"
-            )
-        momentum = 0.1 if self.momentum is None else self.momentum
-        kept = [(self.running_mean[student], self.running_var[student]) if self.tracks else (None, None) for student, _ in self.segments]
+        """Args: input: (B, features, ...), the segments' samples in order, or their rows. Returns: the same shape."""
+        counts, self.counts = self.counts, None
         sizes = [size for _, size in self.segments]
+        samples = len(input) if counts is None else len(counts)
+        if sum(sizes) != samples:
+            raise UserError(f"{samples} samples came, but segments of {sizes} were announced; call a student through its group")
+        if counts is not None:
+            sizes = torch.stack([part.sum() for part in counts.split(sizes)]).tolist() if sizes else []
+        present = [(student, size) for (student, _), size in zip(self.segments, sizes, strict=True)]
+        if not has_torch_function_unary(input):  # ranks in step wait for the share even of a student whose texts are empty here
+            present = [(student, size) for student, size in present if size]
+        if not present:
+            return input
+        momentum = 0.1 if self.momentum is None else self.momentum
+        kept = [(self.running_mean[student], self.running_var[student]) if self.tracks else (None, None) for student, _ in present]
+        sizes = [size for _, size in present]
         if len(sizes) > 1 and self.training and not has_torch_function_unary(input):
             output: Tensor = _Segments.apply(input, self.weight, self.bias, sizes, kept, momentum, self.eps)  # type: ignore[no-untyped-call]
             return output

@@ -3,6 +3,19 @@
 from studygroup.networks.chain import Chain
 from studygroup.networks.features import Features, head_of, observe, places
 from studygroup.networks.maker import Maker
-from studygroup.networks.registry import NETWORKS, create, parameter_count
+from studygroup.networks.registry import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, create, parameter_count, tokenizer_of
 
-__all__ = ["NETWORKS", "Chain", "Features", "Maker", "create", "head_of", "observe", "parameter_count", "places"]
+__all__ = [
+    "IMAGE_NETWORKS",
+    "NETWORKS",
+    "TEXT_NETWORKS",
+    "Chain",
+    "Features",
+    "Maker",
+    "create",
+    "head_of",
+    "observe",
+    "parameter_count",
+    "places",
+    "tokenizer_of",
+]

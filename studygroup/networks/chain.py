@@ -3,15 +3,19 @@
 That one form gives features (a stage's output, `features.py`), branches (cut the chain at a stage), routes (choose each
 block among several) and deployment (a student is the chain of its own blocks: a plain module with a plain `state_dict`).
 
-A block takes the previous block's output, which it does not change in place, and nothing else.
+A block takes the previous block's output, which it does not change in place, and nothing else. Blocks of text
+networks hand `Padded` vectors to each other.
 """
 
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 
 from torch import Tensor, nn
+
+from studygroup.errors import UserError
+from studygroup.networks.padded import Activation
 
 
 class Chain(nn.Sequential):
@@ -19,6 +23,9 @@ class Chain(nn.Sequential):
 
     The last stage is called `head`: it turns the last map into logits and is never routed as a feature block. Its last blocks
     are `pool` (maps -> vectors) and `classifier` (vectors -> logits); what stands before them makes the map that is pooled.
+
+    The first stage of a text network is called `embedding`: it turns ids of tokens (B, T) into vectors, `Padded` (B, T, d). All students of
+    a group have it in common: it is never routed and never branched, and what it gives is no map to learn from.
 
     Attributes:
         stages: stage name -> the names of its blocks, in order.
@@ -36,8 +43,46 @@ class Chain(nn.Sequential):
         return dict(self.named_children())
 
     def ends(self) -> dict[str, str]:
-        """Stage name -> the name of its last block, for all stages but the head: where the network's maps are seen."""
-        return {stage: names[-1] for stage, names in self.stages.items() if stage != "head"}
+        """Stage name -> the name of its last block, for all stages but embedding and head: where the network's maps are seen."""
+        return {stage: names[-1] for stage, names in self.stages.items() if stage not in ("embedding", "head")}
+
+    def embed(self, ids: Tensor) -> Activation:
+        """What the embedding makes of texts.
+
+        Args:
+            ids: (B, T) int64.
+
+        Returns:
+            `Padded` (B, T, d), what `after_embedding` takes.
+
+        Raises:
+            UserError: the network has no embedding.
+        """
+        return self._run(self._embedding(), ids)
+
+    def after_embedding(self, embedded: Activation) -> Tensor:
+        """What all other stages make of it: logits (B, C).
+
+        Args:
+            embedded: `Padded` (B, T, d), as `embed` gives it.
+
+        Raises:
+            UserError: the network has no embedding.
+        """
+        embedding = self._embedding()
+        logits = self._run([name for name in self.blocks() if name not in embedding], embedded)
+        assert isinstance(logits, Tensor)
+        return logits
+
+    def _embedding(self) -> tuple[str, ...]:
+        if "embedding" not in self.stages:
+            raise UserError(f"the stages of the network are {', '.join(self.stages)}; there is no embedding: take a network of texts")
+        return self.stages["embedding"]
+
+    def _run(self, names: Iterable[str], x: Activation) -> Activation:
+        for name in names:
+            x = self.get_submodule(name)(x)
+        return x
 
 
 class Pool(nn.Module):

@@ -1,15 +1,17 @@
-"""Networks from elsewhere, by text: `timm:NAME`, and `package.module:function` for whatever can be imported."""
+"""Networks from elsewhere, by text: `timm:NAME`, `hf:FOLDER`, and `package.module:function` for whatever can be imported."""
 
 from __future__ import annotations
 
 import importlib
 from collections.abc import Callable
 from functools import partial
+from pathlib import Path
 from typing import Any
 
-from torch import nn
+from torch import Tensor, nn
 
 from studygroup.errors import UserError, in_short, unknown
+from studygroup.networks.registry import HUGGING_FACE
 
 TIMM = "timm:"
 
@@ -22,6 +24,8 @@ def function(text: str) -> Callable[..., nn.Module]:
     """
     if text.startswith(TIMM):
         return partial(from_timm, text.removeprefix(TIMM))
+    if text.startswith(HUGGING_FACE):
+        return partial(from_hugging_face, text.removeprefix(HUGGING_FACE))
     package, _, name = text.partition(":")
     try:
         found: Any = getattr(importlib.import_module(package), name)
@@ -57,3 +61,78 @@ def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
             f"timm cannot make {name} for {in_channels} channels and {num_classes} classes ({in_short(error)}); take another"
         ) from error
     return network
+
+
+class SequenceClassifier(nn.Module):
+    """A classifier of Hugging Face's transformers as a network of ids (B, T) -> logits (B, C).
+
+    Attributes:
+        network: the model, `AutoModelForSequenceClassification`.
+        pad: the id that stands where there is no text.
+    """
+
+    def __init__(self, network: Any, pad: int) -> None:
+        """Args: network: the model. pad: id of its padding."""
+        super().__init__()
+        self.network: Any = network
+        self.pad = pad
+
+    def forward(self, ids: Tensor) -> Tensor:
+        """Args: ids: (B, T) int64, padded at the end. Returns: (B, C)."""
+        mask = ids != self.pad
+        mask = mask | ~mask.any(1, keepdim=True)  # an empty text reads its padding: no softmax of nothing
+        logits: Tensor = self.network(input_ids=ids, attention_mask=mask.to(ids.dtype)).logits
+        return logits
+
+    def renew(self) -> None:
+        """Initialise all but the body anew, from the current random state: what reads its vectors, and is made for a data set."""
+        fresh = type(self.network)(self.network.config)
+        fresh.base_model.load_state_dict(self.network.base_model.state_dict())
+        self.network = fresh.train(self.network.training)
+
+
+def from_hugging_face(folder: str, num_classes: int, vocabulary: int) -> SequenceClassifier:
+    """A sequence classifier of transformers, an optional extra of this package, from a local folder.
+
+    Its weights are those of the folder, as far as they fit: what is made for another number of classes, or missing, as the classifier
+    is in a language model, is initialised anew. All of it is, if the folder has a configuration and no weights. Nothing is downloaded,
+    no code that comes with a model is run, and weights are read from safetensors only.
+
+    Args:
+        folder: made by `save_pretrained`, with `config.json` and `model.safetensors`.
+        num_classes: C.
+        vocabulary: number of ids that the data have.
+
+    Raises:
+        UserError: transformers is not there, the folder is none of a model, has weights in another format, or a model that does not fit.
+    """
+    name = f"{HUGGING_FACE}{folder}"
+    try:
+        transformers: Any = importlib.import_module("transformers")
+        auto = transformers.AutoModelForSequenceClassification
+    except (ImportError, RuntimeError, AttributeError) as error:
+        raise UserError(f"{name} needs transformers, which cannot be imported ({in_short(error)}); pip install transformers") from error
+    path = Path(folder).expanduser()
+    if not (path / "config.json").is_file():
+        raise UserError(f"{name}: there is no {path / 'config.json'}; give a folder that save_pretrained has made, nothing is downloaded")
+    weights = any((path / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json"))
+    if not weights and (others := [*path.glob("*.bin*"), *path.glob("*.h5"), *path.glob("*.msgpack")]):
+        raise UserError(f"{name} has its weights in {others[0].name}, which is not read; save it with safe_serialization=True")
+    options = {"num_labels": num_classes, "local_files_only": True, "trust_remote_code": False}
+    try:
+        config = transformers.AutoConfig.from_pretrained(path, **options)
+        if weights:
+            network = auto.from_pretrained(
+                path, config=config, use_safetensors=True, ignore_mismatched_sizes=True, local_files_only=True, trust_remote_code=False
+            )
+        else:
+            network = auto.from_config(config, trust_remote_code=False)
+    except Exception as error:  # whatever transformers and safetensors make of a damaged or strange folder
+        raise UserError(f"{name} cannot be made for {num_classes} classes ({in_short(error)}); give a folder of another model") from error
+    if config.pad_token_id is None:
+        raise UserError(
+            f"{name} has no padding: pad_token_id is missing in its config.json; write there the id that its tokenizer pads with"
+        )
+    if config.vocab_size < vocabulary:
+        raise UserError(f"{name} knows {config.vocab_size} tokens, and the data have {vocabulary}; give it the tokenizer of its own folder")
+    return SequenceClassifier(network.float().train(), config.pad_token_id)

@@ -20,6 +20,7 @@ from torch.nn.modules.batchnorm import _NormBase
 
 from studygroup.errors import UserError, unknown
 from studygroup.networks.chain import Chain
+from studygroup.networks.padded import Padded, maps, masked
 
 ACTIVATIONS = (
     nn.ReLU,
@@ -47,17 +48,20 @@ class Features:
     """What one call of a network showed, with gradient if the call had it, in the precision of the call.
 
     Attributes:
-        maps: f0, f1, ...: what came out at each position, after its activation; for images (B, c, h, w).
+        maps: f0, f1, ...: what came out at each position, after its activation; for images (B, c, h, w), for texts (B, d, 1, T), zero
+            where there is no text.
         pre: at the same positions, before the activation: what went into it, if the map came out of an activation module; what
             the next normalisation made of the map, if that is what first took it (networks with pre-activation); else the map.
         classified: (B, d), the classifier's input, or why it is not known.
         logits: (B, C).
+        masks: at the same positions, for texts (B, T) bool, where there is text (`padded.of_maps`); None for images.
     """
 
     maps: tuple[Tensor, ...]
     pre: tuple[Tensor, ...]
     classified: Tensor | str
     logits: Tensor
+    masks: tuple[Tensor | None, ...] = ()
 
     @property
     def pooled(self) -> Tensor:
@@ -80,22 +84,26 @@ def observe(network: nn.Module, inputs: Tensor, positions: Sequence[str] | None 
         network: (B, ...) -> logits (B, C).
         inputs: (B, ...).
         positions: paths of modules (as in `named_modules`) whose outputs are the maps, in the order in which they are to be
-            returned; a chain's stages go by their names, too. By default all stages of a chain but its head. May be empty. A module
-            that runs several times is seen the last time.
-        classifier: path of the module whose input is the pooled feature; by default the `nn.Linear` that ran last.
+            returned; a chain's stages go by their names, too. By default all stages of a chain but its embedding and head. May be
+            empty. A module that runs several times is seen the last time.
+        classifier: path of the module whose input is the pooled feature; by default a chain's block `classifier`, and the `nn.Linear`
+            that ran last of any other network.
 
     Raises:
         UserError: a path is wrong (the nearest are offered), its module did not run or gives no tensor, or the network is no
             chain and no positions are given.
     """
     paths = places(network, positions)
+    if classifier is None and isinstance(network, Chain) and "classifier" in network.blocks():
+        classifier = "classifier"
     watch = _Watch({path: _module(network, path) for path in paths}, _module(network, classifier) if classifier is not None else None)
     with watch.watching(network), _uncompiled():
         logits = network(inputs)
     if not isinstance(logits, Tensor):
         raise UserError(f"{type(network).__name__} gives a {type(logits).__name__}; it must give a tensor of logits")
     classified = watch.found(type(network).__name__)
-    return Features(tuple(watch.maps[path] for path in paths), tuple(watch.pre[path] for path in paths), classified, logits)
+    found, pre = (tuple(seen[path] for path in paths) for seen in (watch.maps, watch.pre))
+    return Features(found, pre, classified, logits, tuple(watch.masks.get(path) for path in paths))
 
 
 def places(network: nn.Module, positions: Sequence[str] | None = None) -> list[str]:
@@ -119,7 +127,8 @@ def head_of(network: nn.Module) -> tuple[str, nn.Sequential]:
 
     Returns:
         The position of that map for `observe` (of a wide residual network it is behind the last batch norm and ReLU, of MobileNetV2
-        behind the last convolution), and the pool and the classifier as one module, which shares the network's parameters.
+        behind the last convolution), and the pool and the classifier as one module, which shares the network's parameters. It takes what
+        the pool takes: maps of images, `Padded` vectors of texts (`padded.of_maps` makes them of maps).
 
     Raises:
         UserError: the network is no chain.
@@ -145,6 +154,7 @@ class _Watch:
         self.classifier = classifier
         self.maps: dict[str, Tensor] = {}
         self.pre: dict[str, Tensor] = {}
+        self.masks: dict[str, Tensor] = {}  # of texts
         self.handed_on: dict[str, Tensor] = {}  # copies of the maps that came out of no activation
         self.before: Tensor | None = None  # what went into the last activation that ran, and what came out
         self.after: tuple[Tensor, int] | None = None
@@ -178,14 +188,23 @@ class _Watch:
     def leave_norm(self, _: nn.Module, args: tuple[Any, ...], output: Tensor) -> Tensor | None:
         for path, copy in self.handed_on.items():
             if args and args[0] is copy and _version(copy) == FRESH:
-                self.pre[path] = output
+                mask = self.masks.get(path)
+                self.pre[path] = output if mask is None else maps(masked(output, mask))
                 del self.handed_on[path]
                 return output.clone()
         return None
 
-    def leave_position(self, path: str, module: nn.Module, args: tuple[Any, ...], output: object) -> Tensor:
+    def leave_position(self, path: str, module: nn.Module, args: tuple[Any, ...], output: object) -> Tensor | Padded:
+        if isinstance(output, Padded):
+            self.masks[path] = output.mask
+            copy = self.leave_map(path, output.values)
+            self.maps[path], self.pre[path] = (maps(Padded(seen[path], output.mask)) for seen in (self.maps, self.pre))
+            return Padded(copy, output.mask)
         if not isinstance(output, Tensor):
             raise UserError(f"the module {path!r} gives a {type(output).__name__}, not a tensor; take another position")
+        return self.leave_map(path, output)
+
+    def leave_map(self, path: str, output: Tensor) -> Tensor:
         copy = output.clone()
         self.maps[path] = output
         if self.before is not None and self.after is not None and output is self.after[0] and _version(output) == self.after[1]:

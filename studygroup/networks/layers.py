@@ -4,6 +4,10 @@ from __future__ import annotations
 
 from torch import Tensor, nn
 
+from studygroup.networks.padded import Padded, masked
+
+PAD = 0  # the id that stands where there is no text
+
 
 def convolution(channels: int, width: int, kernel: int, stride: int = 1, *, groups: int = 1, bias: bool = False) -> nn.Conv2d:
     """A convolution that keeps the size of the map at stride 1. Weights Kaiming normal, fan-out; bias 0."""
@@ -44,3 +48,16 @@ class Shuffle(nn.Module):
         """Args: maps: (B, c, h, w). Returns: the same shape."""
         batch, channels, height, width = maps.shape
         return maps.view(batch, self.groups, channels // self.groups, height, width).transpose(1, 2).reshape(maps.shape)
+
+
+class TokenEmbedding(nn.Module):
+    """A vector for every token: ids (B, T) -> `Padded` (B, T, width). The vector of the pad id is zero and stays so."""
+
+    def __init__(self, vocabulary: int, width: int) -> None:
+        """Args: vocabulary: ids are 0 .. vocabulary - 1, 0 being the pad's. width: of a vector."""
+        super().__init__()
+        self.tokens = nn.Embedding(vocabulary, width, padding_idx=PAD)
+
+    def forward(self, ids: Tensor) -> Padded:
+        """Args: ids: (B, T) int64."""
+        return masked(self.tokens(ids), ids != PAD)

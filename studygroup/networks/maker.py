@@ -5,6 +5,7 @@ from __future__ import annotations
 import copy
 import inspect
 from collections.abc import Callable, Sequence
+from pathlib import Path
 from typing import Literal, TypeVar
 
 import torch
@@ -13,7 +14,7 @@ from torch import Tensor, nn
 from studygroup import randomness
 from studygroup.errors import UserError, in_short
 from studygroup.networks import external
-from studygroup.networks.registry import SMALLEST_MAP, Stem, create, full_name
+from studygroup.networks.registry import HUGGING_FACE, SMALLEST_MAP, Stem, create, full_name, misfit, reads_texts
 
 Spec = str | nn.Module | Callable[..., nn.Module]
 Part = TypeVar("Part", bound=nn.Module)
@@ -21,37 +22,47 @@ UNFIT = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)  # wha
 
 
 def spec_name(spec: Spec) -> str:
-    """How a run's files call a network: its registered name with its stem, `timm:NAME`, `package.module:function`, or its class."""
+    """How a run's files call a network: its registered name with its stem or options, another name with a colon, or its class."""
     if isinstance(spec, str):
         return spec
     target = type(spec) if isinstance(spec, nn.Module) else spec
     return f"{getattr(target, '__module__', '?')}:{getattr(target, '__qualname__', repr(target))}"
 
 
-def build(spec: Spec, *, num_classes: int, in_channels: int) -> nn.Module:
+def build(spec: Spec, *, num_classes: int, in_channels: int | None = None, vocabulary: int | None = None) -> nn.Module:
     """A new network from a name, `package.module:function`, a function or class, or a module (which is copied).
 
-    Functions and classes are called with `num_classes` and `in_channels` if they have arguments of these names.
+    Functions and classes are called with `num_classes`, and `in_channels` or `vocabulary`, if they have arguments of these names.
 
     Args:
-        spec: what to make it from. A name is one of `studygroup list networks`, perhaps with a stem (`resnet18@large`), or
-            `timm:NAME`.
+        spec: what to make it from. A name is one of `studygroup list networks`, perhaps with a stem (`resnet18@large`) or options
+            (`transformer@depth=6`), or `timm:NAME` or `hf:FOLDER`.
         num_classes: C.
-        in_channels: channels of the inputs.
+        in_channels: channels of the images, if the data are images.
+        vocabulary: number of ids, if the data are texts. One of the two is given.
 
     Raises:
-        UserError: the name is unknown, or the function cannot be imported or gives no `nn.Module`.
+        UserError: the name is unknown, the network reads images and the data are texts or the other way round, or the function cannot
+            be imported or gives no `nn.Module`.
     """
+    if (in_channels is None) == (vocabulary is None):
+        raise UserError(f"in_channels is {in_channels}, vocabulary {vocabulary}; give one of them: the data are images or texts")
+    texts = vocabulary is not None
     if isinstance(spec, nn.Module):
         return copy.deepcopy(spec)
     if isinstance(spec, str) and ":" not in spec:
-        return create(spec, num_classes=num_classes, in_channels=in_channels)
+        if reads_texts(spec) != texts:
+            raise misfit(spec, texts=texts)
+        return create(spec, num_classes, vocabulary=vocabulary) if in_channels is None else create(spec, num_classes, in_channels)
     name = spec_name(spec)
     if isinstance(spec, str):
         spec = external.function(spec)
     known = inspect.signature(spec).parameters
     takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in known.values())
-    given = {"num_classes": num_classes, "in_channels": in_channels}
+    given = {"num_classes": num_classes} | ({"vocabulary": vocabulary} if vocabulary is not None else {"in_channels": in_channels})
+    for other in {"in_channels", "vocabulary"} - set(given):
+        if other in known and known[other].default is inspect.Parameter.empty:
+            raise misfit(name, texts=texts)
     network = spec(**{name: value for name, value in given.items() if takes_all or name in known})
     if not isinstance(network, nn.Module):
         raise UserError(f"{name} gave a {type(network).__name__}; it must return a torch.nn.Module")
@@ -59,10 +70,10 @@ def build(spec: Spec, *, num_classes: int, in_channels: int) -> nn.Module:
 
 
 def with_stem(spec: Spec, stem: Stem | Literal["auto"], size: int = SMALLEST_MAP) -> Spec:
-    """A network with a stem for images of `size` pixels (`full_name`); one that has no name of ours is taken as it is.
+    """A network with a stem for images of `size` pixels, or a network of texts by its one name (`full_name`); others as they are.
 
     Raises:
-        UserError: the network is unknown, or does not have the stem that was asked for.
+        UserError: the network is unknown, or does not have the stem or the options that were asked for.
     """
     if isinstance(spec, str) and ":" not in spec:
         return full_name(spec, stem, size)
@@ -71,32 +82,38 @@ def with_stem(spec: Spec, stem: Stem | Literal["auto"], size: int = SMALLEST_MAP
             f"{spec_name(spec)} has no stem {stem!r}, only its own; leave stem out, or ask for it by the name of a network that has it, "
             "as in resnet18@large"
         )
+    if isinstance(spec, str) and spec.startswith(HUGGING_FACE):
+        return HUGGING_FACE + str(Path(spec.removeprefix(HUGGING_FACE)).expanduser().resolve())  # runs are read from elsewhere, too
     return spec
 
 
 @torch.no_grad()
-def try_out(spec: Spec, inputs: Tensor, *, num_classes: int) -> None:
+def try_out(spec: Spec, inputs: Tensor, *, num_classes: int, vocabulary: int | None = None) -> None:
     """Make a network and show it some inputs, so that what cannot work is said before anything is trained.
 
     Args:
         spec: what to make it from.
-        inputs: (b, channels, ...), as in training.
+        inputs: as in training: images (b, channels, ...), or ids (b, T).
         num_classes: C.
+        vocabulary: number of ids, if the inputs are texts.
 
     Raises:
-        UserError: the network cannot be made, cannot take the inputs (too small images, other channels), or gives no logits (b, C).
+        UserError: the network cannot be made, cannot take the inputs (too small images, other channels, too long texts), or gives no
+            logits (b, C).
     """
     name, shape = spec_name(spec), "x".join(map(str, inputs.shape[1:]))
+    if vocabulary is None:
+        what, remedy = f"inputs of {shape}", "take another image_size, or another network"
+    else:
+        what, remedy = f"texts of {shape} tokens", "cut texts shorter, or take another network"
     with torch.random.fork_rng(devices=[]):
-        network = build(spec, num_classes=num_classes, in_channels=inputs.shape[1])
+        network = build(spec, num_classes=num_classes, in_channels=inputs.shape[1] if vocabulary is None else None, vocabulary=vocabulary)
         modes = {module: module.training for module in network.modules()}
         device = next((parameter.device for parameter in network.parameters()), inputs.device)
         try:
             logits = network.eval()(inputs.to(device))
         except UNFIT as error:
-            raise UserError(
-                f"{name} cannot take inputs of {shape} ({in_short(error)}); take another image_size, or another network"
-            ) from error
+            raise UserError(f"{name} cannot take {what} ({in_short(error)}); {remedy}") from error
         finally:
             for module, mode in modes.items():
                 module.training = mode
@@ -108,12 +125,16 @@ def try_out(spec: Spec, inputs: Tensor, *, num_classes: int) -> None:
 
 
 def is_fresh(text: str) -> bool:
-    """Whether what a text names is a network without training: all but `package.module:function`, which may well load weights."""
+    """Whether what a text names is a network without training: `hf:FOLDER` is not, and `package.module:function` may well load weights."""
     return ":" not in text or text.startswith(external.TIMM)
 
 
 class Maker:
     """Makes students; the k-th copy is a function of the seed and k only, whatever else is made.
+
+    Copies of a network that comes with weights: of a module, copy 0 has them, and all others begin anew; of `hf:FOLDER`, all keep the
+    pretrained body, and what reads it, the classifier, is new for all but copy 0, which has the folder's if there is one that fits. For
+    students that start alike have nothing to teach each other.
 
     Attributes:
         target: the network to deploy.
@@ -122,8 +143,9 @@ class Maker:
         teacher: that one, or None.
         teacher_spec: what it was made from.
         num_classes: C.
-        in_channels: channels of the inputs.
-        image_size: height and width of the inputs.
+        in_channels: channels of the images; None if the data are texts.
+        image_size: height and width of the images.
+        vocabulary: number of ids of the texts; None if the data are images.
         seed: of the initialisations and of what a method draws once (routes).
         labels: (N,) int64, the classes of the training samples, by the positions that `Batch.indices` names; None if they are not known.
     """
@@ -133,8 +155,9 @@ class Maker:
         target: Spec,
         *,
         num_classes: int,
-        in_channels: int,
+        in_channels: int | None = None,
         image_size: tuple[int, int] = (32, 32),
+        vocabulary: int | None = None,
         seed: int = 0,
         peers: Sequence[Spec] = (),
         teacher: nn.Module | None = None,
@@ -150,6 +173,7 @@ class Maker:
         self.num_classes = num_classes
         self.in_channels = in_channels
         self.image_size = image_size
+        self.vocabulary = vocabulary
         self.seed = seed
         self.labels = labels
 
@@ -211,7 +235,9 @@ class Maker:
             return build()
 
     def example(self) -> Tensor:
-        """One input of zeros (1, C, H, W), to find out by a forward pass how wide a network is inside."""
+        """One input, to find out by a forward pass how wide a network is inside: zeros (1, C, H, W), or ids (1, 8), all 1."""
+        if self.in_channels is None:
+            return torch.ones(1, 8, dtype=torch.int64)
         return torch.zeros(1, self.in_channels, *self.image_size)
 
     def training_labels(self) -> Tensor:
@@ -231,9 +257,11 @@ class Maker:
     def _make(self, spec: Spec, number: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.derive(self.seed, "initialisation", number))
-            network = build(spec, num_classes=self.num_classes, in_channels=self.in_channels)
-            if isinstance(spec, nn.Module) and number > 0:
+            network = build(spec, num_classes=self.num_classes, in_channels=self.in_channels, vocabulary=self.vocabulary)
+            if number > 0 and isinstance(spec, nn.Module):
                 _reinitialise(network)
+            elif number > 0 and isinstance(network, external.SequenceClassifier):
+                network.renew()
         return network
 
 

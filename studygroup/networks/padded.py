@@ -7,10 +7,12 @@ the blocks of a chain (routes, branches) need not know which it is.
 from __future__ import annotations
 
 from collections.abc import Sequence
+from functools import cached_property
 from typing import NamedTuple
 
 import torch
-from torch import Tensor
+from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
 
 
 class Padded(NamedTuple):
@@ -66,6 +68,76 @@ def nobody(activation: Activation) -> Activation:
 def maps(activation: Activation) -> Tensor:
     """Texts (B, d, 1, T), zero at padded positions, as images of height 1; a tensor as it is."""
     return activation.values.transpose(1, 2).unsqueeze(2) if isinstance(activation, Padded) else activation
+
+
+def of_maps(values: Tensor, mask: Tensor) -> Padded:
+    """What `maps` made images of, or what was computed of them: maps (B, d, 1, T) and a mask (B, T) -> texts, zero where there is none."""
+    return masked(values.squeeze(2).transpose(1, 2), mask)
+
+
+def masked(values: Tensor, mask: Tensor) -> Padded:
+    """Values (B, T, d), set to zero where the mask (B, T) is False. They must be finite there."""
+    return Padded(values * mask.unsqueeze(-1), mask)
+
+
+class Positions:
+    """The positions at which a batch has text, as rows: for layers that know no padding and must not see any.
+
+    Attributes:
+        mask: (B, T) bool.
+    """
+
+    def __init__(self, mask: Tensor) -> None:
+        """Args: mask: (B, T) bool."""
+        self.mask = mask
+
+    @cached_property
+    def index(self) -> Tensor | None:
+        """(N,) int64, the positions with text among all B T, text by text; None if they are all."""
+        index = self.mask.flatten().nonzero().squeeze(1)
+        return index if len(index) < self.mask.numel() else None
+
+    def rows(self, values: Tensor) -> Tensor:
+        """Args: values: (B, T, d). Returns: (N, d), those at positions with text, text by text."""
+        flat = values.reshape(self.mask.numel(), values.shape[2])
+        return flat if self.index is None else flat.index_select(0, self.index)
+
+    def back(self, rows: Tensor) -> Tensor:
+        """Args: rows: (N, d). Returns: (B, T, d), zero elsewhere."""
+        if self.index is not None:
+            rows = rows.new_zeros(self.mask.numel(), rows.shape[1]).index_copy_(0, self.index, rows)
+        return rows.view(*self.mask.shape, rows.shape[1])
+
+    def normalised(self, norm: nn.Module, values: Tensor) -> Tensor:
+        """Batch norm over positions with text alone; in eval mode, where positions are normalised each by itself, no matter over which.
+
+        A batch without any text moves no statistics.
+
+        Args:
+            norm: a batch norm of rows (N, d). If it has an attribute `counts`, it is told there how many rows each text has: (B,) int64.
+            values: (B, T, d), anything where there is no text.
+
+        Returns:
+            (B, T, d), zero where there is no text.
+
+        Raises:
+            ValueError: the batch has a single position with text, and the norm is in train mode.
+        """
+        if not norm.training:
+            _announce(norm, torch.full(self.mask.shape[:1], self.mask.shape[1]))
+            every: Tensor = norm(values.reshape(self.mask.numel(), values.shape[2]))
+            return masked(every.view(values.shape), self.mask).values
+        rows = self.rows(values)
+        # Ranks in step, which replace the function that a norm calls, wait for the share even of one that has no text.
+        if len(rows) or has_torch_function_unary(rows):
+            _announce(norm, self.mask.sum(1))
+            rows = norm(rows)
+        return self.back(rows)
+
+
+def _announce(norm: nn.Module, counts: Tensor) -> None:
+    if hasattr(norm, "counts"):
+        norm.counts = counts
 
 
 def total(activation: Activation) -> Tensor:

@@ -8,7 +8,7 @@ from torch import nn
 
 from studygroup.batch import Batch
 from studygroup.groups import Modular
-from studygroup.networks import NETWORKS, Maker, create, parameter_count
+from studygroup.networks import IMAGE_NETWORKS, Maker, create, parameter_count
 from tests.methods.tiny import CLASSES, assembled, updates
 
 
@@ -19,7 +19,7 @@ def sizes(module: nn.Module) -> int:
 LARGE = ("resnet32x4", "resnet34", "resnet50", "vgg16", "vgg19")
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in NETWORKS])
+@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in IMAGE_NETWORKS])
 def test_cgl_with_every_network(name: str) -> None:
     method = assembled("cgl", {"students": 2, "probability": 1.0}, spec=name)
     group = method.group
@@ -48,7 +48,7 @@ def test_cgl_with_every_network(name: str) -> None:
             torch.testing.assert_close(exported(inputs), logits)
 
 
-@pytest.mark.parametrize("name", NETWORKS)
+@pytest.mark.parametrize("name", IMAGE_NETWORKS)
 def test_every_layer_has_parameters(name: str) -> None:
     """Where a layer has none, routes that differ there only would be one student twice."""
 

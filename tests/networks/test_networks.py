@@ -13,7 +13,7 @@ from torch import Tensor, nn
 from studygroup import networks
 from studygroup.errors import UserError
 from studygroup.groups import Modular
-from studygroup.networks import NETWORKS, Chain, Maker, create, observe, parameter_count
+from studygroup.networks import IMAGE_NETWORKS, Chain, Maker, create, observe, parameter_count
 from studygroup.networks.chain import Pool
 from studygroup.networks.maker import build, spec_name
 
@@ -74,7 +74,7 @@ def on_paper(name: str, classes: int) -> Chain:
 
 
 def test_every_network_is_counted() -> None:
-    assert set(COUNTS) == set(FEATURES) == set(NETWORKS)
+    assert set(COUNTS) == set(FEATURES) == set(IMAGE_NETWORKS)
 
 
 @pytest.mark.parametrize("name", COUNTS)

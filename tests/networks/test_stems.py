@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import studygroup
 from studygroup import UserError, config
-from studygroup.networks import NETWORKS, create, observe, parameter_count
+from studygroup.networks import IMAGE_NETWORKS, create, observe, parameter_count
 from studygroup.networks.maker import with_stem
 from studygroup.networks.registry import full_name, stems
 from studygroup.training import Run
@@ -57,7 +57,7 @@ def test_with_the_large_stem_the_resnets_are_those_of_imagenet(name: str, count:
 
 
 def test_the_rest_of_a_network_is_the_same_with_every_stem() -> None:
-    for name in NETWORKS:
+    for name in IMAGE_NETWORKS:
         with torch.device("meta"):
             shapes = [{k: v.shape for k, v in create(name, 10, stem=stem).state_dict().items()} for stem in stems(name)]
         for other in shapes[1:]:
