@@ -13,6 +13,7 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
 
 from studygroup.errors import UserError
 from studygroup.networks.layers import convolution
@@ -33,8 +34,13 @@ def by_position(connector: nn.Module, features: Tensor, mask: Tensor | None) -> 
         out: Tensor = connector(features)
         return out
     positions = Positions(mask)
-    rows = positions.rows(of_maps(features, mask).values)  # (N, c)
-    return maps(Padded(positions.back(connector(rows[:, :, None, None]).flatten(1)), mask))
+    rows = positions.rows(of_maps(features, mask).values)[:, :, None, None]  # (N, c, 1, 1)
+    learning = connector.training
+    # A batch without any text has no statistics; but ranks in step, which replace batch norm, wait for everyone's share of theirs.
+    connector.train(learning and (len(rows) > 0 or has_torch_function_unary(rows)))
+    seen = connector(rows).flatten(1)
+    connector.train(learning)
+    return maps(Padded(positions.back(seen), mask))
 
 
 class ConvReg(nn.Module):
@@ -103,7 +109,7 @@ class Connector(nn.Module):
         )
 
     def forward(self, maps: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> list[Tensor]:
-        """Args: maps: the student's, each (B, C, H, W). masks: of each, as `by_position`. Returns: as many maps, of the teacher's shapes."""
+        """Args: maps: the student's, each (B, C, H, W). masks: of each, as `by_position`. Returns: as many, of the teacher's shapes."""
         masks = masks or [None] * len(maps)
         return [by_position(connector, x, mask) for connector, x, mask in zip(self.connectors, maps, masks, strict=True)]
 

@@ -202,9 +202,11 @@ CASES: dict[str, Case] = {
     "orc-mixed": Case("orc", {"pivot_lr_scale": 0.1}, peers=(wider, tiny), updates=3),
 }
 
+# Of texts: whatever has to do with what networks take and what methods do with it; the rest does not know what a batch is.
 OF_TEXTS = ["cgl-bn-per-student", *(name.replace("_", "-") for name, method in METHODS.items() if not method.images_only)]
-CASES |= {f"{name}-of-texts": replace(CASES[name], texts=True) for name in OF_TEXTS}
+BOTH = CASES | {f"{name}-of-texts": replace(CASES[name], texts=True) for name in OF_TEXTS}
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+texts_too = pytest.mark.parametrize("case", BOTH.values(), ids=BOTH.keys())
 
 
 def test_every_method_is_here() -> None:
@@ -231,7 +233,7 @@ def flags(method: Method) -> dict[str, tuple[bool, bool | None]]:
     return {name: (m.training, m.track_running_stats if isinstance(m, _BatchNorm) else None) for name, m in method.named_modules()}
 
 
-@every_case
+@texts_too
 def test_losses_are_finite_scalars_named_by_member(case: Case) -> None:
     method = case.make()
     seen = 0
@@ -249,7 +251,7 @@ def test_losses_are_finite_scalars_named_by_member(case: Case) -> None:
     assert seen == case.updates
 
 
-@every_case
+@texts_too
 def test_what_is_trainable_moves_and_what_is_frozen_does_not(case: Case) -> None:
     method = case.make()
     frozen = untrained(method)
@@ -312,7 +314,7 @@ def test_resume_is_exact(case: Case) -> None:
         assert torch.equal(value, snapshot(again)[name]), name
 
 
-@every_case
+@texts_too
 def test_nothing_is_left_changed_at_a_yield(case: Case) -> None:
     method = case.make()
     batch = batch_for(method)
@@ -334,7 +336,7 @@ def test_nothing_is_left_changed_at_a_yield(case: Case) -> None:
     assert torch.equal(batch.labels, labels)
 
 
-@every_case
+@texts_too
 def test_bfloat16_autocast_gives_float32_losses(case: Case) -> None:
     method = case.make()
     lesson = method.step(batch_for(method), Clock())
@@ -384,7 +386,7 @@ def test_options_make_the_same_method_again(case: Case) -> None:
     assert set(method.options()) == set(method_options(case.method))
 
 
-@every_case
+@texts_too
 def test_members_leave_as_plain_networks(case: Case) -> None:
     method = case.make()
     train(method, optimizer_of(method), range(2))
