@@ -35,11 +35,13 @@ def by_position(connector: nn.Module, features: Tensor, mask: Tensor | None) -> 
         return out
     positions = Positions(mask)
     rows = positions.rows(of_maps(features, mask).values)[:, :, None, None]  # (N, c, 1, 1)
-    learning = connector.training
     # A batch without any text has no statistics; but ranks in step, which replace batch norm, wait for everyone's share of theirs.
-    connector.train(learning and (len(rows) > 0 or has_torch_function_unary(rows)))
+    learning = [] if len(rows) or has_torch_function_unary(rows) else [module for module in connector.modules() if module.training]
+    for module in learning:
+        module.training = False
     seen = connector(rows).flatten(1)
-    connector.train(learning)
+    for module in learning:
+        module.training = True
     return maps(Padded(positions.back(seen), mask))
 
 
