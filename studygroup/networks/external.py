@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from functools import partial
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from studygroup.errors import UserError, in_short, unknown
 from studygroup.networks.registry import HUGGING_FACE
 
 TIMM = "timm:"
+FOREIGN = ("*.bin", "*.bin.index.json", "*.h5", "*.msgpack")  # formats of weights that are not read
 
 
 def function(text: str) -> Callable[..., nn.Module]:
@@ -114,25 +116,45 @@ def from_hugging_face(folder: str, num_classes: int, vocabulary: int) -> Sequenc
         raise UserError(f"{name} needs transformers, which cannot be imported ({in_short(error)}); pip install transformers") from error
     path = Path(folder).expanduser()
     if not (path / "config.json").is_file():
-        raise UserError(f"{name}: there is no {path / 'config.json'}; give a folder that save_pretrained has made, nothing is downloaded")
+        raise UserError(f"{name}: there is no {path / 'config.json'}; give a folder made by save_pretrained, nothing is downloaded")
     weights = any((path / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json"))
-    if not weights and (others := [*path.glob("*.bin*"), *path.glob("*.h5"), *path.glob("*.msgpack")]):
-        raise UserError(f"{name} has its weights in {others[0].name}, which is not read; save it with safe_serialization=True")
-    options = {"num_labels": num_classes, "local_files_only": True, "trust_remote_code": False}
+    if not weights and (others := sorted(file.name for kind in FOREIGN for file in path.glob(kind))):
+        raise UserError(f"{name} has its weights in {others[0]}, which is not read; save them as model.safetensors")
+    own = {"local_files_only": True, "trust_remote_code": False}
+    loaded: Any = {}
     try:
-        config = transformers.AutoConfig.from_pretrained(path, **options)
-        if weights:
-            network = auto.from_pretrained(
-                path, config=config, use_safetensors=True, ignore_mismatched_sizes=True, local_files_only=True, trust_remote_code=False
-            )
-        else:
-            network = auto.from_config(config, trust_remote_code=False)
+        with _quiet(transformers):
+            config = transformers.AutoConfig.from_pretrained(path, num_labels=num_classes, **own)
+            if weights:
+                safe = {"use_safetensors": True, "ignore_mismatched_sizes": True, "output_loading_info": True}
+                network, loaded = auto.from_pretrained(path, config=config, **safe, **own)
+            else:
+                network = auto.from_config(config, trust_remote_code=False)
     except Exception as error:  # whatever transformers and safetensors make of a damaged or strange folder
-        raise UserError(f"{name} cannot be made for {num_classes} classes ({in_short(error)}); give a folder of another model") from error
-    if config.pad_token_id is None:
+        raise UserError(f"{name} cannot be made for {num_classes} classes ({in_short(error)}); give the folder of another model") from error
+    missing = {*loaded.get("missing_keys", ()), *(key for key, *_ in loaded.get("mismatched_keys", ()))}
+    if missing and missing >= set(dict(network.named_parameters())):
+        raise UserError(f"none of the weights in {path} are those of a {type(network).__name__}; give the folder of another model")
+    pad, known = getattr(config, "pad_token_id", None), network.get_input_embeddings().num_embeddings
+    if pad is None:
         raise UserError(
             f"{name} has no padding: pad_token_id is missing in its config.json; write there the id that its tokenizer pads with"
         )
-    if config.vocab_size < vocabulary:
-        raise UserError(f"{name} knows {config.vocab_size} tokens, and the data have {vocabulary}; give it the tokenizer of its own folder")
-    return SequenceClassifier(network.float().train(), config.pad_token_id)
+    if known < vocabulary:
+        raise UserError(f"{name} knows {known} tokens, and the data have {vocabulary}; give the data the tokenizer of its own folder")
+    return SequenceClassifier(network.float().train(), pad)
+
+
+@contextmanager
+def _quiet(transformers: Any) -> Iterator[None]:
+    """No progress bar for every copy of a model, and no table of the weights that are initialised anew: that they are is documented."""
+    logging = transformers.utils.logging
+    verbosity, bar = logging.get_verbosity(), logging.is_progress_bar_enabled()
+    logging.set_verbosity_error()
+    logging.disable_progress_bar()
+    try:
+        yield
+    finally:
+        logging.set_verbosity(verbosity)
+        if bar:
+            logging.enable_progress_bar()

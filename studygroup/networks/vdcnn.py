@@ -110,7 +110,8 @@ class KMaxPool(nn.Module):
         missing = max(self.k - mask.shape[2], 0)
         values, mask = F.pad(values, (0, missing)).contiguous(), F.pad(mask, (0, missing))
         order = values.detach().masked_fill(~mask, -float("inf")).argsort(dim=2, descending=True, stable=True)
-        return values.gather(2, order[..., : self.k].sort(2).values).flatten(1)
+        kept = order[..., : self.k].sort(2).values
+        return (values.gather(2, kept) * mask.expand(values.shape).gather(2, kept)).flatten(1)
 
 
 def vdcnn(
