@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from studygroup.data import Augment, Dataset, Preprocess, Split, open_dataset
+from studygroup.data import Augment, Dataset, Images, Split, open_dataset
 from studygroup.errors import UserError
 from studygroup.methods import Method
 from studygroup.networks import Maker
@@ -203,7 +203,7 @@ def random_material(train: int, holdout: int, shape: tuple[int, int, int]) -> Ma
     channels = shape[0]
     augment: Augment = "crop" if channels == 1 else "crop+flip"
     classes = tuple("0123456789")
-    dataset = Dataset("noise", classes, learned, held, shape, (0.5,) * channels, (0.25,) * channels, augment, "")
+    dataset = Dataset("noise", classes, learned, held, Images(shape, (0.5,) * channels, (0.25,) * channels), augment, "")
     return Material(dataset, learned, held, dataset.augment)
 
 
@@ -222,7 +222,7 @@ def clothes(train: int, holdout: int, *, quick: bool) -> Material:
 
 def maker(student: Spec, material: Material, *, teacher: Spec | None = None) -> Maker:
     """What makes the networks; the teacher is as it is initialised."""
-    classes, channels = len(material.dataset.classes), material.dataset.shape[0]
+    classes, channels = len(material.dataset.classes), material.dataset.images.shape[0]
     trained = Maker(teacher, num_classes=classes, in_channels=channels, seed=1).student(0) if teacher is not None else None
     labels = torch.tensor(material.train.labels)
     return Maker(student, num_classes=classes, in_channels=channels, teacher=trained, labels=labels)
@@ -233,7 +233,7 @@ def trainer_for(method: Method, make: Maker, material: Material, settings: Setti
     """A trainer as a run has it, in a folder that is gone afterwards."""
     device = settings.torch_device()
     dataset = material.dataset
-    preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, material.augment, device, settings.memory_format(device))
+    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), material.augment)
     method.assemble(make)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "there is no hold-out set")

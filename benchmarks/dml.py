@@ -26,8 +26,8 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 
     def __init__(self, material: Material) -> None:
         self.images, self.labels = material.train.gather(torch.arange(len(material.train)))
-        self.mean = torch.tensor(material.dataset.mean).view(-1, 1, 1)
-        self.std = torch.tensor(material.dataset.std).view(-1, 1, 1)
+        self.mean = torch.tensor(material.dataset.images.mean).view(-1, 1, 1)
+        self.std = torch.tensor(material.dataset.images.std).view(-1, 1, 1)
 
     def __len__(self) -> int:
         return len(self.labels)

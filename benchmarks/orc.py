@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from common import Row, clothes, defaults, exact, main, maker, row
 from studygroup.clock import Clock
-from studygroup.data import Batches, Preprocess
+from studygroup.data import Batches
 from studygroup.methods import ORC
 from studygroup.training import Settings
 from studygroup.training.timing import interleave, ratio, seconds_of, spread
@@ -119,7 +119,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     material = clothes(32 if quick else 640, 10, quick=quick)
     settings = Settings(batch_size=16 if quick else 64, schedule="constant")
     dataset = material.dataset
-    preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, material.augment, DEVICE, LAYOUT)
+    preprocess = dataset.inputs.prepare(DEVICE, LAYOUT, material.augment)
     make = maker("resnet8", material, teacher="resnet8" if quick else "resnet20")
 
     def networks() -> ORC:

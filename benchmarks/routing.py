@@ -94,7 +94,7 @@ def batch_of(share: int, size: int, layout: torch.memory_format) -> Batch:
 
 
 def subgroups_of(cgl: CGL, clock: Clock) -> list[list[int]]:
-    return cgl.draw_subgroups(clock.stream("subgroups"))
+    return cgl.subgroups.draw(clock.stream("subgroups"))
 
 
 def check(make: Callable[..., Chain], batch: Batch, layout: torch.memory_format) -> float:

@@ -14,7 +14,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common import Row, clothes, defaults, main, maker, row, trainer_for, training_seconds
-from studygroup.data import Preprocess, Split
+from studygroup.data import Prepare, Split
 from studygroup.methods import Baseline
 from studygroup.networks import Maker
 from studygroup.training import Material, Settings
@@ -29,7 +29,7 @@ class Bare:
 
     def __init__(self, make: Maker, material: Material, settings: Settings) -> None:
         dataset = material.dataset
-        preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, "none", DEVICE, LAYOUT)
+        preprocess = dataset.inputs.prepare(DEVICE, LAYOUT)
         self.images, self.labels = in_memory(material.train, preprocess)
         self.holdout = in_memory(material.holdout, preprocess)
         self.batch_size = settings.batch_size
@@ -64,7 +64,7 @@ class Bare:
         return float(correct) / len(self.holdout[1])
 
 
-def in_memory(split: Split, preprocess: Preprocess) -> tuple[Tensor, Tensor]:
+def in_memory(split: Split, preprocess: Prepare) -> tuple[Tensor, Tensor]:
     raw, labels = split.gather(torch.arange(len(split)))
     return preprocess(raw), labels.to(DEVICE)
 

@@ -14,119 +14,18 @@ from studygroup.api import benchmark, compare, evaluate, list_names, predict, re
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
-    from studygroup.methods import (
-        AB,
-        AT,
-        BSS,
-        CC,
-        CGL,
-        CLILR,
-        CRD,
-        DGKD,
-        DML,
-        FSP,
-        FT,
-        KD,
-        KDCL,
-        NST,
-        ONE,
-        ORC,
-        PKT,
-        RKD,
-        SP,
-        SRRL,
-        TAKD,
-        VID,
-        Baseline,
-        Codistillation,
-        FitNet,
-        Method,
-        OKDDip,
-    )
-    from studygroup.training.run import Member, Run
+    from studygroup.methods import *  # noqa: F403
+    from studygroup.training.run import Member as Member
+    from studygroup.training.run import Run as Run
 
 __version__ = "0.1.0"
-
-# What needs torch is imported when it is first asked for: `studygroup --help` answers at once.
-_LATER = {
-    **dict.fromkeys(
-        (
-            "Baseline",
-            "KD",
-            "TAKD",
-            "DGKD",
-            "AB",
-            "FT",
-            "FSP",
-            "DML",
-            "CLILR",
-            "ONE",
-            "OKDDip",
-            "KDCL",
-            "Codistillation",
-            "CGL",
-            "ORC",
-            "FitNet",
-            "AT",
-            "SP",
-            "CC",
-            "VID",
-            "RKD",
-            "PKT",
-            "NST",
-            "CRD",
-            "SRRL",
-            "BSS",
-            "Method",
-        ),
-        "studygroup.methods",
-    ),
-    **dict.fromkeys(("Member", "Run"), "studygroup.training.run"),
-}
-
-__all__ = [
-    "AB",
-    "AT",
-    "BSS",
-    "CC",
-    "CGL",
-    "CLILR",
-    "CRD",
-    "DGKD",
-    "DML",
-    "FSP",
-    "FT",
-    "KD",
-    "KDCL",
-    "NST",
-    "ONE",
-    "ORC",
-    "PKT",
-    "RKD",
-    "SP",
-    "SRRL",
-    "TAKD",
-    "VID",
-    "Baseline",
-    "Codistillation",
-    "FitNet",
-    "Member",
-    "Method",
-    "OKDDip",
-    "Run",
-    "TrainingError",
-    "UserError",
-    "benchmark",
-    "compare",
-    "evaluate",
-    "list_names",
-    "predict",
-    "report",
-    "train",
-]
+__all__ = ["TrainingError", "UserError", "benchmark", "compare", "evaluate", "list_names", "predict", "report", "train"]
 
 
 def __getattr__(name: str) -> Any:
-    if name in _LATER:
-        return getattr(import_module(_LATER[name]), name)
+    """What needs torch, all of it classes, is imported when it is first asked for: `studygroup --help` answers at once."""
+    if name[:1].isupper():
+        later = import_module("studygroup.training.run" if name in ("Member", "Run") else "studygroup.methods")
+        if hasattr(later, name):
+            return getattr(later, name)
     raise AttributeError(f"module 'studygroup' has no attribute {name!r}")

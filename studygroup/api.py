@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 def train(
     data: str | Path,
     *,
-    student: str | nn.Module = "resnet8",
+    student: str | nn.Module | None = None,
     stem: Literal["auto", "small", "medium", "large"] = "auto",
     method: str | Method = "cgl",
     method_options: Mapping[str, object] | None = None,
@@ -31,12 +31,12 @@ def train(
     seed: int = 0,
     epochs: int = 100,
     batch_size: int = 64,
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd",
-    learning_rate: float = 0.05,
+    optimizer: Literal["auto", "sgd", "adam", "adamw"] = "auto",
+    learning_rate: float | None = None,
     learning_rate_scales: Mapping[str, float] | None = None,
     momentum: float = 0.9,
     nesterov: bool = True,
-    weight_decay: float = 5e-4,
+    weight_decay: float | None = None,
     schedule: Literal["cosine", "milestones", "constant"] = "cosine",
     milestones: Sequence[int] = (),
     gamma: float = 0.1,
@@ -52,6 +52,12 @@ def train(
     image_size: int | None = None,
     channels: int | None = None,
     augment: Literal["auto", "none", "crop", "crop+flip"] = "auto",
+    text_columns: Sequence[str] = (),
+    label_column: str | None = None,
+    encoding: str | None = None,
+    tokenizer: str = "auto",
+    vocabulary: int = 16_000,
+    max_length: int | None = None,
     broken: Literal["stop", "skip"] = "stop",
     download: bool = False,
     cache: str | Path | None = None,
@@ -73,9 +79,10 @@ def train(
     """Train a group of networks that teach each other, and leave the one to deploy.
 
     Args:
-        data: a data set: `digits`, `fashion-mnist`, `mnist`, `cifar10`, `cifar100`, one of these and where it lies
-            (`cifar10:/path/to/archive`), or a folder of images with one sub-folder per class.
-        student: the network to deploy: a name of `studygroup list networks`, `timm:NAME`, or `package.module:function`.
+        data: a data set of `studygroup list data`, perhaps with where it lies (`cifar10:/path/to/archive`), a folder of images or of
+            texts with one sub-folder per class, or a table of texts and labels (CSV, TSV, JSONL, Parquet).
+        student: the network to deploy: a name of `studygroup list networks`, `timm:NAME`, `hf:FOLDER` (a Hugging Face sequence
+            classifier), or `package.module:function`; by default `resnet8` for images and `transformer` for texts.
         stem: how much the first layers of the resnets and of mobilenetv2 shrink the images: `small` is for images of about 32
             pixels, `medium` for 64, `large` for 128 and more; `auto` goes by the size of the images. `resnet18@large` asks for it
             by name, for one network.
@@ -88,12 +95,12 @@ def train(
         seed: of everything random but the division into training, hold-out and test sets.
         epochs: passes over the training set.
         batch_size: samples per step.
-        optimizer: `sgd`, `adam` or `adamw`.
-        learning_rate: at its highest.
+        optimizer: `sgd`, `adam` or `adamw`; `auto` takes SGD for images and Adam for texts.
+        learning_rate: at its highest; by default 0.05 with SGD, 0.001 with the others.
         learning_rate_scales: factors on the learning rate by member, e.g. `pivot=0.1`.
         momentum: of SGD.
         nesterov: Nesterov's momentum with SGD.
-        weight_decay: on all parameters.
+        weight_decay: on all parameters; by default 0.0005 with SGD, 0 with Adam, 0.01 with AdamW.
         schedule: of the learning rate: `cosine`, `milestones` or `constant`.
         milestones: epochs (0-based) at which the learning rate is multiplied by gamma.
         gamma: factor at each milestone.
@@ -106,12 +113,18 @@ def train(
         holdout: how many samples (a number above 1) or which share to keep for selection; 0 for none.
         select_from: epochs out of which the hold-out selects the student: `all`, as in the CGL paper, or the `last`, which a
             small hold-out set cannot mislead as far.
-        test_share: share kept for the test if the data has no test set of its own.
+        test_share: share kept for the test if the data has no test set of its own, or how many samples (a number above 1).
         split_seed: of the division into training, hold-out and test sets.
         image_size: height and width to resize images to; for folders 32 unless given, else the data's own.
         channels: 1 for grey, 3 for colour; the data's own by default.
-        augment: random crop (padding an eighth of the size) and horizontal flip; `auto` asks the data set.
-        broken: what an unreadable image does: `stop` or `skip`.
+        augment: random crop (padding an eighth of the size) and horizontal flip of images; `auto` asks the data set.
+        text_columns: of a table, the columns with the text, joined by a space; by default found by their names.
+        label_column: of a table, the column with the class; by default found by its name.
+        encoding: of files of texts; UTF-8 unless they begin with another mark.
+        tokenizer: `bpe` (learnt from the training texts), `chars`, or `hf:FOLDER`; `auto` asks the student.
+        vocabulary: number of tokens of `bpe`, at most.
+        max_length: tokens that a text is cut to; by default 512, or 1024 characters.
+        broken: what an unreadable image, or row of a table, does: `stop` or `skip`.
         download: fetch the data set from its publisher if it is not there.
         cache: where prepared data and downloads are kept; by default `$STUDYGROUP_CACHE` or `~/.cache/studygroup`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
@@ -146,7 +159,7 @@ def train(
 def benchmark(
     data: str | Path,
     *,
-    student: str | nn.Module = "resnet8",
+    student: str | nn.Module | None = None,
     stem: Literal["auto", "small", "medium", "large"] = "auto",
     method: str | Method = "cgl",
     method_options: Mapping[str, object] | None = None,
@@ -158,11 +171,11 @@ def benchmark(
     seed: int = 0,
     epochs: int = 100,
     batch_size: int = 64,
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd",
-    learning_rate: float = 0.05,
+    optimizer: Literal["auto", "sgd", "adam", "adamw"] = "auto",
+    learning_rate: float | None = None,
     momentum: float = 0.9,
     nesterov: bool = True,
-    weight_decay: float = 5e-4,
+    weight_decay: float | None = None,
     clip: float | None = None,
     accumulate: int = 1,
     train_size: float | None = None,
@@ -172,6 +185,12 @@ def benchmark(
     image_size: int | None = None,
     channels: int | None = None,
     augment: Literal["auto", "none", "crop", "crop+flip"] = "auto",
+    text_columns: Sequence[str] = (),
+    label_column: str | None = None,
+    encoding: str | None = None,
+    tokenizer: str = "auto",
+    vocabulary: int = 16_000,
+    max_length: int | None = None,
     broken: Literal["stop", "skip"] = "stop",
     download: bool = False,
     cache: str | Path | None = None,
@@ -201,21 +220,27 @@ def benchmark(
         seed: of everything random but the division into training, hold-out and test sets.
         epochs: that the whole training is to have.
         batch_size: samples per step.
-        optimizer: `sgd`, `adam` or `adamw`.
-        learning_rate: at its highest.
+        optimizer: `sgd`, `adam` or `adamw`; `auto` takes SGD for images and Adam for texts.
+        learning_rate: at its highest; by default 0.05 with SGD, 0.001 with the others.
         momentum: of SGD.
         nesterov: Nesterov's momentum with SGD.
-        weight_decay: on all parameters.
+        weight_decay: on all parameters; by default 0.0005 with SGD, 0 with Adam, 0.01 with AdamW.
         clip: largest joint norm of an update's gradients.
         accumulate: cut each batch into this many parts, to save memory.
         train_size: how many training samples to use (a number above 1), or which share of them; all by default.
         holdout: how many samples (a number above 1) or which share is kept for selection.
-        test_share: share kept for the test if the data has no test set of its own.
+        test_share: share kept for the test if the data has no test set of its own, or how many samples (a number above 1).
         split_seed: of the division into training, hold-out and test sets.
         image_size: height and width to resize images to; for folders 32 unless given, else the data's own.
         channels: 1 for grey, 3 for colour; the data's own by default.
-        augment: random crop (padding an eighth of the size) and horizontal flip; `auto` asks the data set.
-        broken: what an unreadable image does: `stop` or `skip`.
+        augment: random crop (padding an eighth of the size) and horizontal flip of images; `auto` asks the data set.
+        text_columns: of a table, the columns with the text, joined by a space; by default found by their names.
+        label_column: of a table, the column with the class; by default found by its name.
+        encoding: of files of texts; UTF-8 unless they begin with another mark.
+        tokenizer: `bpe` (learnt from the training texts), `chars`, or `hf:FOLDER`; `auto` asks the student.
+        vocabulary: number of tokens of `bpe`, at most.
+        max_length: tokens that a text is cut to; by default 512, or 1024 characters.
+        broken: what an unreadable image, or row of a table, does: `stop` or `skip`.
         download: fetch the data set from its publisher if it is not there.
         cache: where prepared data and downloads are kept; by default `$STUDYGROUP_CACHE` or `~/.cache/studygroup`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
@@ -276,7 +301,7 @@ def compare(
         method: in recipes: of the cells that name none.
         budget: `equal-epochs`, or `equal-compute`: each method gets as many epochs as cost what the baseline's cost.
         count_teacher: let the training of a teacher count towards the equal compute of each method that learns from it.
-        validation: score on this many training images that are neither learnt from nor held out, in place of the test set: for
+        validation: score on this many training samples that are neither learnt from nor held out, in place of the test set: for
             choices that must not see it.
         teacher: the name of a network, which is trained once per seed for all methods that learn from a teacher; a trained run's
             folder, with `{seed}` if there is one for each seed; in recipes also the name of a cell.
@@ -305,6 +330,9 @@ def evaluate(
     data: str | Path | None = None,
     members: Sequence[str] = ("best",),
     batch_size: int = 500,
+    text_columns: Sequence[str] = (),
+    label_column: str | None = None,
+    encoding: str | None = None,
     broken: Literal["stop", "skip"] = "stop",
     cache: str | Path | None = None,
     device: str = "auto",
@@ -314,10 +342,14 @@ def evaluate(
 
     Args:
         run: the run's folder.
-        data: other data: a folder with one sub-folder per class, or any data set with the run's classes; its test set if it has one.
+        data: other data: a folder with one sub-folder per class, a table of texts, or any data set with the run's classes; its test
+            set if it has one.
         members: names of members; `all` for all of them and their ensemble.
-        batch_size: images at a time.
-        broken: what an unreadable image does: `stop` or `skip`.
+        batch_size: samples at a time.
+        text_columns: of another table, the columns with the text; by default those that the run was asked to learn from.
+        label_column: of another table, the column with the class; likewise.
+        encoding: of other files of texts; likewise.
+        broken: what an unreadable image, or row of a table, does: `stop` or `skip`.
         cache: where prepared data is kept.
         device: `auto`, `cpu`, `cuda`, …
         progress: show progress bars.
@@ -331,7 +363,15 @@ def evaluate(
     from studygroup import session
 
     return session.evaluate(
-        run, data=data, members=members, batch_size=batch_size, broken=broken, cache=cache, device=device, progress=progress
+        run,
+        data=data,
+        members=members,
+        batch_size=batch_size,
+        columns={"text_columns": text_columns, "label_column": label_column, "encoding": encoding},
+        broken=broken,
+        cache=cache,
+        device=device,
+        progress=progress,
     )
 
 
@@ -345,19 +385,20 @@ def predict(
     broken: Literal["stop", "skip"] = "stop",
     device: str = "auto",
 ) -> list[dict[str, object]]:
-    """Classify images with a trained member.
+    """Classify images or texts with a trained member.
 
     Args:
         run: the run's folder.
-        inputs: image files, or folders of images (searched to any depth).
+        inputs: image files, or folders of images (searched to any depth); of a run on texts: texts, files that hold one each, or `-`
+            for one on each line of standard input.
         member: which member answers.
-        top: how many classes to name for each image.
-        batch_size: images at a time.
-        broken: what an unreadable image does: `stop` or `skip`.
+        top: how many classes to name for each.
+        batch_size: samples at a time.
+        broken: what an unreadable image or file does: `stop` or `skip`.
         device: `auto`, `cpu`, `cuda`, …
 
     Returns:
-        Per image: `path`, `label`, `probability`, and `top`: the most probable classes as `[label, probability]` pairs.
+        Per sample: `path` or `text`, `label`, `probability`, and `top`: the most probable classes as `[label, probability]` pairs.
 
     Raises:
         UserError: the run, the member or an input cannot be used.

@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PIPE_WIDTH = 160  # columns where there is no terminal to ask
+ASKED = {"path": "image", "text": "text"}  # what an answer is to, and how the table calls it
+LINE = 60  # characters of a text that a table shows
 
 
 def console() -> Console:
@@ -62,16 +64,29 @@ def _print_run(run: object) -> None:
     screen = console()
     screen.print(reporting.show_run(folder))
     screen.print(f"\nstudent:  {folder / 'members' / 'best.safetensors'}", soft_wrap=True, markup=False)
-    screen.print(f"try:      studygroup predict {_quoted(folder)} IMAGE", soft_wrap=True, markup=False)
+    sample = "'A TEXT'" if (folder / "tokenizer").is_dir() else "IMAGE"
+    screen.print(f"try:      studygroup predict {_quoted(folder)} {sample}", soft_wrap=True, markup=False)
 
 
 def _print_predictions(predictions: Sequence[Mapping[str, object]]) -> None:
     others = [_others(row.get("top")) for row in predictions]
-    table = _table("image", "label", ">probability", *(["then"] if any(others) else []))
+    asked = next((word for row in predictions for word in ASKED if word in row), "path")
+    table = _table(ASKED[asked], "label", ">probability", *(["then"] if any(others) else []))
     for row, then in zip(predictions, others, strict=True):
-        cells = [str(row["path"]), str(row["label"]), _percent(row["probability"]), *([then] if any(others) else [])]
+        cells = [
+            _shortened(str(row[asked])) if asked == "text" else str(row[asked]),
+            str(row["label"]),
+            _percent(row["probability"]),
+            *([then] if any(others) else []),
+        ]
         table.add_row(*map(_escaped, cells))
     console().print(table)
+
+
+def _shortened(text: str) -> str:
+    """A text in one line, as far as a table has room."""
+    line = " ".join(text[: 10 * LINE].split())
+    return line if len(line) <= LINE else line[: LINE - 1] + "…"
 
 
 def _others(top: object) -> str:

@@ -16,6 +16,8 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from studygroup.errors import UserError
+
 Base = Literal["text", "int", "float", "bool", "choice", "list", "map", "any"]
 SCALARS: dict[str, Base] = {"str": "text", "Path": "text", "int": "int", "float": "float", "bool": "bool", "object": "any", "Any": "any"}
 LISTS = ("Sequence", "list", "tuple", "Iterable")
@@ -210,6 +212,17 @@ def parameters_of(function: Callable[..., object]) -> dict[str, Parameter]:
             help=notes.get(name, ""),
         )
     return found
+
+
+def check_choices(function: Callable[..., object], given: Mapping[str, object]) -> None:
+    """Raise UserError if an argument of `function`, of those `given` by name, is to be one of some words and is not."""
+    for name, parameter in inspect.signature(function).parameters.items():
+        annotation = str(parameter.annotation).replace("typing.", "")
+        if "Literal[" in annotation:
+            try:
+                kind_of(annotation).check(given[name])
+            except ValueError as error:
+                raise UserError(f"{name} is {error}") from None
 
 
 def with_words_of(other: Callable[..., object], *, without: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:

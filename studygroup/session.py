@@ -13,12 +13,12 @@ import torch
 from torch import nn
 
 from studygroup import config, launch
-from studygroup.data import SOURCES, Dataset, Split, evaluation_batches, hold_out, open_dataset
+from studygroup.data import SOURCES, Dataset, Images, Split, evaluation_batches, hold_out, open_dataset, reads_texts
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, create, parameter_count
 from studygroup.networks.maker import Spec, is_fresh, spec_name, with_stem
-from studygroup.networks.registry import SMALLEST_MAP, stems
+from studygroup.networks.registry import SMALLEST_MAP, stems, tokenizer_of
 from studygroup.plans import Stage, maker, rehearse, run_plan, stages_of
 from studygroup.ranks import Ranks, join
 from studygroup.training.benchmark import Lane, compare
@@ -28,12 +28,18 @@ from studygroup.training.settings import Settings, pick_device
 from studygroup.training.stage import Material
 from studygroup.training.update import check_cut
 
+RATES: dict[str, dict[str, float]] = {
+    "sgd": {"learning_rate": 0.05, "weight_decay": 5e-4},
+    "adam": {"learning_rate": 1e-3, "weight_decay": 0.0},
+    "adamw": {"learning_rate": 1e-3, "weight_decay": 0.01},
+}
+READING = ("image_size", "channels", "text_columns", "label_column", "encoding", "vocabulary", "max_length")  # how data is read
 GROUP_SIZES = (2, 4, 8, 16, 32)  # whose costs `benchmark` compares
 
 
 def train(arguments: dict[str, Any]) -> Run:
     """`studygroup.train` with its arguments by name."""
-    arguments = {**arguments, "learning_rate_scales": dict(arguments["learning_rate_scales"] or {})}
+    arguments = with_defaults({**arguments, "learning_rate_scales": dict(arguments["learning_rate_scales"] or {})})
     config.validate(arguments)
     if launch.wanted(arguments):
         devices, nodes = arguments["devices"], arguments["nodes"]
@@ -61,7 +67,7 @@ def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
     settings = make_settings(arguments)
     stages = make_stages(arguments, method, settings)
     material = make_material(arguments)
-    stages = with_stems(stages, arguments["stem"], min(material.dataset.shape[1:]))
+    stages = with_stems(stages, arguments["stem"], material.dataset)
     rehearse(stages, material)
     out = Path(arguments["out"] or default_folder(material.dataset, method, arguments["student"], settings.seed))
     resolved = {
@@ -93,6 +99,16 @@ def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
 def uses_gpu(device: str) -> bool:
     """Whether a run's ranks have a GPU each."""
     return device in ("auto", "cuda") and torch.cuda.is_available()
+
+
+def with_defaults(arguments: Mapping[str, Any]) -> dict[str, Any]:
+    """The arguments with what suits the kind of data and the optimiser in place of what was left open."""
+    texts = reads_texts(arguments["data"])
+    optimizer = arguments["optimizer"] if arguments["optimizer"] != "auto" else "adam" if texts else "sgd"
+    if optimizer not in RATES:
+        raise unknown("optimizer", optimizer, ["auto", *RATES])
+    usual = {"student": "transformer" if texts else "resnet8", **RATES[optimizer]}
+    return {**arguments, "optimizer": optimizer, **{name: value for name, value in usual.items() if arguments[name] is None}}
 
 
 def make_method(arguments: Mapping[str, Any]) -> Method:
@@ -127,8 +143,9 @@ def make_settings(arguments: Mapping[str, Any]) -> Settings:
 
 def make_material(arguments: Mapping[str, Any]) -> Material:
     """The data, prepared and divided."""
-    names = ("image_size", "channels", "test_share", "split_seed", "broken", "download", "cache", "progress")
-    dataset = open_dataset(arguments["data"], **{name: arguments[name] for name in names})
+    names = (*READING, "test_share", "split_seed", "broken", "download", "cache", "progress")
+    tokenizer = arguments["tokenizer"] if arguments["tokenizer"] != "auto" else tokenizer_of(arguments["student"])
+    dataset = open_dataset(arguments["data"], tokenizer=tokenizer, **{name: arguments[name] for name in names})
     learned, held = hold_out(
         len(dataset.train), holdout=arguments["holdout"], train_size=arguments["train_size"], seed=arguments["split_seed"]
     )
@@ -156,12 +173,13 @@ def make_stages(arguments: Mapping[str, Any], method: Method, settings: Settings
     return stages
 
 
-def with_stems(stages: Sequence[Stage], stem: Any, size: int = SMALLEST_MAP) -> list[Stage]:
-    """The stages with networks whose stems are for images of `size` pixels.
+def with_stems(stages: Sequence[Stage], stem: Any, dataset: Dataset | None = None) -> list[Stage]:
+    """The stages with networks whose stems suit the data's images.
 
     Raises:
         UserError: a network is unknown, or does not have the stem that was asked for.
     """
+    size = min(dataset.inputs.shape[1:]) if dataset is not None and isinstance(dataset.inputs, Images) else SMALLEST_MAP
     return [
         replace(stage, student=with_stem(stage.student, stem, size), peers=tuple(with_stem(peer, stem, size) for peer in stage.peers))
         for stage in stages
@@ -201,6 +219,7 @@ def default_folder(dataset: Dataset, method: Method, student: Spec, seed: int) -
 
 def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
     """`studygroup.benchmark` with its arguments by name."""
+    arguments = with_defaults(arguments)
     config.validate(arguments)
     method = make_method(arguments)
     settings = make_settings(arguments)
@@ -208,7 +227,7 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
     others = group_sizes(arguments["group_sizes"], method, arguments["peers"])
     material = make_material(arguments)
     dataset = material.dataset
-    stages = with_stems(stages, arguments["stem"], min(dataset.shape[1:]))
+    stages = with_stems(stages, arguments["stem"], dataset)
     fresh = rehearse(stages, material)  # what a network costs does not depend on its weights
     asked = stages[-1]
     student = asked.student
@@ -293,6 +312,7 @@ def evaluate(
     data: str | Path | None,
     members: Sequence[str],
     batch_size: int,
+    columns: Mapping[str, Any],
     broken: Literal["stop", "skip"],
     cache: str | Path | None,
     device: str,
@@ -305,28 +325,27 @@ def evaluate(
     every = "all" in members
     names = list(opened.members) if every else list(members)
     chosen = {name: opened.member(name) for name in names}
-    card = next(iter(chosen.values())).card
+    first = next(iter(chosen.values()))
     trained: dict[str, Any] = config.read(opened.folder / "config.yaml")
     # The run's own data is read and divided as it was for training; of other data without a test set everything is for the test.
     asked: dict[str, Any] = {"test_share": 0.0, "broken": broken}
+    asked |= {name: value or trained[name] for name, value in columns.items() if name in trained}
     if data is None:
         asked |= {name: trained[name] for name in ("test_share", "split_seed", "broken") if name in trained}
     dataset = open_dataset(
         data if data is not None else str(trained["data"]),
-        image_size=card["shape"][1],
-        channels=card["shape"][0],
+        **first.inputs.opening(),
         cache=cache,
         progress=progress,
         **asked,
     )
-    split = relabelled(dataset.test if len(dataset.test) else dataset.train, dataset.classes, card["classes"])
+    split = relabelled(dataset.test if len(dataset.test) else dataset.train, dataset.classes, first.classes)
     target = pick_device(device)
     runners = {name: member.runner(target) for name, member in chosen.items()}
-    preprocess = next(iter(chosen.values())).preprocess(target)
     scores = score(
         lambda inputs: {name: runner(inputs) for name, runner in runners.items()},
         [name for name in names if name.startswith("student")] or names,
-        evaluation_batches(split, preprocess, batch_size),
+        evaluation_batches(split, first.prepare(target), batch_size),
     )
     shown = [*names, "ensemble"] if every else names
     return {

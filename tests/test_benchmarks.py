@@ -185,6 +185,6 @@ def test_noise_stands_in_for_data_that_is_not_there(
 
     monkeypatch.setattr(common, "open_dataset", missing)
     material = common.clothes(20, 4, quick=False)
-    assert (len(material.train), len(material.holdout), material.dataset.shape) == (20, 4, (1, 28, 28))
+    assert (len(material.train), len(material.holdout), material.dataset.images.shape) == (20, 4, (1, 28, 28))
     assert not set(material.train.rows) & set(material.holdout.rows)
     assert "no such data" in capsys.readouterr().err

@@ -12,79 +12,11 @@ from hypothesis import strategies as st
 from studygroup import api, config
 from studygroup.errors import UserError
 
-RECIPES = sorted(Path(__file__).parent.parent.joinpath("recipes").rglob("*.yaml"))
-
 
 def load(tmp_path: Path, text: str) -> dict[str, object]:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
     return config.load(path, api.train)
-
-
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_every_recipe_loads_and_names_its_source(recipe: Path) -> None:
-    arguments = config.load(recipe, api.train)
-    assert arguments["data"] in ("cifar10", "cifar100", "fashion-mnist")
-    assert "Source:" in recipe.read_text()
-    assert set(arguments) <= set(inspect.signature(api.train).parameters)
-
-
-@pytest.mark.parametrize("recipe", RECIPES, ids=lambda path: f"{path.parent.name}-{path.stem}")
-def test_what_a_recipe_names_exists(recipe: Path) -> None:
-    from studygroup.methods import create_method
-    from studygroup.networks import NETWORKS
-
-    arguments = config.load(recipe, api.train)
-    options = arguments.get("method_options", {})
-    assert isinstance(options, dict)
-    method = create_method(str(arguments["method"]), options)
-    assert method.needs_teacher == ("teacher" in arguments)
-    peers = arguments.get("peers", ())
-    assert isinstance(peers, tuple)
-    assert {arguments["student"], *peers, arguments.get("teacher", "resnet8")} <= set(NETWORKS)
-
-
-def test_the_papers_protocols_are_there() -> None:
-    cgl = config.load(next(path for path in RECIPES if path.stem == "cifar100-resnet18"), api.train)
-    assert cgl["method_options"] == {"students": 8, "modules": 2, "probability": 0.25, "ramp_share": 0.2}
-    assert (cgl["optimizer"], cgl["learning_rate"], cgl["milestones"], cgl["gamma"], cgl["holdout"]) == (
-        "adam",
-        1e-3,
-        (60, 120, 160),
-        0.5,
-        5000.0,
-    )
-    orc, crd = (
-        config.load(next(p for p in RECIPES if p.match(f"orc/cifar100-resnet20-{preset}.yaml")), api.train) for preset in ("orc", "crd")
-    )
-    assert (orc["milestones"], crd["milestones"]) == ((100, 150, 210), (150, 180, 210))
-    assert (orc["student"], orc["peers"], orc["teacher"], orc["holdout"]) == ("resnet20", ("resnet44", "resnet32"), "resnet56", 0.0)
-
-
-def test_okddips_protocol_is_the_same_for_all_methods() -> None:
-    found = {path.stem: config.load(path, api.train) for path in RECIPES if path.parent.name == "okddip"}
-    assert set(found) == {f"{data}-resnet32-{name}" for data in ("cifar10", "cifar100") for name in ("dml", "cl_ilr", "one", "okddip")}
-    for stem, recipe in found.items():
-        assert stem == f"{recipe['data']}-{recipe['student']}-{recipe['method']}"
-        own = ("data", "method", "method_options")
-        assert {key: value for key, value in recipe.items() if key not in own} == {
-            "student": "resnet32",
-            "holdout": 0.0,
-            "augment": "crop+flip",
-            "epochs": 300,
-            "batch_size": 128,
-            "optimizer": "sgd",
-            "learning_rate": 0.1,
-            "momentum": 0.9,
-            "nesterov": True,
-            "weight_decay": 5e-4,
-            "schedule": "milestones",
-            "milestones": (150, 225),
-            "gamma": 0.1,
-        }
-        options = recipe["method_options"]
-        assert isinstance(options, dict)
-        assert options["students"] == 4
 
 
 def test_a_method_may_be_a_name_or_a_mapping(tmp_path: Path) -> None:
@@ -138,7 +70,7 @@ def test_an_empty_recipe_says_nothing(tmp_path: Path) -> None:
         ("learning_rate: .nan", "learning_rate is nan; it must be a number"),
         ("learning_rate: 0", "learning_rate is 0; it must be above 0"),
         ("momentum: 1", "momentum is 1; it must be at least 0 and below 1"),
-        ("test_share: 1.5", "test_share is 1.5; it must be above 0 and below 1"),
+        ("test_share: -1.5", "test_share is -1.5; it must be above 0"),
         ("optimizer: adm", "optimizer is 'adm'; did you mean adam?"),
         ("optimizer: qq", "optimizer is 'qq'; it must be sgd or adam or adamw"),
         ("milestones: 60", "milestones is 60; it must be a list, each item a whole number"),

@@ -12,6 +12,8 @@ from pathlib import Path
 
 import pytest
 
+import studygroup
+
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "studygroup").rglob("*.py"))
 
@@ -127,6 +129,22 @@ def test_every_part_has_its_place_in_the_order() -> None:
     assert {part(name) for name in MODULES} - set(MAY_IMPORT) == set(), "say in MAY_IMPORT what a new part may import"
 
 
+def test_every_package_is_looked_at() -> None:
+    folders = {path.parent for path in FILES} - {ROOT / "studygroup"}
+    assert {folder.name for folder in folders} <= set(MAY_IMPORT)
+    for folder in folders:
+        assert folder.parent == ROOT / "studygroup", "a package within a package has no place in the order"
+        assert module_name(folder / "__init__.py") in MODULES
+
+
+@pytest.mark.parametrize(("folder", "beside"), [("studygroup", {"tests", "benchmarks", "studies", "recipes"}), ("benchmarks", {"tests"})])
+def test_nothing_needs_what_lies_beside_it(folder: str, beside: set[str]) -> None:
+    files = sorted((ROOT / folder).rglob("*.py"))
+    assert files
+    for path in files:
+        assert not {item.module.split(".")[0] for item in imports(path)} & beside, path
+
+
 @pytest.mark.parametrize("name", sorted(MODULES))
 def test_imports_point_one_way(name: str) -> None:
     inside = {item.module for item in imports(MODULES[name]) if item.module in MODULES and item.module != name}
@@ -163,6 +181,13 @@ def test_what_would_turn_the_order_around_is_refused() -> None:
         ("reporting.runs", "training.run"),
     ]:
         assert not allowed(f"studygroup.{importer}", f"studygroup.{imported}"), f"{importer} -> {imported}"
+
+
+def test_asking_the_package_for_what_is_no_class_takes_no_torch(monkeypatch: pytest.MonkeyPatch) -> None:
+    """As `from studygroup import config` does before it looks for a module of that name."""
+    monkeypatch.setattr("studygroup.import_module", lambda name: pytest.fail(f"imports {name}"))
+    with pytest.raises(AttributeError, match="no attribute 'config_'"):
+        _ = studygroup.config_
 
 
 @pytest.mark.parametrize(

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+from typing import Literal
+
 import pytest
+from torch import nn
 
 from studygroup import api
-from studygroup.parameters import Kind, kind_of, parameters_of, show, with_words_of
+from studygroup.errors import UserError
+from studygroup.parameters import Kind, check_choices, kind_of, parameters_of, show, with_words_of
 
 
 @pytest.mark.parametrize(
@@ -26,6 +30,15 @@ from studygroup.parameters import Kind, kind_of, parameters_of, show, with_words
 )
 def test_annotations(annotation: object, kind: Kind) -> None:
     assert kind_of(annotation) == kind
+
+
+def test_words_that_are_no_choice_are_refused() -> None:
+    def function(kind: Literal["a", "b"], other: Literal["c"] | None = None, *rest: nn.Module) -> None: ...
+
+    check_choices(function, {"kind": "a", "other": None, "rest": ()})
+    for given in ({"kind": "c", "other": "c"}, {"kind": "b", "other": "a"}, {"kind": None, "other": "c"}):
+        with pytest.raises(UserError, match=r"^(kind is (None|'c'); it must be a or b|other is 'a'; it must be c)"):
+            check_choices(function, given)
 
 
 @pytest.mark.parametrize("annotation", ["nn.Module", "None", "int | str", "Callable[[int], int]"])

@@ -1,10 +1,12 @@
 """Data: a name or a folder -> samples prepared in memory-mapped arrays -> batches on the device."""
 
-from studygroup.data.batches import Batches, evaluation_batches
-from studygroup.data.dataset import Augment, Dataset, Split, hold_out
+from studygroup.data.batches import Batches, evaluation_batches, reading_order
+from studygroup.data.dataset import Dataset, Split, hold_out
 from studygroup.data.images import find_images, read_image
-from studygroup.data.open import SOURCES, open_dataset
-from studygroup.data.preprocess import Preprocess
+from studygroup.data.inputs import Images, Inputs, Prepare, Tokens, inputs_of
+from studygroup.data.open import SOURCES, open_dataset, reads_texts
+from studygroup.data.preprocess import Augment, Preprocess
+from studygroup.data.ragged import Ragged
 from studygroup.data.source import Broken
 
 __all__ = [
@@ -13,11 +15,19 @@ __all__ = [
     "Batches",
     "Broken",
     "Dataset",
+    "Images",
+    "Inputs",
+    "Prepare",
     "Preprocess",
+    "Ragged",
     "Split",
+    "Tokens",
     "evaluation_batches",
     "find_images",
     "hold_out",
+    "inputs_of",
     "open_dataset",
     "read_image",
+    "reading_order",
+    "reads_texts",
 ]

@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 
 class ArrayFile:
-    """An .npy file that is written chunk by chunk: (rows, *shape). The number of rows may turn out smaller than announced."""
+    """An .npy file that is written chunk by chunk: (rows, *shape). How many rows come need not be known before."""
 
-    def __init__(self, path: Path, rows: int, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
+    def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.rows, self.shape, self.dtype = 0, shape, dtype
         self._file = path.open("wb")
-        self._header(rows)
+        self._header()
         self._start = self._file.tell()
 
     def append(self, chunk: NDArray[Any]) -> None:
@@ -27,9 +27,9 @@ class ArrayFile:
         self._file.write(np.ascontiguousarray(chunk).data)
         self.rows += len(chunk)
 
-    def _header(self, rows: int) -> None:
+    def _header(self) -> None:
         np.lib.format.write_array_header_1_0(
-            self._file, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (rows, *self.shape)}
+            self._file, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.rows, *self.shape)}
         )
 
     def __enter__(self) -> Self:
@@ -39,7 +39,7 @@ class ArrayFile:
         with self._file:
             if kind is None:
                 self._file.seek(0)
-                self._header(self.rows)
+                self._header()
                 if self._file.tell() != self._start:
                     raise RuntimeError("the header's length depends on the number of rows")
                 self._file.flush()

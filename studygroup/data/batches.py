@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import pairwise
 
 import numpy as np
 import torch
@@ -14,9 +15,14 @@ from torch import Tensor
 from studygroup import randomness
 from studygroup.batch import Batch, Dealing, Part
 from studygroup.data.dataset import Split
-from studygroup.data.preprocess import Preprocess
+from studygroup.data.inputs import Prepare
 from studygroup.errors import UserError
 from studygroup.ranks import ALONE, Ranks
+
+POOL = 50
+"""Steps whose samples are sorted by length together."""
+EVALUATION_TOKENS = 2**15
+"""Padded tokens of a batch of texts in evaluation, at most: 64 texts of 512 tokens."""
 
 
 class Batches:
@@ -28,7 +34,11 @@ class Batches:
     Batch norm needs two samples: a trailing batch, or a student's trailing share, of one sample is dropped, unless its regular size
     is 1. A student whose samples are used up sits out the rest of the epoch's steps, usually one, with an empty share.
 
-    On several ranks, each prepares the samples of its part only, with the augmentation that they have in the whole batch.
+    Texts of similar length share a step, so that little is padded: a share's random order is cut into pools of some 50 steps, the
+    samples of a pool are sorted by length, and its steps, the same of all shares, come in random order. Steps in which
+    not all have what they have in the others, as the last one, stay where they are.
+
+    On several ranks, each prepares the samples of its part only, with the augmentation and the width that they have in the whole batch.
 
     Args:
         split: the training samples, N of them.
@@ -46,7 +56,7 @@ class Batches:
     def __init__(
         self,
         split: Split,
-        preprocess: Preprocess,
+        preprocess: Prepare,
         *,
         batch_size: int,
         dealing: Dealing | None = None,
@@ -55,6 +65,7 @@ class Batches:
         whole_batch: bool = False,
     ) -> None:
         self.split = split
+        self.lengths = split.lengths
         self.ranks = ranks
         self.whole_batch = whole_batch
         self.preprocess = preprocess
@@ -87,6 +98,11 @@ class Batches:
 
         Without dealing there is one array, the whole order. A trailing position that is dropped is still among them.
         """
+        shares = self._drawn(epoch)
+        return shares if self.lengths is None else self._grouped(shares, self.lengths, epoch)
+
+    def _drawn(self, epoch: int) -> list[NDArray[np.int64]]:
+        """The shares in the epoch's random order."""
         total = len(self.split)
         order = torch.randperm(total, generator=randomness.stream(self.seed, "order", epoch)).numpy()
         if not self.dealt:
@@ -103,6 +119,22 @@ class Batches:
                 mine[others[torch.randperm(len(others), generator=generator).numpy()[:extra]]] = True
             shares.append(order[mine[order]])
         return shares
+
+    def _grouped(self, shares: list[NDArray[np.int64]], lengths: NDArray[np.int64], epoch: int) -> list[NDArray[np.int64]]:
+        """The shares in an order in which what is met in a step is of similar length."""
+        grouped = [share.copy() for share in shares]
+        generator = randomness.stream(self.seed, "steps", epoch)
+        # Between two of these steps, every share has its regular size in all of them, or in none.
+        changes = sorted({0}.union(*((met // size, -(-met // size)) for met, size in zip(self.met, self.sizes, strict=True))))
+        for first, last in pairwise(changes):
+            for pool in np.array_split(np.arange(first, last), -(-(last - first) // POOL)):
+                order = torch.randperm(len(pool), generator=generator).numpy()
+                for share, size, met in zip(grouped, self.sizes, self.met, strict=True):
+                    low, high = pool[0] * size, (pool[-1] + 1) * size
+                    if high <= met:
+                        own = share[low:high]
+                        share[low:high] = own[np.argsort(lengths[own], kind="stable")].reshape(-1, size)[order].reshape(-1)
+        return grouped
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on: the very ones that follow when the epoch is run from its beginning."""
@@ -129,7 +161,8 @@ class Batches:
         """The batch of the samples at `positions`, or what stands at its places `rows`."""
         device = self.preprocess.device
         chosen = positions if rows is None else positions[rows.numpy()]
-        raw, labels = self.split.gather(chosen)
+        width = 1 if self.lengths is None else int(self.lengths[positions].max(initial=1))
+        raw, labels = self.split.gather(chosen, width)
         raw = raw.to(device, non_blocking=True)
         views = tuple(
             self.preprocess(raw, seed=randomness.derive(self.seed, "augment", epoch, step, view), rows=rows, total=len(positions))
@@ -148,11 +181,32 @@ class Batches:
         return round(self.dealing.overlap * (len(self.split) - own)) if self.dealt else 0
 
 
-def evaluation_batches(split: Split, preprocess: Preprocess, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """All samples of a split in order, never augmented: inputs (b, C, H, W) float32 and labels (b,) int64, on the device."""
-    for start in range(0, len(split), batch_size):
-        raw, labels = split.gather(np.arange(start, min(start + batch_size, len(split))))
+def reading_order(split: Split) -> NDArray[np.int64]:
+    """Positions (N,) of a split in the order in which `evaluation_batches` has them: the longest text first, images as they are."""
+    lengths = split.lengths
+    return np.arange(len(split)) if lengths is None else np.argsort(-lengths, kind="stable")
+
+
+def evaluation_batches(split: Split, preprocess: Prepare, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+    """All samples of a split, each once, in `reading_order`, never augmented.
+
+    Args:
+        split: the samples.
+        preprocess: what makes network inputs of them.
+        batch_size: samples per batch; of long texts fewer, so that a batch has at most `EVALUATION_TOKENS` tokens, padded ones too.
+
+    Yields:
+        The inputs, as networks take them, and labels (b,) int64, on the device.
+    """
+    order, lengths = reading_order(split), split.lengths
+    start = 0
+    while start < len(order):
+        # A batch is as wide as its first text, the longest of those that are left.
+        width = 1 if lengths is None else max(int(lengths[order[start]]), 1)
+        size = batch_size if lengths is None else max(min(batch_size, EVALUATION_TOKENS // width), 1)
+        raw, labels = split.gather(order[start : start + size])
         yield preprocess(raw), labels.to(preprocess.device, non_blocking=True)
+        start += size
 
 
 def _rows(sizes: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tensor:

@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import logging
 import pickle
 import tarfile
 import zlib
@@ -21,17 +20,15 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.dataset import Augment
-from studygroup.data.download import Published, fetch
+from studygroup.data.download import Published, check_sum, fetch
 from studygroup.data.fingerprint import fingerprints
+from studygroup.data.preprocess import Augment
 from studygroup.data.source import Contents, Part, Request
 from studygroup.errors import UserError
 
 SHAPE = (3, 32, 32)
 MAX_MEMBER, MAX_TOTAL, MAX_REST = 1 << 28, 1 << 30, 1 << 20
 """Bytes: of one file in an archive, of all of them, and of what may follow the last."""
-
-logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -92,7 +89,7 @@ class Cifar:
         """See `Source`."""
         known = self.known
         if self.place.is_file():
-            self._check_sum()
+            check_sum(self.known.published, self.place, self.fetched)
             tables = dict(read_archive(self.place, known.folder, self._wanted()))
         else:
             tables = {name: read_file(self.place / name) for name in self._wanted()}
@@ -145,19 +142,6 @@ class Cifar:
         if place.is_dir() and (missing := [name for name in self._wanted() if not (place / name).is_file()]):
             raise UserError(f"{place} has no {missing[0]}; unpack {self.known.published.name} again, or give the archive itself")
         return place
-
-    def _check_sum(self) -> None:
-        """The archive's checksum: what was fetched must have the published one; the user's own may be a smaller one on purpose."""
-        try:
-            with self.place.open("rb") as file:
-                digest = hashlib.file_digest(file, "md5").hexdigest()
-        except OSError as error:
-            raise UserError(f"{self.place} cannot be read: {error.strerror}; change its permissions, or give another archive") from error
-        if digest == self.known.published.md5:
-            return
-        if self.place.parent == self.fetched:
-            raise UserError(f"{self.place} has changed since it was fetched (MD5 {digest}); delete it and run with --download")
-        logger.warning("%s is not the published archive: its MD5 is %s, not %s", self.place, digest, self.known.published.md5)
 
 
 def read_archive(path: Path, folder: str, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:

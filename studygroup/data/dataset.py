@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import Literal
+from typing import Any
 
 import numpy as np
 import torch
@@ -11,9 +11,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup import randomness
+from studygroup.data.inputs import Images, Inputs
+from studygroup.data.preprocess import Augment
+from studygroup.data.ragged import Ragged
 from studygroup.errors import UserError
 
-Augment = Literal["none", "crop", "crop+flip"]
 Positions = Tensor | NDArray[np.int64]
 
 
@@ -22,36 +24,46 @@ class Split:
     """N prepared samples, or a chosen part of them; the samples themselves stay in their file until they are gathered.
 
     Attributes:
-        inputs: (M, C, H, W) uint8, memory-mapped. All stored samples: those of this split are the rows `rows` of it.
+        inputs: all stored samples: those of this split are the rows `rows` of it. Images (M, C, H, W) uint8, memory-mapped, or M texts.
         labels: (N,) int64, of this split's samples.
         rows: (N,) int64, or None if the split is all of `inputs`, in order.
     """
 
-    inputs: NDArray[np.uint8]
+    inputs: Any  # NDArray[np.uint8] or Ragged; who reads images knows that it has an array
     labels: NDArray[np.int64]
     rows: NDArray[np.int64] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
+    @property
+    def lengths(self) -> NDArray[np.int64] | None:
+        """(N,) tokens of each text; None for samples that are all of one size."""
+        if not isinstance(self.inputs, Ragged):
+            return None
+        return self.inputs.lengths if self.rows is None else self.inputs.lengths[self.rows]
+
     def take(self, indices: NDArray[np.int64]) -> Split:
-        """The samples at positions `indices` (n,) as a split of their own; no image is copied or read."""
+        """The samples at positions `indices` (n,) as a split of their own; no sample is copied or read."""
         indices = np.asarray(indices, dtype=np.int64)
         rows = indices if self.rows is None else self.rows[indices]
         return Split(self.inputs, self.labels[indices], rows)
 
-    def gather(self, positions: Positions) -> tuple[Tensor, Tensor]:
+    def gather(self, positions: Positions, width: int = 1) -> tuple[Tensor, Tensor]:
         """Read samples.
 
         Args:
             positions: (b,) of this split, in any order.
+            width: number of tokens that texts are padded to at least; they are padded to the longest of them anyway.
 
         Returns:
-            The inputs (b, C, H, W) uint8 and labels (b,) int64 at these positions, in their order, on the CPU.
+            The inputs and labels (b,) int64 at these positions, in their order, on the CPU. Images are (b, C, H, W) uint8, texts
+            (b, T) int64.
         """
         chosen = np.asarray(positions.cpu() if isinstance(positions, Tensor) else positions, dtype=np.int64)
         rows = chosen if self.rows is None else self.rows[chosen]
-        return torch.from_numpy(self.inputs[rows]), torch.from_numpy(self.labels[chosen])
+        inputs = self.inputs.gather(rows, width) if isinstance(self.inputs, Ragged) else self.inputs[rows]
+        return torch.from_numpy(inputs), torch.from_numpy(self.labels[chosen])
 
 
 @dataclass(frozen=True, eq=False)
@@ -63,9 +75,7 @@ class Dataset:
         classes: the names of the C classes; a label is an index into them.
         train: the training split; hold-out samples are taken from it (`hold_out`).
         test: the test split; empty only if the data has none and `test_share` is 0.
-        shape: (channels, height, width) of an image.
-        mean: per channel, over the training split's pixels scaled to [0, 1].
-        std: per channel, likewise; 1 where every pixel is the same.
+        inputs: what its samples are: images or texts.
         augment: the augmentation that suits the data.
         key: hash of the source's content, of the preparation's options and of the division into training and test set.
     """
@@ -74,11 +84,20 @@ class Dataset:
     classes: tuple[str, ...]
     train: Split
     test: Split
-    shape: tuple[int, int, int]
-    mean: tuple[float, ...]
-    std: tuple[float, ...]
+    inputs: Inputs
     augment: Augment
     key: str
+
+    @property
+    def images(self) -> Images:
+        """Their shape and normalisation.
+
+        Raises:
+            UserError: they are no images.
+        """
+        if not isinstance(self.inputs, Images):
+            raise UserError(f"{self.name} has {self.inputs.what}s; take a data set of images")
+        return self.inputs
 
 
 def count(amount: float, total: int, what: str) -> int:

@@ -8,7 +8,7 @@ from functools import cached_property
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.dataset import Augment
+from studygroup.data.preprocess import Augment
 from studygroup.data.source import Chunk, Contents, Part, Request
 from studygroup.errors import UserError
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import http.client
+import logging
 import os
 import re
 import socket
@@ -28,6 +29,8 @@ ATTEMPTS = 5
 PAUSE = 1.0
 """Seconds before the second attempt; each further pause is twice as long."""
 CHUNK = 1 << 18
+
+logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -79,6 +82,29 @@ def fetch(published: Published, folder: Path, cache: Path, *, progress: bool = T
                 raise _other_file(published, part, f"{_size(part)} bytes with the MD5 {digest} instead of {published.md5}")
             os.replace(part, target)
     return target
+
+
+def check_sum(published: Published, place: Path, fetched: Path) -> None:
+    """Check a file's checksum: what was fetched must have the published one; the user's own may be another on purpose, which is logged.
+
+    Args:
+        published: what it should be.
+        place: the file.
+        fetched: the folder for what is fetched.
+
+    Raises:
+        UserError: the file was fetched and has changed since, or cannot be read.
+    """
+    try:
+        with place.open("rb") as file:
+            digest = hashlib.file_digest(file, "md5").hexdigest()
+    except OSError as error:
+        raise UserError(f"{place} cannot be read: {error.strerror}; change its permissions, or give another archive") from error
+    if digest == published.md5:
+        return
+    if place.parent == fetched:
+        raise UserError(f"{place} has changed since it was fetched (MD5 {digest}); delete it and run with --download")
+    logger.warning("%s is not the published archive: its MD5 is %s, not %s", place, digest, published.md5)
 
 
 def _fetch_rest(published: Published, part: Path, progress: bool) -> None:

@@ -19,9 +19,9 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.dataset import Augment
 from studygroup.data.download import Published, fetch
 from studygroup.data.fingerprint import fingerprints
+from studygroup.data.preprocess import Augment
 from studygroup.data.source import Chunk, Contents, Part, Request
 from studygroup.errors import UserError
 

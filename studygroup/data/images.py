@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
@@ -13,6 +12,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from studygroup.data.class_folders import list_files
 from studygroup.errors import UserError
 
 if TYPE_CHECKING:
@@ -64,17 +64,7 @@ def find_images(path: str | Path) -> list[Path]:
 
 def list_images(folder: Path) -> list[str]:
     """The image files in a folder at any depth, as sorted paths (with `/`) relative to it; hidden ones are left out."""
-
-    def refuse(error: OSError) -> None:
-        raise UserError(f"{error.filename} cannot be read: {error.strerror}; change its permissions, or remove it") from error
-
-    found = []
-    for root, folders, files in os.walk(folder, onerror=refuse):
-        folders[:] = [name for name in folders if not name.startswith(".")]
-        inside = Path(root).relative_to(folder).as_posix()
-        prefix = "" if inside == "." else f"{inside}/"
-        found += [prefix + name for name in files if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes()]
-    return sorted(found)
+    return list_files(folder, suffixes())
 
 
 def read_image(path: str | Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -1,44 +1,32 @@
-"""A source, read once into memory-mapped arrays in the cache.
+"""A source of images, read once into memory-mapped arrays in the cache.
 
 <cache>/prepared/<name>-<key>/     train_inputs.npy  train_labels.npy  train_moments.npy  (test_...)  meta.json
-<cache>/prepared/<name>-<key>.lock      held by whoever prepares it
-<cache>/prepared/<name>-<key>.tmp-...   what is being written; renamed when it is complete
 """
 
 from __future__ import annotations
 
-import errno
-import hashlib
 import json
-import logging
 import math
-import os
-import re
-import shutil
-import tempfile
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
 from studygroup.data.array_file import ArrayFile
+from studygroup.data.cached import META, broken_error, cached, check_skipped, home_of, key_of, write_meta
 from studygroup.data.dataset import Split
-from studygroup.data.disk import check_room, writing
+from studygroup.data.disk import check_room
 from studygroup.data.images import fit_array
-from studygroup.data.lock import locked
 from studygroup.data.progress import bar
 from studygroup.data.source import Broken, Contents, Source
 from studygroup.errors import UserError
 
 FORMAT = 1
 """Counted up when what is prepared from the same source changes."""
-MAX_NAMED = 5
-"""How many broken samples an error names."""
-MAX_LOGGED = 20
-"""How many skipped samples are named in the log."""
-
-logger = logging.getLogger(__name__)
+SHELF = "prepared"
+WHAT = "image"
 
 
 @dataclass(frozen=True)
@@ -76,46 +64,17 @@ def prepare(
     Raises:
         UserError: the source cannot be read, or the cache has no room or cannot be written.
     """
-    words = (FORMAT, source.key(), image_size, channels)
-    key = hashlib.blake2b(repr(words).encode(), digest_size=16).hexdigest()
-    home = cache / "prepared" / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', source.name)[:40]}-{key}"
-    prepared = _open(home, key)
-    if prepared is None:
-        with writing(cache):
-            home.parent.mkdir(parents=True, exist_ok=True)
-            with locked(home.with_name(home.name + ".lock")):
-                prepared = _open(home, key)  # by the process that held the lock before
-                if prepared is None:
-                    _clean(home)
-                    _write(source, home, image_size, channels, broken, progress)
-                    prepared = _open(home, key)
-    if prepared is None:
-        raise UserError(f"what was prepared in {home} cannot be read again; check the disk, or give another cache")
-    if prepared.broken:
-        if broken == "stop":
-            raise broken_error(prepared.broken, source.name)
-        shown = ", ".join(prepared.broken[:MAX_LOGGED]) + (
-            f" and more, listed in {home / 'meta.json'}" if len(prepared.broken) > MAX_LOGGED else ""
-        )
-        logger.warning("skipped %s of %s that cannot be read: %s", images_text(prepared.broken), source.name, shown)
+    key = key_of(FORMAT, source.key(), image_size, channels)
+    home = home_of(cache, SHELF, source.name, key)
+    prepared = cached(home, cache, partial(_open, home, key), partial(_write, source, image_size, channels, broken, progress))
+    check_skipped(prepared.broken, WHAT, source.name, broken, home)
     return prepared
-
-
-def broken_error(names: tuple[str, ...], where: str) -> UserError:
-    """The error that names the first of the broken samples."""
-    shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
-    return UserError(f"{images_text(names)} of {where} cannot be read: {shown}; repair or remove them, or skip them (--broken skip)")
-
-
-def images_text(names: tuple[str, ...]) -> str:
-    """How many images these are, in words."""
-    return f"{len(names)} image{'s' if len(names) > 1 else ''}"
 
 
 def _open(home: Path, key: str) -> Prepared | None:
     """What lies at `home`, or None if it is not there or is damaged."""
     try:
-        meta = json.loads((home / "meta.json").read_text(encoding="utf-8"))
+        meta = json.loads((home / META).read_text(encoding="utf-8"))
         splits, moments = {}, {}
         for name, rows in meta["rows"].items():
             inputs, labels, sums = (np.load(home / f"{name}_{what}.npy", mmap_mode="r") for what in ("inputs", "labels", "moments"))
@@ -129,67 +88,39 @@ def _open(home: Path, key: str) -> Prepared | None:
         return None
 
 
-def _clean(home: Path) -> None:
-    """Remove what crashed processes left half-written, and what is damaged; called with the lock held."""
-    shutil.rmtree(home, ignore_errors=True)
-    for rest in home.parent.glob("*.tmp-*"):
-        owner = rest.name.split(".tmp-")[0]
-        if owner == home.name:
-            shutil.rmtree(rest, ignore_errors=True)
-            continue
-        with locked(home.with_name(owner + ".lock"), wait=False) as free:
-            if free:
-                shutil.rmtree(rest, ignore_errors=True)
-
-
-def _write(source: Source, home: Path, image_size: int | None, channels: int | None, broken: Broken, progress: bool) -> None:
+def _write(source: Source, image_size: int | None, channels: int | None, broken: Broken, progress: bool, work: Path) -> None:
     contents = source.read()
     own_channels, height, width = contents.shape
     shape = (channels or own_channels, image_size or height, image_size or width)
     total = sum(part.count for part in contents.parts.values())
     row = math.prod(shape) * contents.dtype.itemsize + 8 + 16 * shape[0]
-    check_room(home.parent, total * row + (1 << 16), f"to prepare {source.name}")
-    work = Path(tempfile.mkdtemp(prefix=f"{home.name}.tmp-", dir=home.parent))
-    try:
-        rows = {}
-        counts = {name: np.zeros(len(contents.classes), dtype=np.int64) for name in contents.parts}
-        with bar(f"Preparing {source.name}", total, "samples", show=progress) as advance:
-            for name, part in contents.parts.items():
-                with (
-                    ArrayFile(work / f"{name}_inputs.npy", part.count, shape, contents.dtype) as inputs,
-                    ArrayFile(work / f"{name}_labels.npy", part.count, (), np.dtype(np.int64)) as labels,
-                    ArrayFile(work / f"{name}_moments.npy", part.count, (2, shape[0]), np.dtype(np.int64)) as moments,
-                ):
-                    for images, classes in part.chunks:
-                        images = fit_array(images, shape)
-                        counts[name] += np.bincount(classes, minlength=len(contents.classes))
-                        inputs.append(images)
-                        labels.append(classes)
-                        moments.append(_moments(images))
-                        advance(len(classes))
-                rows[name] = inputs.rows
-        if contents.broken:
-            _check_rest(contents, counts, source.name, broken)
-        meta = {"name": source.name, "classes": contents.classes, "rows": rows, "broken": contents.broken}
-        with (work / "meta.json").open("w", encoding="utf-8") as file:
-            json.dump(meta, file, indent=1)
-            file.flush()
-            os.fsync(file.fileno())
-        work.chmod(0o755)  # mkdtemp's folders are private; a cache may be shared
-        try:
-            work.rename(home)
-        except OSError as error:
-            if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
-                raise
-            # Where files cannot be locked another process may have been first, with the same content.
-    finally:
-        shutil.rmtree(work, ignore_errors=True)
+    check_room(work.parent, total * row + (1 << 16), f"to prepare {source.name}")
+    rows = {}
+    counts = {name: np.zeros(len(contents.classes), dtype=np.int64) for name in contents.parts}
+    with bar(f"Preparing {source.name}", total, "samples", show=progress) as advance:
+        for name, part in contents.parts.items():
+            with (
+                ArrayFile(work / f"{name}_inputs.npy", shape, contents.dtype) as inputs,
+                ArrayFile(work / f"{name}_labels.npy", (), np.dtype(np.int64)) as labels,
+                ArrayFile(work / f"{name}_moments.npy", (2, shape[0]), np.dtype(np.int64)) as moments,
+            ):
+                for images, classes in part.chunks:
+                    images = fit_array(images, shape)
+                    counts[name] += np.bincount(classes, minlength=len(contents.classes))
+                    inputs.append(images)
+                    labels.append(classes)
+                    moments.append(_moments(images))
+                    advance(len(classes))
+            rows[name] = inputs.rows
+    if contents.broken:
+        _check_rest(contents, counts, source.name, broken)
+    write_meta(work, {"name": source.name, "classes": contents.classes, "rows": rows, "broken": contents.broken})
 
 
 def _check_rest(contents: Contents, counts: dict[str, NDArray[np.int64]], name: str, broken: Broken) -> None:
     """Is there enough when the broken samples are left out, and may they be?"""
     if broken == "stop":
-        raise broken_error(tuple(contents.broken), name)
+        raise broken_error(contents.broken, WHAT, name)
     for part, samples in counts.items():
         if empty := [label for label, count in zip(contents.classes, samples, strict=True) if not count]:
             raise UserError(

@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Literal
 
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from studygroup.data.dataset import Augment
 from studygroup.errors import UserError
+
+Augment = Literal["none", "crop", "crop+flip"]
 
 
 class Preprocess:

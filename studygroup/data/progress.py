@@ -8,13 +8,13 @@ from typing import Literal
 
 
 @contextmanager
-def bar(text: str, total: int, unit: Literal["samples", "bytes"], *, show: bool, done: int = 0) -> Iterator[Callable[[int], None]]:
+def bar(text: str, total: int, unit: Literal["samples", "bytes", "share"], *, show: bool, done: int = 0) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error, gone once it is done; the value is a function that advances it.
 
     Args:
         text: what is being done.
         total: how much there is to do, in units.
-        unit: what is counted.
+        unit: what is counted; `share` shows percents of the total.
         show: False for no bar.
         done: how much of it was done before.
     """
@@ -22,10 +22,10 @@ def bar(text: str, total: int, unit: Literal["samples", "bytes"], *, show: bool,
         yield lambda amount: None
         return
     from rich.console import Console
-    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TextColumn, TimeRemainingColumn
+    from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    amount_column = DownloadColumn() if unit == "bytes" else MofNCompleteColumn()
-    columns = (TextColumn("{task.description}"), BarColumn(), amount_column, TimeRemainingColumn())
+    amounts = {"samples": MofNCompleteColumn, "bytes": DownloadColumn, "share": TaskProgressColumn}
+    columns = (TextColumn("{task.description}"), BarColumn(), amounts[unit](), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(text, total=total, completed=done)
         yield lambda amount: progress.advance(task, amount)

@@ -59,7 +59,7 @@ def make_cells(arguments: Mapping[str, Any], known: Mapping[str, Parameter]) -> 
     strange = sorted(set(_by_method(arguments["options"])) - {str(cell.arguments["method"]) for cell in cells})
     if strange:
         raise UserError(f"options are given for {strange[0]}, which is not compared; add it to the methods, or leave them out")
-    cells = _with_teachers(cells, words)
+    cells = [replace(cell, arguments=session.with_defaults(cell.arguments)) for cell in _with_teachers(cells, words)]
     for cell in cells:
         _check(cell, cells, arguments["seeds"], named=cell.name in (arguments["cells"] or {}))
     taught = {cell.teacher for cell in cells} - {reference}

@@ -8,7 +8,7 @@ import os
 import shlex
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict, replace
+from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ from studygroup.grid.progress import GridProgress
 from studygroup.grid.validation import unused
 from studygroup.networks.maker import spec_name
 from studygroup.parameters import Parameter, show
-from studygroup.plans import maker, rehearse
+from studygroup.plans import Stage, maker, rehearse
 from studygroup.training.flops import TrainingCost, training_cost
 from studygroup.training.run import environment, write_json
 from studygroup.training.settings import pick_device
@@ -34,6 +34,7 @@ from studygroup.training.signals import StopRequest
 MANIFEST = reporting.MANIFEST
 RECIPE = "comparison.yaml"
 SAME_RESULT = ("cache", "download", "device", "tensorboard", "checkpoint_steps", "compile", "broken")  # words that change no result
+COST = {field.name for field in fields(TrainingCost)}
 NOT_TOLD = (*SAME_RESULT, "data", "out", "workers", "ray", "overwrite", "progress")  # by the command
 
 
@@ -135,14 +136,14 @@ def check_same(out: Path, cells: Sequence[Cell], before: Mapping[str, Any]) -> N
 
 
 def find_costs(cells: Sequence[Cell], before: Mapping[str, Any], *, show: bool) -> dict[str, TrainingCost]:
-    """What an epoch of each cell costs; one that cannot be measured because its loss is not finite has none, and will fail."""
+    """What each cell costs; one that cannot be measured because its loss is not finite has none, and will fail."""
     known = {json.dumps(old["arguments"] | {"epochs": 0}, sort_keys=True): old for old in before.get("cells", ())}
     costs = {}
     with bar("Measuring the cost of a step", len(cells), "samples", show=show) as advance:
         for cell in cells:
             old = known.get(json.dumps({**cell.arguments, "epochs": 0}, sort_keys=True), {})
-            if "flops_per_sample" in old:
-                costs[cell.name] = TrainingCost(old["flops_per_sample"], old["samples_per_epoch"])
+            if old.keys() >= COST:
+                costs[cell.name] = TrainingCost(**{name: old[name] for name in COST})
             else:
                 with contextlib.suppress(TrainingError):
                     costs[cell.name] = measure(cell, cells)
@@ -151,9 +152,9 @@ def find_costs(cells: Sequence[Cell], before: Mapping[str, Any], *, show: bool) 
 
 
 def measure(cell: Cell, cells: Sequence[Cell]) -> TrainingCost:
-    """Count the operations of a cell's steps; a teacher that is still to be trained is taken as it is initialised.
+    """Count the operations of the steps of all of a cell's stages; who is still to be trained teaches as it is initialised.
 
-    Of a method of several stages the last one's are counted.
+    The training of a teacher is a cell of its own, and none of these stages.
 
     Raises:
         UserError: the cell cannot be trained.
@@ -165,12 +166,25 @@ def measure(cell: Cell, cells: Sequence[Cell]) -> TrainingCost:
     try:
         stages = session.make_stages(arguments, method, settings)
         material = session.make_material(arguments)
-        stages = session.with_stems(stages, arguments["stem"], min(material.dataset.shape[1:]))
+        stages = session.with_stems(stages, arguments["stem"], material.dataset)
         fresh = rehearse(stages, material)
-        asked = stages[-1]
-        return training_cost(asked.method, maker(asked, material, fresh), material, settings)
+        costs = [training_cost(stage.method, maker(stage, material, fresh), material, stage.settings) for stage in own_stages(stages)]
+        lengths = [stage.settings.epochs for stage in own_stages(stages)]
+        twice = own_stages(session.make_stages(arguments, method, replace(settings, epochs=2 * settings.epochs)))
+        # What each stage gets of one epoch more: 1 if it lasts as long as the last one, 0 if it has a length of its own.
+        growth = [(later.settings.epochs - length) / settings.epochs for later, length in zip(twice, lengths, strict=True)]
+        per_epoch, before = 0.0, 0.0
+        for cost, length, more in zip(costs, lengths, growth, strict=True):
+            per_epoch += cost.flops_per_epoch * more
+            before += cost.flops_per_epoch * (length - more * settings.epochs)
+        return TrainingCost(per_epoch / costs[-1].samples_per_epoch, costs[-1].samples_per_epoch, before)
     except UserError as error:
         raise UserError(f"{cell.name}: {error}") from error
+
+
+def own_stages(stages: Sequence[Stage]) -> list[Stage]:
+    """The stages of the method that is asked for: those that carry its name, and not the training of its teacher."""
+    return [stage for stage in stages if stage.label == stages[-1].label]
 
 
 def within_budget(cells: Sequence[Cell], reference: str, costs: Mapping[str, TrainingCost], arguments: Mapping[str, Any]) -> list[Cell]:
@@ -184,8 +198,7 @@ def within_budget(cells: Sequence[Cell], reference: str, costs: Mapping[str, Tra
     by_name = {cell.name: cell for cell in cells}
 
     def spent(cell: Cell) -> float:
-        own: float = cell.arguments["epochs"] * costs[cell.name].flops_per_epoch
-        return own + (taught(cell) if cell.teacher is not None else 0.0)
+        return costs[cell.name].flops(cell.arguments["epochs"]) + (taught(cell) if cell.teacher is not None else 0.0)
 
     def taught(cell: Cell) -> float:
         """What the training of a cell's teacher cost."""
@@ -202,12 +215,13 @@ def within_budget(cells: Sequence[Cell], reference: str, costs: Mapping[str, Tra
     if reference not in costs:
         raise TrainingError(f"the loss of {reference} is not finite after a few steps; try a lower learning rate")
     budget = spent(by_name[reference])
+
+    def epochs(cell: Cell) -> int:
+        cost = costs[cell.name]
+        return affordable(max(budget - taught(cell) - cost.flops_before, 0.0), cost.flops_per_epoch)
+
     return [
-        cell
-        if cell.name in fixed or cell.name not in costs
-        else replace(
-            cell, arguments=with_epochs(cell.arguments, affordable(max(budget - taught(cell), 0.0), costs[cell.name].flops_per_epoch))
-        )
+        cell if cell.name in fixed or cell.name not in costs else replace(cell, arguments=with_epochs(cell.arguments, epochs(cell)))
         for cell in cells
     ]
 
@@ -215,24 +229,30 @@ def within_budget(cells: Sequence[Cell], reference: str, costs: Mapping[str, Tra
 def make_jobs(cells: Sequence[Cell], costs: Mapping[str, TrainingCost], out: Path, arguments: Mapping[str, Any]) -> list[Job]:
     """Every cell with every seed; all cells of a seed first, so that there is something to compare early."""
     jobs = []
+    lengths = {cell.name: all_epochs(train_arguments(cell, cells, 0)) for cell in cells}
     for seed in range(arguments["seeds"]):
         for cell in cells:
             folder = out / "runs" / f"{cell.name}-s{seed}"
             words = {**train_arguments(cell, cells, seed), "out": str(folder), "progress": arguments["ray"] is None}
             if cell.teacher is not None:
                 words["teacher"] = str(out / "runs" / f"{cell.teacher}-s{seed}")
-            epochs = cell.arguments["epochs"]
             jobs.append(
                 Job(
                     folder.name,
                     folder,
                     {"arguments": words, "validation": arguments["validation"], "cwd": os.getcwd()},
                     f"{cell.teacher}-s{seed}" if cell.teacher is not None else None,
-                    epochs,
-                    epochs * costs[cell.name].flops_per_epoch if cell.name in costs else 0.0,
+                    lengths[cell.name],
+                    costs[cell.name].flops(cell.arguments["epochs"]) if cell.name in costs else 0.0,
                 )
             )
     return jobs
+
+
+def all_epochs(arguments: Mapping[str, Any]) -> int:
+    """How many epochs all of a method's stages have together, given the words of `studygroup.train`."""
+    stages = session.make_stages(arguments, session.make_method(arguments), session.make_settings(arguments))
+    return sum(stage.settings.epochs for stage in own_stages(stages))
 
 
 def choose_place(arguments: Mapping[str, Any], out: Path, jobs: int) -> Place:

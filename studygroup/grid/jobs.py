@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studygroup.grid.worker import VALIDATION
+from studygroup.reporting.leaderboard import measures
+from studygroup.reporting.runs import read_run
 
 if TYPE_CHECKING:
     from studygroup.grid.places import Outcome, Place
@@ -27,7 +28,7 @@ class Job:
         folder: of its run.
         task: what a worker is told.
         after: the job whose student teaches.
-        epochs: of its training.
+        epochs: of its training, all stages together.
         weight: what its training costs, in any unit.
         failed: what went wrong.
     """
@@ -48,16 +49,14 @@ class Job:
         """How many epochs its metrics tell of."""
         if (self.folder / "result.json").is_file():
             return self.epochs
-        try:
-            return min((self.folder / "metrics.jsonl").read_bytes().count(b"\n"), self.epochs)
-        except OSError:
-            return 0
+        metrics = (self.folder / "metrics.jsonl", *self.folder.glob("stages/*/metrics.jsonl"))
+        return min(sum(path.read_bytes().count(b"\n") for path in metrics if path.is_file()), self.epochs)
 
     def told(self) -> str:
         """What came of it, by the hold-out: nobody is to look at the test set while runs go on."""
-        result = json.loads((self.folder / "result.json").read_text(encoding="utf-8"))
-        accuracy = result["selected"]["holdout"]
-        return f"{'' if accuracy is None else f'hold-out {accuracy:.2%}, '}{result['seconds']:.0f} s of training"
+        found = measures(read_run(self.folder))
+        accuracy = found["holdout"]
+        return f"{'' if accuracy is None else f'hold-out {accuracy:.2%}, '}{found['seconds']:.0f} s of training"
 
 
 def run_jobs(jobs: Sequence[Job], place: Place, progress: GridProgress, stop: StopRequest) -> bool:

@@ -1,4 +1,4 @@
-"""Scores on training images that a run has not used: for choices that must not see the test set."""
+"""Scores on training samples that a run has not used: for choices that must not see the test set."""
 
 from __future__ import annotations
 
@@ -9,21 +9,19 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup import config
-from studygroup.data import evaluation_batches, hold_out, open_dataset
+from studygroup import config, session
+from studygroup.data import evaluation_batches, hold_out
 from studygroup.errors import UserError
 from studygroup.training import Run, score
 from studygroup.training.run import write_json
 from studygroup.training.settings import pick_device
 
-READ_BY = ("image_size", "channels", "test_share", "split_seed", "broken", "cache")
-
 
 def unused(total: int, arguments: Mapping[str, Any], samples: int) -> NDArray[np.int64]:
-    """Positions of training images that are neither learnt from nor held out.
+    """Positions of training samples that are neither learnt from nor held out.
 
     Args:
-        total: number of training images of the data set.
+        total: number of training samples of the data set.
         arguments: of `studygroup.train`.
         samples: how many are wanted.
 
@@ -33,14 +31,14 @@ def unused(total: int, arguments: Mapping[str, Any], samples: int) -> NDArray[np
     used = hold_out(total, holdout=arguments["holdout"], train_size=arguments["train_size"], seed=arguments["split_seed"])
     rest = np.setdiff1d(np.arange(total), np.concatenate(used))
     if len(rest) < samples:
-        raise UserError(f"validation is {samples}, but only {len(rest)} of the training images are not used; give a smaller train_size")
+        raise UserError(f"validation is {samples}, but only {len(rest)} of the training samples are not used; give a smaller train_size")
     return rest[:samples]
 
 
 def validate(run: Run, samples: int, path: Path) -> None:
-    """Write down the accuracy of the selected student (`best`), of all members and of the ensemble on unused images."""
+    """Write down the accuracy of the selected student (`best`), of all members and of the ensemble on unused samples."""
     asked: dict[str, Any] = config.read(run.folder / "config.yaml")
-    dataset = open_dataset(str(asked["data"]), progress=False, **{name: asked[name] for name in READ_BY})
+    dataset = session.make_material({**asked, "progress": False}).dataset
     split = dataset.train.take(unused(len(dataset.train), asked, samples))
     device = pick_device(asked["device"])
     members = {**run.members, "best": run.best}
@@ -48,6 +46,6 @@ def validate(run: Run, samples: int, path: Path) -> None:
     scores = score(
         lambda inputs: {name: runner(inputs) for name, runner in runners.items()},
         [name for name in members if name.startswith("student")],
-        evaluation_batches(split, run.best.preprocess(device), 500),
+        evaluation_batches(split, run.best.prepare(device), 500),
     )
     write_json(path, {"samples": samples, "accuracy": scores.accuracy, "diversity": scores.diversity})

@@ -27,8 +27,8 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import activation_boundary
 from studygroup.methods.aligned import aligned
+from studygroup.methods.every_stage import stages_after_stem
 from studygroup.methods.method import Losses, require
-from studygroup.methods.one_teacher import stages_after_stem
 from studygroup.methods.two_stages import FirstStage, SecondStage
 from studygroup.networks.connectors import Connector
 from studygroup.networks.features import Features

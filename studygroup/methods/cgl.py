@@ -4,14 +4,13 @@
     z_t = mean of the logits of the students that k imitates, on k's own samples              Eq. 5
 
 Three mechanisms: students are random routes through one modular network (`groups/modular.py`, Eq. 1), each learns its own
-share of the data, and in every iteration each imitates a random subgroup of the others.
+share of the data, and in every iteration each imitates a random subgroup of the others (`subgroups.py`).
 
 Departures and readings (the paper leaves these open):
 - Division of the data: see `division`; the text reads as "fixed". LOG.md has what was measured.
 - Mini-batch: the paper's 64 may be each student's or all students' together, see `batch`.
-- Select: each other student with probability p (`"bernoulli"`), or `round(p K)` of them (`"fixed"`). Eq. 5 divides by the
-  expected number, H = p (K - 1) for bernoulli (`normalize="expected"`; nobody selected is then a uniform target); the default
-  divides by the number selected, and skips the imitation if that is 0.
+- Eq. 5 divides by the expected number of students (`normalize="expected"`); the default divides by the number selected, and skips the
+  imitation if that is 0.
 - Temperature 3, and T^2, which Eq. 6 does not write (`t2_scale=False`).
 - Imitated logits are targets: no gradient, batch statistics (`detach_targets`, `targets`). What an imitated route has in common with
   the student's own, on the same samples, is computed once.
@@ -25,15 +24,17 @@ from collections.abc import Iterator, Sequence
 from typing import Literal
 
 import torch
-from torch import Tensor
 
 from studygroup.batch import Batch, Dealing
 from studygroup.clock import Clock
 from studygroup.groups import Independent, Modular
 from studygroup.losses import per_sample_cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.subgroups import Subgroups
 from studygroup.networks.maker import Maker
 from studygroup.schedules import ramp
+
+OF_ROUTES = ("modules", "distinct", "require_coverage", "route_stem", "head", "block_groups", "bn", "targets")  # options of `Modular`
 
 
 class CGL(Method):
@@ -95,25 +96,12 @@ class CGL(Method):
             ilr_rescale: divide each module's gradient by the number of students on it.
         """
         super().__init__()
-        require(students >= 1, f"students is {students}; at least 1 is needed")
-        require(0.0 <= probability <= 1.0, f"probability is {probability}; it must lie in [0, 1]")
         require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
         require(0.0 <= ramp_share <= 1.0, f"ramp_share is {ramp_share}; it must lie in [0, 1]")
-        require(batch in ("total", "per_student"), f"batch is {batch!r}; it must be total or per_student")
-        require(select in ("bernoulli", "fixed"), f"select is {select!r}; it must be bernoulli or fixed")
-        require(normalize in ("realised", "expected"), f"normalize is {normalize!r}; it must be realised or expected")
-        require(
-            targets in ("batch_stats", "recall", "eval", "train"), f"targets is {targets!r}; it must be batch_stats, recall, eval or train"
-        )
         require(routing or targets != "recall", "targets is 'recall', which is of routes; take batch_stats, or routing=True")
         self.count = students
-        self.modules_per_layer = modules
-        self.probability = probability
-        self.division: Literal["none", "fixed", "epoch"] = division
-        self.overlap = overlap
-        self.batch = batch
-        self.select = select
-        self.normalize = normalize
+        self.subgroups = Subgroups(students, probability, select, normalize)
+        self.division = Dealing(students, division, overlap, batch == "per_student")
         self.temperature = temperature
         self.t2_scale = t2_scale
         self.ramp_share = ramp_share
@@ -122,32 +110,13 @@ class CGL(Method):
         self.detach_targets = detach_targets
         self.targets: Literal["batch_stats", "recall", "eval", "train"] = targets
         self.routing = routing
-        self.distinct = distinct
-        self.require_coverage = require_coverage
-        self.route_stem = route_stem
-        self.head: Literal["shared", "routed", "per_student"] = head
-        self.block_groups = block_groups
-        self.bn: Literal["pooled", "per_student"] = bn
         self.ilr_rescale = ilr_rescale
-        self.dealing()  # checks division and overlap
 
     def assemble(self, make: Maker) -> None:
         """K routes, or K networks."""
         require(not make.peers, "cgl's students are routes through copies of one network; it takes no peers")
         if self.routing:
-            group = Modular(
-                make.copy,
-                self.count,
-                self.modules_per_layer,
-                seed=make.seed,
-                distinct=self.distinct,
-                require_coverage=self.require_coverage,
-                route_stem=self.route_stem,
-                head=self.head,
-                block_groups=self.block_groups,
-                bn=self.bn,
-                targets=self.targets,
-            )
+            group = Modular(make.copy, self.count, seed=make.seed, **{name: self.options()[name] for name in OF_ROUTES})
             if self.ilr_rescale:
                 group.rescale_gradients()
             self.group = group
@@ -158,47 +127,23 @@ class CGL(Method):
 
     def dealing(self) -> Dealing:
         """Sub-set data learning: each student its own share."""
-        return Dealing(self.count, self.division, self.overlap, self.batch == "per_student")
+        return self.division
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of all students together."""
         shares = batch.shares(self.count)
         moment = clock.progress if self.ramp_by_step else clock.epoch
         phi = ramp(moment, self.ramp_start, self.ramp_start + round(self.ramp_share * clock.epochs))
-        subgroups = self.draw_subgroups(clock.stream("subgroups"))
+        subgroups = self.subgroups.draw(clock.stream("subgroups"))
         own, imitated = self.group.study([share.inputs for share in shares], subgroups, detach=self.detach_targets)
         present = [k for k, share in enumerate(shares) if len(share)]  # the others' shares of this epoch are used up
         errors = per_sample_cross_entropy(torch.cat([own[k] for k in present]), torch.cat([shares[k].labels for k in present]))
         parts = zip(present, errors.split([len(own[k]) for k in present]), strict=True)
         losses = {f"student{k}/cross_entropy": part.mean() for k, part in parts}
-        targets = {k: target for k in present if (target := self.aggregate(own[k], imitated[k])) is not None}
+        targets = {k: target for k in present if (target := self.subgroups.target(own[k], imitated[k])) is not None}
         if targets:  # all students' in one call: eight small ones take longer than their arithmetic
             taught, target = torch.cat([own[k] for k in targets]), torch.cat(list(targets.values()))
             gaps = soft_kl(taught, target, self.temperature, scale=self.t2_scale, reduction="none")
             parts = zip(targets, gaps.split([len(own[k]) for k in targets]), strict=True)
             losses |= {f"student{k}/imitation": phi * part.mean() for k, part in parts}
         yield losses
-
-    def draw_subgroups(self, generator: torch.Generator) -> list[list[int]]:
-        """The students that each student imitates in this iteration, never itself: K lists (section 1.7: Select)."""
-        others = [[j for j in range(self.count) if j != k] for k in range(self.count)]
-        if self.probability == 0.0:
-            return [[] for _ in others]
-        if self.select == "fixed":
-            return [
-                [peers[i] for i in torch.randperm(len(peers), generator=generator)[: self.fixed_size()].sort().values.tolist()]
-                for peers in others
-            ]
-        chosen = torch.rand(self.count, self.count, generator=generator) < self.probability
-        return [[j for j in peers if chosen[k, j]] for k, peers in enumerate(others)]
-
-    def fixed_size(self) -> int:
-        """How many students each imitates if `select` is `"fixed"`."""
-        return min(self.count - 1, max(1, round(self.probability * self.count))) if self.probability > 0 else 0
-
-    def aggregate(self, own: Tensor, imitated: Sequence[Tensor]) -> Tensor | None:
-        """z_t (b_k, C) from the imitated logits (Eq. 5), or None if there is nobody to imitate."""
-        expected = self.fixed_size() if self.select == "fixed" else self.probability * (self.count - 1)
-        if self.normalize == "expected" and expected > 0:
-            return torch.stack(list(imitated)).sum(0) / expected if imitated else torch.zeros_like(own)
-        return torch.stack(list(imitated)).mean(0) if imitated else None

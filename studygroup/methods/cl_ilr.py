@@ -60,7 +60,6 @@ class CLILR(Method):
             branch_from: the stage with which branches begin; the last one before the head by default.
         """
         super().__init__()
-        require(preset in ("okddip", "paper"), f"preset is {preset!r}; it must be okddip or paper")
         paper = preset == "paper"
         temperature = (2.0 if paper else 3.0) if temperature is None else temperature
         ramp_share = (0.0 if paper else 80 / 300) if ramp_share is None else ramp_share

@@ -5,8 +5,8 @@
 H is the cross-entropy. Every E steps the copies become the students as they are; before the end of a burn-in there is CE alone.
 
 Departures and readings (there is no official code):
-- The workers run in one process and, by default, see the same batches; `division` deals each its own share, as workers with
-  data of their own have it.
+- The workers run in one process, or on ranks of their own (`--spread members`), which send each other logits and, every E steps, weights.
+  By default they see the same batches; `division` deals each its own share, as workers with data of their own have it.
 - Copies answer in evaluation mode, for they are checkpoints. They are refreshed at the steps 0, E, 2 E, ... of the run.
 - The exchange interval and the burn-in depend on the task in the paper; the defaults are ours.
 Shapes: b_k samples of student k (B if all see the same), C classes, K students.
@@ -98,8 +98,6 @@ class Codistillation(Method):
         require(weight >= 0.0, f"weight is {weight}; it must not be negative")
         require(exchange_interval >= 1, f"exchange_interval is {exchange_interval}; it must be at least 1")
         require(burn_in >= 0.0, f"burn_in is {burn_in}; it must not be negative")
-        require(burn_in_unit in ("epochs", "steps"), f"burn_in_unit is {burn_in_unit!r}; it must be epochs or steps")
-        require(batch in ("total", "per_student"), f"batch is {batch!r}; it must be total or per_student")
         self.count = students
         self.weight = weight
         self.exchange_interval = exchange_interval

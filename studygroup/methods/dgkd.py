@@ -57,7 +57,6 @@ class DGKD(Method):
             preset: `"dgkd"` sets drop 1, alpha 1, temperature 5, and takes the divergence's mean over classes, as the authors' code.
         """
         super().__init__()
-        require(preset in ("crd", "dgkd"), f"preset is {preset!r}; it must be crd or dgkd")
         if preset == "dgkd":
             drop, alpha, temperature = 1, 1.0, 5.0
         listed = assistants is None or (isinstance(assistants, Sequence) and not isinstance(assistants, str))

@@ -68,7 +68,6 @@ class KDCL(Method):
             views: whether each network sees an augmentation of its own; otherwise all see the same.
         """
         super().__init__()
-        require(preset in ("shaoeric", "paper"), f"preset is {preset!r}; it must be shaoeric or paper")
         paper = preset == "paper"
         variant = ("minlogit" if paper else "mean") if variant is None else variant
         known = (*ENSEMBLES, "general")

@@ -9,7 +9,8 @@ Rules (each has a test in the contract suite):
 - What was computed before a `yield` belongs to the old weights of whatever that update moved.
 - A random choice comes from `clock.stream(purpose)`: the same on every rank and after a resume.
 - A method sees no optimiser, device, rank or file.
-- Every option is an argument of the constructor with a default; `options()` gives back what was passed.
+- Every option is an argument of the constructor with a default; `options()` gives back what was passed. A `Literal` option is one of its
+  words; what else is wrong with an option the constructor says, by `require`.
 - A method whose losses relate or rank the samples of a batch sets `whole_batch`: its batches are never cut. On several ranks it gets a part
   of a batch, and what it needs of the others' samples through `batch.gathered` and `batch.whole`.
 """
@@ -29,6 +30,7 @@ from studygroup.clock import Clock
 from studygroup.errors import UserError, unknown
 from studygroup.groups.group import Group
 from studygroup.networks.maker import Maker
+from studygroup.parameters import check_choices
 
 Losses = dict[str, Tensor]
 """`"member/loss"`, or `"group/loss"` for a loss of all members together -> scalar, weighted; the update goes down their sum."""
@@ -53,11 +55,12 @@ class Method(nn.Module, ABC):
     _options: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Remembers what the constructor was called with, for the run's configuration."""
+        """Remembers what the constructor is called with, for the run's configuration; a word that is not among its choices is refused."""
         method = super().__new__(cls)
         bound = inspect.signature(cls.__init__).bind(method, *args, **kwargs)
         bound.apply_defaults()
         method.__dict__["_options"] = {name: value for name, value in bound.arguments.items() if name != "self"}
+        check_choices(cls.__init__, method._options)
         return method
 
     def __init__(self) -> None:

@@ -19,8 +19,8 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import neuron_selectivity
 from studygroup.methods.aligned import aligned
+from studygroup.methods.every_stage import EveryStage
 from studygroup.methods.method import Losses
-from studygroup.methods.one_teacher import EveryStage
 from studygroup.networks.features import Features
 
 

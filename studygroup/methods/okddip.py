@@ -77,7 +77,6 @@ class OKDDip(Method):
         """
         super().__init__()
         require(students >= 1, f"students is {students}; at least 1 is needed")
-        require(form in ("branch", "network"), f"form is {form!r}; it must be branch or network")
         require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
         require(0.0 <= ramp_share <= 1.0, f"ramp_share is {ramp_share}; it must lie in [0, 1]")
         require(reduction >= 1, f"reduction is {reduction}; it must be at least 1")

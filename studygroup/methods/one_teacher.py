@@ -19,10 +19,10 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, Independent, target_mode
-from studygroup.losses import cross_entropy, match_size, soft_kl
-from studygroup.methods.aligned import aligned, check_watched
+from studygroup.losses import cross_entropy, soft_kl
+from studygroup.methods.aligned import check_watched
 from studygroup.methods.method import Losses, Method, check_inputs, require
-from studygroup.networks.features import Features, observe, places
+from studygroup.networks.features import Features, observe
 from studygroup.networks.maker import Maker
 
 
@@ -128,30 +128,6 @@ class OneTeacher(Method):
             option = f"{whose}_layers"
             raise UserError(f"{option if option in self.options() else f'the {whose}'}: {error}") from error
         return places, seen
-
-
-class EveryStage(OneTeacher):
-    """One that compares maps of the two networks pair by pair, at all stages but the stem unless it is told where."""
-
-    def layers(self, network: nn.Module) -> list[str]:
-        """All stages but the stem."""
-        return stages_after_stem(network)
-
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
-        """Nothing; the features must be maps."""
-        for s, t, _ in aligned(student, teacher):
-            match_size(s, t)
-
-
-def stages_after_stem(network: nn.Module) -> list[str]:
-    """Where a chain's maps are, without the first.
-
-    Raises:
-        UserError: the network is no chain, or has a single stage before its head.
-    """
-    known = places(network)
-    require(len(known) > 1, f"{type(network).__name__} has one stage before its head, and that is its stem; name the modules to watch")
-    return known[1:]
 
 
 def pairs(student: Features, teacher: Features) -> list[tuple[Tensor, Tensor]]:

@@ -1,4 +1,4 @@
-"""Methods by name."""
+"""Methods by name: the command line, recipes, `studygroup.CLASS` and the tests know a method by its lines here."""
 
 from __future__ import annotations
 
@@ -33,6 +33,39 @@ from studygroup.methods.srrl import SRRL
 from studygroup.methods.takd import TAKD
 from studygroup.methods.vid import VID
 from studygroup.parameters import Parameter, parameters_of
+
+__all__ = [
+    "AB",
+    "AT",
+    "BSS",
+    "CC",
+    "CGL",
+    "CLILR",
+    "CRD",
+    "DGKD",
+    "DML",
+    "FSP",
+    "FT",
+    "KD",
+    "KDCL",
+    "METHODS",
+    "NST",
+    "ONE",
+    "ORC",
+    "PKT",
+    "RKD",
+    "SP",
+    "SRRL",
+    "TAKD",
+    "VID",
+    "Baseline",
+    "Codistillation",
+    "FitNet",
+    "OKDDip",
+    "create_method",
+    "method_name",
+    "method_options",
+]
 
 METHODS: dict[str, type[Method]] = {
     "baseline": Baseline,

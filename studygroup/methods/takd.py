@@ -55,7 +55,6 @@ class TAKD(Method):
         listed = assistants is None or (isinstance(assistants, Sequence) and not isinstance(assistants, str))
         require(listed, f"assistants is {assistants!r}; it must be a list of networks")
         require(assistant_epochs is None or assistant_epochs >= 1, f"assistant_epochs is {assistant_epochs}; at least 1 is needed")
-        require(preset in ("crd", "takd"), f"preset is {preset!r}; it must be crd or takd")
         require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")
         require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
         self.assistants = tuple(assistants or ())

@@ -22,8 +22,9 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import match_size, variational_information
 from studygroup.methods.aligned import aligned
+from studygroup.methods.every_stage import stages_after_stem
 from studygroup.methods.method import Losses, require
-from studygroup.methods.one_teacher import OneTeacher, stages_after_stem
+from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks.connectors import VariationalRegressor
 from studygroup.networks.features import Features
 from studygroup.networks.maker import Maker

@@ -14,7 +14,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from studygroup.data import Preprocess, evaluation_batches
+from studygroup.data import evaluation_batches
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker, Spec, build, try_out
 from studygroup.ranks import ALONE, Ranks
@@ -104,14 +104,14 @@ def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module
         UserError: a network cannot work with the data, or a method not with the networks.
     """
     dataset = material.dataset
-    inputs, _ = next(evaluation_batches(material.train, Preprocess(dataset.shape, dataset.mean, dataset.std), 2))
+    inputs, _ = next(evaluation_batches(material.train, dataset.inputs.prepare(), 2))
     fresh: dict[str, nn.Module] = {}
     tried: list[Spec] = []
     for stage in stages:
         networks = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
         for spec in (stage.student, *stage.peers, *networks):
             if spec not in tried:
-                try_out(spec, inputs, num_classes=len(dataset.classes))
+                try_out(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
                 tried.append(spec)
         make = maker(stage, material, fresh)
         with warnings.catch_warnings():
@@ -130,7 +130,6 @@ def maker(stage: Stage, material: Material, earlier: Mapping[str, Run | nn.Modul
         earlier: what the stages before it have left.
     """
     dataset = material.dataset
-    shape = {"num_classes": len(dataset.classes), "in_channels": dataset.shape[0]}
     teachers: list[nn.Module] = []
     specs: list[Spec] = []
     for teacher in stage.teachers:
@@ -140,12 +139,12 @@ def maker(stage: Stage, material: Material, earlier: Mapping[str, Run | nn.Modul
             teachers.append(member.network)
             specs.append(member.card["network"])
         else:
-            teachers.append(build(found, **shape) if isinstance(found, str) else found)
+            teachers.append(build(found, num_classes=len(dataset.classes), **dataset.inputs.network()) if isinstance(found, str) else found)
             specs.append(found)
     return Maker(
         stage.student,
-        **shape,
-        image_size=dataset.shape[1:],
+        num_classes=len(dataset.classes),
+        **dataset.inputs.maker(),
         seed=stage.settings.seed,
         peers=stage.peers,
         teacher=teachers[0] if teachers else None,

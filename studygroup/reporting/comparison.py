@@ -99,7 +99,8 @@ def _on_validation(record: RunRecord) -> RunRecord:
 def _flops(cell: Mapping[str, Any]) -> float | None:
     """Of one run's training."""
     per_sample, samples = number(cell, "flops_per_sample"), number(cell, "samples_per_epoch")
-    return None if per_sample is None or samples is None else per_sample * samples * cell["arguments"]["epochs"]
+    before = number(cell, "flops_before") or 0.0  # which folders of earlier versions do not tell
+    return None if per_sample is None or samples is None else before + per_sample * samples * cell["arguments"]["epochs"]
 
 
 def _row(

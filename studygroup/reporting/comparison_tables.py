@@ -118,7 +118,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     """What a reader of the table has to know, a sentence or two each."""
     rows, scored = result["rows"], "validation" if result["validation"] else "test"
     held_out = any(row["holdout"] is not None for row in rows)
-    size = f" ({result['test_samples']:,} images)" if result["test_samples"] else ""
+    size = f" ({result['test_samples']:,} samples)" if result["test_samples"] else ""
     order = "Sorted by hold-out accuracy, not by test accuracy" if held_out else "Nothing is held out: in the order given"
     first = (
         f"{order}; teachers last. Accuracies in %, mean ± sample standard deviation over seeds. {scored}{size}: of the student and epoch "
@@ -133,9 +133,10 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     if any(row["difference"] is not None and row["difference_low"] is None for row in paired):
         found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds that both have, and there are fewer.")
     if result["validation"]:
-        found.append("Scored on training images that were neither learnt from nor held out; the test set is not used.")
+        found.append("Scored on training samples that were neither learnt from nor held out; the test set is not used.")
     cost = (
-        "training, cost: floating-point operations of one run's training, all members and passes of teachers included, over the baseline's"
+        "training, cost: floating-point operations of one run's training, all members, stages and passes of teachers included, over the "
+        "baseline's"
     )
     if any(row["teacher_flops"] for row in rows):
         counted = "counted" if result["count_teacher"] else "not counted"

@@ -25,7 +25,8 @@ def leaderboard(runs: Sequence[str | Path]) -> list[dict[str, object]]:
         `data`, `method`, `student`, `settings` (what sets the group apart from others of the same three), `finished`, `seeds`, `runs`,
         `epochs` (planned), `epochs_done`, and the means `test` (of the student that the hold-out selected, at the epoch that it selected),
         `last_test` (of the member with the best hold-out at the last epoch), `members_test` (over the members, last epoch),
-        `ensemble_test` (last epoch), `holdout` (of the selected), `diversity`, `seconds`, `parameters` (of the selected).
+        `ensemble_test` (last epoch), `holdout` (of the selected), `diversity`, `seconds` (of training, all stages of the
+        method), `parameters` (of the selected).
 
     Raises:
         UserError: a folder holds no run, or a damaged one.
@@ -101,7 +102,7 @@ def measures(record: RunRecord) -> dict[str, float | None]:
         "ensemble_test": test.get("ensemble"),
         "holdout": number(selected, "holdout"),
         "diversity": number(last, "diversity"),
-        "seconds": number(result, "seconds"),
+        "seconds": record.seconds,
         "parameters": values(result, "parameters").get(str(selected.get("member"))),
     }
 

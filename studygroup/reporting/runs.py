@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -23,12 +23,22 @@ class RunRecord:
         settings: its configuration, flat: the method's options as `method.OPTION`.
         epochs: one record per finished epoch, in order.
         result: what `result.json` says; None while the run is unfinished.
+        stages: what that of each finished earlier stage says, in any order.
     """
 
     folder: Path
     settings: Mapping[str, object]
     epochs: list[dict[str, object]]
     result: Mapping[str, object] | None
+    stages: Sequence[Mapping[str, object]] = ()
+
+    @property
+    def seconds(self) -> float | None:
+        """Measured seconds of training, the method's own earlier stages included (they carry its name), and not that of its teacher."""
+        result = self.result or {}
+        last = number(result, "seconds")
+        earlier = [number(stage, "seconds") or 0.0 for stage in self.stages if stage.get("method") == result.get("method")]
+        return None if last is None else last + sum(earlier)
 
     @property
     def seed(self) -> int:
@@ -77,7 +87,9 @@ def read_run(folder: str | Path) -> RunRecord:
         hint = f"did you mean {folder / inside[0]}?" if inside else "give the folder that `studygroup train --out` made"
         raise UserError(f"{folder} holds no run; {hint}")
     settings = _flat(config.read(folder / "config.yaml")) if (folder / "config.yaml").exists() else {}
-    return RunRecord(folder, settings, _read_epochs(folder / "metrics.jsonl"), _read_result(folder / "result.json"))
+    results = [_read_result(path / "result.json") for path in (folder, *sorted(folder.glob("stages/*")))]
+    stages = [stage for stage in results[1:] if stage is not None]
+    return RunRecord(folder, settings, _read_epochs(folder / "metrics.jsonl"), results[0], stages)
 
 
 def read_runs(folders: Iterable[str | Path]) -> list[RunRecord]:

@@ -16,7 +16,6 @@ from torch import Tensor
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
-from studygroup.data import Preprocess
 from studygroup.data.progress import bar
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker
@@ -85,7 +84,7 @@ class Lane:
         """
         device = settings.torch_device()
         dataset = material.dataset
-        preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, material.augment, device, settings.memory_format(device))
+        preprocess = dataset.inputs.prepare(device, settings.memory_format(device), material.augment)
         method.assemble(make)
         self.name = name
         self.device = device

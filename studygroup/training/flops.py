@@ -11,7 +11,6 @@ from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
 
 from studygroup.clock import Clock
-from studygroup.data import Preprocess
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker
 from studygroup.training.settings import Settings
@@ -29,20 +28,27 @@ STEPS = 4  # evenly over the training: some methods draw what a step computes, a
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What an epoch of a method costs.
+    """What a method's training costs, without evaluation.
 
     Attributes:
-        flops_per_sample: forward and backward passes of all that a step runs, teachers too, per training sample.
+        flops_per_sample: forward and backward passes of all that an epoch runs, teachers too, per training sample; steps of earlier stages
+            that last as long as the one that is asked for are among them.
         samples_per_epoch: training samples that are learnt from in an epoch, each as often as a step takes it up.
+        flops_before: operations of earlier stages that last as long as they do, whatever the number of epochs.
     """
 
     flops_per_sample: float
     samples_per_epoch: int
+    flops_before: float = 0.0
 
     @property
     def flops_per_epoch(self) -> float:
-        """Of training alone, without evaluation."""
+        """What one epoch more costs."""
         return self.flops_per_sample * self.samples_per_epoch
+
+    def flops(self, epochs: int) -> float:
+        """What the whole training costs with so many epochs."""
+        return self.flops_before + self.flops_per_epoch * epochs
 
 
 class Operations(TorchDispatchMode):
@@ -77,7 +83,7 @@ def training_cost(method: Method, make: Maker, material: Material, settings: Set
         TrainingError: a loss is not finite.
     """
     device, dataset = settings.torch_device(), material.dataset
-    preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, material.augment, device, settings.memory_format(device))
+    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), material.augment)
     method.assemble(make)
     trainer = Trainer(method, material.train, material.holdout, preprocess, settings, Path(), identity={})
     method.train()

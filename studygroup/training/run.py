@@ -23,7 +23,7 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from studygroup.data import Preprocess, find_images, read_image
+from studygroup.data import Inputs, Prepare, inputs_of
 from studygroup.errors import UserError, unknown
 from studygroup.networks.maker import build
 from studygroup.training.checkpoint import write_atomically
@@ -38,12 +38,14 @@ class Member:
     Attributes:
         name: within its run.
         network: in eval mode, on the CPU.
-        card: classes, input shape, normalisation, and where it comes from.
+        inputs: what it takes.
+        card: classes, what it takes, and where it comes from.
     """
 
-    def __init__(self, name: str, network: nn.Module, card: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, network: nn.Module, inputs: Inputs, card: Mapping[str, Any]) -> None:
         self.name = name
         self.network = network.eval()
+        self.inputs = inputs
         self.card = dict(card)
 
     @property
@@ -51,10 +53,9 @@ class Member:
         """Names of the C classes."""
         return list(self.card["classes"])
 
-    def preprocess(self, device: torch.device) -> Preprocess:
-        """What makes the network's inputs of stored images."""
-        layout = torch.channels_last if self.card["channels_last"] else torch.contiguous_format
-        return Preprocess(tuple(self.card["shape"]), self.card["mean"], self.card["std"], "none", device, layout)
+    def prepare(self, device: torch.device) -> Prepare:
+        """What makes the network's inputs of stored samples."""
+        return self.inputs.prepare(device, torch.channels_last if self.card["channels_last"] else torch.contiguous_format)
 
     def runner(self, device: torch.device) -> Callable[[Tensor], Tensor]:
         """The network on a device, as a function from inputs (B, ...) to float32 logits (B, C), in the precision of its training."""
@@ -79,29 +80,29 @@ class Member:
         broken: str = "stop",
         device: str = "auto",
     ) -> list[dict[str, Any]]:
-        """Classify image files, or all images in folders; see `studygroup.predict`."""
+        """Classify image files and all images in folders, or texts; see `studygroup.predict`."""
         if top < 1 or batch_size < 1:
             raise UserError(f"top is {top}, batch_size {batch_size}; both must be at least 1")
-        paths = [path for given in ([inputs] if isinstance(inputs, str | Path) else inputs) for path in find_images(Path(given))]
+        asked = [found for given in ([inputs] if isinstance(inputs, str | Path) else inputs) for found in self.inputs.find(given)]
         target = pick_device(device)
-        run, preprocess = self.runner(target), self.preprocess(target)
+        run, prepare = self.runner(target), self.prepare(target)
         answers: list[dict[str, Any]] = []
-        for start in range(0, len(paths), batch_size):
-            read: list[tuple[Path, Tensor]] = []
-            for path in paths[start : start + batch_size]:
+        for start in range(0, len(asked), batch_size):
+            read: list[tuple[str | Path, Tensor]] = []
+            for question in asked[start : start + batch_size]:
                 try:
-                    read.append((path, torch.tensor(read_image(path, tuple(self.card["shape"])))))
+                    read.append((question, self.inputs.read(question)))
                 except UserError as error:
                     if broken == "stop":
                         raise
                     print(f"skipped: {error}", file=sys.stderr)
             if not read:
                 continue
-            probabilities = run(preprocess(torch.stack([image for _, image in read]))).softmax(-1)
+            probabilities = run(prepare(self.inputs.stack([stored for _, stored in read]))).softmax(-1)
             values, indices = probabilities.topk(min(top, len(self.classes)))
-            for (path, _), row, chosen in zip(read, values.tolist(), indices.tolist(), strict=True):
+            for (question, _), row, chosen in zip(read, values.tolist(), indices.tolist(), strict=True):
                 ranking = [(self.classes[index], value) for index, value in zip(chosen, row, strict=True)]
-                answers.append({"path": str(path), "label": ranking[0][0], "probability": ranking[0][1], "top": ranking})
+                answers.append({self.inputs.asked_by: str(question), "label": ranking[0][0], "probability": ranking[0][1], "top": ranking})
         return answers
 
 
@@ -159,13 +160,14 @@ class Run:
             card = json.loads((self.folder / "members" / f"{name}.json").read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"member {name} of {self.folder} cannot be read ({error}); its files are damaged") from error
+        inputs = inputs_of(card, self.folder)
         if network is None:
-            network = build(card["network"], num_classes=len(card["classes"]), in_channels=card["shape"][0])
+            network = build(card["network"], num_classes=len(card["classes"]), **inputs.network())
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(f"the weights of {name} do not fit {card['network']}; give the network that they belong to") from error
-        return Member(name, network, card)
+        return Member(name, network, inputs, card)
 
     def weights(self, name: str) -> dict[str, Tensor]:
         """The weights and buffers in `members/NAME` or `parts/NAME`, on the CPU.

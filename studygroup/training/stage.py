@@ -12,8 +12,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from studygroup.data import Dataset, Preprocess, Split, evaluation_batches
-from studygroup.data.dataset import Augment
+from studygroup.data import Augment, Dataset, Split, evaluation_batches, reading_order
 from studygroup.errors import UserError
 from studygroup.methods.method import Method
 from studygroup.networks.maker import Maker, spec_name
@@ -30,7 +29,7 @@ class Material:
     """What a run learns from: a prepared data set, divided.
 
     Attributes:
-        dataset: classes, shape, normalisation and the test split.
+        dataset: classes, kind of inputs and the test split.
         train: what is learnt from.
         holdout: what members are selected by; may be empty.
         augment: of training batches.
@@ -76,7 +75,7 @@ def fit(
     """
     dataset = material.dataset
     device = settings.torch_device()
-    preprocess = Preprocess(dataset.shape, dataset.mean, dataset.std, material.augment, device, settings.memory_format(device))
+    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), material.augment)
     teachers = [digest(teacher) for teacher in make.teachers]  # before a pivot learns
     method.assemble(make)
     if start is not None:
@@ -163,9 +162,7 @@ def write(
     record = trainer.log.history[-1]
     common = {
         "classes": list(dataset.classes),
-        "shape": list(dataset.shape),
-        "mean": list(dataset.mean),
-        "std": list(dataset.std),
+        **dataset.inputs.card(),
         "precision": "bf16" if trainer.updater.autocast is not None else "float32",
         "channels_last": trainer.format == torch.channels_last,
         "data": dataset.name,
@@ -179,6 +176,7 @@ def write(
         write_member(trainer.folder, name, network.state_dict(), {**card, **common, "holdout": record["holdout"].get(name)})
     for name, part in method.kept().items():
         write_weights(trainer.folder / "parts" / f"{name}.safetensors", part.state_dict())
+    dataset.inputs.save(trainer.folder)
     selected = networks[best.member]
     selected.load_state_dict(best.weights)
     card = {"network": spec_name(make.target), "parameters": size(selected), "member": best.member, "epoch": best.epoch}
@@ -238,7 +236,7 @@ def answer_test(trainer: Trainer, network: nn.Module, dataset: Dataset) -> float
     batches = evaluation_batches(dataset.test, trainer.preprocess, EVALUATION_BATCH)
     probabilities, labels = answers(lambda x: trainer.updater.forward(lambda: {"logits": network(x)}), batches)
     values, predicted = probabilities.max(-1)
-    rows = zip(range(len(labels)), labels.tolist(), predicted.tolist(), values.tolist(), strict=True)
+    rows = sorted(zip(reading_order(dataset.test).tolist(), labels.tolist(), predicted.tolist(), values.tolist(), strict=True))
     classes = dataset.classes
     write_predictions(trainer.folder / "predictions" / "test.csv", ((i, classes[y], classes[p], v) for i, y, p, v in rows))
     return float((predicted == labels).double().mean())
@@ -285,17 +283,8 @@ def load_teacher(run: Run, dataset: Dataset) -> Member:
         UserError: it was trained on other classes, or takes other inputs.
     """
     member = run.best
-    card = member.card
-    for what, theirs, ours in (("classes", card["classes"], list(dataset.classes)), ("input shape", card["shape"], list(dataset.shape))):
-        if theirs != ours:
-            raise UserError(
-                f"the teacher in {run.folder} has other {what} ({str(theirs)[:60]}) than {dataset.name} ({str(ours)[:60]}); "
-                "train a teacher on this data"
-            )
-    apart = max(abs(a - b) for a, b in zip([*card["mean"], *card["std"]], [*dataset.mean, *dataset.std], strict=True))
-    if apart > 1e-3:
-        raise UserError(
-            f"the teacher in {run.folder} takes inputs normalised by mean {card['mean']} and std {card['std']}, "
-            f"not {dataset.mean} and {dataset.std}; train a teacher on this data"
-        )
+    theirs, ours = member.card["classes"], list(dataset.classes)
+    other = f"its classes are {str(theirs)[:60]}, these are {str(ours)[:60]}" if theirs != ours else dataset.inputs.differs(member.card)
+    if other:
+        raise UserError(f"the teacher in {run.folder} was not trained on data like {dataset.name}: {other}; train a teacher on this data")
     return member

@@ -20,7 +20,7 @@ from torch import Tensor, nn
 
 from studygroup import randomness
 from studygroup.clock import Clock
-from studygroup.data import Batches, Preprocess, Split, evaluation_batches
+from studygroup.data import Batches, Prepare, Split, evaluation_batches
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, recalibrate_bn
 from studygroup.methods.method import Method
@@ -87,7 +87,7 @@ class Trainer:
         method: Method,
         train: Split,
         holdout: Split,
-        preprocess: Preprocess,
+        preprocess: Prepare,
         settings: Settings,
         folder: Path,
         *,

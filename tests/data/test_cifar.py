@@ -86,7 +86,7 @@ def check(data: Dataset, name: str) -> None:
         else {"train": ["train"], "test": ["test"]}
     )
     assert data.name == name
-    assert data.shape == (3, 32, 32)
+    assert data.images.shape == (3, 32, 32)
     assert data.augment == "crop+flip"
     assert data.classes == tuple(f"class {i}" for i in range(len(data.classes)))
     assert len(data.classes) == (10 if name == "cifar10" else 100)

@@ -32,11 +32,11 @@ def test_one_tree_is_divided(opened: Open, folder: Make) -> None:
     data = opened(root)
     assert data.name == "photos"
     assert data.classes == ("cat", "dog")
-    assert data.shape == (3, 32, 32)
+    assert data.images.shape == (3, 32, 32)
     assert data.augment == "crop+flip"
     assert (len(data.train), len(data.test)) == (16, 4)
     expected = {
-        read_image(path, data.shape).tobytes(): label for label, name in enumerate(data.classes) for path in (root / name).iterdir()
+        read_image(path, data.images.shape).tobytes(): label for label, name in enumerate(data.classes) for path in (root / name).iterdir()
     }
     assert len(expected) == 20
     for split in (data.train, data.test):
@@ -63,10 +63,10 @@ def test_own_test_set(opened: Open, folder: Make, train: str, test: str) -> None
     assert (len(data.train), len(data.test)) == (9, 5)
     assert data.train.labels.tolist() == [0] * 4 + [1] * 5
     assert data.test.labels.tolist() == [0] * 2 + [1] * 3
-    assert pixels(data.test)[2] == read_image(root / test / "b" / "000.png", data.shape).tobytes()
+    assert pixels(data.test)[2] == read_image(root / test / "b" / "000.png", data.images.shape).tobytes()
     flat = data.train.gather(np.arange(9))[0].double() / 255
-    assert data.mean == pytest.approx(flat.mean((0, 2, 3)).tolist())
-    assert data.std == pytest.approx(flat.std((0, 2, 3), correction=0).tolist())
+    assert data.images.mean == pytest.approx(flat.mean((0, 2, 3)).tolist())
+    assert data.images.std == pytest.approx(flat.std((0, 2, 3), correction=0).tolist())
 
 
 def test_val_beside_test_is_left_out_aloud(opened: Open, folder: Make, caplog: pytest.LogCaptureFixture) -> None:
@@ -89,16 +89,16 @@ def test_images_at_any_depth_and_what_is_left_out(opened: Open, folder: Make) ->
 
 def test_size_and_channels(opened: Open, folder: Make) -> None:
     root = folder({"a": 3, "b": 3})
-    assert opened(root, image_size=20, channels=1).shape == (1, 20, 20)
+    assert opened(root, image_size=20, channels=1).images.shape == (1, 20, 20)
     assert opened(root, image_size=20).train.inputs.shape == (6, 3, 20, 20)
 
 
 def test_grey_only_if_all_images_are(opened: Open, folder: Make) -> None:
     grey = folder({"a": 3, "b": 3}, name="grey", channels=1)
-    assert opened(grey).shape == (1, 32, 32)
-    assert opened(grey, channels=3).shape == (3, 32, 32)
+    assert opened(grey).images.shape == (1, 32, 32)
+    assert opened(grey, channels=3).images.shape == (3, 32, 32)
     Image.new("RGB", (8, 8), "red").save(grey / "a" / "red.png")
-    assert opened(grey).shape == (3, 32, 32)
+    assert opened(grey).images.shape == (3, 32, 32)
 
 
 def test_a_constant_channel_has_deviation_one(opened: Open, tmp_path: Path) -> None:
@@ -106,8 +106,8 @@ def test_a_constant_channel_has_deviation_one(opened: Open, tmp_path: Path) -> N
         (tmp_path / "flat" / label).mkdir(parents=True)
         Image.new("L", (8, 8), 51).save(tmp_path / "flat" / label / "0.png")
     data = opened(tmp_path / "flat", test_share=0)
-    assert data.mean == pytest.approx((0.2,))
-    assert data.std == (1.0,)
+    assert data.images.mean == pytest.approx((0.2,))
+    assert data.images.std == (1.0,)
 
 
 def test_changed_content_is_prepared_again(opened: Open, folder: Make) -> None:
@@ -121,7 +121,7 @@ def test_changed_content_is_prepared_again(opened: Open, folder: Make) -> None:
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
     second = opened(root, test_share=0)
     assert second.key != first.key
-    assert pixels(second.train)[4] == read_image(path, second.shape).tobytes() != pixels(first.train)[4]
+    assert pixels(second.train)[4] == read_image(path, second.images.shape).tobytes() != pixels(first.train)[4]
     path.write_bytes(content)
     assert opened(root, test_share=0).key == first.key, "the content decides, not the time"
     path.rename(root / "a" / "moved.png")
@@ -165,7 +165,7 @@ def test_more_than_one_chunk(opened: Open, folder: Make, monkeypatch: pytest.Mon
     shutil.rmtree(root.parent / "cache")
     chunked = opened(root, image_size=12, test_share=0)
     assert pixels(chunked.train) == pixels(whole.train)
-    assert chunked.mean == whole.mean
+    assert chunked.images.mean == whole.images.mean
 
 
 def broken_folder(folder: Make) -> Path:
@@ -197,7 +197,7 @@ def test_broken_images_are_skipped_by_name(opened: Open, folder: Make, caplog: p
         caplog.clear()
         data = opened(root, broken="skip", test_share=0)
         assert data.train.labels.tolist() == [0] * 4 + [1] * 3
-        assert pixels(data.train)[2] == read_image(root / "a" / "003.png", data.shape).tobytes()
+        assert pixels(data.train)[2] == read_image(root / "a" / "003.png", data.images.shape).tobytes()
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
         assert "a/002.png, b/000.png" in caplog.text
     with pytest.raises(UserError, match=r"2 images of photos.*a/002\.png"):

@@ -26,7 +26,7 @@ def test_samples_are_as_in_the_files(opened: Open, idx_folder: Make, name: str, 
     root, arrays = idx_folder(zipped=zipped)
     data = opened(f"{name}:{root}")
     assert data.name == name
-    assert data.shape == (1, 28, 28)
+    assert data.images.shape == (1, 28, 28)
     assert len(data.classes) == 10
     assert data.augment == ("crop" if name == "mnist" else "crop+flip")
     for split, stem in ((data.train, "train"), (data.test, "t10k")):
@@ -34,8 +34,8 @@ def test_samples_are_as_in_the_files(opened: Open, idx_folder: Make, name: str, 
         assert np.array_equal(inputs[:, 0].numpy(), arrays[f"{stem}-images-idx3-ubyte"])
         assert np.array_equal(labels.numpy(), arrays[f"{stem}-labels-idx1-ubyte"])
     scaled = arrays["train-images-idx3-ubyte"] / 255
-    assert data.mean == pytest.approx((scaled.mean(),))
-    assert data.std == pytest.approx((scaled.std(),))
+    assert data.images.mean == pytest.approx((scaled.mean(),))
+    assert data.images.std == pytest.approx((scaled.std(),))
 
 
 def test_reading_in_chunks(opened: Open, idx_folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -145,7 +145,7 @@ def test_where_it_is_looked_for(opened: Open, idx_folder: Make, cache: Path, tmp
 def test_the_real_fashion_mnist(opened: Open) -> None:
     data = opened("fashion-mnist")
     assert (len(data.train), len(data.test)) == (60_000, 10_000)
-    assert data.mean == pytest.approx((0.2860,), abs=5e-5)
-    assert data.std == pytest.approx((0.3530,), abs=5e-5)
+    assert data.images.mean == pytest.approx((0.2860,), abs=5e-5)
+    assert data.images.std == pytest.approx((0.3530,), abs=5e-5)
     assert np.bincount(data.train.labels).tolist() == [6000] * 10
     assert data.classes[data.train.labels[0]] == "Ankle boot"

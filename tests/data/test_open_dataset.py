@@ -20,7 +20,7 @@ def test_digits(opened: Open) -> None:
     data = opened("digits")
     assert data.name == "digits"
     assert data.classes == tuple("0123456789")
-    assert data.shape == (1, 8, 8)
+    assert data.images.shape == (1, 8, 8)
     assert data.augment == "crop"
     assert (len(data.train), len(data.test)) == (1438, 359)
     digits = load_digits()
@@ -32,8 +32,8 @@ def test_digits(opened: Open) -> None:
         assert split.labels.tolist() == digits.target[split.rows].tolist()
     assert sorted([*data.train.rows, *data.test.rows]) == list(range(1797))  # type: ignore[misc]
     learned = data.train.gather(np.arange(1438))[0].double() / 255
-    assert data.mean == pytest.approx((learned.mean().item(),))
-    assert data.std == pytest.approx((learned.std(correction=0).item(),))
+    assert data.images.mean == pytest.approx((learned.mean().item(),))
+    assert data.images.std == pytest.approx((learned.std(correction=0).item(),))
 
 
 def test_digits_at_another_size(opened: Open) -> None:

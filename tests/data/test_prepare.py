@@ -14,7 +14,7 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from studygroup.data import Dataset, lock, prepare
+from studygroup.data import Dataset, cached, lock, prepare
 from studygroup.data.array_file import ArrayFile
 from studygroup.data.prepare import Prepared
 from studygroup.data.source import Chunk, Contents, Part
@@ -85,8 +85,8 @@ def test_moments_are_exact(cache: Path) -> None:
     assert prepare._moments(bright).tolist() == [[[255 * 4096], [65025 * 4096]]]
 
 
-def test_fewer_rows_than_announced(tmp_path: Path) -> None:
-    with ArrayFile(tmp_path / "array.npy", 10**9, (3,), np.dtype(np.int64)) as file:
+def test_a_file_grows_chunk_by_chunk(tmp_path: Path) -> None:
+    with ArrayFile(tmp_path / "array.npy", (3,), np.dtype(np.int64)) as file:
         file.append(np.arange(6).reshape(2, 3))
         file.append(np.arange(3).reshape(1, 3))
         with pytest.raises(ValueError, match="not"):
@@ -157,7 +157,7 @@ def test_several_at_once_prepare_once(cache: Path) -> None:
 
 def test_several_at_once_where_files_cannot_be_locked(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "fcntl", None)
-    monkeypatch.setattr(prepare, "_clean", lambda home: None)
+    monkeypatch.setattr(cached, "_clean", lambda home: None)
     meeting = threading.Barrier(3)
     sources = [Numbers(8, meanwhile=lambda: (meeting.wait(), None)[1]) for _ in range(3)]
     assert [whole(result, 8) for result in together(sources, cache)] == [True] * 3
@@ -227,7 +227,7 @@ def test_what_is_prepared_opens_without_writing(
     first = opened(root)
     shutil.rmtree(cache / "index", ignore_errors=True)
     (cache / "index").touch()  # nothing can be remembered, either
-    monkeypatch.setattr(prepare, "locked", None)
+    monkeypatch.setattr(cached, "locked", None)
     assert opened(root).key == first.key
 
 

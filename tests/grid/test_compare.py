@@ -15,6 +15,8 @@ import scipy.stats
 import studygroup
 from studygroup import TrainingError, UserError, cli, reporting
 from studygroup.grid import comparison
+from studygroup.grid.cells import make_cells
+from studygroup.parameters import parameters_of
 from studygroup.training.flops import TrainingCost
 from tests.grid.conftest import SMALL, Compare, Here, by_cell
 
@@ -225,6 +227,85 @@ def test_equal_compute_with_measured_costs(compare: Compare, here: Here, tmp_pat
     assert "rounded down" in (tmp_path / "out" / "leaderboard.md").read_text()
 
 
+def test_stages_of_a_length_of_their_own_come_off_the_budget(compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
+    costs = {
+        "baseline": TrainingCost(1.0, 100),
+        "takd": TrainingCost(2.0, 100),
+        "ab": TrainingCost(1.0, 100, 700.0),
+        "fsp": TrainingCost(1.0, 100, 9e9),
+    }
+    monkeypatch.setattr(comparison, "measure", lambda cell, _: costs.get(cell.name, TrainingCost(5.0, 100)))
+    monkeypatch.setattr(comparison, "run_all", lambda *_, **__: True)
+    options = {"takd.assistants": ["resnet8"]}
+    result = by_cell(compare(methods=["takd", "ab", "fsp"], options=options, teacher="resnet14", epochs=20, budget="equal-compute"))
+    assert {name: row["epochs"] for name, row in result.items()} == {"teacher-resnet14": 20, "baseline": 20, "takd": 10, "ab": 13, "fsp": 1}
+    assert {name: row["flops"] for name, row in result.items() if name != "fsp"} == {
+        "teacher-resnet14": 10_000.0,
+        "baseline": 2_000.0,
+        "takd": 2_000.0,
+        "ab": 2_000.0,
+    }
+
+
+def measured(cache: Path, **given: Any) -> TrainingCost:
+    """What a cell of this method costs on digits, from a resnet14 unless another teacher is given."""
+    known = parameters_of(studygroup.train)
+    words = {name: word.default for name, word in parameters_of(studygroup.compare).items()}
+    words |= {**SMALL, "data": "digits", "cache": cache, "teacher": "resnet14", "methods": [given.pop("method")], **given}
+    cells, _ = make_cells(words, known)
+    return comparison.measure(cells[-1], cells)
+
+
+@pytest.mark.parametrize("epochs", [1, 3])
+def test_all_stages_of_a_method_are_counted(cache: Path, epochs: int) -> None:
+    """An assistant, and the student that it teaches, learn as by kd; the training of the first teacher is no part of it."""
+    assistant = measured(cache, method="kd", student="resnet14", teacher="resnet20").flops_per_epoch
+    student = measured(cache, method="kd", student="resnet8", teacher="resnet14").flops_per_epoch
+    along = measured(cache, method="takd", epochs=epochs, teacher="resnet20", options={"takd.assistants": ["resnet14"]})
+    assert along.flops_before == 0
+    assert along.flops_per_epoch == pytest.approx(assistant + student)
+    options = {"takd.assistants": ["resnet14"], "takd.assistant_epochs": 2}
+    fixed = measured(cache, method="takd", epochs=epochs, teacher="resnet20", options=options)
+    assert fixed.flops_before == pytest.approx(2 * assistant)
+    assert fixed.flops_per_epoch == pytest.approx(student)
+    assert fixed.flops(5) == pytest.approx(2 * assistant + 5 * student)
+
+
+def test_a_first_stage_is_counted(cache: Path) -> None:
+    alone = measured(cache, method="dml", teacher=None).flops_per_epoch / 2
+    found = {epochs: measured(cache, method="ft", options={"ft.initial_epochs": epochs}) for epochs in (1, 4)}
+    assert found[4].flops_before == pytest.approx(4 * found[1].flops_before)
+    assert found[1].flops_before > 0
+    assert found[4].flops_per_epoch == found[1].flops_per_epoch > alone
+
+
+def test_seconds_and_the_table_are_of_all_stages(compare: Compare, here: Here, tmp_path: Path) -> None:
+    result = by_cell(compare(methods=["ab"], options={"ab.initial_epochs": 2}, teacher="resnet14", seeds=1))
+    folder = tmp_path / "out" / "runs" / "ab-s0"
+    first, last = result_of(folder / "stages" / "initial"), result_of(folder)
+    assert first["epochs"] == 2
+    assert result["ab"]["seconds"] == pytest.approx(first["seconds"] + last["seconds"])
+    assert result["teacher-resnet14"]["seconds"] == result_of(tmp_path / "out" / "runs" / "teacher-resnet14-s0")["seconds"]
+    (cell,) = (cell for cell in json.loads((tmp_path / "out" / "comparison.json").read_text())["cells"] if cell["name"] == "ab")
+    assert result["ab"]["flops"] == cell["flops_before"] + cell["flops_per_sample"] * cell["samples_per_epoch"]
+    assert result["ab"]["cost"] > 2
+
+
+def test_a_folder_that_counts_the_last_stage_only(compare: Compare, here: Here, tmp_path: Path) -> None:
+    """As earlier versions left it: it is read as it is, and the same command counts anew and trains nothing."""
+    words: dict[str, Any] = {"methods": ["fsp"], "options": {"fsp.initial_epochs": 1}, "teacher": "resnet8", "seeds": 1}
+    whole = by_cell(compare(**words))["fsp"]
+    path = tmp_path / "out" / "comparison.json"
+    manifest = json.loads(path.read_text())
+    for cell in manifest["cells"]:
+        before = cell.pop("flops_before")
+    path.write_text(json.dumps(manifest))
+    assert by_cell(reporting.comparison(tmp_path / "out"))["fsp"]["flops"] == whole["flops"] - before > 0
+    here.begun.clear()
+    assert by_cell(compare(**words))["fsp"] == whole
+    assert here.begun == []
+
+
 def test_the_cost_of_a_given_teacher_cannot_be_counted(compare: Compare, tmp_path: Path, cache: Path) -> None:
     teacher = studygroup.train("digits", method="baseline", out=tmp_path / "teacher", cache=cache, progress=False, **SMALL)
     with pytest.raises(UserError, match=r"count_teacher: what the training of .*teacher cost is not known"):
@@ -256,7 +337,7 @@ def test_the_recipe_that_is_left_goes_on(compare: Compare, here: Here, tmp_path:
         ({"methods": ["dml"], "seeds": 0}, "seeds is 0; it must be at least 1"),
         ({"methods": ["dml"], "workers": 0}, "workers is 0; it must be at least 1"),
         ({"methods": ["dml"], "validation": -1}, "validation is -1"),
-        ({"methods": ["dml"], "validation": 5000}, "validation is 5000, but only 1294 of the training images are not used"),
+        ({"methods": ["dml"], "validation": 5000}, "validation is 5000, but only 1294 of the training samples are not used"),
         ({"methods": ["dml"], "epochs": 0}, "epochs is 0"),
         ({}, "there is nothing to compare; give --methods"),
         ({"methods": ["dml", "dml"]}, "dml is given twice"),

@@ -134,6 +134,18 @@ def test_the_time_left_goes_by_the_work(tmp_path: Path, monkeypatch: pytest.Monk
     assert told.time_left() == ""
 
 
+def test_stages_count_as_far_as_they_are(tmp_path: Path) -> None:
+    one = job(tmp_path, "takd")
+    for path, epochs in (("stages/assistant1", 2), ("stages/assistant2", 1), ("", 0)):
+        (one.folder / path).mkdir(parents=True, exist_ok=True)
+        (one.folder / path / "metrics.jsonl").write_text("{}\n" * epochs)
+    assert one.epochs_done() == 3
+    (one.folder / "stages" / "assistant1" / "result.json").write_text('{"method": "takd", "seconds": 5.0}')
+    (one.folder / "result.json").write_text('{"method": "takd", "selected": {"holdout": 0.5}, "seconds": 7.0}')
+    assert one.epochs_done() == one.epochs
+    assert one.told() == "hold-out 50.00%, 12 s of training"
+
+
 def test_bars_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")

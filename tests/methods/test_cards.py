@@ -27,7 +27,22 @@ def sections(name: str) -> dict[str, str]:
 
 
 def test_there_is_a_card_for_every_method_and_no_other() -> None:
-    assert {path.stem for path in CARDS.glob("*.md")} == set(METHODS)
+    assert {path.stem for path in CARDS.glob("*.md")} == {*METHODS, "README"}
+
+
+def test_the_index_has_a_line_for_every_method() -> None:
+    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| (.+) \| (yes|no) \|$", card("README"), flags=re.MULTILINE)
+    assert [name for name, *_ in rows] == list(METHODS)
+    for name, page, title, taught in rows:
+        assert page == name
+        assert card(name).startswith(f"# {name}: {title}\n")
+        assert (taught == "yes") == METHODS[name].needs_teacher
+
+
+def test_the_readme_names_every_method() -> None:
+    (row,) = re.findall(r"^\| methods \| (.+) \|$", (CARDS.parent.parent / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
+    named = re.findall(r"`(\w+)`", row)
+    assert sorted(named) == sorted(METHODS)
 
 
 @every_method
@@ -38,7 +53,7 @@ def test_a_card_has_its_sections_and_names_its_source(name: str) -> None:
     assert all(part.strip() for part in sections(name).values())
     assert sections(name)["Loss"].count("```") == 2
     if name != "baseline":
-        assert re.search(r"arXiv:\d{4}\.\d{4,5}|(CVPR|ICLR) 20\d\d", text.split("##")[0])
+        assert re.search(r"arXiv:\d{4}\.\d{4,5}|\b(19|20)\d\d\b", text.split("##")[0])
 
 
 @every_method

@@ -23,7 +23,7 @@ def drawn(draws: int, **options: Any) -> Tensor:
     method = CGL(**options)
     counts = torch.zeros(method.count, method.count)
     for step in range(draws):
-        for k, chosen in enumerate(method.draw_subgroups(Clock(step=step, steps=draws).stream("subgroups"))):
+        for k, chosen in enumerate(method.subgroups.draw(Clock(step=step, steps=draws).stream("subgroups"))):
             assert len(set(chosen)) == len(chosen)
             assert k not in chosen
             counts[k, chosen] += 1
@@ -49,7 +49,7 @@ def test_fixed_selection_has_its_size(probability: float, size: int) -> None:
     method = CGL(8, probability=probability, select="fixed")
     draws = 700
     for step in range(20):
-        assert {len(chosen) for chosen in method.draw_subgroups(Clock(step=step, steps=20).stream("subgroups"))} == {size}
+        assert {len(chosen) for chosen in method.subgroups.draw(Clock(step=step, steps=20).stream("subgroups"))} == {size}
     counts = off_diagonal(drawn(draws, students=8, probability=probability, select="fixed"))
     share = size / 7
     assert ((counts - draws * share).abs() <= 5 * math.sqrt(draws * share * (1 - share))).all()
@@ -64,7 +64,7 @@ def test_the_ends_of_the_probability(select: str) -> None:
 
 def test_subgroups_change_from_step_to_step_and_come_back_after_a_resume() -> None:
     method = CGL(8, probability=0.5)
-    groups = [method.draw_subgroups(Clock(epoch=2, step=step, steps=4, seed=5).stream("subgroups")) for step in (1, 2, 1)]
+    groups = [method.subgroups.draw(Clock(epoch=2, step=step, steps=4, seed=5).stream("subgroups")) for step in (1, 2, 1)]
     assert groups[0] == groups[2] != groups[1]
 
 
@@ -74,8 +74,10 @@ def test_the_expected_divisor_gives_the_mean_of_the_others_in_expectation(select
     draws = 2000
     total, squares = torch.zeros(2, 6, dtype=torch.float64)
     for step in range(draws):
-        chosen = method.draw_subgroups(Clock(step=step, steps=draws).stream("subgroups"))[2]
-        target = method.aggregate(torch.zeros(1, 6), [torch.eye(6)[j : j + 1] for j in chosen])  # student j's logits are unit vector j
+        chosen = method.subgroups.draw(Clock(step=step, steps=draws).stream("subgroups"))[2]
+        target = method.subgroups.target(
+            torch.zeros(1, 6), [torch.eye(6)[j : j + 1] for j in chosen]
+        )  # student j's logits are unit vector j
         assert target is not None
         total += target[0]
         squares += target[0] ** 2
@@ -88,7 +90,7 @@ def test_the_expected_divisor_gives_the_mean_of_the_others_in_expectation(select
 def test_readings_of_select_agree_at_probability_one() -> None:
     imitated = [torch.randn(2, 3) for _ in range(3)]
     targets = [
-        CGL(4, probability=1.0, select=select, normalize=normalize).aggregate(torch.zeros(2, 3), imitated)
+        CGL(4, probability=1.0, select=select, normalize=normalize).subgroups.target(torch.zeros(2, 3), imitated)
         for select in ("bernoulli", "fixed")
         for normalize in ("realised", "expected")
     ]
@@ -99,12 +101,12 @@ def test_readings_of_select_agree_at_probability_one() -> None:
 
 def test_nobody_to_imitate_is_skipped_or_uniform() -> None:
     own = torch.randn(2, 3)
-    assert CGL(4, probability=0.5).aggregate(own, []) is None
-    strict = CGL(4, probability=0.5, normalize="expected").aggregate(own, [])
+    assert CGL(4, probability=0.5).subgroups.target(own, []) is None
+    strict = CGL(4, probability=0.5, normalize="expected").subgroups.target(own, [])
     assert strict is not None
     assert torch.equal(strict, torch.zeros(2, 3)), "equal logits: a uniform target"
-    assert CGL(4, probability=0.0, normalize="expected").aggregate(own, []) is None
-    assert CGL(1, normalize="expected").aggregate(own, []) is None
+    assert CGL(4, probability=0.0, normalize="expected").subgroups.target(own, []) is None
+    assert CGL(1, normalize="expected").subgroups.target(own, []) is None
 
 
 def one_step(method: Method, batch: Batch, clock: Clock | None = None) -> dict[str, Tensor]:

@@ -14,6 +14,7 @@ import torch
 from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
+import studygroup
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.errors import UserError
@@ -88,50 +89,30 @@ def taught(**options: Any) -> Case:
 
 
 CASES: dict[str, Case] = {
-    "baseline": Case("baseline"),
-    "kd": Case("kd"),
+    **{name: Case(name) for name in METHODS},  # as they are by default, unless it stands below
     "kd-teacher-only": Case("kd", {"alpha": 1.0}),
-    "takd": Case("takd"),
     "takd-code": Case("takd", {"assistants": ("resnet20",), "preset": "takd"}),
-    "dgkd": Case("dgkd"),
     "dgkd-two-assistants": Case("dgkd", {"assistants": ("resnet20", "resnet14")}),
     "dgkd-dense": Case("dgkd", {"assistants": ("resnet20", "resnet14"), "drop": 0}),
     "dgkd-code": Case("dgkd", {"assistants": ("resnet20",), "preset": "dgkd"}),
-    "ab": Case("ab"),
     "ab-kd": Case("ab", {"kd_weight": 0.9, "label_weight": 0.1}),
-    "ft": Case("ft"),
     "ft-kd": Case("ft", {"kd_weight": 0.9, "share": 1.0, "student_layers": ("stage1",), "teacher_layers": ("first",)}),
-    "fsp": Case("fsp"),
     "fsp-kd": Case("fsp", {"kd_weight": 0.9}),
-    "fitnet": Case("fitnet"),
     "fitnet-everywhere": Case("fitnet", {"student_layers": ("stem", "first"), "teacher_layers": ("first", "stage2"), "kd_weight": 0.5}),
-    "at": Case("at"),
-    "sp": Case("sp"),
-    "cc": Case("cc"),
-    "vid": Case("vid"),
-    "rkd": Case("rkd"),
     "rkd-of-maps": Case("rkd", {"student_layers": ("stage1", "stage2"), "teacher_layers": ("stage1", "stage2")}),
-    "pkt": Case("pkt"),
-    "nst": Case("nst"),
-    "crd": Case("crd"),
     "crd-kd": Case("crd", {"kd_weight": 1.0, "negatives": 3}),
-    "srrl": Case("srrl"),
-    "bss": Case("bss"),
-    "dml": Case("dml"),
     "dml-alone": Case("dml", {"students": 1}),
     "dml-sequential": Case("dml", {"students": 3, "update": "sequential"}, updates=3),
     "dml-sum": Case("dml", {"students": 3, "peer_reduction": "sum"}),
     "dml-mean-logits": Case("dml", {"students": 3, "target": "mean_logits"}),
     "dml-okddip": Case("dml", {"students": 3, "preset": "okddip"}, detached=False),
     "dml-mixed": Case("dml", {"students": 3}, peers=(wider, tiny)),
-    "cl-ilr": Case("cl_ilr"),
     "cl-ilr-paper": Case("cl_ilr", {"preset": "paper"}),
     "cl-ilr-alone": Case("cl_ilr", {"students": 1}),
     "cl-ilr-attached": Case("cl_ilr", {"detach": False}, detached=False),
     "cl-ilr-unscaled": Case("cl_ilr", {"students": 2, "rescale": False}),
     "cl-ilr-from-stage1": Case("cl_ilr", {"students": 2, "branch_from": "stage1"}),
     "cl-ilr-from-head": Case("cl_ilr", {"students": 2, "branch_from": "head"}),
-    "one": Case("one"),
     "one-alone": Case("one", {"students": 1}),
     "one-attached": Case("one", {"students": 3, "detach": False}, detached=False),
     "one-from-stage1": Case("one", {"students": 2, "branch_from": "stage1"}),
@@ -140,7 +121,6 @@ CASES: dict[str, Case] = {
     "okddip-network": okddip(students=3, form="network"),
     "okddip-detached-leader": okddip(students=3, detach_leader_target=True),
     "okddip-from-head": okddip(students=3, branch_from="head", reduction=2),
-    "kdcl": Case("kdcl"),
     "kdcl-paper": Case("kdcl", {"preset": "paper"}),
     "kdcl-alone": Case("kdcl", {"students": 1}),
     "kdcl-naive": Case("kdcl", {"students": 3, "variant": "naive"}),
@@ -149,7 +129,6 @@ CASES: dict[str, Case] = {
     "kdcl-general": Case("kdcl", {"students": 3, "variant": "general"}),
     "kdcl-one-view": Case("kdcl", {"views": False}),
     "kdcl-mixed": Case("kdcl", {"students": 3}, peers=(wider, tiny)),
-    "codistillation": Case("codistillation"),
     "codistillation-alone": taught(students=1),
     "codistillation-taught": taught(students=3),
     "codistillation-always-exchanging": taught(exchange_interval=1),
@@ -203,14 +182,18 @@ CASES: dict[str, Case] = {
 }
 
 # Of texts: whatever has to do with what networks take and what methods do with it; the rest does not know what a batch is.
-OF_TEXTS = ["cgl-bn-per-student", *(name.replace("_", "-") for name, method in METHODS.items() if not method.images_only)]
+OF_TEXTS = ["cgl-bn-per-student", *(name for name, method in METHODS.items() if not method.images_only)]
 BOTH = CASES | {f"{name}-of-texts": replace(CASES[name], texts=True) for name in OF_TEXTS}
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
 texts_too = pytest.mark.parametrize("case", BOTH.values(), ids=BOTH.keys())
 
 
-def test_every_method_is_here() -> None:
-    assert {case.method for case in CASES.values()} == set(METHODS)
+def test_every_method_can_be_imported_from_the_package() -> None:
+    for kind in METHODS.values():
+        assert getattr(studygroup, kind.__name__) is kind
+        assert kind.__module__.startswith("studygroup.methods.")
+    with pytest.raises(AttributeError, match="no attribute 'DMLL'"):
+        _ = studygroup.DMLL
 
 
 def untrained(method: Method) -> set[str]:
@@ -632,6 +615,14 @@ def test_a_bad_value_is_named(method: str, option: str, value: object, shown: st
     if not isinstance(value, str | float) or (isinstance(value, float) and value != 2.5):
         with pytest.raises(UserError):  # the constructor refuses it by itself
             METHODS[method](**{option: value})
+
+
+@pytest.mark.parametrize("name", METHODS)
+def test_the_constructor_refuses_words_that_are_no_choice(name: str) -> None:
+    for option, parameter in method_options(name).items():
+        for word in ("none of these", 1) if parameter.kind.base == "choice" else ():
+            with pytest.raises(UserError, match=rf"^{option} is {word!r}; it must be {' or '.join(parameter.kind.choices)}"):
+                METHODS[name](**{option: word})
 
 
 def test_sequential_updates_need_detached_peers() -> None:

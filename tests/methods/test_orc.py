@@ -16,7 +16,8 @@ from studygroup.clock import Clock
 from studygroup.errors import TrainingError
 from studygroup.losses import soft_kl
 from studygroup.methods import ORC, Method
-from studygroup.methods.orc import beta, feedback, quotas
+from studygroup.methods.intensive import beta
+from studygroup.methods.roles import feedback, quotas
 from tests.methods.tiny import CLASSES, Plain, assembled, batch_for, images, optimizer_of, snapshot, tiny, updates, wider
 
 CLOCK = Clock(epoch=1, epochs=4, step=1, steps=5, seed=8)
@@ -141,7 +142,7 @@ def test_order_and_roles(options: dict[str, Any], kinds: list[str], count: int) 
             assert sorted(named(list(losses), kind)) == sorted(wanted[kind])
             assert sorted(named(list(losses), "cross_entropy")) == sorted(wanted[kind])
     assert seen == kinds
-    assert sorted(moved) == sorted(set(nets(method)) - ({"pivot"} if method.intensive == "off" else set()))
+    assert sorted(moved) == sorted(set(nets(method)) - ({"pivot"} if method.intensive.kind == "off" else set()))
 
 
 def calls(method: Method) -> list[tuple[str, bool, Tensor]]:
@@ -299,7 +300,7 @@ def test_every_intensive_lesson_is_what_it_says() -> None:
         assert isinstance(method, ORC)
         seen: list[Tensor] = []
         method.pivot.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
-        method.intensive_lesson(batch, errors, torch.Generator().manual_seed(1))
+        method.intensive.lesson(method.pivot, batch, errors, torch.Generator().manual_seed(1))
         generator = torch.Generator().manual_seed(1)
         partners = torch.randperm(len(batch), generator=generator) if intensive == "mixup" else feedback(errors, generator)
         share = 0.0 if intensive == "feedback" else float(beta(1.0, generator))
@@ -325,7 +326,7 @@ def test_each_sample_may_have_its_own_share() -> None:
     errors = torch.rand(3, len(batch), generator=torch.Generator().manual_seed(0))
     seen: list[Tensor] = []
     method.pivot.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    loss = method.intensive_lesson(batch, errors, torch.Generator().manual_seed(1))
+    loss = method.intensive.lesson(method.pivot, batch, errors, torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1)
     partners = feedback(errors, generator)
     shares = beta(1.0, generator, len(batch)).float()

@@ -105,7 +105,7 @@ def test_markdown(folder: Path) -> None:
     text = "\n".join(lines)
     for expected in (
         "Sorted by hold-out accuracy, not by test accuracy",
-        "test (300 images)",
+        "test (300 samples)",
         "95% interval of Student's t",
         "- failed: dml-4-s1: the loss is nan",
         "- seeds: 0, 1, 2",

@@ -18,6 +18,16 @@ def test_a_run_is_read(make_run: MakeRun) -> None:
     assert record.settings["method.students"] == 2
 
 
+def test_seconds_are_those_of_all_own_stages(make_run: MakeRun) -> None:
+    run = make_run("a", method="takd", epochs=4)
+    assert read_run(run).seconds == 8.0
+    make_run("a/stages/teacher", method="baseline", epochs=50)
+    make_run("a/stages/assistant1", method="takd", epochs=3)
+    make_run("a/stages/assistant2", method="takd", epochs=2, finished=False)
+    assert read_run(run).seconds == 14.0
+    assert read_run(make_run("b", finished=False)).seconds is None
+
+
 def test_a_line_that_a_killed_process_left_half_written_is_left_out(make_run: MakeRun) -> None:
     metrics = make_run("a", epochs=6, finished=False) / "metrics.jsonl"
     whole = read_run(metrics.parent).epochs

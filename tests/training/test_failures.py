@@ -186,7 +186,7 @@ def test_a_teacher_of_other_classes_or_inputs(train: Callable[..., Run], teacher
             folder.mkdir(parents=True)
             for number in range(20):
                 Image.new("L", (8, 8), number * 10 if name == "cat" else 255 - number).save(folder / f"{number}.png")
-    with pytest.raises(UserError, match=r"the teacher in .* has other classes"):
+    with pytest.raises(UserError, match=r"the teacher in .* was not trained on data like photos: its classes are"):
         train(data=tmp_path / "photos", method="kd", teacher=teacher, image_size=8, train_size=None, holdout=4)
 
 

@@ -19,6 +19,8 @@ from tests.training.ranks import Scene, in_ranks, play, play_all
 SEQUENTIAL = {"students": 3, "update": "sequential"}
 # Two samples of one batch are moved, so that some rank has none.
 AT_THE_BOUNDARY = Scene("bss", {"boundary_share": 1.0}, norms=True, settings={"epochs": 6})
+# Copies of the steps 0, 2 and 4 teach in the steps 2 to 7, in each of which ranks know their own students only as they are.
+STALE = Scene("codistillation", {"students": 3, "exchange_interval": 2, "burn_in": 0.5}, "members", norms=True)
 SCENES = [
     # data-parallel: every method, on networks without batch norm
     *(Scene(name) for name in METHODS),
@@ -58,7 +60,9 @@ SCENES = [
     Scene("dml", {"students": 2}, "members", norms=True, settings={"optimizer": "adam", "learning_rate": 0.01}),
     Scene("cgl", {"students": 4, "routing": False}, "members", norms=True),
     Scene("kdcl", {"students": 3}, "members", norms=True),
-    Scene("codistillation", {"students": 3, "exchange_interval": 2, "burn_in": 0.5}, "members", norms=True),
+    STALE,
+    Scene("codistillation", {"students": 3, "exchange_interval": 2, "burn_in": 0.5, "division": "epoch"}, "members", norms=True),
+    Scene("codistillation", {"exchange_interval": 3, "burn_in": 2, "burn_in_unit": "steps"}, "members"),
     Scene("codistillation", {"students": 3, "exchange_interval": 2, "burn_in": 0.0}, norms=True),
     Scene("kdcl", {"students": 3, "variant": "general"}, norms=True),
     Scene("orc", {}, "members", norms=True),
@@ -158,6 +162,22 @@ def test_members_send_logits_only(together: list[list[dict[str, Any]]]) -> None:
         steps = [16, 16, 16, 4]
         logits = students * classes * 8 * sum(steps) / len(steps) * (ranks - 1) / ranks
         assert found["history"][0]["bytes_sent"] == pytest.approx(logits, abs=1)
+
+
+def test_stale_copies_are_exchanged_between_ranks(together: list[list[dict[str, Any]]]) -> None:
+    """Beside the logits, weights and buffers of all students are sent in two of the four steps of an epoch, and in no other."""
+    for found in together[SCENES.index(STALE)]:
+        ranks = len(together[SCENES.index(STALE)])
+        logits = 3 * 4 * 8 * 52 / 4
+        students = {name: value for name, value in found["weights"].items() if name.startswith("group.networks.")}
+        weights = sum(value.nbytes for value in students.values())
+        for epoch in found["history"]:
+            assert epoch["bytes_sent"] == pytest.approx((logits + weights * 2 / 4) * (ranks - 1) / ranks, abs=1)
+            assert {f"student{k}/imitation" for k in range(3)} <= epoch["losses"].keys()
+        for name, value in students.items():
+            number, _, parameter = name.removeprefix("group.networks.").partition(".")
+            held = found["weights"][f"sources.copies.{number}.network.{parameter}"]
+            assert not torch.equal(held, value), "the students went on for two steps"
 
 
 def test_images_are_moved_on_ranks(together: list[list[dict[str, Any]]]) -> None:

@@ -1,0 +1,71 @@
+"""Intensive teaching: what the pivot of ORC learns (Choi, Cho, Jeong and Hwang, 2022).
+
+    x~ = lambda x + (1 - lambda) x_feed,  lambda ~ Beta                      Eq. 8
+    L  = lambda CE(T(x~), y) + (1 - lambda) CE(T(x~), y_feed)                Eq. 9
+
+x_feed are the samples that the students feed back (`roles.feedback`).
+
+Departures: Eq. 9 as printed scores unmixed inputs, against Eq. 8; the mixed input is scored, as in mix-up and in the paper's later version.
+Of texts, which the paper has none of, the embeddings are mixed (`networks/mixing.py`).
+Shapes: B batch, n students.
+"""
+
+from __future__ import annotations
+
+import warnings
+from typing import Literal
+
+import torch
+from torch import Tensor, nn
+
+from studygroup.batch import Batch
+from studygroup.losses import cross_entropy, mixed_cross_entropy
+from studygroup.methods.method import require
+from studygroup.methods.roles import feedback
+from studygroup.networks.maker import Maker
+from studygroup.networks.mixing import mixed_logits, mixes_texts
+
+
+class Intensive:
+    """The lesson of what the students get wrong."""
+
+    def __init__(self, kind: Literal["feedback_mixup", "mixup", "feedback", "off"], alpha: float, *, per_sample: bool) -> None:
+        """Args: kind, alpha, per_sample: `intensive`, `mixup_alpha` and `mixup_per_sample` of `ORC`."""
+        require(alpha >= 0.0, f"mixup_alpha is {alpha}; it must not be negative")
+        if alpha == 0.0 and kind in ("feedback_mixup", "mixup"):
+            warnings.warn(f"mixup_alpha is 0: the pivot learns from the batch alone, without {kind}", stacklevel=3)
+        self.kind = kind
+        self.alpha = alpha
+        self.per_sample = per_sample
+
+    def check(self, pivot: nn.Module, make: Maker) -> None:
+        """Raise UserError if texts are to be mixed in a pivot whose embedding is not known."""
+        require(
+            make.vocabulary is None or "mixup" not in self.kind or mixes_texts(pivot),
+            f"of texts orc mixes the embeddings, and of the pivot, {type(pivot).__name__}, it is not known where the embedding ends; "
+            "take --method.intensive feedback, which mixes nothing, or a pivot from `studygroup list networks`",
+        )
+
+    def lesson(self, pivot: nn.Module, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:
+        """The pivot's loss (Eq. 8-9); errors (n, B) are the students' on the whole batch."""
+        whole = batch.whole
+        if self.kind == "mixup":
+            partners = torch.randperm(len(whole), generator=generator).to(batch.labels.device)
+        else:
+            partners = feedback(errors, generator)
+        partners = batch.mine(partners)
+        inputs, labels = whole.inputs[partners], whole.labels[partners]
+        if self.kind == "feedback":
+            return cross_entropy(pivot(inputs), labels)
+        share = beta(self.alpha, generator, len(whole) if self.per_sample else 1).to(errors)
+        share = batch.mine(share) if self.per_sample else share
+        return mixed_cross_entropy(mixed_logits(pivot, batch.inputs, inputs, share), batch.labels, labels, share)
+
+
+def beta(alpha: float, generator: torch.Generator, draws: int = 1) -> Tensor:
+    """Draws (draws,) float64 from Beta(alpha, alpha), in [0, 1]; 1 if alpha is 0 (no mixing)."""
+    if alpha == 0.0:
+        return torch.ones(draws, dtype=torch.float64)
+    # Two Gamma(alpha) draws each; torch.distributions takes no generator, _standard_gamma does.
+    gammas = torch._standard_gamma(torch.full((2, draws), alpha, dtype=torch.float64), generator=generator)
+    return gammas[0] / gammas.sum(0)

@@ -1,0 +1,66 @@
+"""Roles in ORC, which last one batch: what the students' errors decide (Choi, Cho, Jeong and Hwang, 2022).
+
+    i*    = argmin of the students' mean cross-entropies                         who is promoted, Eq. 7
+    omega = softmax of the students' mean cross-entropies, D_i = omega_i B       how much each feeds back, Eq. 4-6
+
+Departures: D is rounded by largest remainder, so that it sums to B; a sample may be fed back by several students (the
+paper's 1:N mapping).
+Shapes: B batch, n students.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+
+import torch
+from torch import Tensor
+
+from studygroup.errors import TrainingError
+
+
+def best_first(errors: Tensor, sizes: Sequence[int] | None = None) -> list[int]:
+    """Students by mean error, best first, ties to the lower number.
+
+    Args:
+        errors: (n, B) cross-entropy of each student on each sample.
+        sizes: if they are given, students are ranked by these instead, the largest first.
+
+    Raises:
+        TrainingError: a student's error is not finite.
+    """
+    means: list[float] = errors.mean(1).tolist()  # one look at the device, not n
+    bad = [k for k, mean in enumerate(means) if not math.isfinite(mean)]
+    if bad:
+        raise TrainingError(f"the cross-entropy of student{bad[0]} is {means[bad[0]]}; a lower learning rate or clipping may help")
+    ranks = means if sizes is None else [-float(size) for size in sizes]
+    return sorted(range(len(means)), key=lambda k: (ranks[k], k))
+
+
+def quotas(losses: Tensor, batch: int) -> list[int]:
+    """D_i: how many of `batch` samples each student feeds back, from their mean losses (n,) (Eq. 4-6).
+
+    The softmax's shares, rounded by largest remainder (ties to the lower number), so that they sum to `batch`.
+    """
+    exact = torch.softmax(losses.double(), 0) * batch
+    whole = exact.floor().to(torch.int64)
+    left = batch - int(whole.sum())
+    # Rounded, because equal losses must give equal remainders for the tie rule to hold.
+    order = torch.sort(((exact - whole) * 1e9).round(), descending=True, stable=True).indices
+    whole[order[:left]] += 1
+    return whole.tolist()
+
+
+def feedback(errors: Tensor, generator: torch.Generator) -> Tensor:
+    """Positions (B,) of the samples that the students feed back, shuffled: each its worst D_i; a sample may come several times.
+
+    Args:
+        errors: (n, B) cross-entropy of each student on each sample.
+        generator: CPU generator.
+    """
+    chosen = [
+        torch.sort(own, descending=True, stable=True).indices[:quota]
+        for own, quota in zip(errors, quotas(errors.mean(1).cpu(), errors.shape[1]), strict=True)
+    ]
+    joined = torch.cat(chosen)
+    return joined[torch.randperm(len(joined), generator=generator).to(joined.device)]

@@ -1,0 +1,163 @@
+"""The recipes: that the command line takes them as far as words say, and that they hold what the papers have."""
+
+from __future__ import annotations
+
+import re
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studygroup import api, config
+from studygroup.grid.cells import Cell, make_cells
+from studygroup.methods import METHODS, create_method
+from studygroup.networks import NETWORKS
+from studygroup.parameters import parameters_of
+
+FOLDER = Path(__file__).parent.parent / "recipes"
+RECIPES = sorted(FOLDER.rglob("*.yaml"))
+TABLES = [path for path in RECIPES if "cells" in config.read(path)]
+ALONE = [path for path in RECIPES if path not in TABLES]
+DATA = ("cifar10", "cifar100", "fashion-mnist", "imdb", "yelp_review_full", "yahoo_answers", "amazon_review_full")
+CRD = {"kd", "fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "ab", "ft", "fsp", "nst", "crd"}
+EQUAL_WIDTHS = {"wrn_40_2-wrn_16_2", "resnet56-resnet20", "resnet110-resnet20", "resnet110-resnet32", "resnet32x4-resnet8x4", "vgg13-vgg8"}
+PUBLISHED = re.compile(r"  [\w.+-]+: \{.*\}  # ((?P<number>\d+\.\d+)\b.*|diversity \d.*|not published|not quoted|the same, by the text)")
+
+
+def name(path: Path) -> str:
+    return f"{path.parent.name}/{path.stem}"
+
+
+def cells_of(path: Path) -> tuple[dict[str, Cell], str]:
+    defaults = {word: parameter.default for word, parameter in parameters_of(api.compare).items()}
+    cells, reference = make_cells(defaults | config.load(path, api.train, api.compare), parameters_of(api.train))
+    return {cell.name: cell for cell in cells}, reference
+
+
+@pytest.mark.parametrize("path", RECIPES, ids=name)
+def test_every_recipe_loads_and_names_its_source(path: Path) -> None:
+    arguments = config.load(path, api.train, *([api.compare] if path in TABLES else []))
+    assert arguments["data"] in DATA
+    assert "Source:" in path.read_text()
+    assert max(len(line) for line in path.read_text().splitlines()) <= 140
+
+
+@pytest.mark.parametrize("path", ALONE, ids=name)
+def test_what_a_recipe_names_exists(path: Path) -> None:
+    arguments = config.load(path, api.train)
+    options = arguments.get("method_options", {})
+    assert isinstance(options, dict)
+    method = create_method(str(arguments["method"]), options)
+    assert method.needs_teacher == ("teacher" in arguments)
+    peers = arguments.get("peers", ())
+    assert isinstance(peers, tuple)
+    assert {arguments["student"], *peers, arguments.get("teacher", "resnet8")} <= set(NETWORKS)
+
+
+@pytest.mark.parametrize("path", TABLES, ids=name)
+def test_a_recipe_with_cells_can_be_compared(path: Path) -> None:
+    cells, reference = cells_of(path)
+    given = config.read(path)["cells"]
+    assert isinstance(given, dict)
+    assert set(cells) == set(given), "every teacher is a cell of the recipe, and the baseline is"
+    assert reference == "baseline"
+    for cell in cells.values():
+        assert (cell.teacher is not None) == METHODS[cell.arguments["method"]].needs_teacher
+
+
+@pytest.mark.parametrize("path", TABLES, ids=name)
+def test_beside_each_cell_is_what_was_published(path: Path) -> None:
+    lines = path.read_text().partition("\ncells:\n")[2].splitlines()
+    found = [PUBLISHED.fullmatch(line) for line in lines]
+    assert not [line for line, match in zip(lines, found, strict=True) if match is None]
+    if not path.name.startswith(("tables", "table6-imdb", "table6-yelp")):  # ablations are not repeated in the README
+        readme = re.findall(r"\d+\.\d+", (FOLDER / "README.md").read_text())
+        assert {match["number"] for match in found if match and match["number"]} <= set(readme)
+
+
+def test_the_crd_benchmark_is_complete() -> None:
+    tables = {path.stem: cells_of(path)[0] for path in TABLES if path.parent.name == "crd"}
+    assert len(tables) == 13
+    for pair, cells in tables.items():
+        assert set(cells) == {"teacher", "baseline", *(CRD if pair in EQUAL_WIDTHS else CRD - {"fsp"})}
+        teacher, student = cells["teacher"].arguments, cells["crd"].arguments
+        assert f"{teacher['student']}-{student['student']}" == pair
+        slow = student["student"] in ("mobilenetv2", "shufflenetv1", "shufflenetv2")
+        assert (teacher["learning_rate"], student["learning_rate"]) == (0.05, 0.01 if slow else 0.05)
+        for cell in cells.values():
+            words = ("epochs", "batch_size", "momentum", "nesterov", "weight_decay", "milestones", "gamma", "holdout")
+            assert [cell.arguments[word] for word in words] == [240, 64, 0.9, False, 5e-4, [150, 180, 210], 0.1, 0.0]
+
+
+@pytest.mark.parametrize(
+    ("alone", "table", "cell"),
+    [
+        *((f"cgl/{path.stem.partition('-')[2]}", name(path), "cgl") for path in TABLES if path.match("cgl/table[23]-*")),
+        ("orc/cifar100-resnet20-orc", "orc/table6-resnet56-resnet20", "orc"),
+        ("orc/cifar100-resnet20-crd", "orc/table6-resnet56-resnet20", "orc-crd"),
+        ("orc/cifar10-resnet8-orc", "orc/table5-resnet26-resnet8", "orc"),
+        ("orc/cifar10-resnet8-crd", "orc/table5-resnet26-resnet8", "orc-crd"),
+    ],
+)
+def test_a_method_is_trained_alone_as_in_its_table(alone: str, table: str, cell: str) -> None:
+    in_table = cells_of(FOLDER / f"{table}.yaml")[0][cell].arguments
+    given: dict[str, Any] = config.load(FOLDER / f"{alone}.yaml", api.train)
+    assert {word: config.plain(value) for word, value in given.items() if word not in ("data", "teacher")} == {
+        word: in_table[word] for word in given if word not in ("data", "teacher")
+    }
+
+
+def test_the_papers_protocols_are_there() -> None:
+    cgl = config.load(FOLDER / "cgl" / "cifar100-resnet18.yaml", api.train)
+    assert cgl["method_options"] == {"students": 8, "modules": 2, "probability": 0.25, "ramp_share": 0.2}
+    words = ("optimizer", "learning_rate", "milestones", "gamma", "holdout")
+    assert [cgl[word] for word in words] == ["adam", 1e-3, (60, 120, 160), 0.5, 5000.0]
+    orc, crd = (config.load(FOLDER / "orc" / f"cifar100-resnet20-{preset}.yaml", api.train) for preset in ("orc", "crd"))
+    assert (orc["milestones"], crd["milestones"]) == ((100, 150, 210), (150, 180, 210))
+    assert (orc["student"], orc["peers"], orc["teacher"], orc["holdout"]) == ("resnet20", ("resnet44", "resnet32"), "resnet56", 0.0)
+
+
+@pytest.mark.parametrize("path", [path for path in TABLES if path.parent.name == "okddip"], ids=name)
+def test_okddips_protocol_is_the_same_for_all_methods(path: Path) -> None:
+    cells, _ = cells_of(path)
+    assert set(cells) == {"baseline", "dml", "cl_ilr", "one", "okddip", "kdcl"}
+    expected = {
+        "holdout": 0.0,
+        "augment": "crop+flip",
+        "epochs": 300,
+        "batch_size": 128,
+        "optimizer": "sgd",
+        "learning_rate": 0.1,
+        "momentum": 0.9,
+        "nesterov": True,
+        "weight_decay": 5e-4,
+        "schedule": "milestones",
+        "milestones": [150, 225],
+        "gamma": 0.1,
+    }
+    for cell in cells.values():
+        assert f"{config.read(path)['data']}-{cell.arguments['student']}" == path.stem
+        assert {word: cell.arguments[word] for word in expected} == expected
+        assert cell.name == "baseline" or cell.arguments["method_options"]["students"] == 4
+
+
+@pytest.mark.parametrize(
+    ("recipe", "holdout", "learning_rate", "epochs"),
+    [
+        ("imdb-transformer", 2_000, 1e-4, 30),
+        ("yelp-vdcnn9", 20_000, 1e-3, 20),
+        ("yahoo-vdcnn9", 50_000, 1e-3, 20),
+        ("amazon-vdcnn9", 100_000, 1e-3, 20),
+    ],
+)
+def test_texts_have_the_papers_sizes(recipe: str, holdout: float, learning_rate: float, epochs: int) -> None:
+    words = config.load(FOLDER / "cgl" / f"{recipe}.yaml", api.train)
+    assert (words["holdout"], words["learning_rate"], words["epochs"]) == (holdout, learning_rate, epochs)
+    assert (words["optimizer"], words["batch_size"], words["schedule"]) == ("adam", 64, "constant")
+    assert words["method_options"] == {"students": 8, "modules": 2, "probability": 0.5, "ramp_share": 0.2}
+    cells = config.read(FOLDER / "cgl" / f"table3-{recipe}.yaml")["cells"]
+    assert isinstance(cells, dict)
+    assert {cell: words["method"]["students"] for cell, words in cells.items() if cell != "baseline"} == {
+        **dict.fromkeys(("dml", "cl_ilr", "one", "okddip"), 5),
+        "cgl": 8,
+    }
