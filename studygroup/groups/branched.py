@@ -19,6 +19,7 @@ from studygroup.errors import UserError, unknown
 from studygroup.groups.group import Group, together
 from studygroup.groups.target import TargetMode, target_mode
 from studygroup.networks.chain import Chain
+from studygroup.networks.padded import Activation, Padded
 
 
 class ScaledGradient(torch.autograd.Function):
@@ -36,6 +37,14 @@ class ScaledGradient(torch.autograd.Function):
         return gradient * ctx.factor, None
 
 
+def scaled_gradient(activation: Activation, factor: float) -> Activation:
+    """The same, whose gradient is multiplied by a factor."""
+    if isinstance(activation, Padded):
+        return Padded(ScaledGradient.apply(activation.values, factor), activation.mask)  # type: ignore[no-untyped-call]
+    scaled: Tensor = ScaledGradient.apply(activation, factor)  # type: ignore[no-untyped-call]
+    return scaled
+
+
 class Branch(nn.Module):
     """What one student has of its own, from the trunk's output to its logits.
 
@@ -51,19 +60,19 @@ class Branch(nn.Module):
         self.classifier = classifier
         self.gradient = gradient
 
-    def features(self, shared: Tensor) -> Tensor:
+    def features(self, shared: Activation) -> Tensor:
         """What the classifier takes: pooled features (B, d) in the library's networks.
 
         Args:
-            shared: the trunk's output (B, c, ...).
+            shared: the trunk's output.
         """
         if self.gradient != 1.0:
-            shared = ScaledGradient.apply(shared, self.gradient)  # type: ignore[no-untyped-call]
+            shared = scaled_gradient(shared, self.gradient)
         out: Tensor = self.body(shared)
         return out
 
-    def forward(self, shared: Tensor) -> Tensor:
-        """Args: shared: the trunk's output (B, c, ...). Returns: logits (B, C)."""
+    def forward(self, shared: Activation) -> Tensor:
+        """Args: shared: the trunk's output. Returns: logits (B, C)."""
         out: Tensor = self.classifier(self.features(shared))
         return out
 
@@ -138,12 +147,12 @@ class Branched(Group):
         """K x (B, C); the trunk runs once."""
         return self.branch_outputs(self.trunk(inputs))
 
-    def branch_outputs(self, shared: Tensor) -> list[Tensor]:
-        """Every student's logits, K x (B, C), from the trunk's output (B, c, ...)."""
+    def branch_outputs(self, shared: Activation) -> list[Tensor]:
+        """Every student's logits, K x (B, C), from the trunk's output."""
         return [branch(shared) for branch in self.branches]
 
-    def features(self, shared: Tensor) -> list[Tensor]:
-        """What every student's classifier takes, K x (B, d), from the trunk's output (B, c, ...)."""
+    def features(self, shared: Activation) -> list[Tensor]:
+        """What every student's classifier takes, K x (B, d), from the trunk's output."""
         return [branch.features(shared) for branch in self._branches]
 
     def classify(self, features: Sequence[Tensor]) -> list[Tensor]:
@@ -192,8 +201,10 @@ class Branched(Group):
         return {"group": "branched", "students": len(self), "branch_from": self.branch_from, "rescale": self.rescale}
 
 
-def pooled(features: Tensor) -> Tensor:
-    """Mean over the positions of maps: (B, c, ...) -> (B, c); vectors (B, d) stay as they are."""
+def pooled(features: Activation) -> Tensor:
+    """Mean over the positions of maps, (B, c, ...) -> (B, c), or of each text; of an empty one it is 0. Vectors (B, d) stay as they are."""
+    if isinstance(features, Padded):
+        return features.values.sum(1) / features.mask.sum(1, keepdim=True).clamp_min(1)
     return features.flatten(2).mean(-1) if features.dim() > 2 else features
 
 

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
+from typing import Any
 
-import torch
 from torch import Tensor, nn
 
 from studygroup.errors import UserError
+from studygroup.networks.padded import Activation, joined, parted, samples
 from studygroup.ranks import Ranks
 
 
@@ -91,17 +92,17 @@ def enough(students: int, ranks: Ranks) -> None:
         raise UserError(f"{students} students on {ranks.size} ranks: some would have none; take at most {students} ranks, or more students")
 
 
-def together(network: nn.Module, inputs: Mapping[int, Tensor]) -> dict[int, Tensor]:
+def together(network: nn.Module, inputs: Mapping[int, Activation]) -> dict[int, Any]:
     """One call of a network for several inputs.
 
     Args:
-        network: (B, ...) -> (B, ...).
-        inputs: key -> samples (b, ...), at least one; those that are one and the same tensor go through the network once.
+        network: activations of B samples -> activations of the same.
+        inputs: key -> those of b samples, at least one key; what is one and the same object goes through the network once.
 
     Returns:
         Key -> what the network makes of them.
     """
     distinct = list({id(x): x for x in inputs.values()}.values())
-    parts = network(torch.cat(distinct) if len(distinct) > 1 else distinct[0]).split([len(x) for x in distinct])
+    parts = parted(network(joined(distinct)), [samples(x) for x in distinct])
     found = {id(x): part for x, part in zip(distinct, parts, strict=True)}
     return {key: found[id(x)] for key, x in inputs.items()}

@@ -52,7 +52,7 @@ class Independent(Group):
         if self.ranks is None or not self.training or self._owner(student) == self.ranks.rank:
             logits: Tensor = self.networks[student](inputs)
             return logits
-        return inputs.new_zeros(len(inputs), self._classes)
+        return next(self.networks[student].parameters(), inputs).new_zeros(len(inputs), self._classes)
 
     def _told(self, logits: Sequence[Tensor], students: Sequence[int] | None = None) -> list[Tensor]:
         """Logits of all (or of some) students, those of others' as their ranks computed them."""

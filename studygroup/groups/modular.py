@@ -5,7 +5,7 @@ The parameters do not grow with the number of students.
 
 Departures and readings (the paper leaves them open):
 - A layer is one block of the network (its stem, a residual block with its shortcut and batch norms). `block_groups` joins
-  several blocks into one layer; `route_stem=False` shares the stem.
+  several blocks into one layer; `route_stem=False` shares the stem. The embedding of a text network is one for all.
 - The head (pooling and classifier) is one for all. `head="routed"` gives it M modules like a layer, `"per_student"` K.
 - Routes are drawn once, uniformly and independently for each layer; `distinct` draws again until all K differ.
 - Batch norm belongs to its module. `bn="pooled"`: the samples that go through a module in one call are normalised together, and
@@ -18,12 +18,14 @@ Departures and readings (the paper leaves them open):
 In one iteration a module is called at most once for the students' own samples, with gradient, and at most once for the samples
 on which it is imitated. Samples that several routes have in common travel as one until the routes part, and imitated routes go on
 from where they leave the student's own. By student and with `recall` that changes no number; pooled, it is part of the definition
-of what is normalised together.
+of what is normalised together. Dropout drops the same of all that travels as one; nothing is dropped from imitated routes, which
+therefore leave the student's own before the first module with dropout.
 """
 
 from __future__ import annotations
 
 import copy
+import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -40,11 +42,13 @@ from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatch
 from studygroup.groups.routes import routes_of
 from studygroup.groups.target import target_mode
 from studygroup.networks.chain import Chain
+from studygroup.networks.padded import Activation, detached, joined, nobody, parted, samples, total
 from studygroup.ranks import Ranks
 
 Head = Literal["shared", "routed", "per_student"]
 BatchNorm = Literal["pooled", "per_student"]
 Targets = Literal["batch_stats", "eval", "train", "recall"]
+BEFORE = ("embedding", "stem")  # stages that are a layer each, before those of which each block is one
 
 
 @dataclass(frozen=True)
@@ -52,13 +56,13 @@ class Stream:
     """Samples on their way through the modules.
 
     Attributes:
-        inputs: (b, ...), what the route's layer `depth` takes.
+        inputs: of b samples, what the route's layer `depth` takes.
         route: the student whose route it is.
         samples: streams with the same number began with the very same samples.
         depth: how many layers are done.
     """
 
-    inputs: Tensor
+    inputs: Activation
     route: int
     samples: int = 0
     depth: int = 0
@@ -117,8 +121,9 @@ class Modular(Group):
                 f"routes need a network that is a chain of blocks; {type(first).__name__} is none: "
                 "take one of `studygroup list networks`, or a method that leaves networks whole"
             )
-        blocks, stems = _layers(first, block_groups)
-        widths = [1 if number < stems and not route_stem else modules for number in range(len(blocks) - 1)]
+        common = ("embedding",) if route_stem else ("embedding", "stem")
+        blocks, routed = _layers(first, block_groups, common)
+        widths = [modules if moves else 1 for moves in routed]
         widths.append({"shared": 1, "routed": modules, "per_student": students}[head])
         routes = routes_of(students, widths, seed=seed, distinct=distinct, coverage=require_coverage, per_student=head == "per_student")
         chains = {0: first}
@@ -162,7 +167,7 @@ class Modular(Group):
         """K x (B, C); what several routes have in common is computed once where batch norm allows it."""
         return self.run([Stream(inputs, k) for k in range(len(self))])
 
-    def run(self, streams: Sequence[Stream], trail: list[list[Tensor]] | None = None, idle: list[Tensor] | None = None) -> list[Tensor]:
+    def run(self, streams: Sequence[Stream], trail: list[list[Activation]] | None = None, idle: list[Tensor] | None = None) -> list[Tensor]:
         """Logits (b, C) of every stream; every module is called at most once, with all the samples that go through it.
 
         Args:
@@ -174,33 +179,33 @@ class Modular(Group):
         # Running statistics are each student's own: where they are read or moved, nobody can travel for somebody else.
         apart = self.bn == "per_student" and any(norm.tracks for norm in self._every_norm())
         activations = [stream.inputs for stream in streams]
-        nobody = idle.pop() if idle is not None else None
-        used = self._used if nobody is not None else None
+        absent: Activation | None = idle.pop() if idle is not None else None
+        used = self._used if absent is not None else None
         for depth, modules in enumerate(self._grid):
             if trail is not None:
                 trail.append(list(activations))
             calls = self._calls(streams, depth, apart=apart)
-            following = nobody
+            following = absent
             for number in used[depth] if used is not None else sorted(calls):
                 parties = calls.get(number, {})
                 leaders = [positions[0] for positions in parties.values()]
-                sizes = [len(activations[leader]) for leader in leaders]
-                pieces = [activations[leader] for leader in leaders] or [cast(Tensor, nobody)]
+                sizes = [samples(activations[leader]) for leader in leaders]
+                pieces = [activations[leader] for leader in leaders] or [cast(Activation, absent)]
                 for norm in self._norms[depth][number]:
                     if isinstance(norm, StudentBatchNorm):
                         norm.segments = [(streams[leader].route, size) for leader, size in zip(leaders, sizes, strict=True)]
-                output = modules[number](torch.cat(pieces) if len(pieces) > 1 else pieces[0])
-                following = output[:0].detach()
+                output: Activation = modules[number](joined(pieces))
+                following = nobody(output)
                 if not parties and idle is not None:
-                    idle.append(output.sum())
+                    idle.append(total(output))
                     continue
-                for positions, part in zip(parties.values(), output.split(sizes), strict=True):
+                for positions, part in zip(parties.values(), parted(output, sizes), strict=True):
                     for position in positions:
                         activations[position] = part
-            nobody = following if nobody is not None else None
+            absent = following if absent is not None else None
         if trail is not None:
             trail.append(activations)
-        return activations
+        return cast(list[Tensor], activations)
 
     def _calls(self, streams: Sequence[Stream], depth: int, *, apart: bool) -> dict[int, dict[Hashable, list[int]]]:
         """The modules that a layer runs: module -> samples that travel as one -> the positions of their streams."""
@@ -220,27 +225,27 @@ class Modular(Group):
         own = [x.new_zeros(0) for x in inputs]
         if not present:
             return own, [[] for _ in inputs]
-        samples = {k: next(j for j in present if inputs[j] is inputs[k]) for k in present}
+        met = {k: next(j for j in present if inputs[j] is inputs[k]) for k in present}  # the first who has these samples
         for norm in self._every_norm():
             if isinstance(norm, PooledBatchNorm):
                 norm.latest = None
-        trail: list[list[Tensor]] = []
+        trail: list[list[Activation]] = []
         idle = self._idle(inputs[present[0]])
-        for k, logits in zip(present, self.run([Stream(inputs[k], k, samples[k]) for k in present], trail, idle), strict=True):
+        for k, logits in zip(present, self.run([Stream(inputs[k], k, met[k]) for k in present], trail, idle), strict=True):
             own[k] = logits
 
         ready: dict[tuple[int, int], Tensor] = {}
         ahead: dict[tuple[int, int], Stream] = {}
         for k in present:
-            guides = [place for place, other in enumerate(present) if samples[other] == samples[k]]
+            guides = [place for place, other in enumerate(present) if met[other] == met[k]]
             for j in imitated[k]:
                 depth, guide = max((self._in_common(present[place], j), -place) for place in guides)
                 activation = trail[depth][-guide]
-                activation = activation.detach() if detach else activation
+                activation = detached(activation) if detach else activation
                 if depth == len(self._grid):
-                    ready[k, j] = activation
+                    ready[k, j] = cast(Tensor, activation)
                 else:
-                    ahead[k, j] = Stream(activation, j, samples[k], depth)
+                    ahead[k, j] = Stream(activation, j, met[k], depth)
         idle_too = self._idle(inputs[present[0]]) if self.targets != "recall" and any(imitated) else None
         if ahead or idle_too is not None:
             with torch.set_grad_enabled(not detach), self._making_targets():
@@ -348,8 +353,8 @@ class Modular(Group):
 
 def _is_random(module: nn.Module) -> bool:
     """Whether a module drops out something in train mode, so that two passes over the same samples differ."""
-    share = module.p if isinstance(module, _DropoutNd) else getattr(module, "dropout", 0.0)
-    return isinstance(share, float) and share > 0.0
+    shares = [module.p] if isinstance(module, _DropoutNd) else [value for name, value in vars(module).items() if "drop" in name]
+    return any(isinstance(share, float) and share > 0.0 for share in shares)
 
 
 class Route(nn.Module):
@@ -368,24 +373,20 @@ class Route(nn.Module):
         return self._run([Stream(inputs, self.student)])[0]
 
 
-def _layers(chain: Chain, block_groups: Sequence[int] | None) -> tuple[list[tuple[str, ...]], int]:
-    """The block names of each layer, the head's last, and how many layers are stem."""
+def _layers(chain: Chain, block_groups: Sequence[int] | None, common: Sequence[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
+    """The block names of each layer, the head's last; and of all layers but that whether there is a choice: not in the stages `common`."""
     if "head" not in chain.stages:
         raise UserError(
             f"the stages of the network are {', '.join(chain.stages)}; "
             "the last must be called head, so that routes know what turns maps into logits"
         )
-    head = chain.stages["head"]
-    stem = chain.stages.get("stem", ())
-    body = [name for stage, names in chain.stages.items() if stage not in ("stem", "head") for name in names]
+    body = [name for stage, names in chain.stages.items() if stage not in (*BEFORE, "head") for name in names]
     groups = list(block_groups) if block_groups is not None else [1] * len(body)
     if sum(groups) != len(body) or any(size < 1 for size in groups):
         raise UserError(
             f"block_groups is {groups}, which sums to {sum(groups)}; the network has {len(body)} blocks between its stem and its head"
         )
-    layers = [stem] if stem else []
-    start = 0
-    for size in groups:
-        layers.append(tuple(body[start : start + size]))
-        start += size
-    return [*layers, head], len(stem) and 1
+    before = [stage for stage in BEFORE if chain.stages.get(stage)]
+    ends = list(itertools.accumulate(groups))
+    layers = [*(chain.stages[stage] for stage in before), *(tuple(body[end - size : end]) for end, size in zip(ends, groups, strict=True))]
+    return [*layers, chain.stages["head"]], [*(stage not in common for stage in before), *(True for _ in groups)]

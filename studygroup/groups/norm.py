@@ -83,7 +83,7 @@ class PooledBatchNorm(RouteBatchNorm):
             if self.training and self.latest is not None:
                 mean, var = self.latest[0], self.latest[1].pow(-2).sub_(self.eps)
             return F.batch_norm(input, mean, var, self.weight, self.bias, False, 0.0, self.eps)
-        if input.numel() == input.shape[1]:
+        if input.numel() == input.shape[1] and not has_torch_function_unary(input):  # ranks in step have more of them together
             raise ValueError(f"Expected more than 1 value per channel when training, got input size {input.shape}")
         tracked = self.track_running_stats
         if tracked and self.num_batches_tracked is not None:

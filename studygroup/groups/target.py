@@ -10,7 +10,6 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
-from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup.errors import UserError
 from studygroup.networks.features import Features, observe
@@ -24,8 +23,9 @@ def target_mode(network: nn.Module, mode: TargetMode = "batch_stats") -> Iterato
 
     Args:
         network: any module in train or eval mode.
-        mode: `"batch_stats"`: batch norm uses the batch's statistics and leaves the running ones alone, dropout is off.
-            `"eval"`: running statistics, dropout off. `"train"`: as in training, running statistics move.
+        mode: `"batch_stats"`: batch norm uses the batch's statistics and leaves the running ones alone; all else is as in evaluation, so
+            nothing is dropped out, whichever module does it. `"eval"`: running statistics, too. `"train"`: as in training, running
+            statistics move.
     """
     if mode not in ("batch_stats", "eval", "train"):
         raise UserError(f"target mode is {mode!r}; it must be batch_stats, eval or train")
@@ -38,7 +38,7 @@ def target_mode(network: nn.Module, mode: TargetMode = "batch_stats") -> Iterato
             # Without tracking, a batch norm in train mode normalises by the batch and does not touch its buffers.
             changed.append((module, "track_running_stats", module.track_running_stats))
             module.track_running_stats = False
-        elif isinstance(module, (_BatchNorm, _DropoutNd)):
+        elif module.training:
             changed.append((module, "training", module.training))
             module.training = False
     try:

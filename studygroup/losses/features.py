@@ -4,6 +4,9 @@ A map is (B, C, H, W), or (B, C, L) for sequences; P is the number of its positi
 differ in size, the larger is average-pooled to the smaller. Reductions and constants are those of the CRD benchmark's code
 (Tian et al., ICLR 2020, arXiv:1910.10699), which the published comparisons use. All losses are scalars, computed in float32
 at least; gradient reaches the teacher's side, too, unless it is detached.
+
+The maps of texts are padded to a common length. Given a `mask` (B, P) of the positions that are of a text, a mean over positions is
+one over each text's, and then over the texts: padding counts nowhere.
 """
 
 from __future__ import annotations
@@ -49,8 +52,16 @@ def _same_number(student: Sequence[Tensor], teacher: Sequence[Tensor], least: in
         raise UserError(f"{len(student)} maps of the student, {len(teacher)} of the teacher; give as many of each, at least {least}")
 
 
+def _mean(errors: Tensor, mask: Tensor | None) -> Tensor:
+    """Mean of errors (B, C, ...) over everything; of texts that of each one's positions, 0 if it is empty, and then of all texts."""
+    if mask is None:
+        return errors.mean()
+    each = errors.flatten(2).mean(1)  # (B, P)
+    return ((each * mask).sum(1) / mask.sum(1).clamp_min(1)).mean()
+
+
 @full_precision
-def hint(student: Tensor, teacher: Tensor) -> Tensor:
+def hint(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """FitNet's hint (Romero et al., ICLR 2015, arXiv:1412.6550, Eq. 3): mean of (s - t)^2 over everything.
 
     The paper has half the sum over an item; the benchmark's mean is followed.
@@ -58,12 +69,13 @@ def hint(student: Tensor, teacher: Tensor) -> Tensor:
     Args:
         student: (B, ...), after the regressor.
         teacher: the same shape.
+        mask: (B, P) bool, which positions are of a text; None if there is no padding.
 
     Raises:
         UserError: shapes that differ.
     """
     _same_shape(student, teacher)
-    return F.mse_loss(student, teacher)
+    return _mean((student - teacher).square(), mask)
 
 
 def _attention(maps: Tensor) -> Tensor:
@@ -72,21 +84,22 @@ def _attention(maps: Tensor) -> Tensor:
 
 
 @full_precision
-def attention_transfer(student: Tensor, teacher: Tensor) -> Tensor:
+def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
     """Attention transfer (Zagoruyko and Komodakis, ICLR 2017, arXiv:1612.03928, Eq. 2): mean over (B, P) of (a_s - a_t)^2.
 
     a = v / |v|, v the mean over channels of the squared map, as a vector over positions. The paper has the norm of the
     difference; its code, and the benchmark, the mean of squares.
 
     Args:
-        student: a map (B, C_s, ...).
-        teacher: a map (B, C_t, ...).
+        student: a map (B, C_s, ...), zero where there is no text.
+        teacher: a map (B, C_t, ...), likewise.
+        mask: (B, P) bool, which positions are of a text; None if there is no padding.
 
     Raises:
         UserError: they are not maps of the same samples.
     """
     student, teacher = match_size(student, teacher)
-    return F.mse_loss(_attention(student), _attention(teacher))
+    return _mean((_attention(student) - _attention(teacher)).square().unsqueeze(1), mask)
 
 
 @full_precision
@@ -119,7 +132,7 @@ def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
         mean k(s, s') - 2 mean k(s, t) + mean k(t, t'),  k(x, y) = (x . y)^2
 
     Channels are unit vectors over positions; means are over the batch and over pairs of channels. The last term is a constant
-    when the teacher is detached; with it the loss is at least 0.
+    when the teacher is detached; with it the loss is at least 0. Positions without text, at which both are zero, change nothing.
 
     Args:
         student: a map (B, C_s, ...).
@@ -132,14 +145,15 @@ def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
     return _kernel(student, student) - 2 * _kernel(student, teacher) + _kernel(teacher, teacher)
 
 
-def _flow(below: Tensor, above: Tensor) -> Tensor:
+def _flow(below: Tensor, above: Tensor, mask: Tensor | None) -> Tensor:
     """Products of the channels of two maps, averaged over positions: (B, C_above, C_below)."""
     below, above = (maps.flatten(2) for maps in match_size(below, above))
-    return above @ below.mT / below.shape[-1]
+    positions = below.shape[-1] if mask is None else mask.sum(1).clamp_min(1)[:, None, None]
+    return above @ below.mT / positions
 
 
 @full_precision
-def flow_of_solution(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor]) -> Tensor:
+def flow_of_solution(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
     """Flow of solution procedure (Yim et al., CVPR 2017, Eq. 1 and 2), summed over consecutive pairs of maps.
 
         G(F1, F2)[i, j] = mean over positions of F1_i F2_j,  loss = sum over pairs of the mean over (B, i, j) of (G_s - G_t)^2
@@ -149,6 +163,7 @@ def flow_of_solution(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tens
     Args:
         student_maps: two or more maps (B, C_k, ...), in the order in which they are computed.
         teacher_maps: as many, with the same numbers of channels.
+        mask: (B, P) bool, which positions of all the maps, zero elsewhere, are of a text; None if there is no padding.
 
     Raises:
         UserError: numbers of maps, channels or samples that differ.
@@ -160,12 +175,14 @@ def flow_of_solution(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tens
             f"the student's maps have (samples, channels) {channels[0]}, the teacher's {channels[1]}; they must be equal, "
             "so take networks of the same widths"
         )
-    flows = [[_flow(*pair) for pair in itertools.pairwise(network)] for network in (student_maps, teacher_maps)]
+    flows = [[_flow(*pair, mask) for pair in itertools.pairwise(network)] for network in (student_maps, teacher_maps)]
     return torch.stack([F.mse_loss(s, t) for s, t in zip(*flows, strict=True)]).sum()
 
 
 @full_precision
-def activation_boundary(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], margin: float = 1.0) -> Tensor:
+def activation_boundary(
+    student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], margin: float = 1.0, masks: Sequence[Tensor | None] | None = None
+) -> Tensor:
     """Activation boundaries (Heo et al., AAAI 2019, arXiv:1811.03233): on which side of zero each neuron is.
 
         l_i  = sum over everything of relu(margin + s)^2 where t <= 0, of relu(margin - s)^2 where t > 0
@@ -178,21 +195,24 @@ def activation_boundary(student_maps: Sequence[Tensor], teacher_maps: Sequence[T
         student_maps: n maps before their activation, after the connector.
         teacher_maps: n maps before their activation, of the same shapes.
         margin: of the hinge, the paper's mu.
+        masks: for each map (B, P) bool, which positions are of a text: only these are summed over; None if there is no padding.
 
     Raises:
         UserError: numbers or shapes of maps that differ.
     """
     _same_number(student_maps, teacher_maps, 1)
     losses = []
-    for number, (student, teacher) in enumerate(zip(student_maps, teacher_maps, strict=True)):
+    for number, (student, teacher, mask) in enumerate(zip(student_maps, teacher_maps, masks or [None] * len(student_maps), strict=True)):
         _same_shape(student, teacher)
         wrong_way = torch.where(teacher > 0, -student, student)
-        losses.append(2.0 ** (number - len(student_maps) + 1) * F.relu(margin + wrong_way).square().sum())
+        errors = F.relu(margin + wrong_way).square()
+        counted = errors if mask is None else errors.flatten(2) * mask.unsqueeze(1)
+        losses.append(2.0 ** (number - len(student_maps) + 1) * counted.sum())
     return torch.stack(losses).sum() * (3 / 1000) / len(student_maps[0])
 
 
 @full_precision
-def variational_information(mean: Tensor, log_scale: Tensor, target: Tensor) -> Tensor:
+def variational_information(mean: Tensor, log_scale: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
     """Variational information distillation (Ahn et al., CVPR 2019, arXiv:1904.05835): a Gaussian's negative log-likelihood.
 
         mean over everything of 1/2 ((mu - t)^2 / v + log v),  v = log(1 + exp(log_scale)) + 1e-5, one per channel
@@ -204,6 +224,7 @@ def variational_information(mean: Tensor, log_scale: Tensor, target: Tensor) -> 
         mean: the prediction (B, C, ...) of the teacher's map from the student's.
         log_scale: (C,), trainable.
         target: the teacher's map (B, C, ...).
+        mask: (B, P) bool, which positions are of a text; None if there is no padding.
 
     Raises:
         UserError: numbers of channels that differ.
@@ -215,4 +236,4 @@ def variational_information(mean: Tensor, log_scale: Tensor, target: Tensor) -> 
             "all must have the teacher's channels"
         )
     variance = (F.softplus(log_scale) + 1e-5).view(-1, *[1] * (mean.ndim - 2))
-    return 0.5 * ((mean - target).square() / variance + variance.log()).mean()
+    return 0.5 * _mean((mean - target).square() / variance + variance.log(), mask)

@@ -6,6 +6,7 @@
 
 s and t are the maps of student and teacher before their activation at the ends of all stages but the stem; s goes through a connector,
 trained with it and thrown away: the identity where the shapes are equal, else a convolution with batch norm (`connectors.Connector`).
+Sums over texts end where these end.
 
 Departures:
 - As in the CRD benchmark (Tian et al., ICLR 2020), the second stage has the labels only, after 30 first epochs for its 240; the paper
@@ -25,6 +26,7 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import activation_boundary
+from studygroup.methods.aligned import aligned
 from studygroup.methods.every_stage import stages_after_stem
 from studygroup.methods.method import Losses, require
 from studygroup.methods.two_stages import FirstStage, SecondStage
@@ -85,9 +87,12 @@ class Boundaries(FirstStage):
 
     def connect(self, make: Maker, student: Features, teacher: Features) -> None:
         """The connector."""
+        aligned(student, teacher)
         shapes = [[maps.shape[1:] for maps in features.pre] for features in (student, teacher)]
         self.connector = make.part("connector", lambda: Connector(*shapes))
 
     def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The boundaries."""
-        return {"student0/boundary": activation_boundary(self.connector(student.pre), teacher.pre, self.margin)}
+        return {
+            "student0/boundary": activation_boundary(self.connector(student.pre, student.masks), teacher.pre, self.margin, student.masks)
+        }

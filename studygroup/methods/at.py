@@ -2,7 +2,8 @@
 
     L = CE(z, y) + weight * sum over maps of the mean of (a_s - a_t)^2,   a = v / |v|,  v = mean over channels of f^2
 
-Maps are those of all stages but the stem; of a pair the larger is average-pooled to the smaller.
+Maps are those of all stages but the stem; of a pair the larger is average-pooled to the smaller. Of texts the mean is over each one's
+positions, and then over the texts.
 
 Departures: as in the CRD benchmark (Tian et al., ICLR 2020), whose weight is the default; the paper has the norm of a_s - a_t, its code
 the mean of squares.
@@ -18,9 +19,9 @@ import torch
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import attention_transfer
+from studygroup.methods.aligned import aligned
 from studygroup.methods.every_stage import EveryStage
 from studygroup.methods.method import Losses
-from studygroup.methods.one_teacher import pairs
 from studygroup.networks.features import Features
 
 
@@ -51,4 +52,4 @@ class AT(EveryStage):
 
     def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The attention of every pair of maps."""
-        return {"student0/attention": self.weight * torch.stack([attention_transfer(*pair) for pair in pairs(student, teacher)]).sum()}
+        return {"student0/attention": self.weight * torch.stack([attention_transfer(*pair) for pair in aligned(student, teacher)]).sum()}

@@ -26,7 +26,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_cross_entropy
 from studygroup.losses.numerics import full, unit
-from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.method import Losses, Method, check_inputs, require
 from studygroup.networks.maker import Maker
 
 
@@ -35,6 +35,7 @@ class BSS(Method):
 
     whole_batch = True
     needs_teacher = True
+    images_only = "bss moves inputs along gradients with respect to them, and token ids have none"
 
     def __init__(
         self,
@@ -82,6 +83,7 @@ class BSS(Method):
 
     def assemble(self, make: Maker) -> None:
         """One student, and the teacher."""
+        check_inputs(self, make)
         self.group = Independent([make.student(0)])
         self.candidates = self.student_names()
         self.teacher = Frozen(make.trained())

@@ -19,6 +19,7 @@ from torch import Tensor, nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import correlation_congruence
+from studygroup.methods.aligned import check_vectors
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher, pairs
 from studygroup.networks.connectors import Embed
@@ -59,6 +60,7 @@ class CC(OneTeacher):
 
     def connect(self, make: Maker, student: Features, teacher: Features) -> None:
         """Embeddings of each pair of features."""
+        check_vectors(student, teacher)
 
         def embeddings(whose: str, features: Sequence[Tensor]) -> nn.ModuleList:
             sizes = [f[0].numel() for f in features]

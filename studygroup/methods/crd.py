@@ -21,6 +21,7 @@ from torch import Tensor
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import MemoryBank, contrastive_representation, draw_negatives
+from studygroup.methods.aligned import check_vectors
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher, pairs
 from studygroup.networks.connectors import Embed
@@ -74,6 +75,7 @@ class CRD(OneTeacher):
 
     def connect(self, make: Maker, student: Features, teacher: Features) -> None:
         """Embeddings, memories, and the classes of all training samples."""
+        check_vectors(student, teacher)
         ((s, t), *others) = pairs(student, teacher)
         require(not others, f"{1 + len(others)} modules of each network are named; crd contrasts one")
         labels = make.training_labels()

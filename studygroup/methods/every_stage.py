@@ -5,8 +5,9 @@ from __future__ import annotations
 from torch import nn
 
 from studygroup.losses import match_size
+from studygroup.methods.aligned import aligned
 from studygroup.methods.method import require
-from studygroup.methods.one_teacher import OneTeacher, pairs
+from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks.features import Features, places
 from studygroup.networks.maker import Maker
 
@@ -20,8 +21,8 @@ class EveryStage(OneTeacher):
 
     def connect(self, make: Maker, student: Features, teacher: Features) -> None:
         """Nothing; the features must be maps."""
-        for pair in pairs(student, teacher):
-            match_size(*pair)
+        for s, t, _ in aligned(student, teacher):
+            match_size(s, t)
 
 
 def stages_after_stem(network: nn.Module) -> list[str]:

@@ -3,7 +3,8 @@
     L = CE(z, y) + weight * mean of (r(f_s) - f_t)^2
 
 f are maps in the middle of the networks, by default at the third stage end (f2); r is a convolution with batch norm and ReLU that makes
-the student's map as large as the teacher's (`connectors.ConvReg`), trained with the student.
+the student's map as large as the teacher's (`connectors.ConvReg`), trained with the student. Of texts the mean is over each one's
+positions, and then over the texts.
 
 Departures: the paper trains the lower half of the student by the hint first, then everything by distillation. Here, as in the CRD
 benchmark (Tian et al., ICLR 2020), whose weights are the defaults, there is one stage with both.
@@ -20,9 +21,10 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import hint
+from studygroup.methods.aligned import aligned
 from studygroup.methods.method import Losses, require
-from studygroup.methods.one_teacher import OneTeacher, pairs
-from studygroup.networks.connectors import ConvReg
+from studygroup.methods.one_teacher import OneTeacher
+from studygroup.networks.connectors import ConvReg, by_position
 from studygroup.networks.features import Features, places
 from studygroup.networks.maker import Maker
 
@@ -64,10 +66,13 @@ class FitNet(OneTeacher):
         """A regressor for each pair of maps."""
         self.regressors = nn.ModuleList(
             make.part(f"regressor{i}", lambda s=s, t=t: ConvReg(s.shape[1:], t.shape[1:]))  # type: ignore[misc]
-            for i, (s, t) in enumerate(pairs(student, teacher))
+            for i, (s, t, _) in enumerate(aligned(student, teacher))
         )
 
     def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The hints."""
-        compared = zip(self.regressors, pairs(student, teacher), strict=True)
-        return {"student0/hint": self.weight * torch.stack([hint(regressor(s), t) for regressor, (s, t) in compared]).sum()}
+        compared = [
+            hint(by_position(regressor, s, mask), t, mask)
+            for regressor, (s, t, mask) in zip(self.regressors, aligned(student, teacher), strict=True)
+        ]
+        return {"student0/hint": self.weight * torch.stack(compared).sum()}

@@ -4,7 +4,7 @@
     second stage  L = label_weight CE(z, y) + kd_weight T^2 KL(teacher || student) at temperature T
 
 Maps are those at the ends of all stages, the stem's, too; of two consecutive ones the larger is pooled to the smaller. Student and teacher
-must have the same numbers of channels.
+must have the same numbers of channels. Of texts the mean is over each one's positions, and all maps must be of one length.
 
 Departures: as in the CRD benchmark (Tian et al., ICLR 2020): 30 first epochs for 240 of the second, at a constant learning rate. The
 first stage has the run's optimiser, fresh, and leaves the classifier as it is.
@@ -20,6 +20,7 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import flow_of_solution
+from studygroup.methods.aligned import check_lengths
 from studygroup.methods.method import Losses
 from studygroup.methods.two_stages import FirstStage, SecondStage
 from studygroup.networks.features import Features, places
@@ -67,8 +68,9 @@ class Flows(FirstStage):
 
     def connect(self, make: Maker, student: Features, teacher: Features) -> None:
         """Nothing; the widths must be equal, and there must be a flow."""
+        check_lengths([*student.masks, *teacher.masks])
         flow_of_solution(student.maps, teacher.maps)
 
     def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The flows."""
-        return {"student0/flow": flow_of_solution(student.maps, teacher.maps)}
+        return {"student0/flow": flow_of_solution(student.maps, teacher.maps, student.masks[0])}

@@ -31,9 +31,13 @@ from studygroup.networks.connectors import Paraphraser, Translator
 from studygroup.networks.features import Features, places
 from studygroup.networks.maker import Maker
 
+IMAGES_ONLY = "ft compares maps through convolutions that would take what stands behind a text's end for a part of it"
+
 
 class FT(OneTeacher):
     """A student's last map is translated into factors in which the teacher's was paraphrased before."""
+
+    images_only = IMAGES_ONLY
 
     def __init__(
         self,
@@ -97,6 +101,8 @@ class FT(OneTeacher):
 
 class Paraphrasing(FirstStage):
     """A paraphraser that learns to reconstruct the teacher's map, while the student waits: the first stage of `FT`."""
+
+    images_only = IMAGES_ONLY
 
     def __init__(
         self, share: float = 0.5, student_layers: Sequence[str] | None = None, teacher_layers: Sequence[str] | None = None

@@ -6,6 +6,7 @@
 x_feed are the samples that the students feed back (`roles.feedback`).
 
 Departures: Eq. 9 as printed scores unmixed inputs, against Eq. 8; the mixed input is scored, as in mix-up and in the paper's later version.
+Of texts, which the paper has none of, the embeddings are mixed (`networks/mixing.py`).
 Shapes: B batch, n students.
 """
 
@@ -21,6 +22,8 @@ from studygroup.batch import Batch
 from studygroup.losses import cross_entropy, mixed_cross_entropy
 from studygroup.methods.method import require
 from studygroup.methods.roles import feedback
+from studygroup.networks.maker import Maker
+from studygroup.networks.mixing import mixed_logits, mixes_texts
 
 
 class Intensive:
@@ -35,6 +38,14 @@ class Intensive:
         self.alpha = alpha
         self.per_sample = per_sample
 
+    def check(self, pivot: nn.Module, make: Maker) -> None:
+        """Raise UserError if texts are to be mixed in a pivot whose embedding is not known."""
+        require(
+            make.vocabulary is None or "mixup" not in self.kind or mixes_texts(pivot),
+            f"of texts orc mixes the embeddings, and of the pivot, {type(pivot).__name__}, it is not known where the embedding ends; "
+            "take --method.intensive feedback, which mixes nothing, or a pivot from `studygroup list networks`",
+        )
+
     def lesson(self, pivot: nn.Module, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:
         """The pivot's loss (Eq. 8-9); errors (n, B) are the students' on the whole batch."""
         whole = batch.whole
@@ -46,11 +57,9 @@ class Intensive:
         inputs, labels = whole.inputs[partners], whole.labels[partners]
         if self.kind == "feedback":
             return cross_entropy(pivot(inputs), labels)
-        share = beta(self.alpha, generator, len(whole) if self.per_sample else 1).to(batch.inputs)
+        share = beta(self.alpha, generator, len(whole) if self.per_sample else 1).to(errors)
         share = batch.mine(share) if self.per_sample else share
-        weight = share.view(-1, *[1] * (batch.inputs.dim() - 1))
-        mixed = weight * batch.inputs + (1 - weight) * inputs
-        return mixed_cross_entropy(pivot(mixed), batch.labels, labels, share)
+        return mixed_cross_entropy(mixed_logits(pivot, batch.inputs, inputs, share), batch.labels, labels, share)
 
 
 def beta(alpha: float, generator: torch.Generator, draws: int = 1) -> Tensor:

@@ -8,7 +8,7 @@
           linear   per sample, the convex combination with the smallest cross-entropy
           general  sum over i of a_i z_i, a from the inverse covariance of the networks' errors
 
-Every network sees an augmentation of its own of the same images. t is a target only.
+Every network sees an augmentation of its own of the same images; of texts, which are not augmented, all see the same. t is a target only.
 
 Departures and readings:
 - The default, preset "shaoeric", is the public reimplementation whose numbers later papers quote (ORC's Table 6 among them): mean of
@@ -89,6 +89,7 @@ class KDCL(Method):
         """K networks, of different architectures if the peers differ."""
         self.group = Independent(make.students(self.count))
         self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
+        self.views = self.views and make.vocabulary is None
         if self.variant == "general":
             self.register_buffer("covariance", torch.eye(self.count))  # of the previous epoch; equal weights before there is one
             self.register_buffer("errors", torch.zeros(self.count, self.count))  # the running epoch's sum

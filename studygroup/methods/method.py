@@ -44,10 +44,12 @@ class Method(nn.Module, ABC):
         candidates: names of the students that may be deployed: those with the target's network, or those of them that the method means.
         whole_batch: whether a batch must not be cut into parts.
         needs_teacher: whether the method learns from a trained network.
+        images_only: why the method cannot learn from texts; empty if it can.
     """
 
     whole_batch: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
+    images_only: ClassVar[str] = ""
     group: Group
     candidates: tuple[str, ...]
     _options: dict[str, Any]
@@ -137,6 +139,14 @@ class Method(nn.Module, ABC):
     def describe(self) -> dict[str, object]:
         """What the group is, in JSON's types: a run can only be resumed with the same."""
         return self.group.describe()
+
+
+def check_inputs(method: Method, make: Maker) -> None:
+    """Raise UserError if the method cannot learn from the kind of data that networks are made for."""
+    require(
+        make.vocabulary is None or not method.images_only,
+        f"the data are texts, but {method.images_only}; take another method, such as kd",
+    )
 
 
 def require(condition: bool, message: str) -> None:

@@ -20,7 +20,8 @@ from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, Independent, target_mode
 from studygroup.losses import cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.aligned import check_watched
+from studygroup.methods.method import Losses, Method, check_inputs, require
 from studygroup.networks.features import Features, observe
 from studygroup.networks.maker import Maker
 
@@ -90,6 +91,7 @@ class OneTeacher(Method):
 
     def assemble(self, make: Maker) -> None:
         """One student, the teacher, and what connects them."""
+        check_inputs(self, make)
         self.group = Independent([make.student(0)])
         self.candidates = self.student_names()
         self.teacher = Frozen(make.trained())
@@ -119,6 +121,8 @@ class OneTeacher(Method):
             places = list(named) or self.layers(network)
             with torch.no_grad(), target_mode(network, "eval"):
                 seen = observe(network, example, places)
+            if not example.is_floating_point():
+                check_watched(seen, places)
             pairs(seen, seen)  # a pooled feature that is not known is said here
         except UserError as error:
             option = f"{whose}_layers"

@@ -100,6 +100,7 @@ class ORC(Method):
         self.group = Independent(make.students(self.count))
         self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
         self.pivot = make.trained().requires_grad_(self.intensive.kind != "off")
+        self.intensive.check(self.pivot, make)
 
     def others(self) -> Mapping[str, nn.Module]:
         """The pivot."""

@@ -4,7 +4,7 @@
 
 f are the maps that are pooled for the classifiers, c a 1x1 convolution with batch norm and ReLU from the student's channels to the
 teacher's (`connectors.Projection`), trained with the student. W is what turns the teacher's map into logits z_t, its pool and classifier;
-they are frozen, and gradient flows through them. The student keeps a head of its own.
+they are frozen, and gradient flows through them. The student keeps a head of its own. What is pooled of a text is its positions alone.
 
 Departures: none from the authors' code for ImageNet, which has both weights 1; those for small images are not published.
 Shapes: B batch, C classes, maps (B, c, h, w), whose sizes may differ.
@@ -14,7 +14,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from torch import nn
+from torch import Tensor, nn
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
@@ -22,9 +22,10 @@ from studygroup.groups import pooled
 from studygroup.losses import hint
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.networks.connectors import Projection
+from studygroup.networks.connectors import Projection, by_position
 from studygroup.networks.features import Features, head_of
 from studygroup.networks.maker import Maker
+from studygroup.networks.padded import Activation, of_maps
 
 
 class SRRL(OneTeacher):
@@ -67,10 +68,15 @@ class SRRL(OneTeacher):
 
     def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The pooled features, and the teacher's logits."""
-        (s,), (t,) = student.maps, teacher.maps
-        projected = self.projection(s)  # (B, c_t, h_s, w_s)
+        (s,), (t,), (mask,), (its_mask,) = student.maps, teacher.maps, student.masks, teacher.masks
+        projected = as_pooled(by_position(self.projection, s, mask), mask)  # (B, c_t, h_s, w_s), or texts
         _, head = head_of(self.teacher.network)
         return {
-            "student0/matching": self.matching_weight * hint(pooled(projected), pooled(t)),
+            "student0/matching": self.matching_weight * hint(pooled(projected), pooled(as_pooled(t, its_mask))),
             "student0/regression": self.weight * hint(head(projected), teacher.logits),
         }
+
+
+def as_pooled(maps: Tensor, mask: Tensor | None) -> Activation:
+    """Maps as a pool takes them: those of texts, which are at `mask` (B, T), as `Padded`."""
+    return maps if mask is None else of_maps(maps, mask)

@@ -3,7 +3,8 @@
     L = CE(z, y) + weight * sum over maps of the mean of 1/2 ((mu(f_s) - f_t)^2 / v + log v)
 
 mu is a regressor of three 1x1 convolutions, v one variance per channel of the teacher's map (`connectors.VariationalRegressor`); both are
-trained with the student. Maps are those of all stages but the stem; of a pair the larger is average-pooled to the smaller.
+trained with the student. Maps are those of all stages but the stem; of a pair the larger is average-pooled to the smaller. Of texts the
+mean is over each one's positions, and then over the texts.
 
 Departures: maps and weight are the CRD benchmark's (Tian et al., ICLR 2020); the paper also predicts the logits. The constant
 log(2 pi) / 2 is left out, as there.
@@ -20,9 +21,10 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import match_size, variational_information
+from studygroup.methods.aligned import aligned
 from studygroup.methods.every_stage import stages_after_stem
 from studygroup.methods.method import Losses, require
-from studygroup.methods.one_teacher import OneTeacher, pairs
+from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks.connectors import VariationalRegressor
 from studygroup.networks.features import Features
 from studygroup.networks.maker import Maker
@@ -62,7 +64,7 @@ class VID(OneTeacher):
     def connect(self, make: Maker, student: Features, teacher: Features) -> None:
         """A regressor for each pair of maps."""
         self._regressors = []
-        for i, (s, t) in enumerate(pairs(student, teacher)):
+        for i, (s, t, _) in enumerate(aligned(student, teacher)):
             require(
                 s.ndim == t.ndim == 4,
                 f"the features watched are {tuple(s.shape)} and {tuple(t.shape)}, one sample each; vid takes maps (1, C, H, W)",
@@ -73,7 +75,7 @@ class VID(OneTeacher):
     def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The information in every pair of maps."""
         compared = []
-        for regressor, pair in zip(self._regressors, pairs(student, teacher), strict=True):
-            s, t = match_size(*pair)
-            compared.append(variational_information(regressor(s), regressor.log_scale, t))
+        for regressor, (s, t, mask) in zip(self._regressors, aligned(student, teacher), strict=True):
+            s, t = match_size(s, t)
+            compared.append(variational_information(regressor(s), regressor.log_scale, t, mask))
         return {"student0/information": self.weight * torch.stack(compared).sum()}

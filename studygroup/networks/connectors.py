@@ -13,11 +13,36 @@ from collections.abc import Sequence
 import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
+from torch.overrides import has_torch_function_unary
 
 from studygroup.errors import UserError
 from studygroup.networks.layers import convolution
+from studygroup.networks.padded import Padded, Positions, maps, of_maps
 
 Shape = Sequence[int]
+
+
+def by_position(connector: nn.Module, features: Tensor, mask: Tensor | None) -> Tensor:
+    """What a connector makes of maps; of texts, of nothing but their positions: padding is in no statistic, and stays zero.
+
+    Args:
+        connector: maps -> maps, which for texts looks at each position by itself.
+        features: maps (B, c, h, w), of texts (B, c, 1, T).
+        mask: (B, T), where the texts are; None for images.
+    """
+    if mask is None:
+        out: Tensor = connector(features)
+        return out
+    positions = Positions(mask)
+    rows = positions.rows(of_maps(features, mask).values)[:, :, None, None]  # (N, c, 1, 1)
+    # A batch without any text has no statistics; but ranks in step, which replace batch norm, wait for everyone's share of theirs.
+    learning = [] if len(rows) or has_torch_function_unary(rows) else [module for module in connector.modules() if module.training]
+    for module in learning:
+        module.training = False
+    seen = connector(rows).flatten(1)
+    for module in learning:
+        module.training = True
+    return maps(Padded(positions.back(seen), mask))
 
 
 class ConvReg(nn.Module):
@@ -85,9 +110,10 @@ class Connector(nn.Module):
             for student, teacher in zip(students, teachers, strict=True)
         )
 
-    def forward(self, maps: Sequence[Tensor]) -> list[Tensor]:
-        """Args: maps: the student's, each (B, C, H, W). Returns: as many, of the teacher's shapes."""
-        return [connector(features) for connector, features in zip(self.connectors, maps, strict=True)]
+    def forward(self, maps: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> list[Tensor]:
+        """Args: maps: the student's, each (B, C, H, W). masks: of each, as `by_position`. Returns: as many, of the teacher's shapes."""
+        masks = masks or [None] * len(maps)
+        return [by_position(connector, x, mask) for connector, x, mask in zip(self.connectors, maps, masks, strict=True)]
 
 
 def _encoder(channels: int, factors: int, norm: bool) -> nn.Sequential:

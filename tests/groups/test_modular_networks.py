@@ -8,8 +8,8 @@ from torch import nn
 
 from studygroup.batch import Batch
 from studygroup.groups import Modular
-from studygroup.networks import IMAGE_NETWORKS, Maker, create, parameter_count
-from tests.methods.tiny import CLASSES, assembled, updates
+from studygroup.networks import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, Maker, create, parameter_count
+from tests.methods.tiny import CLASSES, VOCABULARY, assembled, sentences, shape_of, updates
 
 
 def sizes(module: nn.Module) -> int:
@@ -17,20 +17,23 @@ def sizes(module: nn.Module) -> int:
 
 
 LARGE = ("resnet32x4", "resnet34", "resnet50", "vgg16", "vgg19")
+OF_TEXTS = [f"{name}@{'hidden=8,embedding=6,feedforward=8' if name == 'transformer' else 'width=4,hidden=8'}" for name in TEXT_NETWORKS]
+ALL = [*(pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in IMAGE_NETWORKS), *OF_TEXTS]
 
 
-@pytest.mark.parametrize("name", [pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) for name in IMAGE_NETWORKS])
+@pytest.mark.parametrize("name", ALL)
 def test_cgl_with_every_network(name: str) -> None:
-    method = assembled("cgl", {"students": 2, "probability": 1.0}, spec=name)
+    texts = name in OF_TEXTS
+    method = assembled("cgl", {"students": 2, "probability": 1.0}, spec=name, texts=texts)
     group = method.group
     assert isinstance(group, Modular)
-    plain = create(name, CLASSES, 1)
+    plain = create(name, CLASSES, 1, vocabulary=VOCABULARY if texts else None)
     count = parameter_count(plain)
-    head = sum(sizes(plain.get_submodule(block)) for block in plain.stages["head"])
-    assert sizes(group) == 2 * (count - head) + head
+    common = sum(sizes(plain.get_submodule(block)) for stage in ("embedding", "head") for block in plain.stages.get(stage, ()))
+    assert sizes(group) == 2 * (count - common) + common
     assert sizes(group[0]) == sizes(group[1]) == count
 
-    inputs = torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
+    inputs = sentences(4, seed=1, length=40) if texts else torch.randn(4, 1, 16, 16, generator=torch.Generator().manual_seed(0))
     batch = Batch(inputs, torch.arange(4), torch.arange(4), (2, 2))
     used = {id(parameter) for k in range(2) for parameter in group[k].parameters()}
     for losses in updates(method, torch.optim.SGD(method.parameters(), lr=1e-4), batch):
@@ -48,7 +51,7 @@ def test_cgl_with_every_network(name: str) -> None:
             torch.testing.assert_close(exported(inputs), logits)
 
 
-@pytest.mark.parametrize("name", IMAGE_NETWORKS)
+@pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_has_parameters(name: str) -> None:
     """Where a layer has none, routes that differ there only would be one student twice."""
 
@@ -61,7 +64,7 @@ def test_every_layer_has_parameters(name: str) -> None:
 
 
 def test_the_first_student_starts_as_the_network_alone() -> None:
-    for name in ("wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2"):
-        make = Maker(name, num_classes=CLASSES, in_channels=1)
+    for name in ("wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2", *OF_TEXTS):
+        make = Maker(name, num_classes=CLASSES, **shape_of(name in OF_TEXTS))
         alone, student = make.student(0).state_dict(), Modular(make.copy, 2).export(0).state_dict()
         assert all(torch.equal(value, student[key]) for key, value in alone.items())

@@ -299,3 +299,34 @@ def test_scales_of_other_channels_are_refused() -> None:
     for mean, scale in [((2, 3, 4, 4), 5), ((2, 5, 4, 4), 5)]:
         with pytest.raises(UserError, match=f"{mean[1]} channels, the target 3"):
             variational_information(torch.ones(mean), torch.zeros(scale), torch.ones(2, 3, 4, 4))
+
+
+# ---------------------------------------------------------------- texts
+
+LENGTHS = [5, 2, 0, 3]
+LOG_SCALE = torch.tensor([0.3, -1.0, 2.0], dtype=torch.float64)
+OF_TEXTS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
+    "hint": hint,
+    "attention_transfer": attention_transfer,
+    "variational_information": lambda s, t, mask: variational_information(s, LOG_SCALE, t, mask),
+    "flow_of_solution": lambda s, t, mask: flow_of_solution([s, s.sin()], [t, t.sin()], mask),
+    "activation_boundary": lambda s, t, mask: activation_boundary([s, s.sin()], [t, t.sin()], 1.0, [mask, mask]),
+    "neuron_selectivity": lambda s, t, _: neuron_selectivity(s, t),
+}
+
+
+@pytest.mark.parametrize("loss", OF_TEXTS.values(), ids=OF_TEXTS.keys())
+@pytest.mark.parametrize("shape", [(4, 3, 1, 7), (4, 3, 7)])
+def test_texts_count_alike_and_padding_counts_nowhere(
+    loss: Callable[[Tensor, Tensor, Tensor | None], Tensor], shape: tuple[int, ...]
+) -> None:
+    mask = torch.arange(7) < torch.tensor(LENGTHS)[:, None]
+    there = mask.view(4, *[1] * (len(shape) - 2), 7)
+    student, teacher = maps(1, *shape) * there, maps(2, *shape) * there
+    alone = [
+        float(loss(student[row : row + 1, ..., :length], teacher[row : row + 1, ..., :length], None)) if length else 0.0
+        for row, length in enumerate(LENGTHS)
+    ]
+    assert float(loss(student, teacher, mask)) == pytest.approx(sum(alone) / 4, rel=1e-12)
+    everywhere = torch.ones_like(mask)
+    torch.testing.assert_close(loss(maps(1, *shape), maps(2, *shape), everywhere), loss(maps(1, *shape), maps(2, *shape), None))

@@ -57,6 +57,16 @@ def test_a_card_has_its_sections_and_names_its_source(name: str) -> None:
 
 
 @every_method
+def test_a_card_says_whether_texts_are_learnt_from(name: str) -> None:
+    found = re.findall(r"^Texts: (yes|no)\b(.*?)\n\n## Loss", card(name), flags=re.MULTILINE | re.DOTALL)
+    assert len(found) == 1
+    answer, how = found[0]
+    why = METHODS[name].images_only
+    assert answer == ("no" if why else "yes")
+    assert " ".join(how.split()) == f": {why}." if why else how.startswith(".")
+
+
+@every_method
 def test_a_card_names_all_options_with_their_defaults(name: str) -> None:
     rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \|$", sections(name)["Options"], flags=re.MULTILINE)
     known = method_options(name)

@@ -6,7 +6,7 @@ import inspect
 import io
 import re
 import sys
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 import pytest
@@ -22,22 +22,24 @@ from studygroup.groups import Branched, Frozen, Modular
 from studygroup.groups.branched import Branch
 from studygroup.groups.norm import StudentBatchNorm
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
-from studygroup.networks import create
+from studygroup.networks import Chain, create
 from studygroup.networks.maker import Spec
 from tests.methods.tiny import (
     CLASSES,
     Plain,
     assembled,
     batch_for,
-    images,
+    inputs_for,
     maker,
     optimizer_of,
     snapshot,
     tiny,
+    tiny_text,
     train,
     trained_teacher,
     updates,
     wider,
+    wider_text,
 )
 
 
@@ -49,6 +51,7 @@ class Case:
         detached: whether a member's losses must reach nobody else's own parameters. None where they may: students on routes
             are normalised together by a pooled batch norm.
         deployed: the member that the method means to deploy; None if it may be any student with the target's network.
+        texts: whether it learns from texts, not images.
     """
 
     method: str
@@ -57,9 +60,14 @@ class Case:
     updates: int = 1
     detached: bool | None = True
     deployed: str | None = None
+    texts: bool = False
 
     def make(self, seed: int = 0) -> Method:
-        return assembled(self.method, self.options, peers=self.peers, seed=seed)
+        return assembled(self.method, self.options, peers=self.peers, seed=seed, texts=self.texts)
+
+    def networks(self) -> list[Chain]:
+        """The target's network, and the others' in these tests."""
+        return [tiny_text(), wider_text()] if self.texts else [tiny(), wider()]
 
 
 def cgl(**options: Any) -> Case:
@@ -173,7 +181,11 @@ CASES: dict[str, Case] = {
     "orc-mixed": Case("orc", {"pivot_lr_scale": 0.1}, peers=(wider, tiny), updates=3),
 }
 
+# Of texts: whatever has to do with what networks take and what methods do with it; the rest does not know what a batch is.
+OF_TEXTS = ["cgl-bn-per-student", *(name for name, method in METHODS.items() if not method.images_only)]
+BOTH = CASES | {f"{name}-of-texts": replace(CASES[name], texts=True) for name in OF_TEXTS}
 every_case = pytest.mark.parametrize("case", CASES.values(), ids=CASES.keys())
+texts_too = pytest.mark.parametrize("case", BOTH.values(), ids=BOTH.keys())
 
 
 def test_every_method_can_be_imported_from_the_package() -> None:
@@ -204,7 +216,7 @@ def flags(method: Method) -> dict[str, tuple[bool, bool | None]]:
     return {name: (m.training, m.track_running_stats if isinstance(m, _BatchNorm) else None) for name, m in method.named_modules()}
 
 
-@every_case
+@texts_too
 def test_losses_are_finite_scalars_named_by_member(case: Case) -> None:
     method = case.make()
     seen = 0
@@ -222,7 +234,7 @@ def test_losses_are_finite_scalars_named_by_member(case: Case) -> None:
     assert seen == case.updates
 
 
-@every_case
+@texts_too
 def test_what_is_trainable_moves_and_what_is_frozen_does_not(case: Case) -> None:
     method = case.make()
     frozen = untrained(method)
@@ -285,7 +297,7 @@ def test_resume_is_exact(case: Case) -> None:
         assert torch.equal(value, snapshot(again)[name]), name
 
 
-@every_case
+@texts_too
 def test_nothing_is_left_changed_at_a_yield(case: Case) -> None:
     method = case.make()
     batch = batch_for(method)
@@ -307,7 +319,7 @@ def test_nothing_is_left_changed_at_a_yield(case: Case) -> None:
     assert torch.equal(batch.labels, labels)
 
 
-@every_case
+@texts_too
 def test_bfloat16_autocast_gives_float32_losses(case: Case) -> None:
     method = case.make()
     lesson = method.step(batch_for(method), Clock())
@@ -357,12 +369,12 @@ def test_options_make_the_same_method_again(case: Case) -> None:
     assert set(method.options()) == set(method_options(case.method))
 
 
-@every_case
+@texts_too
 def test_members_leave_as_plain_networks(case: Case) -> None:
     method = case.make()
     train(method, optimizer_of(method), range(2))
     method.eval()
-    inputs = images(5, seed=77)
+    inputs = inputs_for(method, 5, seed=77)
     with torch.no_grad():
         found = method.logits(inputs)
     assert tuple(found)[: len(method.members())] == method.members()
@@ -373,7 +385,7 @@ def test_members_leave_as_plain_networks(case: Case) -> None:
         kinds = {type(module) for module in network.modules()}
         assert not kinds & {Modular, Branched, Branch, StudentBatchNorm, Frozen}
         assert not any(module.training for module in network.modules())
-        keys = {tuple(spec().state_dict()) for spec in (tiny, wider)}
+        keys = {tuple(known.state_dict()) for known in case.networks()}
         assert tuple(network.state_dict()) in keys
         assert not {id(p) for p in network.parameters()} & {id(p) for p in method.parameters()}, "a copy"
         with torch.no_grad():
@@ -388,7 +400,8 @@ def test_candidates_have_the_target_network(case: Case) -> None:
     assert method.candidates
     assert set(method.candidates) <= set(method.student_names()) <= set(method.members())
     for name in method.student_names():
-        has_target = method.export(name).state_dict()["classifier.weight"].shape == tiny().state_dict()["classifier.weight"].shape
+        target = case.networks()[0].state_dict()
+        has_target = method.export(name).state_dict()["classifier.weight"].shape == target["classifier.weight"].shape
         assert (name in method.candidates) == (has_target if case.deployed is None else name == case.deployed)
         assert has_target or name not in method.candidates
 
@@ -406,9 +419,9 @@ def test_every_trainable_parameter_has_one_owner(case: Case) -> None:
 @every_case
 def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
     method = create_method(case.method, case.options)
-    teacher = trained_teacher()
+    teacher = trained_teacher(case.texts)
     before = snapshot(teacher)
-    method.assemble(maker(peers=case.peers, teacher=teacher))
+    method.assemble(maker(peers=case.peers, teacher=teacher, texts=case.texts))
     method.train()
     train(method, optimizer_of(method), range(1))
     assert teacher.training

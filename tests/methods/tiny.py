@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import replace
 from functools import cache
 from itertools import pairwise
 from typing import Any
 
 import torch
+import torch.nn.functional as F
 from torch import Tensor, nn
 
 from studygroup.batch import Batch
@@ -16,10 +18,15 @@ from studygroup.clock import Clock
 from studygroup.methods import Losses, Method, create_method
 from studygroup.networks import Chain, Maker
 from studygroup.networks.chain import Pool
+from studygroup.networks.layers import TokenEmbedding
 from studygroup.networks.maker import Spec
+from studygroup.networks.transformer import MeanPool, TransformerBlock
+from studygroup.networks.vdcnn import ConvolutionBlock, Stem
 
 CLASSES = 4
 SAMPLES = 12
+VOCABULARY = 11
+LENGTH = 9
 
 
 def layer(channels: int, width: int, stride: int = 1) -> nn.Sequential:
@@ -42,6 +49,26 @@ def wider(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
     return tiny(num_classes, in_channels, width=6)
 
 
+def tiny_text(num_classes: int = CLASSES, vocabulary: int = VOCABULARY, width: int = 4) -> Chain:
+    """An embedding, a stem, three blocks, two of them with batch norm over positions, and a head."""
+    return Chain(
+        {
+            "embedding": {"embedding": TokenEmbedding(vocabulary, 6)},
+            "stem": {"stem": Stem(6, width)},
+            "stage1": {
+                "first": TransformerBlock(width, heads=2, feedforward=8, dropout=0.0),
+                "second": ConvolutionBlock(width, width, halve=False, shortcut=False),
+            },
+            "stage2": {"third": ConvolutionBlock(width, 2 * width, halve=False, shortcut=True)},
+            "head": {"pool": MeanPool(), "classifier": nn.Linear(2 * width, num_classes)},
+        }
+    )
+
+
+def wider_text(num_classes: int = CLASSES, vocabulary: int = VOCABULARY) -> Chain:
+    return tiny_text(num_classes, vocabulary, width=6)
+
+
 class Plain(nn.Module):
     """A network that is no chain."""
 
@@ -55,22 +82,64 @@ class Plain(nn.Module):
         return out
 
 
-def trained_teacher() -> nn.Module:
+class PlainText(nn.Module):
+    """A network of texts that is no chain, and shows no masks."""
+
+    def __init__(self, num_classes: int = CLASSES, vocabulary: int = VOCABULARY) -> None:
+        super().__init__()
+        self.words = nn.Embedding(vocabulary, 5)
+        self.head = nn.Linear(5, num_classes)
+
+    def forward(self, ids: Tensor) -> Tensor:
+        mask = (ids != 0).unsqueeze(-1)
+        out: Tensor = self.head((self.words(ids) * mask).sum(1) / mask.sum(1).clamp_min(1))
+        return out
+
+
+def trained_teacher(texts: bool = False) -> nn.Module:
     """A wider network whose running statistics are not those of a fresh one."""
-    return copy.deepcopy(_teacher())
+    return copy.deepcopy(_teacher(texts))
 
 
 @cache
-def _teacher() -> nn.Module:
-    teacher = Maker(wider, num_classes=CLASSES, in_channels=1, seed=99).student(0).train()
+def _teacher(texts: bool) -> nn.Module:
+    teacher = Maker(wider_text if texts else wider, num_classes=CLASSES, **shape_of(texts), seed=99).student(0).train()
     with torch.no_grad():
         for number in range(3):
-            teacher(images(SAMPLES, seed=1000 + number))
+            teacher((sentences if texts else images)(SAMPLES, seed=1000 + number))
     return teacher
+
+
+def shape_of(texts: bool) -> dict[str, Any]:
+    """What `Maker` is told of the inputs."""
+    return {"vocabulary": VOCABULARY} if texts else {"in_channels": 1, "image_size": (8, 8)}
 
 
 def images(count: int, *, seed: int) -> Tensor:
     return torch.randn(count, 1, 8, 8, generator=torch.Generator().manual_seed(seed))
+
+
+def sentences(count: int, *, seed: int, length: int = LENGTH) -> Tensor:
+    """Ids (count, length) of texts of all lengths from none to `length`."""
+    generator = torch.Generator().manual_seed(seed)
+    ids = torch.randint(1, VOCABULARY, (count, length), generator=generator)
+    lengths = torch.randint(0, length + 1, (count, 1), generator=generator)
+    lengths[0] = length
+    return ids * (torch.arange(length) < lengths)
+
+
+def padded(batch: Batch, more: int) -> Batch:
+    """The same texts among longer ones: with more padding behind them."""
+    return replace(batch, inputs=F.pad(batch.inputs, (0, more)))
+
+
+def reads_texts(method: nn.Module) -> bool:
+    return any(isinstance(module, nn.Embedding) for module in method.modules())
+
+
+def inputs_for(method: nn.Module, count: int, *, seed: int) -> Tensor:
+    """Images, or texts if the networks are made for them."""
+    return (sentences if reads_texts(method) else images)(count, seed=seed)
 
 
 def batch_for(method: Method, number: int = 0, count: int = SAMPLES, sizes: tuple[int, ...] | None = None) -> Batch:
@@ -80,21 +149,23 @@ def batch_for(method: Method, number: int = 0, count: int = SAMPLES, sizes: tupl
         cuts = [count * k * (k + 1) // (dealing.students * (dealing.students + 1)) for k in range(dealing.students + 1)]
         sizes = tuple(high - low for low, high in pairwise(cuts))
     labels = torch.randint(CLASSES, (count,), generator=torch.Generator().manual_seed(500 + number))
-    views = tuple(images(count, seed=number + 10_000 * view) for view in range(dealing.views))
+    views = tuple(inputs_for(method, count, seed=number + 10_000 * view) for view in range(dealing.views))
     return Batch(views[0], labels, torch.arange(count), sizes, views if dealing.views > 1 else ())
 
 
 def maker(
-    spec: Spec = tiny,
+    spec: Spec | None = None,
     *,
     seed: int = 0,
     peers: tuple[Spec, ...] = (),
     teacher: nn.Module | None = None,
     more_teachers: Sequence[nn.Module] = (),
+    texts: bool = False,
 ) -> Maker:
-    """What makes networks for the images and labels of these tests."""
+    """What makes networks for the images, or the texts, and the labels of these tests."""
+    spec = spec or (tiny_text if texts else tiny)
     labels = torch.arange(SAMPLES) % CLASSES
-    shape: dict[str, Any] = {"num_classes": CLASSES, "in_channels": 1, "image_size": (8, 8)}
+    shape = {"num_classes": CLASSES, **shape_of(texts)}
     return Maker(spec, **shape, seed=seed, peers=peers, teacher=teacher, more_teachers=more_teachers, labels=labels)
 
 
@@ -105,11 +176,17 @@ def assistants(method: Method) -> list[nn.Module]:
 
 
 def assembled(
-    name: str, options: Mapping[str, Any] | None = None, *, spec: Spec = tiny, peers: tuple[Spec, ...] = (), seed: int = 0
+    name: str,
+    options: Mapping[str, Any] | None = None,
+    *,
+    spec: Spec | None = None,
+    peers: tuple[Spec, ...] = (),
+    seed: int = 0,
+    texts: bool = False,
 ) -> Method:
     method = create_method(name, options)
-    teacher = trained_teacher() if method.needs_teacher else None
-    method.assemble(maker(spec, seed=seed, peers=peers, teacher=teacher, more_teachers=assistants(method)))
+    teacher = trained_teacher(texts) if method.needs_teacher else None
+    method.assemble(maker(spec, seed=seed, peers=peers, teacher=teacher, more_teachers=assistants(method), texts=texts))
     return method.train()
 
 

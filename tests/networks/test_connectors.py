@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from studygroup.errors import UserError
 from studygroup.networks import parameter_count
-from studygroup.networks.connectors import Connector, ConvReg, Embed, Paraphraser, Projection, Translator, VariationalRegressor
+from studygroup.networks.connectors import Connector, ConvReg, Embed, Paraphraser, Projection, Translator, VariationalRegressor, by_position
 
 
 def maps(*shape: int) -> Tensor:
@@ -156,3 +156,51 @@ def test_what_cannot_be_connected_is_refused() -> None:
     for make in (lambda: Paraphraser(1), lambda: Translator(4, 1)):
         with pytest.raises(UserError, match=r"0\.5 of 1 channels"):
             make()
+
+
+# ---------------------------------------------------------------- texts
+
+
+def texts(lengths: list[int], width: int = 5) -> tuple[Tensor, Tensor]:
+    """Maps (B, 3, 1, width) of texts of these lengths, and where they are."""
+    mask = torch.arange(width) < torch.tensor(lengths)[:, None]
+    values = torch.randn(len(lengths), 3, 1, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    return values * mask[:, None, None], mask
+
+
+@pytest.mark.parametrize("connector", [ConvReg((3, 1, 8), (4, 1, 8)), Projection(3, 4)])
+def test_a_connector_sees_positions_with_text_alone(connector: nn.Module) -> None:
+    connector = connector.double().train()
+    maps, mask = texts([5, 0, 2])
+    state = {name: value.clone() for name, value in connector.state_dict().items()}
+    found = by_position(connector, maps, mask)
+    assert found.shape == (3, 4, 1, 5)
+    left = connector.state_dict()
+    connector.load_state_dict(state)
+    # Plainly: one after the other, as pixels of one image.
+    rows = torch.stack([maps[row, :, 0, place] for row in range(3) for place in range(5) if mask[row, place]], 1)
+    expected = connector(rows[None, :, None, :])
+    assert all(torch.allclose(value, left[name]) for name, value in connector.state_dict().items())
+    columns = iter(expected[0, :, 0].unbind(1))
+    for row in range(3):
+        for place in range(5):
+            here = next(columns) if mask[row, place] else torch.zeros(4, dtype=torch.float64)
+            torch.testing.assert_close(found[row, :, 0, place], here)
+
+
+def test_without_any_text_a_connector_learns_nothing() -> None:
+    connector = Projection(3, 4).double().train()
+    connector[2].eval()
+    state = {name: value.clone() for name, value in connector.state_dict().items()}
+    maps, mask = texts([0, 0])
+    found = by_position(connector, maps.requires_grad_(), mask)
+    assert not found.any()
+    found.sum().backward()
+    assert all(torch.equal(value, state[name]) for name, value in connector.state_dict().items())
+    assert [module.training for module in connector] == [True, True, False]
+
+
+def test_images_go_through_a_connector_as_they_are() -> None:
+    connector = Projection(3, 4).eval()
+    maps = torch.randn(2, 3, 4, 4)
+    assert torch.equal(by_position(connector, maps, None), connector(maps))

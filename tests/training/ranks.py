@@ -24,7 +24,7 @@ from studygroup.networks.chain import Pool
 from studygroup.ranks import Ranks, Spread, join
 from studygroup.training.settings import Settings
 from studygroup.training.trainer import Trainer, spread
-from tests.methods.tiny import CLASSES, assistants, tiny, trained_teacher
+from tests.methods.tiny import CLASSES, assistants, sentences, shape_of, tiny, tiny_text, trained_teacher
 
 SAMPLES, HELD = 52, 14
 
@@ -34,6 +34,13 @@ class Double(Preprocess):
 
     def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
         return super().__call__(raw, seed=seed, rows=rows, total=total).double()
+
+
+class Words(Preprocess):
+    """Leaves ids as they are."""
+
+    def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
+        return raw.to(self.device)
 
 
 def normless(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
@@ -62,32 +69,36 @@ class Scene:
     norms: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     first: bool = False
+    texts: bool = False
 
 
 def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
-    """A trainer on random images of 8x8."""
+    """A trainer on random images of 8x8, or on texts."""
     generator = np.random.default_rng(0)
     inputs = generator.integers(0, 256, (SAMPLES + HELD, 1, 8, 8), dtype=np.uint8)
+    if scene.texts:
+        assert scene.norms, "all chains of texts have batch norm here"
+        inputs = sentences(SAMPLES + HELD, seed=0).numpy()
     labels = generator.integers(0, CLASSES, SAMPLES + HELD)
     everything = Split(inputs, labels)
     train, held = everything.take(np.arange(SAMPLES)), everything.take(np.arange(SAMPLES, SAMPLES + HELD))
     settings = Settings(**{"epochs": 2, "batch_size": 16, "precision": "float32", "progress": False, **scene.settings})
     method = create_method(scene.method, dict(scene.options))
-    network = tiny if scene.norms else normless
+    network = tiny_text if scene.texts else tiny if scene.norms else normless
     more_teachers = assistants(method)
     if scene.first:
         assert isinstance(method, AB | FSP | FT)
         method = method.initial()
     teacher = None
     if method.needs_teacher:
-        teacher = trained_teacher() if scene.norms else Maker(normless, num_classes=CLASSES, in_channels=1, seed=77).student(0)
-    shape: dict[str, Any] = {"num_classes": CLASSES, "in_channels": 1, "image_size": (8, 8)}
+        teacher = trained_teacher(scene.texts) if scene.norms else Maker(normless, num_classes=CLASSES, in_channels=1, seed=77).student(0)
+    shape: dict[str, Any] = {"num_classes": CLASSES, **shape_of(scene.texts)}
     known = torch.from_numpy(train.labels)
     method.assemble(Maker(network, **shape, seed=1, teacher=teacher, more_teachers=more_teachers, labels=known))
     method.double()
     if ranks.many and ranks.spread != "samples":
         spread(method, ranks, CLASSES)
-    preprocess = Double((1, 8, 8), (0.5,), (0.25,), "crop+flip")
+    preprocess = (Words if scene.texts else Double)((1, 8, 8), (0.5,), (0.25,), "crop+flip")
     return Trainer(method, train, held, preprocess, settings, folder, identity={"scene": repr(scene.method)}, ranks=ranks)
 
 

@@ -67,8 +67,14 @@ SCENES = [
     Scene("kdcl", {"students": 3, "variant": "general"}, norms=True),
     Scene("orc", {}, "members", norms=True),
     Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip": 0.5}),
+    # texts, whose positions are normalised, wherever they are
+    *(Scene(name, norms=True, texts=True) for name in ("orc", "sp", "at", "fitnet")),
+    Scene("cgl", {"students": 5, "probability": 0.6}, "students", norms=True, texts=True),
+    Scene("cgl", {"students": 4, "bn": "per_student"}, "students", norms=True, texts=True, settings={"batch_size": 24}),
+    Scene("dml", {"students": 3}, "members", norms=True, texts=True),
 ]
-IDS = [f"{scene.method}-{scene.spread}-{'norms' if scene.norms else 'plain'}-{number}" for number, scene in enumerate(SCENES)]
+KINDS = ["texts" if scene.texts else "norms" if scene.norms else "plain" for scene in SCENES]
+IDS = [f"{scene.method}-{scene.spread}-{kind}-{number}" for number, (scene, kind) in enumerate(zip(SCENES, KINDS, strict=True))]
 
 
 @pytest.fixture(scope="module", params=[2, 3])
