@@ -248,6 +248,7 @@ def test_a_comparison(table: Path, tmp_path: Path) -> None:
     words: dict[str, Any] = {
         **{name: value for name, value in TEXTS.items() if name != "method"},
         "epochs": 1,
+        "options": {"cgl.students": 4},
         "train_size": 64,
         "holdout": 32,
     }
@@ -274,5 +275,5 @@ def test_a_network_of_ones_own(train: Callable[..., Run], table: Path, tmp_path:
     )
     monkeypatch.syspath_prepend(tmp_path)
     run = train(**{**TEXTS, "student": "bags:Bag", "data": table, "method": "dml", "precision": "float32"})
-    assert run.result["selected"]["test"] >= 0.9
+    assert run.result["selected"]["test"] >= 0.8
     assert isinstance(run.best.network.get_parameter("words.weight"), torch.Tensor)
