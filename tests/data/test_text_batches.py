@@ -102,19 +102,24 @@ def test_a_pool_is_sorted_and_its_steps_are_shuffled_alike_for_all(monkeypatch: 
     monkeypatch.setattr(batches, "POOL", 5)
     lengths = np.random.default_rng(0).permutation(200)
     made = Batches(split_of(lengths), IDS, batch_size=4, dealing=Dealing(4, "fixed", 0.0, True), seed=0)
-    shares, plain = made.shares(0), drawn(made, 0)
-    steps = 50 // 4  # each share has 12 whole steps and 2 samples more: pools of 4 steps
-    orders = []
-    for share, other in zip(shares, plain, strict=True):
-        order = []
-        for pool in range(0, steps, 4):
-            cut = slice(pool * 4, (pool + 4) * 4)
-            ranked = other[cut][np.argsort(lengths[other[cut]])].reshape(4, 4).tolist()
-            order.append([ranked.index(step) for step in share[cut].reshape(4, 4).tolist()])
-        orders.append(order)
-    assert orders[0] == orders[1] == orders[2] == orders[3]
-    assert all(sorted(order) == [0, 1, 2, 3] for order in orders[0])
-    assert len({tuple(order) for order in orders[0]}) > 1, "each pool in an order of its own"
+
+    def orders(epoch: int) -> list[list[list[int]]]:
+        """For each share and pool, which of its steps, by length, comes when."""
+        found = []
+        for share, other in zip(made.shares(epoch), drawn(made, epoch), strict=True):
+            order = []
+            for pool in range(0, 12, 4):  # each share has 12 whole steps and 2 samples more: pools of 4 steps
+                cut = slice(pool * 4, (pool + 4) * 4)
+                ranked = other[cut][np.argsort(lengths[other[cut]])].reshape(4, 4).tolist()
+                order.append([ranked.index(step) for step in share[cut].reshape(4, 4).tolist()])
+            found.append(order)
+        return found
+
+    first = orders(0)
+    assert first[0] == first[1] == first[2] == first[3]
+    assert all(sorted(order) == [0, 1, 2, 3] for order in first[0])
+    assert len({tuple(order) for order in first[0]}) > 1, "each pool in an order of its own"
+    assert orders(1) != first
 
 
 def test_little_is_padded() -> None:

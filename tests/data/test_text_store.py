@@ -156,6 +156,14 @@ def test_what_cannot_be_learned_is_refused_and_leaves_nothing(source: Reviews, n
     assert rest(cache) == []
 
 
+def test_a_column_that_is_no_label_is_refused_before_all_is_read(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_store, "CHUNK_ROWS", 10)
+    rows = ((f"text {i}", f"name {i}") for i in range(5000))
+    with pytest.raises(UserError, match="more than 1000 values"):
+        stored(Reviews(rows, None), cache)
+    assert next(rows)[0] == "text 1010"
+
+
 def test_broken_rows_stop_or_are_skipped(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     names = [f"row {i} of reviews.csv" for i in range(25)]
     with pytest.raises(UserError, match=r"25 texts of reviews cannot be read: row 0 .*row 4 of reviews.csv, …; .*--broken skip"):
