@@ -24,7 +24,9 @@ from numpy.typing import NDArray
 from studygroup import errors
 from studygroup.errors import UserError, in_short
 
-KINDS = ("bpe", "chars", "hf:PATH")
+KINDS = ("bpe", "bpe-lower", "chars", "hf:PATH")
+BPE = ("bpe", "bpe-lower")
+"""The kinds that learn a vocabulary."""
 VOCABULARY = 16_000
 """Of BPE, by default: the number that CGL's experiment on IMDB has."""
 HF = "hf:"
@@ -65,15 +67,15 @@ def make_tokenizer(kind: str, texts: Callable[[], Iterator[str]], *, vocabulary:
     """A tokenizer by its kind.
 
     Args:
-        kind: `bpe`, `chars` or `hf:PATH`.
-        texts: gives the texts that `bpe` is trained on, all of which are held in memory meanwhile; of the training split only.
+        kind: `bpe`, `bpe-lower`, which folds cases, `chars` or `hf:PATH`.
+        texts: gives the texts that byte pairs are trained on, all of which are held in memory meanwhile; of the training split only.
         vocabulary: of `bpe`.
 
     Raises:
         UserError: there is no such kind, or it cannot be had.
     """
-    if kind == "bpe":
-        return Bpe.train(texts(), vocabulary=vocabulary)
+    if kind in BPE:
+        return Bpe.train(texts(), vocabulary=vocabulary, lower=kind == "bpe-lower")
     if kind == "chars":
         return Chars()
     if kind.startswith(HF):
@@ -109,10 +111,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 class Bpe:
     """Byte-pair encoding (Sennrich et al., ACL 2016, arXiv:1508.07909) by SentencePiece (Kudo & Richardson, 2018, arXiv:1808.06226).
 
-    Text is normalised by NFKC and keeps its case. 0 is the pad and 1 the unknown token; there is no token for a text's begin or end. The
-    vocabulary has the characters that make up 99.95% of the training texts and the 256 bytes: any other character is written as the
-    bytes of its UTF-8, so that a text in a script which the training texts do not have is not one unknown token after the other. The
-    unknown token is there since SentencePiece wants one, and does not occur.
+    Text is normalised by NFKC and keeps its case unless it is trained to fold it. 0 is the pad and 1 the unknown token; there is no
+    token for a text's begin or end. The vocabulary has the characters that make up 99.95% of the training texts and the 256 bytes: any
+    other character is written as the bytes of its UTF-8, so that a text in a script which the training texts do not have is not one
+    unknown token after the other. The unknown token is there since SentencePiece wants one, and does not occur.
 
     Args:
         model: SentencePiece's, as `train` gives it.
@@ -137,12 +139,13 @@ class Bpe:
         self.max_length = 512
 
     @classmethod
-    def train(cls, texts: Iterable[str], *, vocabulary: int = VOCABULARY) -> Bpe:
+    def train(cls, texts: Iterable[str], *, vocabulary: int = VOCABULARY, lower: bool = False) -> Bpe:
         """Learn the vocabulary. The same texts give the same model, whatever the number of processors.
 
         Args:
             texts: read once and held in memory; 100 MB take some ten seconds. (`tokens.trained_tokenizer` draws a sample.)
             vocabulary: number of tokens; fewer if the texts have no more.
+            lower: whether capital and small letters are the same (Unicode's case folding).
 
         Raises:
             UserError: there is no text to learn from, or the vocabulary has no room for the texts' characters.
@@ -155,6 +158,7 @@ class Bpe:
                 model_type="bpe",
                 vocab_size=vocabulary,
                 hard_vocab_limit=False,
+                normalization_rule_name="nmt_nfkc_cf" if lower else "nmt_nfkc",
                 pad_id=cls.PAD,
                 unk_id=cls.UNKNOWN,
                 bos_id=-1,
