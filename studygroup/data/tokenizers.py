@@ -145,7 +145,7 @@ class Bpe:
         Args:
             texts: read once and held in memory; 100 MB take some ten seconds. (`tokens.trained_tokenizer` draws a sample.)
             vocabulary: number of tokens; fewer if the texts have no more.
-            lower: whether capital and small letters are the same (Unicode's case folding).
+            lower: whether capital and small letters are the same (SentencePiece's rule `nmt_nfkc_cf`).
 
         Raises:
             UserError: there is no text to learn from, or the vocabulary has no room for the texts' characters.

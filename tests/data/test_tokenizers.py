@@ -288,10 +288,10 @@ def test_what_is_no_model(model: bytes) -> None:
 
 
 def test_folded_case(tmp_path: Path) -> None:
-    texts = ["The SHIP sails, the ship is old", "\u00c4pfel und \u00e4pfel, STRASSE stra\u00dfe"] * 20
+    texts = ["The SHIP sails, the ship is old", "\u00c4pfel und \u00e4pfel"] * 20
     kept, folded = (make_tokenizer(kind, lambda: iter(texts), vocabulary=340) for kind in ("bpe", "bpe-lower"))
     assert kept.describe() != folded.describe()
-    pairs = [("THE SHIP", "the ship"), ("\u00c4PFEL", "\u00e4pfel"), ("STRASSE", "stra\u00dfe")]
+    pairs = [("THE SHIP", "the ship"), ("\u00c4PFEL", "\u00e4pfel")]
     for upper, lower in pairs:
         assert kept.encode([upper])[0].tolist() != kept.encode([lower])[0].tolist()
         assert folded.encode([upper])[0].tolist() == folded.encode([lower])[0].tolist()
