@@ -125,8 +125,8 @@ def test_relations_may_be_of_maps(name: str) -> None:
     assert_same_losses(method, widths(method))
 
 
-def test_dropout_is_not_in_what_pads_hold() -> None:
-    """Nothing that dropout does behind a text's end is seen: the texts' own part of a larger mask would have to be drawn alike."""
+def test_of_padding_dropout_leaves_nothing() -> None:
+    """Texts of other widths draw other masks, so only empty ones can be compared."""
     network = transformer(num_classes=CLASSES, vocabulary=VOCABULARY, hidden=8, heads=2, embedding=6, feedforward=8, dropout=0.5)
     method = assembled("baseline", spec=network, texts=True).double()
     empty = torch.zeros(2, 5, dtype=torch.int64)
