@@ -16,6 +16,7 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.methods import AB, FSP, FT, METHODS, Losses, Method, create_method
+from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks import Chain, Maker
 from studygroup.networks.maker import Spec
 from studygroup.networks.mixing import mixed_logits, mixes_texts
@@ -132,6 +133,21 @@ def test_of_padding_dropout_leaves_nothing() -> None:
     empty = torch.zeros(2, 5, dtype=torch.int64)
     batch = replace(batch_for(method), inputs=empty, labels=torch.tensor([0, 1]), indices=torch.arange(2))
     assert_same_losses(method, [batch, padded(batch, 3)])
+
+
+def test_where_maps_of_texts_are_compared() -> None:
+    """A transformer has no stem; its embedding, as a VDCNN's, is compared by nobody."""
+    blocks = {
+        small_transformer: ["stage1_block1", "stage2_block1", "stage3_block1"],
+        small_vdcnn: [f"stage{n}_block1" for n in (1, 2, 3, 4)],
+    }
+    for spec, after in blocks.items():
+        expected = {"at": after, "fitnet": after[1:2], "sp": after[-1:], "srrl": after[-1:], "rkd": []}
+        for name, places in expected.items():
+            method = create_method(name)
+            assert isinstance(method, OneTeacher)
+            method.assemble(maker(spec, teacher=spec(), texts=True))
+            assert method.student_places == method.teacher_places == places
 
 
 # ---------------------------------------------------------------- what is refused
