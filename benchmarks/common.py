@@ -79,18 +79,21 @@ def exact(name: str, value: float, unit: str, **more: Any) -> Row:
     return Row(name, value, value, value, unit=unit, **more)
 
 
-Measure = Callable[[int, bool], list[Row]]
+Measure = Callable[..., list[Row]]
 
 
-def main(title: str, measure: Measure, *, repeats: int = REPEATS) -> None:
+def main(title: str, measure: Measure, *, repeats: int = REPEATS, options: argparse.ArgumentParser | None = None) -> None:
     """The command line of a program.
 
     Args:
         title: the program's docstring.
-        measure: repetitions, whether to be quick (tiny sizes: a test of the program, not a measurement) -> rows.
+        measure: repetitions, whether to be quick (tiny sizes: a test of the program, not a measurement), what is given of `options`
+            by name -> rows.
         repeats: by default.
+        options: the program's own, if it has any.
     """
-    parser = argparse.ArgumentParser(description=title, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parents = [options] if options is not None else []
+    parser = argparse.ArgumentParser(description=title, formatter_class=argparse.RawDescriptionHelpFormatter, parents=parents)
     parser.add_argument("--repeats", type=int, help=f"repetitions (default: {repeats}; 2 if quick)")
     parser.add_argument("--quick", action="store_true", help="tiny sizes: whether the program works, not how fast anything is")
     parser.add_argument("--json", type=Path, metavar="FILE", help="write the result there, too")
@@ -99,7 +102,8 @@ def main(title: str, measure: Measure, *, repeats: int = REPEATS) -> None:
     if wanted < 1:
         parser.error(f"--repeats is {wanted}; at least 1 is needed")
     started = time.perf_counter()
-    rows = measure(wanted, given.quick)
+    more = {name: value for name, value in vars(given).items() if name not in ("repeats", "quick", "json")}
+    rows = measure(wanted, given.quick, **more)
     result = {
         "program": Path(sys.argv[0]).stem,
         "about": title.strip(),

@@ -29,7 +29,7 @@ How fast studygroup is, and what a group costs. This page is made from the resul
 **{reached} of {targets} targets reached.** [LOG.md](../LOG.md) says why the others are not, by a profile.
 """
 AGAIN = "python benchmarks/all.py && python benchmarks/table.py runs/benchmarks --out docs/performance.md"
-ORDER = ("routing", "group_cost", "phases", "orc", "trainer", "dml", "data", "start", "memory", "ranks")
+ORDER = ("routing", "group_cost", "phases", "orc", "trainer", "dml", "data", "texts", "start", "memory", "ranks")
 OWN = ("command",)  # what every program has of its own in the machine's description
 
 

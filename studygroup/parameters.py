@@ -302,4 +302,6 @@ def _simple(node: ast.expr) -> Kind | None:
 
 
 def _parts(text: str) -> list[str]:
-    return [part.strip() for part in text.split(",") if part.strip()]
+    """What commas divide, but for those between the options of a network, as in `transformer@depth=2,heads=2,vdcnn9`."""
+    commas = r",(?![^,@]*=)" if "@" in text else ","
+    return [part.strip() for part in re.split(commas, text) if part.strip()]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
@@ -214,7 +215,12 @@ def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.M
 
 def default_folder(dataset: Dataset, method: Method, student: Spec, seed: int) -> str:
     """`runs/DATA-METHOD-STUDENT-sSEED`."""
-    return f"runs/{dataset.name}-{method_name(method)}-{spec_name(student).rpartition(':')[2]}-s{seed}"
+    return f"runs/{dataset.name}-{method_name(method)}-{short_name(student)}-s{seed}"
+
+
+def short_name(student: Spec) -> str:
+    """What folders call a network: its name alone, without the module or the folder that it is in."""
+    return re.split(r"[:/\\]", spec_name(student).rstrip("/"))[-1]
 
 
 def benchmark(arguments: dict[str, Any]) -> dict[str, object]:

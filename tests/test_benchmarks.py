@@ -25,7 +25,7 @@ from studygroup.training.update import Ledger, Updater
 
 HOME = Path(__file__).parent.parent / "benchmarks"
 PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "memory"]
-WITH_PROCESSES = ["data", "start"]
+WITH_PROCESSES = ["data", "texts", "start"]
 
 Load = Callable[[str], ModuleType]
 

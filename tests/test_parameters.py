@@ -56,6 +56,7 @@ def test_annotations_that_no_text_can_stand_for(annotation: str) -> None:
         (Kind("bool"), "true", True),
         (Kind("list", item=Kind("int")), "60,120, 160", (60, 120, 160)),
         (Kind("list", item=Kind("int")), "", ()),
+        (Kind("list", item=Kind("text")), "a@large, b@x=1,y=2,c,d@z=3", ("a@large", "b@x=1,y=2", "c", "d@z=3")),
         (Kind("map", item=Kind("float")), "pivot=0.1,student0=1", {"pivot": 0.1, "student0": 1.0}),
         (Kind("map", item=Kind("any")), "a.x=[1, 2],b=3 c=d", {"a.x": "[1, 2]", "b": "3", "c": "d"}),
         (Kind("map", item=Kind("any")), "", {}),

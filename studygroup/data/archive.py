@@ -7,7 +7,7 @@ import io
 import tarfile
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
-from typing import IO
+from typing import IO, BinaryIO
 
 from studygroup.data.text_file import BUFFER, Meter, Metered
 from studygroup.errors import UserError
@@ -16,8 +16,25 @@ MAX_REST = 1 << 20
 """Bytes that may follow the last file of an archive."""
 
 
-def members(path: Path, wanted: Callable[[PurePosixPath], bool], meter: Meter) -> Iterator[tuple[PurePosixPath, IO[bytes], int]]:
-    """The wanted plain files of an archive, in its order: name, content (to be read before the next one is asked for) and size in bytes.
+class Content(io.RawIOBase):
+    """A file in an archive, as a file of its own: what tarfile gives cannot be asked whether it can be sought in."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file = file
+
+    def readable(self) -> bool:
+        """It is."""
+        return True
+
+    def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
+        """Fill a buffer."""
+        data = self.file.read(len(buffer))
+        buffer[: len(data)] = data
+        return len(data)
+
+
+def members(path: Path, wanted: Callable[[PurePosixPath], bool], meter: Meter) -> Iterator[tuple[PurePosixPath, BinaryIO, int]]:
+    """The wanted plain files of an archive, in its order: name, content (to be read before the next is asked for), bytes.
 
     To be used within `reading`, which turns the errors of a damaged archive into one for the user. Links, devices and folders are passed
     over. The archive is read to its very end, where gzip compares its checksum.
@@ -35,7 +52,7 @@ def members(path: Path, wanted: Callable[[PurePosixPath], bool], meter: Meter) -
                 if member.isreg() and wanted(name):
                     file = archive.extractfile(member)
                     if file is not None:
-                        yield name, file, member.size
+                        yield name, io.BufferedReader(Content(file), BUFFER), member.size
         if len(unzipped.read(MAX_REST)) == MAX_REST:
             raise UserError(f"{path} is refused: much follows the last file in it; get it again")
 

@@ -34,9 +34,9 @@ class Batches:
     Batch norm needs two samples: a trailing batch, or a student's trailing share, of one sample is dropped, unless its regular size
     is 1. A student whose samples are used up sits out the rest of the epoch's steps, usually one, with an empty share.
 
-    Texts of similar length share a step, so that little is padded: a share's random order is cut into pools of some 50 steps, the
-    samples of a pool are sorted by length, and its steps, the same of all shares, come in random order. Steps in which
-    not all have what they have in the others, as the last one, stay where they are.
+    Texts of similar length share a step, so that little is padded: a share's random order is cut into pools of at most 50 steps, at
+    least two pools so that a text meets others in each epoch; the samples of a pool are sorted by length, and its steps, the same
+    ones of all shares, come in random order. A last step of fewer samples stays the last.
 
     On several ranks, each prepares the samples of its part only, with the augmentation and the width that they have in the whole batch.
 
@@ -127,7 +127,8 @@ class Batches:
         # Between two of these steps, every share has its regular size in all of them, or in none.
         changes = sorted({0}.union(*((met // size, -(-met // size)) for met, size in zip(self.met, self.sizes, strict=True))))
         for first, last in pairwise(changes):
-            for pool in np.array_split(np.arange(first, last), -(-(last - first) // POOL)):
+            pools = max(-(-(last - first) // POOL), min(last - first, 2))
+            for pool in np.array_split(np.arange(first, last), pools):
                 order = torch.randperm(len(pool), generator=generator).numpy()
                 for share, size, met in zip(grouped, self.sizes, self.met, strict=True):
                     low, high = pool[0] * size, (pool[-1] + 1) * size

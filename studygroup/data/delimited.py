@@ -10,7 +10,7 @@ from pathlib import Path
 
 from studygroup.data.columns import LABEL_NAMES, TEXT_NAMES, plain
 from studygroup.data.records import FIRST_ROWS, Record
-from studygroup.data.text_file import Meter, csv_rows, file_lines, find_encoding, reading, undecodable
+from studygroup.data.text_file import Meter, csv_rows, file_lines, file_size, find_encoding, undecodable
 from studygroup.data.text_source import TextRequest, shorten
 from studygroup.errors import UserError
 
@@ -23,8 +23,7 @@ class Delimited:
         asked = [*request.text_columns, *([request.label_column] if request.label_column is not None else [])]
         self.numbered = bool(asked) and all(name.isdecimal() for name in asked)
         self.hint = "" if self.numbered else "; if its first row is no header, give columns by number (--text-columns 2 --label-column 1)"
-        with reading(path):
-            self.size = path.stat().st_size
+        self.size = file_size(path)
 
     @cached_property
     def encoding(self) -> str:
@@ -47,7 +46,7 @@ class Delimited:
             what = "tabs" if self.delimiter == "\t" else "commas"
             raise UserError(f"{self.path} has a single column, {shorten(fields[0])!r}; separate texts and labels by {what}")
         if not self.numbered:
-            return fields
+            return [name.strip() for name in fields]
         if any(plain(name) in TEXT_NAMES for name in fields) and any(plain(name) in LABEL_NAMES for name in fields):
             shown = ", ".join(shorten(name) for name in fields)
             raise UserError(f"the first row of {self.path} is a header; give columns by its names ({shown}) instead of numbers")

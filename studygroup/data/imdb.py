@@ -14,7 +14,7 @@ from studygroup.data.archive import locate, members
 from studygroup.data.class_folders import list_files
 from studygroup.data.download import Published, check_sum, fetch
 from studygroup.data.fingerprint import fingerprints
-from studygroup.data.text_file import BrokenRows, Meter, reading
+from studygroup.data.text_file import BrokenRows, Meter, file_size, reading
 from studygroup.data.text_folder import MAX_BYTES, SUFFIX, text_of, texts_of
 from studygroup.data.text_source import Row, TextContents, TextPart, TextRequest, no_columns, no_encoding
 from studygroup.errors import UserError
@@ -62,7 +62,7 @@ class Imdb:
         for split in SPLITS:
             meter = Meter()
             if self.place.is_file():
-                parts[split] = TextPart(self._archived(split, broken, meter), self.place.stat().st_size, meter.done)
+                parts[split] = TextPart(self._archived(split, broken, meter), file_size(self.place), meter.done)
             else:
                 files = self._files(split)
                 parts[split] = TextPart(texts_of(self.place, files, "utf-8", broken, meter), len(files), meter.done)
@@ -82,10 +82,10 @@ class Imdb:
 
         found: dict[str, int] = dict.fromkeys(CLASSES, 0)
         with reading(self.place):
-            for name, file, _ in members(self.place, wanted, meter):
+            for name, file, size in members(self.place, wanted, meter):
                 label = name.parts[2]
                 found[label] += 1
-                text, problem = text_of(file.read(MAX_BYTES + 1), "utf-8")
+                text, problem = text_of(file.read(min(size, MAX_BYTES + 1)), "utf-8")
                 if problem:
                     broken.add(f"{name} ({problem})", sum(found.values()))
                 else:

@@ -223,14 +223,15 @@ class Tokens(Inputs):
             return [line.rstrip("\r\n") for line in sys.stdin]
         try:
             path = Path(given).expanduser()
-            if path.is_dir():
-                if not (found := sorted(path.rglob("*.txt"))):
-                    raise UserError(f"{path} has no texts; files called .txt count")
-                return found
-            if path.is_file():
-                return [path]
-        except (OSError, ValueError):  # too long for a name, or with a zero byte: no path
+            folder, file = path.is_dir(), path.is_file()
+        except (OSError, ValueError, RuntimeError):  # too long for a name, with a zero byte, or of nobody's home: no path
             return [str(given)]
+        if folder:
+            if not (found := sorted(path.rglob("*.txt"))):
+                raise UserError(f"{path} has no texts; files called .txt count")
+            return found
+        if file:
+            return [path]
         if isinstance(given, Path) or (not any(map(str.isspace, given)) and (given.endswith(".txt") or os.sep in given)):
             raise UserError(f"{given} does not exist; give a text, or a file that holds one")
         return [given]

@@ -10,7 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from studygroup.data.records import FIRST_ROWS, Record
-from studygroup.data.text_file import MARK, Meter, file_lines, find_encoding, reading, undecodable
+from studygroup.data.text_file import MARK, Meter, file_lines, file_size, find_encoding, undecodable
 from studygroup.data.text_source import TextRequest, shorten
 from studygroup.errors import UserError
 
@@ -25,8 +25,7 @@ class JsonLines:
 
     def __init__(self, path: Path, request: TextRequest) -> None:
         self.path, self.request = path, request
-        with reading(path):
-            self.size = path.stat().st_size
+        self.size = file_size(path)
 
     @cached_property
     def encoding(self) -> str:

@@ -69,7 +69,7 @@ def open_dataset(
         text_columns: of a table, the columns with the text; by default found by their names.
         label_column: of a table, the column with the class; likewise.
         encoding: of files of texts; UTF-8 unless they begin with another mark.
-        tokenizer: of texts: `bpe`, `chars`, `hf:FOLDER`, or one that is there.
+        tokenizer: of texts: `bpe`, `bpe-lower`, `chars`, `hf:FOLDER`, or one that is there.
         vocabulary: number of tokens of `bpe`, at most.
         max_length: tokens that a text is cut to; None for the tokenizer's own number.
         test_share: share, in [0, 1), or number (above 1) of the samples kept for the test if the data has no test set of its own;

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studygroup.data.records import FIRST_ROWS, Record
-from studygroup.data.text_file import Meter
+from studygroup.data.text_file import BUFFER, Meter
 from studygroup.data.text_source import TextRequest, no_encoding
 from studygroup.errors import UserError, in_short
 
@@ -60,7 +60,8 @@ class Parquet:
         import pyarrow as pa
 
         try:
-            with self.parquet.ParquetFile(self.path) as file:
+            # A buffer of its own for each column, else all of a row group's columns are held at once.
+            with self.parquet.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
                 yield file
         except (OSError, pa.ArrowException) as error:
             raise UserError(f"{self.path} cannot be read as Parquet ({in_short(error)}); get or write it again") from error

@@ -11,12 +11,11 @@ import hashlib
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import PurePosixPath
-from typing import BinaryIO, cast
 
 from studygroup.data.archive import locate, members
 from studygroup.data.fingerprint import fingerprints
 from studygroup.data.records import joined_text
-from studygroup.data.text_file import BrokenRows, Meter, csv_rows, decoded_lines, file_lines, is_utf8, reading, undecodable
+from studygroup.data.text_file import BrokenRows, Meter, csv_rows, decoded_lines, file_lines, file_size, is_utf8, reading, undecodable
 from studygroup.data.text_source import Row, TextContents, TextPart, TextRequest, no_columns, no_encoding, shorten
 from studygroup.errors import UserError
 
@@ -91,12 +90,11 @@ class Reviews:
             meter = Meter()
             if self.place.is_file():
                 rows = self._archived(name, broken, meter)
-                size = self.place.stat().st_size
+                size = file_size(self.place)
             else:
                 path = self.place / name
                 rows = self._rows(file_lines(path, "utf-8", meter), name, broken)
-                with reading(path):
-                    size = path.stat().st_size
+                size = file_size(path)
             parts[split] = TextPart(rows, size, meter.done)
         return TextContents(self.known.classes, parts, broken.names)
 
@@ -107,7 +105,7 @@ class Reviews:
         with reading(self.place):
             for _, file, _ in members(self.place, lambda member: member == wanted, meter):
                 found = True
-                yield from self._rows(decoded_lines(cast(BinaryIO, file), "utf-8", str(wanted)), name, broken)
+                yield from self._rows(decoded_lines(file, "utf-8", str(wanted)), name, broken)
         if not found:
             raise UserError(f"{self.place} has no {wanted}; give the published {self.known.archive}")
 
@@ -116,7 +114,7 @@ class Reviews:
         classes = {str(number): label for number, label in enumerate(self.known.classes, 1)}
         for number, (line, fields, problem) in enumerate(csv_rows(lines, ","), 1):
             if not problem and len(fields) != 1 + self.known.fields:
-                problem = f"{len(fields)} fields instead of {1 + self.known.fields}"
+                problem = f"{len(fields)} field{'s' if len(fields) > 1 else ''} instead of {1 + self.known.fields}"
             elif not problem and fields[0].strip() not in classes:
                 problem = f"the label {shorten(fields[0])!r} is not from 1 to {len(classes)}"
             elif not all(map(is_utf8, fields)):

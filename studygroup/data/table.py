@@ -18,7 +18,7 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
-from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES
+from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES, folders
 from studygroup.data.columns import Columns, choose
 from studygroup.data.delimited import Delimited
 from studygroup.data.fingerprint import fingerprints
@@ -43,9 +43,12 @@ def suffix_of(path: Path) -> str | None:
 
 
 def is_table(path: Path) -> bool:
-    """Whether there is a table at the path: a file with the suffix of one, or a folder with such a file for training."""
+    """Whether there is a table at the path: a file with the suffix of one, or a folder with such a file for training.
+
+    A folder that has sub-folders is none: their content is more likely the data, to which the file is a list.
+    """
     if path.is_dir():
-        return bool(_tables(path, TRAIN_NAMES))
+        return bool(_tables(path, TRAIN_NAMES)) and not folders(path)
     return path.is_file() and suffix_of(path) is not None
 
 

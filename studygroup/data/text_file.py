@@ -146,6 +146,12 @@ def is_utf8(text: str) -> bool:
     return True
 
 
+def file_size(path: Path) -> int:
+    """The size of a file in bytes; errors are raised as `reading` says."""
+    with reading(path):
+        return path.stat().st_size
+
+
 @contextmanager
 def opened(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
     """The bytes of a file, unzipped if it is called `.gz`; errors are raised as `reading` says."""
@@ -197,6 +203,7 @@ def csv_rows(lines: Iterator[str], delimiter: str) -> Generator[tuple[int, list[
     Yields:
         The number of the line that a row begins in, from 1; its fields; what is wrong with it, or nothing. Empty lines are left out.
     """
+    # A setting of the whole process: it is raised, and never lowered.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_TEXT))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:

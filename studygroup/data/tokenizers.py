@@ -14,7 +14,6 @@ import json
 import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from itertools import chain
 from pathlib import Path
 from typing import Any, Protocol, cast
 
@@ -23,10 +22,11 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from studygroup import errors
-from studygroup.data.ragged import Ragged
 from studygroup.errors import UserError, in_short
 
-KINDS = ("bpe", "chars", "hf:PATH")
+KINDS = ("bpe", "bpe-lower", "chars", "hf:PATH")
+BPE = ("bpe", "bpe-lower")
+"""The kinds that learn a vocabulary."""
 VOCABULARY = 16_000
 """Of BPE, by default: the number that CGL's experiment on IMDB has."""
 HF = "hf:"
@@ -67,15 +67,15 @@ def make_tokenizer(kind: str, texts: Callable[[], Iterator[str]], *, vocabulary:
     """A tokenizer by its kind.
 
     Args:
-        kind: `bpe`, `chars` or `hf:PATH`.
-        texts: gives the texts that `bpe` is trained on, all of which are held in memory meanwhile; of the training split only.
+        kind: `bpe`, `bpe-lower`, which folds cases, `chars` or `hf:PATH`.
+        texts: gives the texts that byte pairs are trained on, all of which are held in memory meanwhile; of the training split only.
         vocabulary: of `bpe`.
 
     Raises:
         UserError: there is no such kind, or it cannot be had.
     """
-    if kind == "bpe":
-        return Bpe.train(texts(), vocabulary=vocabulary)
+    if kind in BPE:
+        return Bpe.train(texts(), vocabulary=vocabulary, lower=kind == "bpe-lower")
     if kind == "chars":
         return Chars()
     if kind.startswith(HF):
@@ -98,6 +98,8 @@ def load_tokenizer(folder: Path) -> Tokenizer:
             return Bpe(_checked(folder / "bpe.model", about))
         if kind == "hf":
             return Hf(_checked(folder / "hf.json", about), pad=int(about["pad"]), max_length=int(about["max_length"]))
+    except UserError:
+        raise
     except (OSError, ValueError, KeyError, TypeError) as error:
         raise UserError(f"the tokenizer in {folder} cannot be read ({in_short(error)}); restore the folder, or train again") from error
     raise UserError(f"the tokenizer in {folder} is of the kind {kind!r}, which this version does not know; update studygroup")
@@ -109,13 +111,10 @@ def load_tokenizer(folder: Path) -> Tokenizer:
 class Bpe:
     """Byte-pair encoding (Sennrich et al., ACL 2016, arXiv:1508.07909) by SentencePiece (Kudo & Richardson, 2018, arXiv:1808.06226).
 
-    Text is normalised by NFKC and keeps its case. 0 is the pad and 1 the unknown token; there is no token for a text's begin or end. The
-    vocabulary has the characters that make up 99.95% of the training texts and the 256 bytes: any other character is written as the
-    bytes of its UTF-8, so that a text in a script which the training texts do not have is not one unknown token after the other. The
-    unknown token is there since SentencePiece wants one, and does not occur.
-
-    A piece never reaches over a space, so each distinct word of a batch is encoded once, which is about twice as fast as to encode
-    each text, with the same ids (the one character that SentencePiece writes for spaces, U+2581, is read as a space).
+    Text is normalised by NFKC and keeps its case unless it is trained to fold it. 0 is the pad and 1 the unknown token; there is no
+    token for a text's begin or end. The vocabulary has the characters that make up 99.95% of the training texts and the 256 bytes: any
+    other character is written as the bytes of its UTF-8, so that a text in a script which the training texts do not have is not one
+    unknown token after the other. The unknown token is there since SentencePiece wants one, and does not occur.
 
     Args:
         model: SentencePiece's, as `train` gives it.
@@ -140,12 +139,13 @@ class Bpe:
         self.max_length = 512
 
     @classmethod
-    def train(cls, texts: Iterable[str], *, vocabulary: int = VOCABULARY) -> Bpe:
+    def train(cls, texts: Iterable[str], *, vocabulary: int = VOCABULARY, lower: bool = False) -> Bpe:
         """Learn the vocabulary. The same texts give the same model, whatever the number of processors.
 
         Args:
             texts: read once and held in memory; 100 MB take some ten seconds. (`tokens.trained_tokenizer` draws a sample.)
             vocabulary: number of tokens; fewer if the texts have no more.
+            lower: whether capital and small letters are the same (Unicode's case folding).
 
         Raises:
             UserError: there is no text to learn from, or the vocabulary has no room for the texts' characters.
@@ -158,6 +158,7 @@ class Bpe:
                 model_type="bpe",
                 vocab_size=vocabulary,
                 hard_vocab_limit=False,
+                normalization_rule_name="nmt_nfkc_cf" if lower else "nmt_nfkc",
                 pad_id=cls.PAD,
                 unk_id=cls.UNKNOWN,
                 bos_id=-1,
@@ -178,17 +179,8 @@ class Bpe:
 
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> list[Ids]:
         """See `Tokenizer`."""
-        split = [text.replace("\u2581", " ").split(" ") for text in texts]
-        index = {word: number for number, word in enumerate(set(chain.from_iterable(split)))}
-        encoded = self._processor.encode([_bytes(word) for word in index], out_type=int)
-        found = Ragged(
-            np.fromiter(chain.from_iterable(encoded), dtype=np.int64),
-            np.cumsum([len(ids) for ids in encoded], dtype=np.int64),
-        )
-        tokens, lengths = found.joined(np.fromiter(map(index.__getitem__, chain.from_iterable(split)), dtype=np.int64))
-        words = np.cumsum([len(parts) for parts in split], dtype=np.int64)  # each text has one or more
-        ends = np.cumsum(lengths)[words - 1] if texts else words
-        return [ids[:max_length] for ids in np.split(tokens, ends[:-1])][: len(texts)]
+        encoded = self._processor.encode([_bytes(text) for text in texts], out_type=int)  # in threads
+        return [np.array(ids[:max_length], dtype=np.int64) for ids in encoded]
 
     def save(self, folder: Path) -> None:
         """See `Tokenizer`."""
@@ -270,9 +262,7 @@ class Hf:
         self.pad = pad
         self.max_length = max_length
         if not 0 <= pad < self.vocabulary:
-            raise UserError(
-                f"the pad of the Hugging Face model is token {pad}, but it has {self.vocabulary}; check pad_token_id in its config.json"
-            )
+            raise UserError(f"pad_token_id of the Hugging Face model is {pad}, but it has {self.vocabulary} tokens; correct config.json")
 
     @classmethod
     def read(cls, folder: Path) -> Hf:

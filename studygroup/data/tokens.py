@@ -6,6 +6,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import logging
 from functools import partial
@@ -21,7 +22,7 @@ from studygroup.data.cached import META, cached, home_of, key_of, write_meta
 from studygroup.data.progress import bar
 from studygroup.data.ragged import Ragged
 from studygroup.data.text_store import Texts, TextStore, chunks
-from studygroup.data.tokenizers import VOCABULARY, Tokenizer, load_tokenizer, make_tokenizer
+from studygroup.data.tokenizers import BPE, VOCABULARY, Tokenizer, load_tokenizer, make_tokenizer
 from studygroup.errors import UserError
 
 FORMAT = 1
@@ -40,7 +41,7 @@ def trained_tokenizer(
     Args:
         store: the texts.
         positions: (n,) of the texts in the training split to learn from; if they are more than some 100 MB, a random part of them.
-        kind: `bpe`, `chars` or `hf:PATH`. Only `bpe` learns.
+        kind: as `make_tokenizer` has it. Only those of `BPE` learn.
         cache: the cache's folder. The same texts and size of the vocabulary give the very same tokenizer again.
         vocabulary: of `bpe`.
         seed: of the random part.
@@ -48,11 +49,12 @@ def trained_tokenizer(
     Raises:
         UserError: there is no such tokenizer, or it cannot be had.
     """
-    if kind != "bpe":
+    if kind not in BPE:
         return make_tokenizer(kind, lambda: iter(()), vocabulary=vocabulary)
     texts = store.splits["train"]
     chosen = sample(texts, np.asarray(positions, dtype=np.int64), seed)
-    home = home_of(cache, "tokenizers", store.name, key_of(FORMAT, store.key, vocabulary, key_of(chosen.tobytes())))
+    digest = hashlib.blake2b(chosen.tobytes(), digest_size=16).hexdigest()
+    home = home_of(cache, "tokenizers", store.name, key_of(FORMAT, store.key, kind, vocabulary, digest))
 
     def read() -> Tokenizer | None:
         try:

@@ -23,7 +23,6 @@ from studygroup.grid.jobs import Job, run_jobs
 from studygroup.grid.places import OnRay, Place, Processes
 from studygroup.grid.progress import GridProgress
 from studygroup.grid.validation import unused
-from studygroup.networks.maker import spec_name
 from studygroup.parameters import Parameter, show
 from studygroup.plans import Stage, maker, rehearse
 from studygroup.training.flops import TrainingCost, training_cost
@@ -52,7 +51,7 @@ def compare(arguments: dict[str, Any], known: Mapping[str, Parameter]) -> dict[s
     if arguments["validation"]:
         for cell in cells:
             unused(len(dataset.train), cell.arguments, arguments["validation"])
-    out = Path(arguments["out"] or f"runs/compare-{dataset.name}-{spec_name(first['student']).rpartition(':')[2]}")
+    out = Path(arguments["out"] or f"runs/compare-{dataset.name}-{session.short_name(first['student'])}")
     before = look_into(out)
     if arguments["overwrite"]:
         before = {}

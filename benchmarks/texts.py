@@ -1,0 +1,204 @@
+"""Texts: preparing millions of reviews, opening them again, and reading an epoch of them: seconds, memory and padding.
+
+Reviews are made up: words by Zipf's law, some hundred to a review, the lengths long-tailed as those of real ones, five classes. In one
+process they are stored as they stream by, a vocabulary of 16,000 tokens is learned from a sample of them, and they are tokenised; in
+another one they are opened, and read in batches of 64 for an epoch, without a network. Memory is what each process had resident at its
+highest, its libraries included. What is written lies in the system's page cache as far as that has room.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import resource
+import subprocess
+import sys
+import tempfile
+import time
+from collections.abc import Iterator
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from torch import Tensor
+
+import studygroup
+from common import Row, exact, main, row
+from studygroup.data import Batches, Split
+from studygroup.data.text_source import Row as Review
+from studygroup.data.text_source import TextContents, TextPart
+from studygroup.data.text_store import store
+from studygroup.data.tokens import tokenise, trained_tokenizer
+from studygroup.training.timing import spread
+
+REVIEWS = 2_900_000
+BATCH = 64
+MAX_LENGTH = 512
+MIB = 2.0**20
+LIMIT = 2048.0  # MiB
+PADDED = 10.0  # %
+CHILD = "import json, sys, texts; print(json.dumps(texts.{0}(sys.argv[1], int(sys.argv[2]))))"
+
+
+class Reviews:
+    """Reviews that are made up as they are read, the same ones each time."""
+
+    name = "reviews"
+
+    def __init__(self, count: int) -> None:
+        self.count = count
+
+    def key(self) -> str:
+        return f"{self.count} reviews"
+
+    def read(self) -> TextContents:
+        read = 0
+
+        def rows() -> Iterator[Review]:
+            nonlocal read
+            for review in self.rows():
+                read += 1
+                yield review
+
+        return TextContents(None, {"train": TextPart(rows(), self.count, lambda: read)})
+
+    def rows(self) -> Iterator[Review]:
+        random = np.random.default_rng(0)
+        sentences = made_up_sentences(random)
+        for start in range(0, self.count, 1000):
+            lengths = np.exp(random.normal(1.9, 0.8, min(1000, self.count - start))).astype(np.int64) + 1  # sentences
+            drawn = random.integers(0, len(sentences), lengths.sum()).tolist()
+            stars = random.integers(1, 6, len(lengths)).tolist()
+            low = 0
+            for length, star in zip(lengths.tolist(), stars, strict=True):
+                yield " ".join([sentences[i] for i in drawn[low : low + length]]), str(star)
+                low += length
+
+
+def made_up_sentences(random: np.random.Generator, count: int = 50_000, words: int = 200_000) -> list[str]:
+    """Sentences of 3 to 20 words; the words are by Zipf's law, frequent ones short."""
+    syllables = np.array([consonant + vowel for consonant in "bcdfghjklmnprstvwz" for vowel in "aeiouy"])
+    sizes = 1 + np.minimum(np.log10(np.arange(1, words + 1)).astype(np.int64), 4)
+    drawn = iter(syllables[random.integers(0, len(syllables), sizes.sum())].tolist())
+    known = ["".join(next(drawn) for _ in range(size)) for size in sizes.tolist()]
+    chances = np.cumsum(1 / np.arange(1, words + 1))
+    lengths = random.integers(3, 21, count)
+    picked = np.searchsorted(chances, random.random(lengths.sum()) * chances[-1]).tolist()
+    starts = np.concatenate([[0], np.cumsum(lengths)]).tolist()
+    return [" ".join(known[i] for i in picked[low:high]).capitalize() + "." for low, high in pairwise(starts)]
+
+
+class Ids:
+    """Token ids are what networks take."""
+
+    device = torch.device("cpu")
+
+    def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
+        return raw
+
+
+# ---------------------------------------------------------------- in a process of its own
+
+
+def prepare(cache: str, count: int) -> dict[str, float]:
+    """Everything that is done the first time."""
+    home, found = Path(cache), {}
+    start = time.perf_counter()
+    for _ in Reviews(count).rows():
+        pass
+    found["made up"] = time.perf_counter() - start
+    start = time.perf_counter()
+    texts = store(Reviews(count), home, progress=False)
+    found["store"] = time.perf_counter() - start
+    start = time.perf_counter()
+    tokenizer = trained_tokenizer(texts, np.arange(count), "bpe", home)
+    found["vocabulary"] = time.perf_counter() - start
+    start = time.perf_counter()
+    tokens = tokenise(texts, tokenizer, home, MAX_LENGTH, progress=False)["train"]
+    found["tokenise"] = time.perf_counter() - start
+    sizes = texts.splits["train"].sizes
+    return found | {"bytes": float(sizes.sum()), "tokens": float(tokens.lengths.sum()), "size": tokenizer.vocabulary, "peak": peak()}
+
+
+def read(cache: str, count: int) -> dict[str, float]:
+    """Everything that is done from then on."""
+    home = Path(cache)
+    start = time.perf_counter()
+    texts = store(Reviews(count), home, progress=False)
+    tokenizer = trained_tokenizer(texts, np.arange(count), "bpe", home)
+    tokens = tokenise(texts, tokenizer, home, MAX_LENGTH, progress=False)["train"]
+    found = {"open": time.perf_counter() - start, "peak of opening": peak()}
+    start = time.perf_counter()
+    batches = Batches(Split(tokens, texts.splits["train"].labels), Ids(), batch_size=BATCH)
+    positions = sum(batch.inputs.numel() for batch in batches.epoch(0))
+    found["epoch"] = time.perf_counter() - start
+    widths = tokens.lengths[np.random.default_rng(0).permutation(count)[: count // BATCH * BATCH]].reshape(-1, BATCH)
+    at_random = 100 * (1 - widths.sum() / (widths.max(axis=1).sum() * BATCH))
+    padded = 100 * (1 - tokens.lengths[batches.shares(0)[0][: batches.met[0]]].sum() / positions)
+    return found | {"steps": batches.steps(), "padded": padded, "padded at random": float(at_random), "peak": peak()}
+
+
+def peak() -> float:
+    """Bytes that this process had resident at its highest."""
+    try:
+        lines = Path("/proc/self/status").read_text(encoding="utf-8").splitlines()
+    except OSError:  # no Linux
+        return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+    return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
+
+
+def child(name: str, cache: str, count: int) -> dict[str, float]:
+    """What one of the functions above says in a process of its own."""
+    path = os.pathsep.join([str(Path(__file__).parent), str(Path(studygroup.__file__).parents[1])])
+    words = [sys.executable, "-c", CHILD.format(name), cache, str(count)]
+    done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
+    result: dict[str, float] = json.loads(done.stdout)
+    return result
+
+
+# ---------------------------------------------------------------- the table
+
+
+def measure(repeats: int, quick: bool, reviews: int = REVIEWS) -> list[Row]:
+    count = 2000 if quick else reviews
+    first: list[dict[str, float]] = []
+    later: list[dict[str, float]] = []
+    for _ in range(repeats):
+        with tempfile.TemporaryDirectory() as cache:
+            first.append(child("prepare", cache, count))
+            later.append(child("read", cache, count))
+    one, other = first[0], later[0]
+
+    def seconds(name: str, results: list[dict[str, float]], **more: Any) -> Row:
+        figures = {"seconds": [result[name] for result in results]}
+        return row(f"{count:,} reviews: {name}", spread(figures["seconds"]), unit="s", figures=figures, **more)
+
+    def memory(name: str, results: list[dict[str, float]], **more: Any) -> Row:
+        return row(f"{count:,} reviews: {name}", spread([result["peak"] / MIB for result in results]), unit="MiB", target=LIMIT, **more)
+
+    return [
+        seconds("store", first, details=f"{one['bytes'] / 1e6:,.0f} MB; {one['made up']:.1f} s of it to make them up"),
+        seconds("vocabulary", first, details=f"{one['size']:,.0f} tokens"),
+        seconds("tokenise", first, details=f"{one['tokens'] / 1e6:,.1f} million tokens, {count / one['tokenise']:,.0f} reviews/s"),
+        memory("peak memory of preparing", first),
+        seconds("open", later, details=f"{other['peak of opening'] / MIB:,.0f} MiB resident then"),
+        seconds("epoch", later, details=f"{other['steps']:,.0f} batches of {BATCH}, {count / other['epoch']:,.0f} reviews/s"),
+        memory("peak memory of opening and reading", later),
+        exact(
+            "padded positions of an epoch",
+            other["padded"],
+            "%",
+            target=PADDED,
+            details=f"{other['padded at random']:.0f}% in batches at random",
+            figures={"at random": other["padded at random"]},
+        ),
+    ]
+
+
+if __name__ == "__main__":
+    options = argparse.ArgumentParser(add_help=False)
+    options.add_argument("--reviews", type=int, default=REVIEWS, help=f"how many (default: {REVIEWS:,})")
+    main(__doc__, measure, repeats=1, options=options)

@@ -1,0 +1,420 @@
+"""Tables of texts: read as they are meant, and what is broken is told."""
+
+from __future__ import annotations
+
+import csv
+import gzip
+import json
+import sys
+import tracemalloc
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from studygroup.data import text_file
+from studygroup.data.table import SUFFIXES, Table, is_table
+from studygroup.data.text_source import Row
+from studygroup.errors import UserError
+from tests.data.texts import asked, read, rows
+
+Opened = Callable[..., Table]
+
+CSV = 'text,label\n"a ""good"" film,\nreally",pos\nbad,neg\n"",neg\n'
+ROWS = [('a "good" film,\nreally', "pos"), ("bad", "neg"), ("", "neg")]
+
+
+@pytest.fixture
+def table(tmp_path: Path, cache: Path) -> Opened:
+    """Write a table and open it: `table("t.csv", "text,label\\n...", label_column="label")`."""
+
+    def make(name: str, content: str | bytes, **options: Any) -> Table:
+        path = tmp_path / name
+        data = content if isinstance(content, bytes) else content.encode()
+        path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
+        return Table(asked(path, cache, **options))
+
+    return make
+
+
+def broken(source: Table) -> tuple[list[Row], list[str]]:
+    """The rows, and what was skipped."""
+    contents = source.read()
+    return rows(contents), contents.broken
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.CSV", "t.csv.gz"])
+def test_csv(table: Opened, name: str) -> None:
+    source = table(name, CSV)
+    assert source.name == "t"
+    assert source.read().classes is None
+    assert read(source) == {"train": ROWS}
+    assert read(source) == {"train": ROWS}, "to read twice is to read the same"
+
+
+def test_spaces_around_columns_and_labels_do_not_count(table: Opened) -> None:
+    assert read(table("t.csv", "text, label\n a , x\nb,x \n", label_column="label"))["train"] == [(" a ", "x"), ("b", "x")]
+
+
+def test_lines_end_as_on_any_system(table: Opened) -> None:
+    assert read(table("t.csv", CSV.replace("\n", "\r\n")))["train"] == [(text.replace("\n", "\r\n"), label) for text, label in ROWS]
+    assert read(table("t.csv", "text,label\ra,x\r\r\nb,y"))["train"] == [("a", "x"), ("b", "y")]
+
+
+def test_tsv(table: Opened) -> None:
+    content = 'id\tstars\treview\n1\t5\t"a\tb"\n2\t1\tc, "d"\n'
+    for name in ("t.tsv", "t.tab", "t.tsv.gz"):
+        assert read(table(name, content))["train"] == [("a\tb", "5"), ('c, "d"', "1")]
+
+
+def test_several_columns_are_joined_by_a_space(table: Opened) -> None:
+    content = "title,text,label\nt,u,1\n,u,1\nt,,2\n,,2\n"
+    found = read(table("t.csv", content, text_columns=("title", "text"), label_column="label"))["train"]
+    assert found == [("t u", "1"), ("u", "1"), ("t", "2"), ("", "2")]
+    assert read(table("t.csv", content, text_columns=("text", "title")))["train"][0] == ("u t", "1")
+
+
+@pytest.mark.parametrize("name", ["t.jsonl", "t.ndjson", "t.jsonl.gz"])
+def test_json_lines(table: Opened, name: str) -> None:
+    lines = [
+        {"text": 'a "good" film,\nreally', "label": "pos", "more": [1]},
+        {"label": 1, "text": ""},
+        {"text": "x", "label": True},
+        {"text": "ü", "label": 2.0},
+    ]
+    content = "\n\n".join(json.dumps(line) for line in lines)
+    assert read(table(name, content))["train"] == [('a "good" film,\nreally', "pos"), ("", "1"), ("x", "true"), ("ü", "2")]
+
+
+def test_what_is_broken_in_json_lines(table: Opened) -> None:
+    good = '{"text": "a", "label": "x"}'
+    content = [
+        good,
+        "",
+        '{"text": "b"}',
+        '{"text": 3, "label": "x"}',
+        '{"text": null, "label": "x"}',
+        "[1]",
+        "{",
+        '{"text": "\\ud83d", "label": "x"}',
+        '{"text": "a", "label": null}',
+        '{"text": "a", "label": NaN}',
+        '{"text": "a", "label": [1]}',
+        '{"text": "a", "label": " "}',
+        '{"text": "a", "label": "\\udc00"}',
+        "[" * 100_000,
+        good,
+    ]
+    found, names = broken(table("t.jsonl", "\n".join(content), broken="skip"))
+    assert found == [("a", "x")] * 2
+    assert names == [
+        "row 2 of t.jsonl (line 3: no 'label')",
+        "row 3 of t.jsonl (line 4: column 'text' is 3, not a text)",
+        "row 4 of t.jsonl (line 5: column 'text' is missing)",
+        "row 5 of t.jsonl (line 6: no JSON object)",
+        "row 6 of t.jsonl (line 7: no JSON)",
+        "row 7 of t.jsonl (line 8: column 'text' has half of a surrogate pair, which is no character)",
+        "row 8 of t.jsonl (line 9: no label)",
+        "row 9 of t.jsonl (line 10: no label)",
+        "row 10 of t.jsonl (line 11: the label is [1], not a name or number)",
+        "row 11 of t.jsonl (line 12: no label)",
+        "row 12 of t.jsonl (line 13: the label has half of a surrogate pair, which is no character)",
+        "row 13 of t.jsonl (line 14: no JSON)",
+    ]
+
+
+def test_what_is_broken_in_csv(table: Opened) -> None:
+    content = 'text,label\ngood,x\n"two\nlines",y\nshort\na,b,c\n\nno label,\n"quote" in it,x\ngood, y \n"open,x\nuntil,the end\n'
+    found, names = broken(table("t.csv", content, broken="skip"))
+    assert found == [("good", "x"), ("two\nlines", "y"), ("good", "y")]
+    assert names == [
+        "row 3 of t.csv (line 5: 1 column instead of 2)",
+        "row 4 of t.csv (line 6: 3 columns instead of 2)",
+        "row 5 of t.csv (line 8: no label)",
+        "row 6 of t.csv (line 9: a quote within quotes that is not doubled)",
+        "row 8 of t.csv (line 11: a quote that is not closed)",
+    ]
+    with pytest.raises(UserError, match=r"^row 3 of t.csv \(line 5: 1 column instead of 2\) cannot be read; .*--broken skip"):
+        read(table("t.csv", content))
+
+
+def test_a_table_of_another_format_is_refused_even_if_rows_are_skipped(table: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_file, "MANY_BROKEN", 10)
+    content = "text,label\n" + "good,x\n" * 30 + "short\n" * 100
+    with pytest.raises(UserError, match=r"31 of the first 61 rows of t cannot be read, e.g. row 61 of t.csv .* another format"):
+        read(table("t.csv", content, broken="skip"))
+    assert len(broken(table("t.csv", "text,label\n" + "good,x\nshort\n" * 100, broken="skip"))[1]) == 100
+
+
+@pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
+def test_byte_order_marks(table: Opened, encoding: str) -> None:
+    content = "text,label\nüñ😀,x\nb,y\n"
+    assert read(table("t.csv", content.encode(encoding)))["train"] == [("üñ😀", "x"), ("b", "y")]
+    assert read(table("t.jsonl.gz", '{"text": "ü😀", "label": 1}'.encode(encoding)))["train"] == [("ü😀", "1")]
+    assert read(table("t.csv", content.encode("utf-8-sig"), encoding="UTF8", text_columns=("text",)))["train"][0] == ("üñ😀", "x")
+
+
+@pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "gb18030", "shift_jis", "utf-16-le"])
+def test_other_encodings(table: Opened, encoding: str) -> None:
+    text = "é" if encoding in ("latin-1", "cp1252") else "日本"
+    content = f"text,label\n{text},x\nb,y\n".encode(encoding)
+    assert read(table("t.csv", content, encoding=encoding))["train"] == [(text, "x"), ("b", "y")]
+
+
+def test_bytes_that_cannot_be_decoded(table: Opened) -> None:
+    content = b"note,text,label\n\xff,a,x\nn,caf\xe9,y\nn,b\xc3\xa9,y\nn,\xf0\x9f\x98,z\nn,t,\xe9\n"
+    found, names = broken(table("t.csv", content, broken="skip"))
+    assert found == [("a", "x"), ("bé", "y")], "what is not used may be broken"
+    hint = "another encoding is given by --encoding"
+    assert names == [
+        f"row 2 of t.csv (line 3: column 'text' has bytes that are not utf-8; {hint})",
+        f"row 4 of t.csv (line 5: column 'text' has bytes that are not utf-8; {hint})",
+        f"row 5 of t.csv (line 6: the label has bytes that are not utf-8; {hint})",
+    ]
+    with pytest.raises(UserError, match=r"row 2 of t.csv \(line 3: .*not utf-8"):
+        read(table("t.csv", content))
+    names = broken(table("t.jsonl", b'{"text": "a", "label": 1}\n{"text": "\xff", "label": 1}', broken="skip"))[1]
+    assert names == [f"row 2 of t.jsonl (line 2: bytes that are not utf-8; {hint})"]
+    names = broken(table("t.csv", "text,label\na,x\nb,y".encode("utf-16") + b"\0\xd8", broken="skip"))[1]
+    assert names == [f"row 2 of t.csv (line 3: the label has bytes that are not utf-16; {hint})"]
+
+
+@pytest.mark.parametrize("encoding", ["klingon", "rot13", "", "undefined", "a\0b"])
+def test_unknown_encodings(table: Opened, encoding: str) -> None:
+    with pytest.raises(UserError, match=r"unknown encoding .*give one like utf-8"):
+        table("t.csv", CSV, encoding=encoding)
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.jsonl"])
+def test_texts_of_any_length_and_script(table: Opened, name: str) -> None:
+    texts = ["", "x", "длинный " * 125_000, "日本語", "مرحبا", "👩‍👩‍👧", "\0", "a\u2028b\x0b\x0c\x1c\x85c", "﷽" * 1000, " "]
+    if name == "t.csv":
+        content = "text,label\n" + "".join(f'"{text}",{i % 2}\n' for i, text in enumerate(texts))
+    else:
+        content = "".join(json.dumps({"text": text, "label": i % 2}, ensure_ascii=bool(i % 3)) + "\n" for i, text in enumerate(texts))
+    assert read(table(name, content))["train"] == [(text, str(i % 2)) for i, text in enumerate(texts)]
+
+
+def test_lines_without_end_are_refused(table: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_file, "MAX_TEXT", 1000)
+    assert read(table("t.csv", f"text,label\n{'x' * 990},y\n"))["train"]
+    with pytest.raises(UserError, match=r"line 2 of .*t.csv has more than 1000 characters"):
+        read(table("t.csv", f"text,label\n{'x' * 999},y\n"))
+    monkeypatch.undo()
+
+
+def test_a_quote_that_is_never_closed_does_not_fill_the_memory(table: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_file, "MAX_TEXT", 1000)
+    before = csv.field_size_limit(500)
+    try:
+        with pytest.raises(UserError, match=r"row 1 of t.csv \(line 2: more than 1000 characters, or a quote that is not closed"):
+            read(table("t.csv", 'text,label\n"open,x\n' + "good,x\n" * 1000))
+        assert csv.field_size_limit() == 1000
+    finally:
+        csv.field_size_limit(before)
+
+
+def test_a_table_without_header(table: Opened, caplog: pytest.LogCaptureFixture) -> None:
+    content = '1,"good, really"\n2,bad\n'
+    assert read(table("t.csv", content, text_columns=("2",), label_column="1"))["train"] == [("good, really", "1"), ("bad", "2")]
+    assert not caplog.records
+    assert read(table("t.csv", content, label_column="1"))["train"] == [("good, really", "1"), ("bad", "2")]
+    assert "'2' is taken for the text" in caplog.text
+    with pytest.raises(UserError, match=r"t.csv has no column '3'; it has '1', '2'$"):
+        table("t.csv", content, text_columns=("3",), label_column="1").key()
+    with pytest.raises(UserError, match=r"no column 'text'.*give columns by number .--text-columns 2 --label-column 1"):
+        table("t.csv", content, text_columns=("text",), label_column="label").key()
+    with pytest.raises(UserError, match=r"first row of .*t.csv is a header; give columns by its names \(text, label\)"):
+        table("t.csv", CSV, text_columns=("1",), label_column="2").key()
+
+
+def test_columns_that_are_not_there_or_not_clear(table: Opened) -> None:
+    with pytest.raises(UserError, match=r"t.csv has no column 'txt'; it has 'text', 'label'"):
+        table("t.csv", CSV, text_columns=("txt",)).key()
+    with pytest.raises(UserError, match=r"t.jsonl has no column 'txt'; it has 'text', 'label'$"):
+        table("t.jsonl", '{"text": "a", "label": 1}', text_columns=("txt",)).key()
+    with pytest.raises(UserError, match="may hold the texts: 'title', 'body'"):
+        table("t.csv", "title,body,label\na,b,c\n").key()
+    with pytest.raises(UserError, match="may hold the texts: 'title', 'body'"):
+        table("t.jsonl", '{"title": "a", "label": 1}\n{"body": "a", "label": 1}').key()
+    with pytest.raises(UserError, match="has a single column, 'text;label'; separate texts and labels by commas"):
+        table("t.csv", "text;label\na;b\n").key()
+    with pytest.raises(UserError, match=r"single column.*by tabs"):
+        table("t.tsv", "text,label\na,b\n").key()
+
+
+def test_two_columns_of_unusual_names(table: Opened, caplog: pytest.LogCaptureFixture) -> None:
+    rows_of = [(f"some text {i}", "ab"[i % 2]) for i in range(40)]
+    assert read(table("t.csv", "x,y\n" + "".join(f"{a},{b}\n" for a, b in rows_of)))["train"] == rows_of
+    assert read(table("t.jsonl", "\n".join(json.dumps({"y": b, "x": a}) for a, b in rows_of)))["train"] == rows_of
+    assert caplog.text.count("'x' is taken for the text, 'y' for the label") == 2
+
+
+@pytest.mark.parametrize("name", ["t.csv", "t.tsv", "t.jsonl", "t.csv.gz"])
+def test_empty_tables(table: Opened, name: str) -> None:
+    with pytest.raises(UserError, match=r"no first row|no JSON objects"):
+        table(name, "").key()
+    with pytest.raises(UserError, match=r"no first row|no JSON objects"):
+        table(name, "\n\n").key()
+
+
+def test_a_table_of_a_header_alone_has_no_rows(table: Opened) -> None:
+    assert read(table("t.csv", "text,label\n"))["train"] == []
+
+
+def test_damaged_gzip(tmp_path: Path, cache: Path) -> None:
+    content = gzip.compress(("text,label\n" + "".join(f"{i * i * 7919},x\n" for i in range(30_000))).encode())
+    for name, damaged in (("t.csv.gz", content[: len(content) // 2]), ("u.csv.gz", content[:-8] + bytes(8)), ("v.csv.gz", b"text,label\n")):
+        (tmp_path / name).write_bytes(damaged)
+        with pytest.raises(UserError, match=f"{name} is damaged or cut off .*; get it again"):
+            read(Table(asked(tmp_path / name, cache)))
+
+
+def test_a_table_that_cannot_be_read(table: Opened, tmp_path: Path, cache: Path) -> None:
+    source = table("t.csv", CSV)
+    (tmp_path / "t.csv").unlink()
+    with pytest.raises(UserError, match=r"t.csv cannot be read: No such file"):
+        source.key()
+    with pytest.raises(UserError, match=r"t.csv does not exist; give a table"):
+        Table(asked(tmp_path / "t.csv", cache))
+    (tmp_path / "t.doc").write_text(CSV)
+    with pytest.raises(UserError, match=r"t.doc is no table by its name; known: \.csv"):
+        Table(asked(tmp_path / "t.doc", cache))
+    with pytest.raises(UserError, match="None does not exist"):
+        Table(asked(None, cache))
+
+
+def test_the_key_is_of_what_the_rows_depend_on(table: Opened, caplog: pytest.LogCaptureFixture) -> None:
+    content = "title,text,label\na,b,x\n"
+    options: dict[str, Any] = {"text_columns": ("text",), "label_column": "label"}
+    key = table("t.csv", content, **options).key()
+    assert table("other.csv", content, **options).key() == key, "not where it lies"
+    assert table("t.csv", content, broken="skip", **options).key() == key, "broken rows are not among the rows"
+    others = [
+        table("t.csv", content + "a,b,y\n", **options).key(),
+        table("t.tsv", content.replace(",", "\t"), **options).key(),
+        table("t.csv", content, text_columns=("title",), label_column="label").key(),
+        table("t.csv", content, text_columns=("title", "text"), label_column="label").key(),
+        table("t.csv", content, text_columns=("text", "title"), label_column="label").key(),
+        table("t.csv", content, text_columns=("text",), label_column="title").key(),
+        table("t.csv", content, encoding="latin-1", **options).key(),
+    ]
+    assert len({key, *others}) == 1 + len(others)
+    found = table("t.csv", "text,label\na,x\n")
+    assert found.key() == table("t.csv", "text,label\na,x\n", **options).key(), "how the columns were found does not count"
+
+
+def test_a_folder_of_tables(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    folder = tmp_path / "reviews"
+    folder.mkdir()
+    (folder / "train.csv").write_text("text,label\na,x\nb,y\n")
+    options: dict[str, Any] = {"text_columns": ("text",), "label_column": "label"}
+    alone = Table(asked(folder, cache, **options))
+    assert read(alone) == {"train": [("a", "x"), ("b", "y")]}
+    (folder / "Valid.csv").write_text("label,text\ny,c\n")
+    source = Table(asked(folder, cache, **options))
+    assert source.name == "reviews"
+    assert read(source) == {"train": [("a", "x"), ("b", "y")], "test": [("c", "y")]}
+    assert source.key() != alone.key()
+    assert not caplog.records
+    (folder / "test.jsonl").write_text('{"text": "d", "label": "x"}')
+    assert read(Table(asked(folder, cache, **options)))["test"] == [("d", "x")]
+    assert "not used in" in caplog.text
+    assert "Valid.csv" in caplog.text
+    (folder / "test.jsonl").write_text('{"txt": "d", "label": "x"}')
+    with pytest.raises(UserError, match=r"test.jsonl has no column 'text', but train.csv has"):
+        Table(asked(folder, cache, **options)).key()
+    (folder / "test.csv").write_text("text,label\n")
+    with pytest.raises(UserError, match=r"has both test.csv and test.jsonl; remove or rename"):
+        Table(asked(folder, cache))
+    (folder / "train.csv").rename(folder / "other.csv")
+    with pytest.raises(UserError, match=r"has no table for training; call it e.g. train.csv"):
+        Table(asked(folder, cache))
+
+
+def test_what_is_a_table(tmp_path: Path) -> None:
+    for suffix in SUFFIXES:
+        (tmp_path / f"t{suffix}").touch()
+        assert is_table(tmp_path / f"t{suffix}")
+        assert not is_table(tmp_path / f"gone{suffix}")
+    for name in ("t.txt", "t.json", ".csv", "csv", "t.gz", "t.parquet.gz"):
+        (tmp_path / name).touch()
+        assert not is_table(tmp_path / name)
+    assert not is_table(tmp_path)
+    (tmp_path / "TRAIN.tsv").touch()
+    assert is_table(tmp_path)
+    (tmp_path / ".git").mkdir()
+    assert is_table(tmp_path)
+    (tmp_path / "train").mkdir()
+    assert not is_table(tmp_path), "of images, say"
+
+
+def test_memory_is_that_of_a_few_rows(tmp_path: Path, cache: Path) -> None:
+    path = tmp_path / "long.csv"
+    count, words = 8_000, "some words more, to fill a line " * 40
+    with path.open("w") as file:
+        file.write("text,label\n")
+        file.writelines(f'"number {i}: {words}",{i % 2}\n' for i in range(count))
+    assert path.stat().st_size > 9_000_000
+    source = Table(asked(path, cache))
+    tracemalloc.start()
+    try:
+        source.key()
+        [part] = source.read().parts.values()
+        seen, number, last = 0, 0, ""
+        for text, _ in part.rows:
+            assert seen <= part.done() <= part.size, "progress is by bytes"
+            seen, number, last = part.done(), number + 1, text
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert number == count
+    assert last.startswith(f"number {count - 1}:")
+    assert peak < 2_000_000
+
+
+def test_parquet(tmp_path: Path, cache: Path) -> None:
+    pyarrow = pytest.importorskip("pyarrow")
+    parquet = pytest.importorskip("pyarrow.parquet")
+
+    def table(columns: dict[str, Any], **options: Any) -> Table:
+        parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet", row_group_size=100)
+        return Table(asked(tmp_path / "t.parquet", cache, **options))
+
+    texts = ["", "ü😀", *(f"text {i}" for i in range(998))]
+    assert read(table({"text": texts, "label": [i % 3 for i in range(1000)]}))["train"] == [
+        (text, str(i % 3)) for i, text in enumerate(texts)
+    ]
+    assert read(table({"text": texts[:2], "label": pyarrow.array(["x", "y"]).dictionary_encode()}))["train"] == [("", "x"), ("ü😀", "y")]
+    assert read(table({"x": texts[2:], "y": [i % 2 == 0 for i in range(998)]}))["train"][:2] == [("text 0", "true"), ("text 1", "false")]
+    bad = pyarrow.Array.from_buffers(
+        pyarrow.string(), 2, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"a\xff")]
+    )
+    assert broken(table({"text": bad, "label": [1, 2]}, broken="skip")) == (
+        [("a", "1")],
+        ["row 2 of t.parquet (column 'text' has bytes that are not utf-8)"],
+    )
+    assert broken(table({"text": ["a", None, "c"], "label": [1.5, 2, None]}, broken="skip")) == (
+        [("a", "1.5")],
+        ["row 2 of t.parquet (column 'text' is missing)", "row 3 of t.parquet (no label)"],
+    )
+    with pytest.raises(UserError, match=r"row 1 of t.parquet \(column 'text' is 1, not a text\)"):
+        read(table({"text": [1, 2], "label": [1, 2]}))
+    with pytest.raises(UserError, match=r"t.parquet has no column 'txt'; it has 'text', 'label'"):
+        table({"text": ["a"], "label": [1]}, text_columns=("txt",)).key()
+    with pytest.raises(UserError, match="encoding of its own"):
+        table({"text": ["a"], "label": [1]}, encoding="latin-1")
+    content = (tmp_path / "t.parquet").read_bytes()
+    for damaged in (b"", content[:-20], b"text,label\n"):
+        (tmp_path / "t.parquet").write_bytes(damaged)
+        with pytest.raises(UserError, match=r"t.parquet cannot be read as Parquet .*; get or write it again"):
+            Table(asked(tmp_path / "t.parquet", cache))
+
+
+def test_parquet_needs_pyarrow(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "pyarrow", None)
+    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
+    (tmp_path / "t.parquet").touch()
+    with pytest.raises(UserError, match="pip install pyarrow"):
+        Table(asked(tmp_path / "t.parquet", cache))

@@ -1,0 +1,231 @@
+"""Batches of texts: samples of similar length share a step, and all else is as it is for images."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given
+from hypothesis import strategies as st
+from torch import Tensor
+
+from studygroup.batch import Dealing
+from studygroup.data import Batches, Ragged, Split, batches, evaluation_batches, reading_order
+from studygroup.errors import UserError
+from studygroup.ranks import Ranks
+
+
+class AsTheyAre:
+    """Token ids are what networks take."""
+
+    device = torch.device("cpu")
+
+    def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
+        return raw
+
+
+IDS = AsTheyAre()
+
+
+def split_of(lengths: np.ndarray) -> Split:
+    """Text i is i + 1, `lengths[i]` times."""
+    rows = [np.full(length, i + 1, dtype=np.int64) for i, length in enumerate(lengths.tolist())]
+    return Split(Ragged.of(rows), np.arange(len(lengths)) % 3)
+
+
+def long_tailed(n: int, seed: int = 0) -> np.ndarray:
+    """Lengths as those of reviews: half of them up to 75 tokens, some of the 512 that they are cut to."""
+    return np.random.default_rng(seed).lognormal(4.3, 0.9, n).astype(np.int64).clip(0, 512)
+
+
+def drawn(made: Batches, epoch: int) -> list[np.ndarray]:
+    return made._drawn(epoch)
+
+
+def pads(made: Batches, epoch: int) -> float:
+    """Share of an epoch's positions that are padded."""
+    total = real = 0
+    for batch in made.epoch(epoch):
+        total += batch.inputs.numel()
+        real += int((batch.inputs != 0).sum())
+    return 1 - real / total
+
+
+def sizes_of(made: Batches) -> list[list[int]]:
+    """Samples of each share in each step, by the rule written out."""
+    return [[max(min(size, met - step * size), 0) for met, size in zip(made.met, made.sizes, strict=True)] for step in range(made.steps())]
+
+
+@given(
+    n=st.integers(4, 120),
+    students=st.integers(1, 4),
+    size=st.integers(1, 9),
+    division=st.sampled_from(["none", "fixed", "epoch"]),
+    per_student=st.booleans(),
+    overlap=st.sampled_from([0.0, 0.3]),
+    epoch=st.integers(0, 2),
+    pool=st.sampled_from([1, 3, 50]),
+)
+def test_who_meets_what_is_as_without_lengths(
+    n: int, students: int, size: int, division: str, per_student: bool, overlap: float, epoch: int, pool: int
+) -> None:
+    if size < students:
+        size += students
+    lengths = np.random.default_rng(n).integers(0, 30, n)
+    dealing = Dealing(students, division, overlap, per_student)  # type: ignore[arg-type]
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(batches, "POOL", pool)
+        try:
+            made = Batches(split_of(lengths), IDS, batch_size=size, dealing=dealing, seed=3)
+        except UserError:
+            return
+        steps = list(made.epoch(epoch))
+        shares = made.shares(epoch)
+    plain = drawn(made, epoch)
+    for share, other, met, size in zip(shares, plain, made.met, made.sizes, strict=True):
+        assert sorted(share[:met].tolist()) == sorted(other[:met].tolist()), "the same samples are met, each as often"
+        assert share[met:].tolist() == other[met:].tolist(), "and the same one is dropped"
+        whole = met // size * size
+        assert share[whole:].tolist() == other[whole:].tolist(), "the last, smaller batch stays last"
+    assert [[*(batch.sizes or (len(batch),))] for batch in steps] == sizes_of(made)
+    for batch in steps:
+        longest = max(int(lengths[batch.indices.numpy()].max()), 1)
+        assert batch.inputs.shape == (len(batch), longest)
+        for row, i in zip(batch.inputs.tolist(), batch.indices.tolist(), strict=True):
+            assert row == [i + 1] * int(lengths[i]) + [0] * (longest - int(lengths[i]))
+        assert batch.labels.tolist() == [i % 3 for i in batch.indices.tolist()]
+
+
+def test_a_pool_is_sorted_and_its_steps_are_shuffled_alike_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "POOL", 5)
+    lengths = np.random.default_rng(0).permutation(200)
+    made = Batches(split_of(lengths), IDS, batch_size=4, dealing=Dealing(4, "fixed", 0.0, True), seed=0)
+
+    def orders(epoch: int) -> list[list[list[int]]]:
+        """For each share and pool, which of its steps, by length, comes when."""
+        found = []
+        for share, other in zip(made.shares(epoch), drawn(made, epoch), strict=True):
+            order = []
+            for pool in range(0, 12, 4):  # each share has 12 whole steps and 2 samples more: pools of 4 steps
+                cut = slice(pool * 4, (pool + 4) * 4)
+                ranked = other[cut][np.argsort(lengths[other[cut]])].reshape(4, 4).tolist()
+                order.append([ranked.index(step) for step in share[cut].reshape(4, 4).tolist()])
+            found.append(order)
+        return found
+
+    first = orders(0)
+    assert first[0] == first[1] == first[2] == first[3]
+    assert all(sorted(order) == [0, 1, 2, 3] for order in first[0])
+    assert len({tuple(order) for order in first[0]}) > 1, "each pool in an order of its own"
+    assert orders(1) != first
+
+
+def test_little_is_padded() -> None:
+    lengths = long_tailed(20_000)
+    split = split_of(lengths)
+    made = Batches(split, IDS, batch_size=64, seed=0)
+    assert pads(made, 0) < 0.08
+    assert pads(Batches(split, IDS, batch_size=64, dealing=Dealing(4, "epoch", 0.0, True), seed=0), 0) < 0.11
+    assert pads(Batches(split, IDS, batch_size=64, dealing=Dealing(8, "epoch"), seed=0), 0) < 0.15, "shares of 8 differ more"
+    random = drawn(made, 0)[0][: len(lengths) // 64 * 64].reshape(-1, 64)
+    assert 1 - lengths[random].sum() / (lengths[random].max(axis=1).sum() * 64) > 0.5
+
+
+def test_lengths_are_not_in_order_over_an_epoch_and_differ_between_epochs() -> None:
+    lengths = long_tailed(6400)
+    made = Batches(split_of(lengths), IDS, batch_size=64, seed=0)
+    widths = np.array([batch.inputs.shape[1] for batch in made.epoch(0)], dtype=np.float64)
+    assert len(widths) == 100
+    assert abs(np.corrcoef(widths, np.arange(100))[0, 1]) < 0.3
+    assert 30 < (np.diff(widths) > 0).sum() < 70
+    one, other = made.shares(0)[0], made.shares(1)[0]
+    assert not np.array_equal(one, other)
+    assert {*map(frozenset, one.reshape(-1, 64).tolist())}.isdisjoint(map(frozenset, other.reshape(-1, 64).tolist())), "other company"
+    few = Batches(split_of(lengths[:640]), IDS, batch_size=64, seed=0)
+    companies = [{*map(frozenset, few.shares(epoch)[0].reshape(-1, 64).tolist())} for epoch in range(2)]
+    assert companies[0].isdisjoint(companies[1]), "also of a set that is a single pool"
+    again = Batches(split_of(lengths), IDS, batch_size=64, seed=0)
+    assert np.array_equal(again.shares(1)[0], other)
+    assert not np.array_equal(Batches(split_of(lengths), IDS, batch_size=64, seed=1).shares(0)[0], one)
+
+
+@pytest.mark.parametrize("dealing", [Dealing(), Dealing(3, "epoch", 0.2, True), Dealing(2, "fixed", views=2)])
+def test_resuming_at_any_step_gives_the_tail_of_the_epoch(dealing: Dealing) -> None:
+    def make() -> Batches:
+        return Batches(split_of(long_tailed(50)), IDS, batch_size=5, dealing=dealing, seed=2)
+
+    whole = list(make().epoch(1))
+    for start in range(0, len(whole) + 1, 3):
+        for one, other in zip(make().epoch(1, start), whole[start:], strict=True):
+            assert torch.equal(one.inputs, other.inputs)
+            assert torch.equal(one.indices, other.indices)
+            assert one.sizes == other.sizes
+
+
+def test_views_of_texts_are_the_same_tensor() -> None:
+    batch = next(Batches(split_of(long_tailed(50)), IDS, batch_size=5, dealing=Dealing(2, views=2), seed=2).epoch(0))
+    assert batch.views[0] is batch.views[1] is batch.inputs
+
+
+def test_one_student_meets_the_undealt_order() -> None:
+    def make(dealing: Dealing) -> Batches:
+        return Batches(split_of(long_tailed(50)), IDS, batch_size=7, dealing=dealing, seed=5)
+
+    for one, other in zip(make(Dealing(1, "fixed", 0.0, True)).epoch(0), make(Dealing()).epoch(0), strict=True):
+        assert torch.equal(one.inputs, other.inputs)
+
+
+@pytest.mark.parametrize("whole_batch", [False, True])
+@pytest.mark.parametrize("spread", ["samples", "students"])
+def test_parts_on_ranks_have_the_width_of_the_whole(spread: str, whole_batch: bool) -> None:
+    def make(ranks: Ranks) -> Batches:
+        dealing = Dealing(2, "fixed")
+        return Batches(split_of(long_tailed(60)), IDS, batch_size=12, dealing=dealing, seed=0, ranks=ranks, whole_batch=whole_batch)
+
+    whole = list(make(Ranks()).epoch(0))
+    parts = [list(make(Ranks(rank, 2, spread)).epoch(0)) for rank in range(2)]  # type: ignore[arg-type]
+    narrow = 0
+    for step, batch in enumerate(whole):
+        for part in (parts[0][step], parts[1][step]):
+            assert part.part is not None
+            assert torch.equal(part.inputs, batch.inputs[part.part.rows])
+            narrow += int((part.inputs[:, -1] == 0).all())
+            if whole_batch:
+                assert torch.equal(part.whole.inputs, batch.inputs)
+    assert narrow, "padded more than it would be by itself"
+
+
+def test_evaluation_reads_every_text_once_the_longest_first() -> None:
+    lengths = long_tailed(500)
+    split = split_of(lengths)
+    order = reading_order(split)
+    found = list(evaluation_batches(split, IDS, 100))
+    assert [inputs.shape[1] for inputs, _ in found] == sorted((inputs.shape[1] for inputs, _ in found), reverse=True)
+    assert max(inputs.numel() for inputs, _ in found) <= batches.EVALUATION_TOKENS
+    assert len(found[0][0]) == 2**15 // 512 < max(len(inputs) for inputs, _ in found) == 100
+    assert sorted(order.tolist()) == list(range(500))
+    seen = [row[row != 0].tolist() for inputs, _ in found for row in inputs]
+    assert seen == [[i + 1] * int(lengths[i]) for i in order.tolist()]
+    assert torch.cat([labels for _, labels in found]).tolist() == split.labels[order].tolist()
+
+
+def test_evaluation_of_empty_and_of_very_long_texts(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "EVALUATION_TOKENS", 10)
+    found = [inputs.shape for inputs, _ in evaluation_batches(split_of(np.array([0, 30, 0, 3, 4, 0])), IDS, 4)]
+    assert found == [(1, 30), (2, 4), (3, 1)]
+    assert list(evaluation_batches(split_of(np.zeros(0, dtype=np.int64)), IDS, 4)) == []
+
+
+def test_images_are_read_as_they_are() -> None:
+    assert reading_order(Split(np.zeros((3, 1, 2, 2), dtype=np.uint8), np.zeros(3, dtype=np.int64))).tolist() == [0, 1, 2]
+
+
+def test_global_random_state_is_neither_used_nor_changed() -> None:
+    before = torch.random.get_rng_state()
+    make: Callable[[], Batches] = lambda: Batches(split_of(long_tailed(50)), IDS, batch_size=5, seed=2)  # noqa: E731
+    one = make().shares(0)
+    assert torch.equal(before, torch.random.get_rng_state())
+    torch.manual_seed(1)
+    assert np.array_equal(make().shares(0)[0], one[0])

@@ -1,0 +1,138 @@
+"""Folders of texts."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+
+import pytest
+from PIL import Image
+
+from studygroup.data import text_folder
+from studygroup.data.text_folder import TextFolder, is_text_folder
+from studygroup.errors import UserError
+from tests.data.texts import asked, read, rows
+
+Write = Callable[[Mapping[str, str | bytes]], Path]
+
+
+@pytest.fixture
+def written(tmp_path: Path) -> Write:
+    """Write files below a folder: `written({"pos/1.txt": "good"})`."""
+
+    def write(files: Mapping[str, str | bytes]) -> Path:
+        for name, content in files.items():
+            path = tmp_path / "texts" / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            path.write_bytes(content if isinstance(content, bytes) else content.encode())
+        return tmp_path / "texts"
+
+    return write
+
+
+def test_one_tree(written: Write, cache: Path) -> None:
+    root = written(
+        {
+            "pos/2.txt": "good\r\nfilm\n",
+            "pos/1.TXT": "",
+            "neg/deep/down/1.txt": "bäd\0",
+            "neg/.hidden/1.txt": "hidden",
+            "neg/.2.txt": "hidden",
+            "neg/notes.md": "no text",
+            ".git/1.txt": "hidden",
+            "README.txt": "beside",
+        }
+    )
+    source = TextFolder(asked(root, cache))
+    assert source.name == "texts"
+    assert source.read().classes == ("neg", "pos")
+    assert read(source) == {"train": [("bäd\0", "neg"), ("", "pos"), ("good\r\nfilm\n", "pos")]}
+
+
+def test_own_test_set(written: Write, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+    root = written({f"{split}/{label}/1.txt": f"{split} {label}" for split in ("train", "test", "unsup") for label in ("a", "b")})
+    source = TextFolder(asked(root, cache))
+    assert read(source) == {"train": [("train a", "a"), ("train b", "b")], "test": [("test a", "a"), ("test b", "b")]}
+    assert "unsup" in caplog.text
+    (root / "test" / "c").mkdir()
+    with pytest.raises(UserError, match=r"class 'c' of .*test has no texts"):
+        TextFolder(asked(root, cache))
+    written({"test/c/1.txt": "x"})
+    with pytest.raises(UserError, match="'c' is in test/, but not in train/"):
+        TextFolder(asked(root, cache))
+
+
+def test_what_is_no_folder_of_texts(written: Write, cache: Path, tmp_path: Path) -> None:
+    root = written({"1.txt": "x"})
+    for place, message in [
+        (root / "1.txt", "1.txt is not a folder; give one with one sub-folder of texts"),
+        (tmp_path / "gone", "is not a folder"),
+        (root, "no sub-folders; its texts lie in it directly"),
+    ]:
+        with pytest.raises(UserError, match=message):
+            TextFolder(asked(place, cache))
+    written({"a/1.txt": "x"})
+    with pytest.raises(UserError, match="single class 'a'"):
+        TextFolder(asked(root, cache))
+    with pytest.raises(UserError, match="no columns to choose from"):
+        TextFolder(asked(root, cache, label_column="a"))
+    with pytest.raises(UserError, match="unknown encoding"):
+        TextFolder(asked(root, cache, encoding="klingon"))
+
+
+def test_encodings(written: Write, cache: Path) -> None:
+    root = written({"a/1.txt": "é".encode("latin-1"), "b/1.txt": "ü".encode("utf-16"), "b/2.txt": "ü".encode("utf-8-sig")})
+    assert read(TextFolder(asked(root, cache, encoding="latin-1")))["train"][0] == ("é", "a")
+    contents = TextFolder(asked(root, cache, broken="skip")).read()
+    assert rows(contents) == [("ü", "b"), ("ü", "b")]
+    assert contents.broken == ["a/1.txt (bytes that are not utf-8; another encoding is given by --encoding)"]
+    with pytest.raises(UserError, match=r"a/1.txt \(bytes that are not utf-8.*cannot be read; repair or remove it, or skip"):
+        read(TextFolder(asked(root, cache)))
+
+
+def test_texts_that_cannot_be_read(written: Write, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_folder, "MAX_BYTES", 1000)
+    root = written({"a/1.txt": "x" * 1000, "a/2.txt": "x" * 1001, "b/1.txt": "y", "b/2.txt": "z"})
+    source = TextFolder(asked(root, cache, broken="skip"))
+    (root / "b" / "2.txt").unlink()
+    contents = source.read()
+    assert rows(contents) == [("x" * 1000, "a"), ("y", "b")]
+    assert contents.broken == ["a/2.txt (more than 1000 bytes)", "b/2.txt (No such file or directory)"]
+
+
+def test_a_million_characters(written: Write, cache: Path) -> None:
+    text = "длинный " * 125_000
+    assert read(TextFolder(asked(written({"a/1.txt": text, "b/1.txt": "x"}), cache)))["train"][0] == (text, "a")
+
+
+def test_key(written: Write, cache: Path) -> None:
+    def key(root: Path, encoding: str | None = None) -> str:
+        return TextFolder(asked(root, cache, encoding=encoding)).key()
+
+    root = written({"a/1.txt": "x", "b/1.txt": "y"})
+    keys = [key(root), key(root, "latin-1")]
+    for change in ({"b/1.txt": "z"}, {"b/2.txt": "z"}, {"c/1.txt": "z"}):
+        written(change)
+        keys.append(key(root))
+    (root / "c").rename(root / "d")
+    keys.append(key(root))
+    assert len(set(keys)) == 6
+    os.utime(root / "a" / "1.txt")
+    assert key(root) == keys[-1]
+
+
+def test_what_looks_like_a_folder_of_texts(written: Write, tmp_path: Path) -> None:
+    root = written({"train/a/1.txt": "x", "train/a/notes.md": "x"})
+    assert is_text_folder(root)
+    assert is_text_folder(root / "train")
+    assert not is_text_folder(root / "train" / "a"), "no sub-folders"
+    assert not is_text_folder(tmp_path / "gone")
+    assert not is_text_folder(root / "train" / "a" / "1.txt")
+    Image.new("L", (2, 2)).save(root / "beside.png")
+    (root / "train" / ".hidden").mkdir()
+    Image.new("L", (2, 2)).save(root / "train" / ".hidden" / "thumb.png")
+    assert is_text_folder(root)
+    Image.new("L", (2, 2)).save(root / "train" / "a" / "1.png")
+    assert not is_text_folder(root), "images with a text each are images"
+    assert not is_text_folder(tmp_path / "texts" / "train" / "a")

@@ -1,0 +1,79 @@
+"""What can be a class, and in which order classes are."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from studygroup.data.text_source import check_classes, is_number, no_columns, no_encoding, ordered, shorten
+from studygroup.errors import UserError
+from tests.data.texts import asked
+
+
+def test_order_of_classes() -> None:
+    assert ordered(["10", "9", "-1", "9"]) == ("-1", "9", "10")
+    assert ordered(["10", "9", "b"]) == ("10", "9", "b")
+    assert ordered(["1.5", "10", "9"]) == ("1.5", "10", "9"), "not all are whole"
+    assert ordered(["01", "1"]) == ("01", "1")
+    assert ordered(["²", "1"]) == ("1", "²"), "a digit that is no number"
+    assert ordered([]) == ()
+
+
+@pytest.mark.parametrize("name", ["0", "-1.5", "+3.", ".5", "1e-3", "2.0E5"])
+def test_numbers(name: str) -> None:
+    assert is_number(name)
+    float(name)
+
+
+@pytest.mark.parametrize("name", ["", "pos", "nan", "inf", "1_000", "1e99999", "1.2.3", "٣", "-"])
+def test_no_numbers(name: str) -> None:
+    assert not is_number(name)
+
+
+def test_classes_that_are_some() -> None:
+    check_classes({"neg", "pos"}, 2, "x")
+    check_classes({"1", "2"}, None, "x")
+    check_classes({"1.0", "2.0", "3.0"}, 100, "x")
+    check_classes({"1.5", "good"}, 100, "x")
+    check_classes({"only one so far"}, None, "x")
+    check_classes([str(i) for i in range(1000)], 5000, "x")
+    check_classes([str(i) for i in range(9)], 9, "x")
+
+
+@pytest.mark.parametrize(
+    ("names", "count", "message"),
+    [
+        ([str(i) for i in range(1001)], None, r"more than 1000 values \('0', '1', '10', …\).*--label-column"),
+        ([f"{i / 7:.3f}" for i in range(1, 100)], 500, r"numbers with fractions \('0.143', '0.286', '0.429', …\), not classes"),
+        (["0.5", "1"], 500, r"numbers with fractions \('0.5'\), not classes; give a column of classes \(--label-column\)"),
+        (["x"], 500, "all labels of t.csv are 'x'; at least two"),
+        ([], 0, "t.csv has no rows"),
+        ([f"text {i}" for i in range(10)], 10, "different in all of its 10 rows"),
+    ],
+)
+def test_what_is_no_class(names: list[str], count: int | None, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        check_classes(set(names), count, "t.csv")
+
+
+def test_long_labels_are_shortened() -> None:
+    with pytest.raises(UserError, match=r"'a b a b.*…'") as caught:
+        check_classes({"a b\n" * 10_000}, 1, "t.csv")
+    assert len(str(caught.value)) < 150
+    assert "\n" not in str(caught.value)
+    assert shorten("short") == "short"
+    assert shorten("x" * 40) == "x" * 40
+    assert shorten("x" * 41) == "x" * 39 + "…"
+    assert shorten("x\udcff") == "x?"
+
+
+def test_options_that_have_no_meaning_are_refused(tmp_path: Path) -> None:
+    no_columns(asked(None, tmp_path), "x")
+    no_encoding(asked(None, tmp_path), "x")
+    with pytest.raises(UserError, match="leave out --text-columns"):
+        no_columns(asked(None, tmp_path, text_columns=("a",)), "x")
+    with pytest.raises(UserError, match="leave out --label-column"):
+        no_columns(asked(None, tmp_path, label_column="a"), "x")
+    with pytest.raises(UserError, match="leave out --encoding latin-1"):
+        no_encoding(asked(None, tmp_path, encoding="latin-1"), "x")
