@@ -26,9 +26,9 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import activation_boundary
-from studygroup.methods.aligned import aligned
 from studygroup.methods.every_stage import stages_after_stem
 from studygroup.methods.method import Losses, require
+from studygroup.methods.texts import aligned
 from studygroup.methods.two_stages import FirstStage, SecondStage
 from studygroup.networks.connectors import Connector
 from studygroup.networks.features import Features
@@ -59,7 +59,7 @@ class AB(SecondStage):
             label_weight: of the cross-entropy, at least 0.
             kd_weight: of the teacher's softened predictions, at least 0.
             temperature: T > 0 of these.
-            student_layers: paths of the student's modules that learn; by default all stages of a chain after the first.
+            student_layers: paths of the student's modules that learn; by default all stages of a chain but the stem.
             teacher_layers: paths of as many of the teacher's modules.
         """
         super().__init__(initial_epochs, initial_learning_rate, label_weight, kd_weight, temperature, student_layers, teacher_layers)

@@ -19,9 +19,9 @@ import torch
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import attention_transfer
-from studygroup.methods.aligned import aligned
 from studygroup.methods.every_stage import EveryStage
 from studygroup.methods.method import Losses
+from studygroup.methods.texts import aligned
 from studygroup.networks.features import Features
 
 
@@ -45,7 +45,7 @@ class AT(EveryStage):
             label_weight: of the cross-entropy, at least 0.
             kd_weight: of the teacher's softened predictions, at least 0.
             temperature: T > 0 of these.
-            student_layers: paths of the student's modules that are compared; by default all stages of a chain after the first.
+            student_layers: paths of the student's modules that are compared; by default all stages of a chain but the stem.
             teacher_layers: paths of as many of the teacher's modules.
         """
         super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)

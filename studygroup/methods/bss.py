@@ -26,7 +26,8 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_cross_entropy
 from studygroup.losses.numerics import full, unit
-from studygroup.methods.method import Losses, Method, check_inputs, require
+from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.texts import check_inputs
 from studygroup.networks.maker import Maker
 
 

@@ -5,9 +5,10 @@ from __future__ import annotations
 from torch import nn
 
 from studygroup.losses import match_size
-from studygroup.methods.aligned import aligned
 from studygroup.methods.method import require
 from studygroup.methods.one_teacher import OneTeacher
+from studygroup.methods.texts import aligned
+from studygroup.networks.chain import Chain
 from studygroup.networks.features import Features, places
 from studygroup.networks.maker import Maker
 
@@ -26,11 +27,13 @@ class EveryStage(OneTeacher):
 
 
 def stages_after_stem(network: nn.Module) -> list[str]:
-    """Where a chain's maps are, without the first.
+    """Where a chain's maps are, without its stem, if it has one: a transformer's first block is none.
 
     Raises:
-        UserError: the network is no chain, or has a single stage before its head.
+        UserError: the network is no chain, or has a stem and a head alone.
     """
     known = places(network)
-    require(len(known) > 1, f"{type(network).__name__} has one stage before its head, and that is its stem; name the modules to watch")
-    return known[1:]
+    stem = network.ends().get("stem") if isinstance(network, Chain) else None
+    after = [place for place in known if place != stem]
+    require(bool(after), f"{type(network).__name__} has one stage before its head, and that is its stem; name the modules to watch")
+    return after

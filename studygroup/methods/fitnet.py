@@ -2,9 +2,9 @@
 
     L = CE(z, y) + weight * mean of (r(f_s) - f_t)^2
 
-f are maps in the middle of the networks, by default at the third stage end (f2); r is a convolution with batch norm and ReLU that makes
-the student's map as large as the teacher's (`connectors.ConvReg`), trained with the student. Of texts the mean is over each one's
-positions, and then over the texts.
+f are maps in the middle of the networks, by default at the end of the second stage after the stem (f2); r is a convolution with batch
+norm and ReLU that makes the student's map as large as the teacher's (`connectors.ConvReg`), trained with the student. Of texts the
+mean is over each one's positions, and then over the texts.
 
 Departures: the paper trains the lower half of the student by the hint first, then everything by distillation. Here, as in the CRD
 benchmark (Tian et al., ICLR 2020), whose weights are the defaults, there is one stage with both.
@@ -21,11 +21,12 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import hint
-from studygroup.methods.aligned import aligned
+from studygroup.methods.every_stage import stages_after_stem
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
+from studygroup.methods.texts import aligned
 from studygroup.networks.connectors import ConvReg, by_position
-from studygroup.networks.features import Features, places
+from studygroup.networks.features import Features
 from studygroup.networks.maker import Maker
 
 
@@ -49,18 +50,19 @@ class FitNet(OneTeacher):
             label_weight: of the cross-entropy, at least 0.
             kd_weight: of the teacher's softened predictions, at least 0.
             temperature: T > 0 of these.
-            student_layers: paths of the student's modules that learn; by default a chain's third stage.
+            student_layers: paths of the student's modules that learn; by default a chain's second stage after the stem.
             teacher_layers: paths of as many of the teacher's modules, the hints.
         """
         super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
 
     def layers(self, network: nn.Module) -> list[str]:
-        """The third stage."""
-        known = places(network)
+        """The second stage after the stem."""
+        known = stages_after_stem(network)
         require(
-            len(known) > 2, f"{type(network).__name__} has {len(known)} stages before its head and the hint is at the third; name another"
+            len(known) > 1,
+            f"{type(network).__name__} has one stage between its stem and its head, and the hint is at the second; name another",
         )
-        return known[2:3]
+        return known[1:2]
 
     def connect(self, make: Maker, student: Features, teacher: Features) -> None:
         """A regressor for each pair of maps."""

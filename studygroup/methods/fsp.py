@@ -20,8 +20,8 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import flow_of_solution
-from studygroup.methods.aligned import check_lengths
 from studygroup.methods.method import Losses
+from studygroup.methods.texts import check_lengths
 from studygroup.methods.two_stages import FirstStage, SecondStage
 from studygroup.networks.features import Features, places
 from studygroup.networks.maker import Maker

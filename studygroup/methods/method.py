@@ -141,14 +141,6 @@ class Method(nn.Module, ABC):
         return self.group.describe()
 
 
-def check_inputs(method: Method, make: Maker) -> None:
-    """Raise UserError if the method cannot learn from the kind of data that networks are made for."""
-    require(
-        make.vocabulary is None or not method.images_only,
-        f"the data are texts, but {method.images_only}; take another method, such as kd",
-    )
-
-
 def require(condition: bool, message: str) -> None:
     """Raise UserError(message) unless `condition` holds."""
     if not condition:

@@ -20,8 +20,8 @@ from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, Independent, target_mode
 from studygroup.losses import cross_entropy, soft_kl
-from studygroup.methods.aligned import check_watched
-from studygroup.methods.method import Losses, Method, check_inputs, require
+from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.texts import check_inputs, check_watched
 from studygroup.networks.features import Features, observe
 from studygroup.networks.maker import Maker
 

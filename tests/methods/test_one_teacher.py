@@ -382,6 +382,11 @@ def short(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
     return Chain({"stem": {"stem": layer(in_channels, 4)}, "head": {"pool": Pool(), "classifier": nn.Linear(4, num_classes)}})
 
 
+def still_short(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
+    blocks = {"stem": {"stem": layer(in_channels, 4)}, "stage1": {"first": layer(4, 4)}}
+    return Chain({**blocks, "head": {"pool": Pool(), "classifier": nn.Linear(4, num_classes)}})
+
+
 @pytest.mark.parametrize(
     ("name", "spec", "options", "named"),
     [
@@ -395,7 +400,8 @@ def short(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
         ("srrl", tiny, {"matching_weight": -1.0}, r"matching_weight is -1.0"),
         ("srrl", tiny, {"student_layers": ("stem", "stage1")}, r"student_layers names 2 modules; srrl reads one"),
         ("srrl", tiny, {"student_layers": ("pool",)}, r"the student's feature is \(1, 8\), one sample; srrl takes a map"),
-        ("fitnet", short, {}, r"student_layers: Chain has 1 stages before its head and the hint is at the third; name another"),
+        ("fitnet", short, {}, r"student_layers: Chain has one stage before its head, and that is its stem"),
+        ("fitnet", still_short, {}, r"student_layers: Chain has one stage between its stem and its head, and the hint is at the second"),
         ("at", short, {}, r"student_layers: Chain has one stage before its head, and that is its stem"),
         ("vid", short, {}, r"student_layers: Chain has one stage before its head, and that is its stem"),
         ("nst", short, {}, r"student_layers: Chain has one stage before its head, and that is its stem"),

@@ -16,6 +16,7 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.methods import AB, FSP, FT, METHODS, Losses, Method, create_method
+from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks import Chain, Maker
 from studygroup.networks.maker import Spec
 from studygroup.networks.mixing import mixed_logits, mixes_texts
@@ -125,13 +126,28 @@ def test_relations_may_be_of_maps(name: str) -> None:
     assert_same_losses(method, widths(method))
 
 
-def test_dropout_is_not_in_what_pads_hold() -> None:
-    """Nothing that dropout does behind a text's end is seen: the texts' own part of a larger mask would have to be drawn alike."""
+def test_of_padding_dropout_leaves_nothing() -> None:
+    """Texts of other widths draw other masks, so only empty ones can be compared."""
     network = transformer(num_classes=CLASSES, vocabulary=VOCABULARY, hidden=8, heads=2, embedding=6, feedforward=8, dropout=0.5)
     method = assembled("baseline", spec=network, texts=True).double()
     empty = torch.zeros(2, 5, dtype=torch.int64)
     batch = replace(batch_for(method), inputs=empty, labels=torch.tensor([0, 1]), indices=torch.arange(2))
     assert_same_losses(method, [batch, padded(batch, 3)])
+
+
+def test_where_maps_of_texts_are_compared() -> None:
+    """A transformer has no stem; its embedding, as a VDCNN's, is compared by nobody."""
+    blocks = {
+        small_transformer: ["stage1_block1", "stage2_block1", "stage3_block1"],
+        small_vdcnn: [f"stage{n}_block1" for n in (1, 2, 3, 4)],
+    }
+    for spec, after in blocks.items():
+        expected = {"at": after, "fitnet": after[1:2], "sp": after[-1:], "srrl": after[-1:], "rkd": []}
+        for name, places in expected.items():
+            method = create_method(name)
+            assert isinstance(method, OneTeacher)
+            method.assemble(maker(spec, teacher=spec(), texts=True))
+            assert method.student_places == method.teacher_places == places
 
 
 # ---------------------------------------------------------------- what is refused

@@ -18,6 +18,8 @@ from torch.multiprocessing.spawn import spawn as start
 
 from studygroup.data import Preprocess
 from studygroup.data.dataset import Split
+from studygroup.data.inputs import Prepare, ToDevice
+from studygroup.data.ragged import Ragged
 from studygroup.methods import AB, FSP, FT, create_method
 from studygroup.networks import Chain, Maker
 from studygroup.networks.chain import Pool
@@ -34,13 +36,6 @@ class Double(Preprocess):
 
     def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
         return super().__call__(raw, seed=seed, rows=rows, total=total).double()
-
-
-class Words(Preprocess):
-    """Leaves ids as they are."""
-
-    def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
-        return raw.to(self.device)
 
 
 def normless(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
@@ -75,10 +70,12 @@ class Scene:
 def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
     """A trainer on random images of 8x8, or on texts."""
     generator = np.random.default_rng(0)
-    inputs = generator.integers(0, 256, (SAMPLES + HELD, 1, 8, 8), dtype=np.uint8)
+    inputs: Any = generator.integers(0, 256, (SAMPLES + HELD, 1, 8, 8), dtype=np.uint8)
+    prepare: Prepare = Double((1, 8, 8), (0.5,), (0.25,), "crop+flip")
     if scene.texts:
         assert scene.norms, "all chains of texts have batch norm here"
-        inputs = sentences(SAMPLES + HELD, seed=0).numpy()
+        inputs = Ragged.of([row[row > 0] for row in sentences(SAMPLES + HELD, seed=0).numpy()])
+        prepare = ToDevice(torch.device("cpu"))
     labels = generator.integers(0, CLASSES, SAMPLES + HELD)
     everything = Split(inputs, labels)
     train, held = everything.take(np.arange(SAMPLES)), everything.take(np.arange(SAMPLES, SAMPLES + HELD))
@@ -98,8 +95,7 @@ def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
     method.double()
     if ranks.many and ranks.spread != "samples":
         spread(method, ranks, CLASSES)
-    preprocess = (Words if scene.texts else Double)((1, 8, 8), (0.5,), (0.25,), "crop+flip")
-    return Trainer(method, train, held, preprocess, settings, folder, identity={"scene": repr(scene.method)}, ranks=ranks)
+    return Trainer(method, train, held, prepare, settings, folder, identity={"scene": repr(scene.method)}, ranks=ranks)
 
 
 class Stopped(Exception):

@@ -68,7 +68,8 @@ SCENES = [
     Scene("orc", {}, "members", norms=True),
     Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip": 0.5}),
     # texts, whose positions are normalised, wherever they are
-    *(Scene(name, norms=True, texts=True) for name in ("orc", "sp", "at", "fitnet")),
+    *(Scene(name, norms=True, texts=True) for name in ("orc", "at", "fitnet")),
+    Scene("sp", {"weight": 30.0}, norms=True, texts=True),
     Scene("cgl", {"students": 5, "probability": 0.6}, "students", norms=True, texts=True),
     Scene("cgl", {"students": 4, "bn": "per_student"}, "students", norms=True, texts=True, settings={"batch_size": 24}),
     Scene("dml", {"students": 3}, "members", norms=True, texts=True),

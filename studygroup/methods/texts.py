@@ -1,4 +1,4 @@
-"""Maps of two networks side by side, and what is different about those of texts.
+"""What is different about texts, for methods that compare maps of two networks, and for those that cannot take texts.
 
 The texts of a batch are padded to the longest of them, so their maps (B, c, 1, T) come with the positions (B, T) at which there is text,
 and are zero elsewhere. What a text teaches must not depend on what else is in its batch: a mean over positions is one over these, text
@@ -13,8 +13,17 @@ from collections.abc import Sequence
 from torch import Tensor
 
 from studygroup.errors import UserError
-from studygroup.methods.method import require
+from studygroup.methods.method import Method, require
 from studygroup.networks.features import Features
+from studygroup.networks.maker import Maker
+
+
+def check_inputs(method: Method, make: Maker) -> None:
+    """Raise UserError if the method cannot learn from the kind of data that networks are made for."""
+    require(
+        make.vocabulary is None or not method.images_only,
+        f"the data are texts, but {method.images_only}; take another method, such as kd",
+    )
 
 
 def aligned(student: Features, teacher: Features) -> list[tuple[Tensor, Tensor, Tensor | None]]:
