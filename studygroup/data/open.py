@@ -20,6 +20,7 @@ from studygroup.data.idx import Idx
 from studygroup.data.inputs import Images
 from studygroup.data.prepare import prepare
 from studygroup.data.source import Broken, Request, Source
+from studygroup.data.table import suffix_of
 from studygroup.data.text_source import TextRequest
 from studygroup.data.text_sources import TEXT_SOURCES, is_table, is_text_folder
 from studygroup.data.texts import open_texts
@@ -159,7 +160,7 @@ def parse(data: str) -> tuple[str, Path | None]:
         )
     if name in BY_PATH:
         raise UserError(f"{name} stands for {SOURCES[name]}")
-    if os.sep in name or data.startswith((".", "~")):
+    if os.sep in name or data.startswith((".", "~")) or suffix_of(path) is not None:
         raise UserError(f"{data} does not exist; give a folder of images or texts, a table, or one of {', '.join(sorted(SOURCES))}")
     raise UserError(f"{errors.unknown('data set', name, SOURCES)} There is no folder or table {data!r} either")
 

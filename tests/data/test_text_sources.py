@@ -44,6 +44,7 @@ def test_by_its_looks(tmp_path: Path) -> None:
     assert parse(f"table:{tmp_path}/t.doc") == ("table", tmp_path / "t.doc")
     for data, message in {
         f"{tmp_path}/gone.csv": r"gone.csv does not exist; give a folder of images or texts, a table, or one of",
+        "gone.csv": r"^gone.csv does not exist; give a folder",
         f"{tmp_path}/t.doc": r"t.doc is a file, and none of a table's kind",
         "table": r"table stands for a table of texts and labels \(.csv",
         "imbd": "did you mean imdb",
