@@ -226,10 +226,9 @@ def clothes(train: int, holdout: int, *, quick: bool) -> Material:
 
 def maker(student: Spec, material: Material, *, teacher: Spec | None = None) -> Maker:
     """What makes the networks; the teacher is as it is initialised."""
-    classes, channels = len(material.dataset.classes), material.dataset.images.shape[0]
-    trained = Maker(teacher, num_classes=classes, in_channels=channels, seed=1).student(0) if teacher is not None else None
-    labels = torch.tensor(material.train.labels)
-    return Maker(student, num_classes=classes, in_channels=channels, teacher=trained, labels=labels)
+    known = {"num_classes": len(material.dataset.classes), **material.dataset.inputs.maker()}
+    trained = Maker(teacher, **known, seed=1).student(0) if teacher is not None else None
+    return Maker(student, **known, teacher=trained, labels=torch.tensor(material.train.labels))
 
 
 @contextmanager

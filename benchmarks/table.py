@@ -20,7 +20,7 @@ PAGE = """\
 How fast studygroup is, and what a group costs. This page is made from the results of [`benchmarks/`](../benchmarks); do not edit it.
 
 - A figure in `x` is a ratio of two medians, measured in one process in turn (A, B, A, B, ... after a warm-up), so that a machine
-  that slows down meanwhile slows both. Its quartiles are those of the ratio over the repetitions. Seconds and memory are medians.
+  that slows down meanwhile slows both. Its quartiles are those of the ratio over the repetitions. Other figures are medians.
 - `reached` compares the measured figure with the target beside it. Rows without a target are for information.
 - To measure again: `{again}`. One program: `python benchmarks/NAME.py`. Your own data and network: `studygroup benchmark DATA`.
 
@@ -29,7 +29,7 @@ How fast studygroup is, and what a group costs. This page is made from the resul
 **{reached} of {targets} targets reached.** [LOG.md](../LOG.md) says why the others are not, by a profile.
 """
 AGAIN = "python benchmarks/all.py && python benchmarks/table.py runs/benchmarks --out docs/performance.md"
-ORDER = ("routing", "group_cost", "phases", "orc", "trainer", "dml", "data", "texts", "start", "memory", "ranks")
+ORDER = ("routing", "group_cost", "phases", "orc", "trainer", "dml", "data", "texts", "text_networks", "start", "memory", "ranks")
 OWN = ("command",)  # what every program has of its own in the machine's description
 
 

@@ -15,17 +15,22 @@ from pathlib import Path
 from types import ModuleType, SimpleNamespace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
+from studygroup.batch import Dealing
 from studygroup.clock import Clock
+from studygroup.data import Batches, Ragged, Split
+from studygroup.networks import Maker
 from studygroup.training import Settings
 from studygroup.training.timing import spread
 from studygroup.training.update import Ledger, Updater
 
 HOME = Path(__file__).parent.parent / "benchmarks"
-PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "memory"]
+PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "memory", "text_networks"]
 WITH_PROCESSES = ["data", "texts", "start"]
+WITHOUT_TARGETS = ["text_networks"]
 
 Load = Callable[[str], ModuleType]
 
@@ -46,7 +51,7 @@ def test_each_program_works(load: Load, name: str) -> None:
         assert math.isfinite(row.value)
         assert 0 <= row.low <= row.high
         assert row.value > 0 or row.unit == "MiB"
-    assert any(row.target is not None for row in rows)
+    assert any(row.target is not None for row in rows) == (name not in WITHOUT_TARGETS)
 
 
 def test_no_program_is_forgotten(load: Load) -> None:
@@ -72,11 +77,60 @@ def test_the_loop_over_students_does_the_same_as_the_fused_step(load: Load, monk
     routing = load("routing")
     batch = routing.batch_of(3, 8, torch.contiguous_format)
     if not wrong:
-        assert routing.check(routing.narrow_chain, batch, torch.contiguous_format) < 1e-3
+        assert routing.check(routing.of_images(routing.narrow_chain), batch, torch.contiguous_format) < 1e-3
         return
     monkeypatch.setattr(routing, "subgroups_of", lambda *_: [[] for _ in range(8)])
     with pytest.raises(AssertionError):
-        routing.check(routing.narrow_chain, batch, torch.contiguous_format)
+        routing.check(routing.of_images(routing.narrow_chain), batch, torch.contiguous_format)
+
+
+def test_the_loop_makes_targets_of_texts_without_dropout_and_without_a_trace(load: Load) -> None:
+    routing, subjects = load("routing"), load("text_networks").TINY_STUDENTS
+    ids = torch.randint(1, 72, (4, 12), generator=torch.Generator().manual_seed(0))
+    for student in subjects:
+        loop = routing.Loop(Maker(student.network, num_classes=5, vocabulary=72), torch.contiguous_format)
+        before = {name: value.clone() for name, value in loop.group.named_buffers()}
+        loop.make_targets(True)
+        torch.testing.assert_close(loop.logits(0, ids), loop.logits(0, ids), rtol=0, atol=0)
+        assert all(torch.equal(value, before[name]) for name, value in loop.group.named_buffers())
+        loop.make_targets(False)
+        again, random = loop.logits(0, ids), bool(loop.dropouts)
+        assert torch.equal(loop.logits(0, ids), again) != random
+        moved = any(not torch.equal(value, before[name]) for name, value in loop.group.named_buffers())
+        assert moved == bool(loop.norms) != random
+
+
+def test_batches_of_texts_at_random_have_the_same_texts(load: Load) -> None:
+    program, batches = load("text_networks"), batches_of_texts(load)
+    mixed = program.at_random(batches)
+    chosen, others = program.positions(batches), program.positions(mixed)
+    assert [len(own) for own in chosen] == [len(own) for own in others] == [16] * 50 + [8]
+    assert sorted(np.concatenate(chosen)) == sorted(np.concatenate(others)) == list(range(808))
+    assert 0 < program.padding(batches) < 0.1 < 0.3 < program.padding(mixed)
+    for made in (batches, mixed):
+        found = list(made.epoch(0))
+        assert [batch.inputs.shape[1] for batch in found] == program.widths(made).tolist()
+        assert [batch.indices.tolist() for batch in found] == [own.tolist() for own in program.positions(made)]
+        padded = sum(int((batch.inputs == 0).sum()) for batch in found) / sum(batch.inputs.numel() for batch in found)
+        assert program.padding(made) == pytest.approx(padded)
+
+
+def test_the_steps_that_are_timed_are_spread_over_the_lengths(load: Load) -> None:
+    program = load("text_networks")
+    assert program.evenly(np.array([70, 10, 40, 20, 60, 30, 50, 80]), 4) == [3, 2, 4, 7]
+    assert program.evenly(np.array([3, 1, 2]), 3) == [1, 2, 0]
+    # A step of a group has as many tokens as the same step of the student alone, or nearly: that is what the ratios stand on.
+    alone, shared = batches_of_texts(load, 960), batches_of_texts(load, 960, Dealing(8, "epoch"))
+    for step in program.evenly(program.widths(alone), 4):
+        one, other = (int((next(batches.epoch(0, step)).inputs > 0).sum()) for batches in (alone, shared))
+        assert one == pytest.approx(other, rel=0.25)
+
+
+def batches_of_texts(load: Load, count: int = 808, dealing: Dealing | None = None) -> Batches:
+    random = np.random.default_rng(0)
+    lengths = np.minimum(np.exp(random.normal(3, 0.8, count)).astype(np.int64) + 1, 100)
+    rows = Ragged.of([random.integers(1, 9, length) for length in lengths])
+    return Batches(Split(rows, np.zeros(count, dtype=np.int64)), load("texts").Ids(), batch_size=16, dealing=dealing)
 
 
 def test_the_loop_of_mutual_learning_has_the_products_loss(load: Load) -> None:
