@@ -72,7 +72,7 @@ def test_an_empty_recipe_says_nothing(tmp_path: Path) -> None:
         ("momentum: 1", "momentum is 1; it must be at least 0 and below 1"),
         ("test_share: -1.5", "test_share is -1.5; it must be above 0"),
         ("optimizer: adm", "optimizer is 'adm'; did you mean adam?"),
-        ("optimizer: qq", "optimizer is 'qq'; it must be sgd or adam or adamw"),
+        ("optimizer: qq", "optimizer is 'qq'; it must be auto or sgd or adam or adamw"),
         ("milestones: 60", "milestones is 60; it must be a list, each item a whole number"),
         ("milestones: [60, late]", "milestones is 'late'; it must be a whole number"),
         ("milestones: [60, 50]", "milestones are 60, 50; they must rise"),

@@ -95,14 +95,15 @@ class TransformerBlock(nn.Module):
         Returns:
             (B, T, d).
         """
-        if mixed.device.type == "cpu" and mixed.dtype == torch.bfloat16:
+        kind = mixed.dtype
+        if mixed.device.type == "cpu" and kind == torch.bfloat16:
             mixed = mixed.float()  # for bfloat16 torch's way back through attention takes up to three times as long there (LOG.md)
         queries, keys, values = mixed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, d / heads) each
         # An empty text attends to its padding: no softmax of nothing, and what comes of it is set to zero at the block's end.
         seen = mask | ~mask.any(1, keepdim=True)
         with torch.autocast(mixed.device.type, enabled=False):
             attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen[:, None, None, :])
-        return attended.transpose(1, 2).flatten(2)
+        return attended.transpose(1, 2).flatten(2).to(kind)
 
 
 class MeanPool(nn.Module):

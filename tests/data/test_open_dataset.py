@@ -11,6 +11,7 @@ from sklearn.datasets import load_digits
 
 from studygroup.data import SOURCES, Dataset, open_dataset
 from studygroup.data.open import cache_folder
+from studygroup.data.text_sources import TEXT_SOURCES
 from studygroup.errors import UserError
 
 Open = Callable[..., Dataset]
@@ -49,7 +50,7 @@ def test_keys_tell_options_apart(opened: Open) -> None:
 
 
 def test_every_source_has_a_line() -> None:
-    assert list(SOURCES) == ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder"]
+    assert list(SOURCES) == ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", *TEXT_SOURCES]
     assert all(line and "\n" not in line for line in SOURCES.values())
 
 
@@ -60,10 +61,10 @@ def test_every_source_has_a_line() -> None:
         ("fashion_mnist", "did you mean fashion-mnist"),
         ("cifar", "did you mean cifar10"),
         ("cifar-10:/somewhere", "did you mean cifar10"),
-        ("zzz", "known: cifar10.*no folder 'zzz'"),
+        ("zzz", "known: amazon_review_full, cifar10.*no folder or table 'zzz'"),
         ("", "unknown data set ''"),
         ("./gone", "./gone does not exist"),
-        ("gone/photos", "gone/photos does not exist; give a folder of images, or one of cifar10"),
+        ("gone/photos", "gone/photos does not exist; give a folder of images or texts, a table, or one of amazon"),
         ("folder", "give its path"),
         ("folder:gone", "gone does not exist"),
         ("mnist:", "names no place after the colon"),
@@ -78,7 +79,7 @@ def test_unknown_data(opened: Open, data: str, named: str) -> None:
 
 def test_a_file_is_no_data_set(opened: Open, tmp_path: Path) -> None:
     (tmp_path / "cifar-10-python.tar.gz").touch()
-    with pytest.raises(UserError, match=r"is a file; .*cifar10:.*cifar-10-python\.tar\.gz"):
+    with pytest.raises(UserError, match=r"is a file, and none of a table's kind; .*cifar10:.*cifar-10-python\.tar\.gz"):
         opened(tmp_path / "cifar-10-python.tar.gz")
 
 
