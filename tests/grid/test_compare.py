@@ -53,7 +53,7 @@ def test_two_methods_and_two_seeds(compare: Compare, here: Here, tmp_path: Path,
     written = (out / "leaderboard.md").read_text()
     assert "not by test accuracy" in written
     assert (
-        "- command: `studygroup compare digits --methods dml --seeds 2 --student resnet8 --epochs 1 --batch-size 32 --train-size" in written
+        "- command: `studygroup compare digits --methods dml --seeds 2 --student resnet8 --epochs 1 --batch-size 32" in written
     )
     assert "--optimizer" not in written, "what is not said is not told"
     monkeypatch.undo()
