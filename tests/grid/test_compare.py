@@ -52,9 +52,7 @@ def test_two_methods_and_two_seeds(compare: Compare, here: Here, tmp_path: Path,
         assert {row["cell"] for row in csv.DictReader(file)} == {"baseline", "dml"}
     written = (out / "leaderboard.md").read_text()
     assert "not by test accuracy" in written
-    assert (
-        "- command: `studygroup compare digits --methods dml --seeds 2 --student resnet8 --epochs 1 --batch-size 32" in written
-    )
+    assert "- command: `studygroup compare digits --methods dml --seeds 2 --student resnet8 --epochs 1 --batch-size 32" in written
     assert "--optimizer" not in written, "what is not said is not told"
     monkeypatch.undo()
     reporting.write_comparison(out)
