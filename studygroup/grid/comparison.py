@@ -57,7 +57,7 @@ def compare(arguments: dict[str, Any], known: Mapping[str, Parameter]) -> dict[s
         before = {}
     costs = find_costs(cells, before, show=arguments["progress"])
     cells = within_budget(cells, reference, costs, arguments)
-    check_same(out, cells, before)
+    check_same(out, cells, before, known)
     place = choose_place(arguments, out, len(cells) * arguments["seeds"])
     manifest = {
         "data": dataset.name,
@@ -121,14 +121,18 @@ def look_into(out: Path) -> dict[str, Any]:
     return before if isinstance(before, dict) else {}
 
 
-def check_same(out: Path, cells: Sequence[Cell], before: Mapping[str, Any]) -> None:
-    """Raise UserError if a cell of an earlier comparison in this folder, or a run of it, was trained in another way."""
+def check_same(out: Path, cells: Sequence[Cell], before: Mapping[str, Any], known: Mapping[str, Parameter]) -> None:
+    """Raise UserError if a cell of an earlier comparison in this folder, or a run of it, was trained in another way.
+
+    A word that the earlier version did not know had its default.
+    """
+    usual = {name: config.plain(word.default) for name, word in known.items()}
     for old in before.get("cells", ()):
         new = next((cell for cell in cells if cell.name == old["name"]), None)
         if new is None or not any((out / "runs").glob(f"{old['name']}-s*")):
             continue
         was, now = old["arguments"] | {"taught by": old["teacher"]}, dict(new.arguments) | {"taught by": new.teacher}
-        odd = [key for key in now if key not in SAME_RESULT and was.get(key) != now[key]]
+        odd = [key for key in now if key not in SAME_RESULT and was.get(key, usual.get(key)) != now[key]]
         if odd:
             shown = "; ".join(f"{key} was {was.get(key)!r}, is {now[key]!r}" for key in odd[:4])
             raise UserError(f"{old['name']} in {out} was trained otherwise ({shown}); take another --out, or start anew by --overwrite")
