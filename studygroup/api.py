@@ -238,7 +238,8 @@ def benchmark(
         text_columns: of a table, the columns with the text, joined by a space; by default found by their names.
         label_column: of a table, the column with the class; by default found by its name.
         encoding: of files of texts; UTF-8 unless they begin with another mark.
-        tokenizer: `bpe` (learnt from the training texts), `chars`, or `hf:FOLDER`; `auto` asks the student.
+        tokenizer: `bpe` (learnt from the training texts; `bpe-lower` knows no capital letters), `chars`, or `hf:FOLDER`; `auto` asks
+            the student.
         vocabulary: number of tokens of `bpe`, at most.
         max_length: tokens that a text is cut to; by default 512, or 1024 characters.
         broken: what an unreadable image, or row of a table, does: `stop` or `skip`.

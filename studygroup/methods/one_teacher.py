@@ -60,9 +60,7 @@ class OneTeacher(Method):
             teacher_layers: of as many of the teacher's.
         """
         super().__init__()
-        for name, value in (("weight", weight), ("label_weight", label_weight), ("kd_weight", kd_weight)):
-            require(value >= 0.0, f"{name} is {value}; it must not be negative")
-        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
+        check_weights(temperature, weight=weight, label_weight=label_weight, kd_weight=kd_weight)
         self.weight = weight
         self.label_weight = label_weight
         self.kd_weight = kd_weight
@@ -128,6 +126,13 @@ class OneTeacher(Method):
             option = f"{whose}_layers"
             raise UserError(f"{option if option in self.options() else f'the {whose}'}: {error}") from error
         return places, seen
+
+
+def check_weights(temperature: float, **weights: float) -> None:
+    """Raise UserError unless a loss can have these weights, by name, and this temperature."""
+    for name, value in weights.items():
+        require(value >= 0.0, f"{name} is {value}; it must not be negative")
+    require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
 
 
 def pairs(student: Features, teacher: Features) -> list[tuple[Tensor, Tensor]]:

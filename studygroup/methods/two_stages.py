@@ -16,7 +16,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
-from studygroup.methods.one_teacher import OneTeacher
+from studygroup.methods.one_teacher import OneTeacher, check_weights
 from studygroup.networks.features import observe
 from studygroup.networks.maker import Maker
 
@@ -68,9 +68,7 @@ class SecondStage(Method):
         """
         super().__init__()
         check_initial(initial_epochs, initial_learning_rate)
-        for name, value in (("label_weight", label_weight), ("kd_weight", kd_weight)):
-            require(value >= 0.0, f"{name} is {value}; it must not be negative")
-        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
+        check_weights(temperature, label_weight=label_weight, kd_weight=kd_weight)
         self.initial_epochs = initial_epochs
         self.initial_learning_rate = initial_learning_rate
         self.label_weight = label_weight
