@@ -14,6 +14,7 @@ Initialisation: torch's own.
 from __future__ import annotations
 
 import math
+from collections import OrderedDict
 
 import torch
 import torch.nn.functional as F
@@ -62,28 +63,22 @@ class Embedding(nn.Module):
         return masked(self.dropout(self.projection(tokens) + places), mask)
 
 
-class TransformerBlock(nn.Module):
-    """Self-attention and a feed-forward layer, each with dropout, added to its input and normalised: `Padded` (B, T, d) -> the same."""
+class Attention(nn.Module):
+    """Self-attention with dropout, added to its input and normalised: `Padded` (B, T, d) -> the same."""
 
-    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
-        """Args: width: d, a multiple of `heads`. heads: of attention. feedforward: width inside. dropout: probability."""
+    def __init__(self, width: int, heads: int, dropout: float) -> None:
+        """Args: width: d, a multiple of `heads`. heads: of attention. dropout: probability."""
         super().__init__()
         self.heads = heads
-        self.attention_in = nn.Linear(width, 3 * width)
-        self.attention_out = nn.Linear(width, width)
-        self.norm1 = nn.LayerNorm(width)
-        self.feedforward_in = nn.Linear(width, feedforward)
-        self.relu = nn.ReLU()
-        self.feedforward_out = nn.Linear(feedforward, width)
-        self.norm2 = nn.LayerNorm(width)
+        self.mixed = nn.Linear(width, 3 * width)
+        self.out = nn.Linear(width, width)
+        self.norm = nn.LayerNorm(width)
         self.dropout = nn.Dropout(dropout)
 
     def forward(self, x: Padded) -> Padded:
         """Args: x: (B, T, d)."""
         values, mask = x
-        values = self.norm1(values + self.dropout(self.attention_out(self.attend(self.attention_in(values), mask))))
-        values = self.norm2(values + self.dropout(self.feedforward_out(self.relu(self.feedforward_in(values)))))
-        return masked(values, mask)
+        return masked(self.norm(values + self.dropout(self.out(self.attend(self.mixed(values), mask)))), mask)
 
     def attend(self, mixed: Tensor, mask: Tensor) -> Tensor:
         """Scaled dot-product attention to the positions with text.
@@ -99,11 +94,38 @@ class TransformerBlock(nn.Module):
         if mixed.device.type == "cpu" and kind == torch.bfloat16:
             mixed = mixed.float()  # for bfloat16 torch's way back through attention takes up to three times as long there (LOG.md)
         queries, keys, values = mixed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, d / heads) each
-        # An empty text attends to its padding: no softmax of nothing, and what comes of it is set to zero at the block's end.
+        # An empty text attends to its padding: no softmax of nothing, and what comes of it is set to zero at the end.
         seen = mask | ~mask.any(1, keepdim=True)
         with torch.autocast(mixed.device.type, enabled=False):
             attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen[:, None, None, :])
         return attended.transpose(1, 2).flatten(2).to(kind)
+
+
+class FeedForward(nn.Module):
+    """Two linear layers with ReLU between them and dropout, added to their input and normalised: `Padded` (B, T, d) -> the same."""
+
+    def __init__(self, width: int, inside: int, dropout: float) -> None:
+        """Args: width: d. inside: width between the two layers. dropout: probability."""
+        super().__init__()
+        self.inside = nn.Linear(width, inside)
+        self.relu = nn.ReLU()
+        self.out = nn.Linear(inside, width)
+        self.norm = nn.LayerNorm(width)
+        self.dropout = nn.Dropout(dropout)
+
+    def forward(self, x: Padded) -> Padded:
+        """Args: x: (B, T, d)."""
+        values, mask = x
+        return masked(self.norm(values + self.dropout(self.out(self.relu(self.inside(values))))), mask)
+
+
+class TransformerBlock(nn.Sequential):
+    """Attention and a feed-forward layer: `Padded` (B, T, d) -> the same."""
+
+    def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
+        """Args: width: d, a multiple of `heads`. heads: of attention. feedforward: width inside. dropout: probability."""
+        parts = {"attention": Attention(width, heads, dropout), "feedforward": FeedForward(width, feedforward, dropout)}
+        super().__init__(OrderedDict(parts))
 
 
 class MeanPool(nn.Module):
@@ -124,8 +146,9 @@ def transformer(
     embedding: int = 512,
     feedforward: int = 512,
     dropout: float = 0.1,
+    sublayers: int = 0,
 ) -> Chain:
-    """A transformer as a chain `embedding | stage1 | ... | stage<depth> | head`, a block each.
+    """A transformer as a chain `embedding | stage1 | ... | stage<depth> | head`.
 
     Args:
         num_classes: C, length of the logits.
@@ -136,19 +159,25 @@ def transformer(
         embedding: width of a token's vector.
         feedforward: width inside the feed-forward layers.
         dropout: probability, 0 to below 1.
+        sublayers: 0: a stage is one block, attention and a feed-forward layer; 1: these two are blocks of their own, among which routes
+            choose separately. It changes nothing else.
 
     Returns:
         A network of ids (B, T) -> logits (B, C) for any T of at least 1.
 
     Raises:
-        UserError: heads do not divide `hidden`, or dropout is no such probability.
+        UserError: heads do not divide `hidden`, dropout is no such probability, or `sublayers` is neither 0 nor 1.
     """
     if hidden % heads:
         raise UserError(f"hidden is {hidden}, which {heads} heads cannot share equally; take a multiple of heads")
     if not 0.0 <= dropout < 1.0:
         raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1")
+    if sublayers not in (0, 1):
+        raise UserError(f"sublayers is {sublayers}; it must be 0 or 1")
     stages: dict[str, dict[str, nn.Module]] = {"embedding": {"embedding": Embedding(vocabulary, embedding, hidden, dropout)}}
     for number in range(1, depth + 1):
-        stages[f"stage{number}"] = {f"stage{number}_block1": TransformerBlock(hidden, heads, feedforward, dropout)}
+        block = TransformerBlock(hidden, heads, feedforward, dropout)
+        parts = block.named_children() if sublayers else [("block1", block)]
+        stages[f"stage{number}"] = {f"stage{number}_{part}": layer for part, layer in parts}
     stages["head"] = {"pool": MeanPool(), "classifier": nn.Linear(hidden, num_classes)}
     return Chain(stages)

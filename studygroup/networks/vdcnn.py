@@ -93,6 +93,23 @@ class ConvolutionBlock(nn.Module):
         return Padded(self.relu(y), x.mask)
 
 
+class ConvolutionLayer(nn.Module):
+    """Half a block without shortcut: a convolution, batch norm and ReLU, `Padded` (B, T, c) -> (B, T, width), T halved first if wanted."""
+
+    def __init__(self, channels: int, width: int, *, halve: bool) -> None:
+        """Args: channels: of the input. width: of the output. halve: the length."""
+        super().__init__()
+        self.halve = halve
+        self.conv = convolution(channels, width)
+        self.bn = nn.BatchNorm1d(width)
+        self.relu = nn.ReLU()
+
+    def forward(self, x: Padded) -> Padded:
+        """Args: x: (B, T, c)."""
+        values, mask = halved(x) if self.halve else x
+        return Padded(self.relu(Positions(mask).normalised(self.bn, convolved(self.conv, values))), mask)
+
+
 class KMaxPool(nn.Module):
     """The k largest values of each channel, in the order in which they stand: `Padded` (B, T, d) -> (B, d k), channel by channel.
 
@@ -124,6 +141,7 @@ def vdcnn(
     k: int = 8,
     hidden: int = 2048,
     shortcut: int = 0,
+    convolutions: int = 0,
 ) -> Chain:
     """A network of Conneau et al. as a chain `embedding | stem | stage1 | ... | stage4 | head`.
 
@@ -136,15 +154,20 @@ def vdcnn(
         k: values that the last pooling leaves of each channel.
         hidden: width of the two hidden linear layers.
         shortcut: 1: each block's input is added to what it gives; 0: not.
+        convolutions: 0: two convolutions make a block; 1: each is a block of its own, among which routes choose separately: the "9 layers"
+            of `vdcnn9` in the CGL paper. It changes nothing else.
 
     Returns:
         A network of ids (B, T) -> logits (B, C) for any T of at least 1. Its block `classifier`, the linear layers, takes (B, 8 width k).
 
     Raises:
-        UserError: `shortcut` is neither 0 nor 1.
+        UserError: `shortcut` or `convolutions` is neither 0 nor 1, or both are 1.
     """
-    if shortcut not in (0, 1):
-        raise UserError(f"shortcut is {shortcut}; it must be 0 or 1")
+    for option, value in (("shortcut", shortcut), ("convolutions", convolutions)):
+        if value not in (0, 1):
+            raise UserError(f"{option} is {value}; it must be 0 or 1")
+    if shortcut and convolutions:
+        raise UserError("shortcut and convolutions are both 1, but a shortcut leads around two convolutions; leave one out")
     stages: dict[str, dict[str, nn.Module]] = {
         "embedding": {"embedding": TokenEmbedding(vocabulary, embedding)},
         "stem": {"stem": Stem(embedding, width)},
@@ -153,8 +176,13 @@ def vdcnn(
     for number, depth in enumerate(depths, start=1):
         blocks: dict[str, nn.Module] = {}
         for position in range(depth):
+            name = f"stage{number}_block{position + 1}"
             halve = number > 1 and position == 0  # no block of its own: blocks are what routes choose among
-            blocks[f"stage{number}_block{position + 1}"] = ConvolutionBlock(channels, width, halve=halve, shortcut=bool(shortcut))
+            if convolutions:
+                blocks[f"{name}_conv1"] = ConvolutionLayer(channels, width, halve=halve)
+                blocks[f"{name}_conv2"] = ConvolutionLayer(width, width, halve=False)
+            else:
+                blocks[name] = ConvolutionBlock(channels, width, halve=halve, shortcut=bool(shortcut))
             channels = width
         stages[f"stage{number}"] = blocks
         width *= 2

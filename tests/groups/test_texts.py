@@ -23,8 +23,9 @@ from tests.methods.tiny import CLASSES, VOCABULARY, sentences, tiny_text
 TRANSFORMER = "transformer@hidden=8,heads=2,embedding=6,feedforward=8,dropout=0.0"
 DROPPING = TRANSFORMER.replace("dropout=0.0", "dropout=0.5")
 VDCNN = "vdcnn9@embedding=4,width=4,k=2,hidden=8"
-SPECS: list[Any] = [TRANSFORMER, VDCNN, tiny_text]
-every_network = pytest.mark.parametrize("spec", SPECS, ids=["transformer", "vdcnn", "tiny"])
+FINER = [f"{TRANSFORMER},sublayers=1", f"{VDCNN},convolutions=1"]
+SPECS: list[Any] = [TRANSFORMER, VDCNN, tiny_text, *FINER]
+every_network = pytest.mark.parametrize("spec", SPECS, ids=["transformer", "vdcnn", "tiny", "sublayers", "convolutions"])
 
 
 def maker_of(spec: Any) -> Callable[[int], nn.Module]:
@@ -58,6 +59,9 @@ def test_embedding_and_head_are_one_for_all() -> None:
     words, characters = on_paper("transformer", 2), on_paper("vdcnn9", 5)
     assert [len(list(layer.children())) for layer in words.layers] == [1, 2, 2, 2, 1]
     assert sizes(words) == parameter_count(words) == 9_447_554
+    finer = on_paper("transformer@sublayers=1", 2), on_paper("vdcnn9@convolutions=1", 5)
+    assert [[len(list(layer.children())) for layer in group.layers] for group in finer] == [[1, *[2] * 6, 1], [1, *[2] * 9, 1]]
+    assert sizes(finer[0]) == sizes(words)
     assert sizes(words[3]) == 8_852_738
     assert [len(list(layer.children())) for layer in characters.layers] == [1, 2, 2, 2, 2, 2, 1]
     assert sizes(characters) == 1_152 + 2 * (3_136 + 24_960 + 74_496 + 296_448 + 1_182_720) + 12_597_253

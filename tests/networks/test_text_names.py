@@ -81,8 +81,8 @@ def test_options() -> None:
     assert list(network.stages) == ["embedding", "stage1", "stage2", "head"]
     assert shapes["embedding.embedding.tokens.weight"] == (11, 5)
     assert shapes["embedding.projection.weight"] == (6, 5)
-    assert shapes["stage2_block1.feedforward_in.weight"] == (7, 6)
-    assert network.get_submodule("stage1_block1").heads == 2
+    assert shapes["stage2_block1.feedforward.inside.weight"] == (7, 6)
+    assert network.get_submodule("stage1_block1.attention").heads == 2
     assert {module.p for module in network.modules() if isinstance(module, nn.Dropout)} == {0.25}
     network = create("vdcnn9@embedding=3,width=2,k=5,hidden=6,shortcut=1", 3, vocabulary=11)
     shapes = {key: tuple(value.shape) for key, value in network.named_parameters()}
@@ -94,9 +94,10 @@ def test_options() -> None:
 
 
 def test_the_options_are_those_of_the_functions() -> None:
-    assert options_of("transformer") == {"depth": 3, "heads": 4, "hidden": 128, "embedding": 512, "feedforward": 512, "dropout": 0.1}
+    sizes = {"depth": 3, "heads": 4, "hidden": 128, "embedding": 512, "feedforward": 512, "dropout": 0.1}
+    assert options_of("transformer") == {**sizes, "sublayers": 0}
     for depth in (9, 17, 29):
-        assert options_of(f"vdcnn{depth}") == {"embedding": 16, "width": 64, "k": 8, "hidden": 2048, "shortcut": 0}
+        assert options_of(f"vdcnn{depth}") == {"embedding": 16, "width": 64, "k": 8, "hidden": 2048, "shortcut": 0, "convolutions": 0}
     assert options_of("resnet18") == {}
 
 
@@ -127,11 +128,14 @@ def test_a_network_has_one_name(written: str, name: str) -> None:
         ("transfomer", "unknown network 'transfomer'; did you mean transformer?"),
         ("vdcnn", "unknown network 'vdcnn'; did you mean vdcnn9 or vdcnn29 or vdcnn17?"),
         ("transformer@head=8", "unknown option of transformer 'head'; did you mean heads"),
-        ("transformer@k=8", "unknown option of transformer 'k'; known: depth, dropout, embedding, feedforward, heads, hidden"),
+        ("transformer@k=8", "unknown option of transformer 'k'; known: depth, dropout, embedding, feedforward, heads, hidden, sublayers"),
         ("vdcnn9@depth=3", "unknown option of vdcnn9 'depth'"),
         ("transformer@large", "transformer@large has 'large' where OPTION=VALUE is expected, such as transformer@depth=3"),
         ("transformer@depth=6,", "transformer@depth=6, has '' where OPTION=VALUE is expected"),
         ("transformer@depth=6,depth=7", "transformer@depth=6,depth=7 says depth twice; leave one out"),
+        ("transformer@sublayers=2", "sublayers is 2; it must be 0 or 1"),
+        ("vdcnn9@convolutions=2", "convolutions is 2; it must be 0 or 1"),
+        ("vdcnn9@convolutions=1,shortcut=1", "shortcut and convolutions are both 1"),
         ("transformer@depth=0", "depth of transformer is 0; it must be at least 1"),
         ("transformer@depth=-2", "depth of transformer is -2; it must be at least 1"),
         ("transformer@depth=2.5", "depth of transformer is '2.5'; it must be a whole number"),
