@@ -17,6 +17,12 @@ if TYPE_CHECKING:
     from studygroup.methods.method import Method
     from studygroup.training.run import Run
 
+NOT_MEASURED = (  # words of `train` that change nothing in the cost of a step here
+    *("out", "resume", "overwrite", "checkpoint_steps", "tensorboard", "select_from", "recalibrate"),
+    *("learning_rate_scales", "schedule", "milestones", "gamma", "warmup", "teacher_epochs"),
+    *("devices", "nodes", "rendezvous", "spread"),
+)
+
 
 def train(
     data: str | Path,
@@ -157,99 +163,31 @@ def train(
     return session.train(arguments)
 
 
+@with_words_of(train, without=NOT_MEASURED)
 def benchmark(
     data: str | Path,
     *,
-    student: str | nn.Module | None = None,
-    stem: Literal["auto", "small", "medium", "large"] = "auto",
-    method: str | Method = "cgl",
-    method_options: Mapping[str, object] | None = None,
-    peers: Sequence[str] = (),
     teacher: str | Path | nn.Module | None = None,
     group_sizes: Sequence[int] | None = None,
     steps: int | None = None,
     repeats: int = 15,
-    seed: int = 0,
     epochs: int = 100,
-    batch_size: int = 64,
-    optimizer: Literal["auto", "sgd", "adam", "adamw"] = "auto",
-    learning_rate: float | None = None,
-    momentum: float = 0.9,
-    nesterov: bool = True,
-    weight_decay: float | None = None,
-    clip: float | None = None,
-    accumulate: int = 1,
-    train_size: float | None = None,
-    holdout: float = 0.1,
-    test_share: float = 0.2,
-    split_seed: int = 0,
-    image_size: int | None = None,
-    channels: int | None = None,
-    augment: Literal["auto", "none", "crop", "crop+flip"] = "auto",
-    text_columns: Sequence[str] = (),
-    label_column: str | None = None,
-    encoding: str | None = None,
-    tokenizer: str = "auto",
-    vocabulary: int = 16_000,
-    max_length: int | None = None,
-    broken: Literal["stop", "skip"] = "stop",
-    download: bool = False,
-    cache: str | Path | None = None,
-    device: str = "auto",
-    precision: Literal["auto", "bf16", "float32"] = "auto",
-    channels_last: bool | None = None,
-    compile: bool = False,
-    progress: bool = True,
+    **words: Any,
 ) -> dict[str, object]:
     """Measure what training a group would cost here, on this data, beside the student alone.
 
     Training steps of each are timed in turn, a minute in all unless --steps says otherwise, and nothing is trained to the end or
-    written. The other words are those of `studygroup train`.
+    written. The words below --epochs are those of `studygroup train`.
 
     Args:
-        data: a data set or a folder of images, as for `studygroup train`.
-        student: the network to deploy: a name of `studygroup list networks`, or `package.module:function`.
-        stem: of the resnets and of mobilenetv2; by default for the size of the images.
-        method: how the group learns: a name of `studygroup list methods`.
-        method_options: the method's own options.
-        peers: networks of the other students, if they are to differ from the student's.
+        data: a data set, a folder or a table, as for `studygroup train`.
         teacher: a trained run's folder, or a network, which is taken as it is initialised.
         group_sizes: other numbers of students to measure as well; by default 2,4,8,16,32 for a method that imitates with a
             probability (cgl), which is changed along so that each student imitates as many.
         steps: training steps of each in every repetition; by default as many as let all end in about a minute.
         repeats: how often each has its turn.
-        seed: of everything random but the division into training, hold-out and test sets.
         epochs: that the whole training is to have.
-        batch_size: samples per step.
-        optimizer: `sgd`, `adam` or `adamw`; `auto` takes SGD for images and Adam for texts.
-        learning_rate: at its highest; by default 0.05 with SGD, 0.001 with the others.
-        momentum: of SGD.
-        nesterov: Nesterov's momentum with SGD.
-        weight_decay: on all parameters; by default 0.0005 with SGD, 0 with Adam, 0.01 with AdamW.
-        clip: largest joint norm of an update's gradients.
-        accumulate: cut each batch into this many parts, to save memory.
-        train_size: how many training samples to use (a number above 1), or which share of them; all by default.
-        holdout: how many samples (a number above 1) or which share is kept for selection.
-        test_share: share kept for the test if the data has no test set of its own, or how many samples (a number above 1).
-        split_seed: of the division into training, hold-out and test sets.
-        image_size: height and width to resize images to; for folders 32 unless given, else the data's own.
-        channels: 1 for grey, 3 for colour; the data's own by default.
-        augment: random crop (padding an eighth of the size) and horizontal flip of images; `auto` asks the data set.
-        text_columns: of a table, the columns with the text, joined by a space; by default found by their names.
-        label_column: of a table, the column with the class; by default found by its name.
-        encoding: of files of texts; UTF-8 unless they begin with another mark.
-        tokenizer: `bpe` (learnt from the training texts; `bpe-lower` knows no capital letters), `chars`, or `hf:FOLDER`; `auto` asks
-            the student.
-        vocabulary: number of tokens of `bpe`, at most.
-        max_length: tokens that a text is cut to; by default 512, or 1024 characters.
-        broken: what an unreadable image, or row of a table, does: `stop` or `skip`.
-        download: fetch the data set from its publisher if it is not there.
-        cache: where prepared data and downloads are kept; by default `$STUDYGROUP_CACHE` or `~/.cache/studygroup`.
-        device: `auto`, `cpu`, `cuda`, `cuda:1`, …
-        precision: `bf16` autocast or `float32`; `auto` takes bf16 where the hardware has it.
-        channels_last: memory format of images; by default where it is faster.
-        compile: compile the networks with `torch.compile`.
-        progress: show progress bars.
+        **words: those of `studygroup.train`.
 
     Returns:
         `rows`: for the student alone, for the group and for the other sizes: `name`, `students`, trained `parameters`,
@@ -261,9 +199,9 @@ def benchmark(
         UserError: something given cannot work; the message names the value and the remedy.
         TrainingError: a loss is not finite.
     """
+    arguments = {**{name: value for name, value in locals().items() if name != "words"}, **words}
     from studygroup import session
 
-    arguments = {name: value for name, value in locals().items() if name != "session"}
     return session.benchmark(arguments)
 
 
@@ -294,7 +232,7 @@ def compare(
     peers) it does not get.
 
     Args:
-        data: a data set or a folder of images, as for `studygroup train`.
+        data: a data set, a folder or a table, as for `studygroup train`.
         methods: what to compare: names of `studygroup list methods`.
         seeds: how many: 0, 1, ... up to one less.
         options: the methods' own options, e.g. `cgl.students=8 dml.students=4`.
