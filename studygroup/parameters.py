@@ -14,10 +14,11 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 from studygroup.errors import UserError
 
+R = TypeVar("R")
 Base = Literal["text", "int", "float", "bool", "choice", "list", "map", "any"]
 SCALARS: dict[str, Base] = {"str": "text", "Path": "text", "int": "int", "float": "float", "bool": "bool", "object": "any", "Any": "any"}
 LISTS = ("Sequence", "list", "tuple", "Iterable")
@@ -225,7 +226,7 @@ def check_choices(function: Callable[..., object], given: Mapping[str, object]) 
                 raise UserError(f"{name} is {error}") from None
 
 
-def with_words_of(other: Callable[..., object], *, without: Sequence[str] = ()) -> Callable[[Callable[..., Any]], Callable[..., Any]]:
+def with_words_of(other: Callable[..., object], *, without: Sequence[str] = ()) -> Callable[[Callable[..., R]], Callable[..., R]]:
     """A decorator: the function takes the keyword arguments of `other`, too, with their defaults and their lines in the docstring.
 
     Args:
@@ -236,7 +237,7 @@ def with_words_of(other: Callable[..., object], *, without: Sequence[str] = ()) 
         What turns a function with `**words` into one whose signature names them; it is called with all of them.
     """
 
-    def decorate(function: Callable[..., Any]) -> Callable[..., Any]:
+    def decorate(function: Callable[..., R]) -> Callable[..., R]:
         own = {name: word for name, word in inspect.signature(function).parameters.items() if word.kind is not word.VAR_KEYWORD}
         taken = {
             name: word
@@ -246,7 +247,7 @@ def with_words_of(other: Callable[..., object], *, without: Sequence[str] = ()) 
         signature = inspect.signature(function).replace(parameters=[*own.values(), *taken.values()])
 
         @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> Any:
+        def call(*args: Any, **kwargs: Any) -> R:
             bound = signature.bind(*args, **kwargs)
             bound.apply_defaults()
             return function(*bound.args, **bound.kwargs)

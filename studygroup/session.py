@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import asdict, fields, replace
 from pathlib import Path
 from typing import Any, Literal
@@ -24,7 +25,7 @@ from studygroup.plans import Stage, maker, rehearse, run_plan, stages_of
 from studygroup.ranks import Ranks, join
 from studygroup.training.benchmark import Lane, compare
 from studygroup.training.evaluate import score
-from studygroup.training.run import Run, claim, environment, release, write_json
+from studygroup.training.run import Run, claimed, environment, release, write_json
 from studygroup.training.settings import Settings, pick_device
 from studygroup.training.stage import Material
 from studygroup.training.update import check_cut
@@ -82,19 +83,20 @@ def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
     }
 
     def begin() -> None:
-        claim(out, resume=arguments["resume"], overwrite=arguments["overwrite"])
+        own.enter_context(claimed(out, resume=arguments["resume"], overwrite=arguments["overwrite"]))
         if not (arguments["resume"] and (out / "config.yaml").exists()):
             config.save(out / "config.yaml", resolved)
             write_json(out / "environment.json", environment(settings.seed))
 
-    ranks.first(begin)
     hint = f"studygroup train --config {shlex.quote(str(out / 'config.yaml'))} --out {shlex.quote(str(out))} --resume"
-    try:
-        return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint, ranks=ranks)
-    except UserError:
-        if ranks.rank == 0:
-            release(out)
-        raise
+    with ExitStack() as own:
+        ranks.first(begin)
+        try:
+            return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint, ranks=ranks)
+        except UserError:
+            if ranks.rank == 0:
+                release(out)
+            raise
 
 
 def uses_gpu(device: str) -> bool:

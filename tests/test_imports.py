@@ -17,7 +17,7 @@ import studygroup
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "studygroup").rglob("*.py"))
 
-LEAVES = {"errors", "randomness", "clock", "batch", "schedules", "parameters", "losses"}
+LEAVES = {"errors", "randomness", "clock", "batch", "schedules", "parameters", "lock", "losses"}
 # part: the parts that it may import besides itself and the leaves
 MAY_IMPORT: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from studygroup.data.disk import writing
-from studygroup.data.lock import locked
 from studygroup.data.source import Broken
 from studygroup.errors import UserError
+from studygroup.lock import locked
 
 META = "meta.json"
 MAX_NAMED = 5

@@ -18,9 +18,9 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from studygroup.data.disk import check_room, writing
-from studygroup.data.lock import locked
 from studygroup.data.progress import bar
 from studygroup.errors import UserError
+from studygroup.lock import locked
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as lost."""

@@ -24,11 +24,11 @@ from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES, list_files
 from studygroup.data.columns import Columns, choose
 from studygroup.data.disk import writing
 from studygroup.data.fingerprint import fingerprints
-from studygroup.data.lock import locked
 from studygroup.data.records import FIRST_ROWS, Record, rows_of
 from studygroup.data.text_file import BrokenRows, Meter
 from studygroup.data.text_source import TextContents, TextPart, TextRequest, no_encoding
 from studygroup.errors import UserError, in_short
+from studygroup.lock import locked
 
 VERSION = 4
 """Of the library: the first that runs no code of data sets."""

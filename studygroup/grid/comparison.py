@@ -6,7 +6,6 @@ import contextlib
 import json
 import os
 import shlex
-import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, fields, replace
 from pathlib import Path
@@ -23,10 +22,11 @@ from studygroup.grid.jobs import Job, run_jobs
 from studygroup.grid.places import OnRay, Place, Processes
 from studygroup.grid.progress import GridProgress
 from studygroup.grid.validation import unused
+from studygroup.lock import held
 from studygroup.parameters import Parameter, show
 from studygroup.plans import Stage, maker, rehearse
 from studygroup.training.flops import TrainingCost, training_cost
-from studygroup.training.run import environment, write_json
+from studygroup.training.run import clear, environment, write_json
 from studygroup.training.settings import pick_device
 from studygroup.training.signals import StopRequest
 
@@ -70,18 +70,20 @@ def compare(arguments: dict[str, Any], known: Mapping[str, Parameter]) -> dict[s
         "cells": [{**asdict(cell), **(asdict(costs[cell.name]) if cell.name in costs else {})} for cell in cells],
         "failed": {},
     }
-    if arguments["overwrite"] and out.exists():
-        shutil.rmtree(out)
-    write_json(out / MANIFEST, manifest)
-    config.save(out / RECIPE, {**arguments, "out": str(out)})
-    jobs = make_jobs(cells, costs, out, arguments)
-    try:
-        ended = run_all(jobs, place, progress=arguments["progress"])
-    finally:
-        manifest["failed"] = {job.name: job.failed for job in jobs if job.failed}
+    out.mkdir(parents=True, exist_ok=True)
+    with held(out):
+        if arguments["overwrite"]:
+            clear(out)
         write_json(out / MANIFEST, manifest)
-        if any(job.finished() for job in jobs):
-            reporting.write_comparison(out)
+        config.save(out / RECIPE, {**arguments, "out": str(out)})
+        jobs = make_jobs(cells, costs, out, arguments)
+        try:
+            ended = run_all(jobs, place, progress=arguments["progress"])
+        finally:
+            manifest["failed"] = {job.name: job.failed for job in jobs if job.failed}
+            write_json(out / MANIFEST, manifest)
+            if any(job.finished() for job in jobs):
+                reporting.write_comparison(out)
     if not ended:
         again = f"studygroup compare --config {shlex.quote(str(out / RECIPE))}"
         finished = sum(job.finished() for job in jobs)

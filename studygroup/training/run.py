@@ -13,7 +13,8 @@ import platform
 import shutil
 import subprocess
 import sys
-from collections.abc import Callable, Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import ExitStack, contextmanager
 from datetime import UTC, datetime
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
@@ -25,6 +26,7 @@ from torch import Tensor, nn
 
 from studygroup.data import Inputs, Prepare, inputs_of
 from studygroup.errors import UserError, unknown
+from studygroup.lock import held
 from studygroup.networks.maker import build
 from studygroup.training.checkpoint import write_atomically
 from studygroup.training.settings import pick_device
@@ -206,26 +208,45 @@ def write_predictions(path: Path, rows: Iterable[tuple[int, str, str, float]]) -
     write_atomically(path, text.getvalue().encode())
 
 
-def claim(folder: Path, *, resume: bool, overwrite: bool) -> None:
-    """Take a folder for a run; nothing in it is ever overwritten silently.
+@contextmanager
+def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
+    """Have a folder for a run, and for oneself; nothing in it is ever overwritten silently.
 
     Raises:
-        UserError: it is not empty and neither `resume` nor `overwrite` is asked for, or it is no run's folder.
+        UserError: it is not empty and neither `resume` nor `overwrite` is asked for, it is no run's folder, or another process has it.
     """
-    try:
-        content = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
-        if content and not any(mark in content for mark in MARKS):
-            raise UserError(f"{folder} is not empty and holds no run ({', '.join(content[:3])}); take another --out")
-        if content and overwrite:
-            shutil.rmtree(folder)
-        elif content and not resume:
-            raise UserError(f"{folder} holds a run already; take another --out, go on with it by --resume, or delete it by --overwrite")
-        folder.mkdir(parents=True, exist_ok=True)
-        probe = folder / ".writable"
-        probe.touch()
-        probe.unlink()
-    except (OSError, NotADirectoryError) as error:
-        raise UserError(f"cannot write to {folder}: {error.strerror}; take another --out") from error
+    with ExitStack() as stack:
+        try:
+            look_into(folder, resume=resume, overwrite=overwrite)
+            folder.mkdir(parents=True, exist_ok=True)
+            stack.enter_context(held(folder))
+            look_into(folder, resume=resume, overwrite=overwrite)  # what another process had it for
+            if overwrite:
+                clear(folder)
+            probe = folder / ".writable"
+            probe.touch()
+            probe.unlink()
+        except OSError as error:
+            raise UserError(f"cannot write to {folder}: {error.strerror}; take another --out") from error
+        yield
+
+
+def look_into(folder: Path, *, resume: bool, overwrite: bool) -> None:
+    """Raise UserError if what is in a folder, which need not be there, must stay as it is."""
+    content = sorted(path.name for path in folder.iterdir()) if folder.exists() else []
+    if content and not any(mark in content for mark in MARKS):
+        raise UserError(f"{folder} is not empty and holds no run ({', '.join(content[:3])}); take another --out")
+    if content and not overwrite and not resume:
+        raise UserError(f"{folder} holds a run already; take another --out, go on with it by --resume, or delete it by --overwrite")
+
+
+def clear(folder: Path) -> None:
+    """Delete what is in a folder, but not the folder itself, on which a lock may lie."""
+    for path in folder.iterdir():
+        if path.is_dir() and not path.is_symlink():
+            shutil.rmtree(path)
+        else:
+            path.unlink()
 
 
 def release(folder: Path) -> None:

@@ -14,7 +14,8 @@ from types import SimpleNamespace
 import numpy as np
 import pytest
 
-from studygroup.data import Dataset, cached, lock, prepare
+from studygroup import lock
+from studygroup.data import Dataset, cached, prepare
 from studygroup.data.array_file import ArrayFile
 from studygroup.data.prepare import Prepared
 from studygroup.data.source import Chunk, Contents, Part

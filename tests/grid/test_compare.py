@@ -16,6 +16,7 @@ import studygroup
 from studygroup import TrainingError, UserError, cli, reporting
 from studygroup.grid import comparison
 from studygroup.grid.cells import make_cells
+from studygroup.lock import held
 from studygroup.parameters import parameters_of
 from studygroup.training.flops import TrainingCost
 from tests.grid.conftest import SMALL, Compare, Here, by_cell
@@ -388,6 +389,15 @@ def test_folders_that_hold_something_else(compare: Compare, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot use .*file: Not a directory"):
         compare(methods=["dml"], out=tmp_path / "file")
+
+
+def test_a_folder_that_another_comparison_has(compare: Compare, here: Here, tmp_path: Path) -> None:
+    compare(methods=["dml"], seeds=1)
+    before = sorted((tmp_path / "out").rglob("*"))
+    for overwrite in (False, True):
+        with held(tmp_path / "out"), pytest.raises(UserError, match=r"another process is at work in .*out; wait until it is done"):
+            compare(methods=["dml"], seeds=2, overwrite=overwrite)
+        assert sorted((tmp_path / "out").rglob("*")) == before
 
 
 def test_a_word_that_there_is_not() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import Any
 
@@ -23,7 +24,7 @@ from studygroup.clock import Clock
 from studygroup.methods import Baseline
 from studygroup.networks import Maker
 from studygroup.training import Run, checkpoint
-from studygroup.training.run import claim
+from studygroup.training.run import claimed
 from studygroup.training.settings import Settings, pick_device
 from studygroup.training.update import Ledger, Updater
 
@@ -88,8 +89,8 @@ def test_a_folder_that_is_not_empty(train: Callable[..., Run], tmp_path: Path) -
     precious.mkdir()
     (precious / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
-        with pytest.raises(UserError, match=r"not empty and holds no run \(thesis.tex\)"):
-            claim(precious, resume=False, overwrite=overwrite)
+        with ExitStack() as stack, pytest.raises(UserError, match=r"not empty and holds no run \(thesis.tex\)"):
+            stack.enter_context(claimed(precious, resume=False, overwrite=overwrite))
     assert (precious / "thesis.tex").read_text() == "years of work"
     train(method="dml", epochs=1, overwrite=True)
     assert Run(run.folder).result["method"] == "dml"
@@ -159,12 +160,25 @@ def test_a_diverging_run_ends_with_one_line(tmp_path: Path, capsys: pytest.Captu
     assert "Traceback" not in error
 
 
-def test_ctrl_c_from_the_shell(tmp_path: Path, cache: Path) -> None:
+def test_a_link_to_a_folder_is_cleared_and_stays_a_link(train: Callable[..., Run], tmp_path: Path) -> None:
+    train(method="baseline", epochs=1, out=tmp_path / "there")
+    (tmp_path / "there" / "linked").symlink_to(tmp_path)
+    (tmp_path / "link").symlink_to(tmp_path / "there")
+    train(method="dml", epochs=1, out=tmp_path / "link", overwrite=True)
+    assert (tmp_path / "link").is_symlink()
+    assert Run(tmp_path / "there").result["method"] == "dml"
+    assert not (tmp_path / "there" / "linked").exists()
+
+
+def test_ctrl_c_from_the_shell(tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     words = ["train", "digits", "--method", "dml", "--out", str(tmp_path / "run"), *SMALL, "--epochs", "500"]
     process = subprocess.Popen([sys.executable, "-m", "studygroup", *words], stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
     while not (tmp_path / "run" / "metrics.jsonl").exists() and time.monotonic() < deadline:
         time.sleep(0.02)
+    for word in ("--resume", "--overwrite"):  # a folder belongs to one process at a time
+        assert main([*words, word]) == 1
+        assert f"another process is at work in {tmp_path / 'run'}; wait until it is done" in capsys.readouterr().err
     process.send_signal(signal.SIGINT)
     _, error = process.communicate(timeout=60)
     assert process.returncode == 130

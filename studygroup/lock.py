@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file, which the system releases when its holder ends, however it ends."""
+"""One process at a time: a lock on a file or a folder, which the system releases when its holder ends, however it ends."""
 
 from __future__ import annotations
 
@@ -7,6 +7,8 @@ import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
+
+from studygroup.errors import UserError
 
 try:
     import fcntl
@@ -18,10 +20,10 @@ logger = logging.getLogger(__name__)
 
 @contextmanager
 def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
-    """Hold the lock on the file `path` (made if needed, and left there).
+    """Hold the lock on `path`.
 
     Args:
-        path: a file that serves for nothing else.
+        path: a folder that is there, or a file that serves for nothing else, which is made if needed, and left there.
         wait: wait for another holder to be done; otherwise give up at once.
 
     Yields:
@@ -30,11 +32,24 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
     if fcntl is None:
         yield True
         return
-    handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
+    handle = os.open(path, os.O_RDONLY) if path.is_dir() else os.open(path, os.O_RDWR | os.O_CREAT, 0o666)
     try:
         yield _acquire(handle, path, wait)
     finally:
         os.close(handle)
+
+
+@contextmanager
+def held(folder: Path) -> Iterator[None]:
+    """Have a folder, which is there, for oneself.
+
+    Raises:
+        UserError: another process has it.
+    """
+    with locked(folder, wait=False) as free:
+        if not free:
+            raise UserError(f"another process is at work in {folder}; wait until it is done, or take another --out")
+        yield
 
 
 def _acquire(handle: int, path: Path, wait: bool) -> bool:
