@@ -29,5 +29,5 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy studygroup tests recipes $(wildcard benchmarks)
+	$(BIN)/mypy studygroup tests recipes studies $(wildcard benchmarks)
 	$(BIN)/pytest

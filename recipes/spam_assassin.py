@@ -91,13 +91,10 @@ def main() -> None:
     """Write the table."""
     if len(sys.argv) != 3:
         sys.exit("usage: python recipes/spam_assassin.py PACKAGE TABLE.csv")
-    counts: Counter[str] = Counter()
+    found = list(rows(Path(sys.argv[1])))
     with Path(sys.argv[2]).open("w", encoding="utf-8", newline="") as file:
-        writer = csv.writer(file)
-        writer.writerow(["text", "label", "group"])
-        for row in rows(Path(sys.argv[1])):
-            writer.writerow(row)
-            counts[row[2]] += 1
+        csv.writer(file).writerows([("text", "label", "group"), *found])
+    counts = Counter(group for _, _, group in found)
     print(f"{sys.argv[2]}: {counts.total()} mails,", ", ".join(f"{count} {group}" for group, count in counts.items()))
 
 
