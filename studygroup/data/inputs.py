@@ -221,6 +221,8 @@ class Tokens(Inputs):
         """A text; a file that holds one; of a folder all that are called `.txt`; or, for `-`, each line of standard input."""
         if given == "-":
             return [line.rstrip("\r\n") for line in sys.stdin]
+        if given == "":  # an empty text; as a path it would be the folder that one is in
+            return [""]
         try:
             path = Path(given).expanduser()
             folder, file = path.is_dir(), path.is_file()

@@ -88,6 +88,7 @@ def test_any_text_has_an_answer(learnt: Path, tmp_path: Path, monkeypatch: pytes
     if text != "/":  # a folder with more than is of use here
         (answer,) = studygroup.predict(learnt, [text])
         assert answer["label"] in WORDS
+        assert answer["text"] == ("only.txt" if text == "." else text)
 
 
 @pytest.mark.parametrize(
