@@ -18,7 +18,8 @@ from studygroup.data.progress import bar
 from studygroup.errors import TrainingError, UserError
 from studygroup.grid.budget import affordable, with_epochs
 from studygroup.grid.cells import Cell, make_cells, train_arguments
-from studygroup.grid.jobs import Job, run_jobs
+from studygroup.grid.job import Job
+from studygroup.grid.jobs import run_jobs
 from studygroup.grid.places import OnRay, Place, Processes
 from studygroup.grid.progress import GridProgress
 from studygroup.grid.validation import unused

@@ -1,62 +1,15 @@
-"""Jobs: cells with a seed each, run in an order in which every teacher is there before its students."""
+"""Runs jobs in an order in which every teacher is there before its students."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from collections.abc import Sequence
 
-from studygroup.grid.worker import VALIDATION
-from studygroup.reporting.leaderboard import measures
-from studygroup.reporting.runs import read_run
-
-if TYPE_CHECKING:
-    from studygroup.grid.places import Outcome, Place
-    from studygroup.grid.progress import GridProgress
-    from studygroup.training.signals import StopRequest
+from studygroup.grid.job import Job
+from studygroup.grid.places import Outcome, Place
+from studygroup.grid.progress import GridProgress
+from studygroup.training.signals import StopRequest
 
 LOOK = 0.5  # seconds from one look at the progress to the next
-
-
-@dataclass
-class Job:
-    """One run of the grid.
-
-    Attributes:
-        name: `CELL-sSEED`, also of its folder.
-        folder: of its run.
-        task: what a worker is told.
-        after: the job whose student teaches.
-        epochs: of its training, all stages together.
-        weight: what its training costs, in any unit.
-        failed: what went wrong.
-    """
-
-    name: str
-    folder: Path
-    task: Mapping[str, Any]
-    after: str | None
-    epochs: int
-    weight: float
-    failed: str = field(default="", compare=False)
-
-    def finished(self) -> bool:
-        """Whether all that it is to leave is there."""
-        return (self.folder / (VALIDATION if self.task["validation"] else "result.json")).is_file()
-
-    def epochs_done(self) -> int:
-        """How many epochs its metrics tell of."""
-        if (self.folder / "result.json").is_file():
-            return self.epochs
-        metrics = (self.folder / "metrics.jsonl", *self.folder.glob("stages/*/metrics.jsonl"))
-        return min(sum(path.read_bytes().count(b"\n") for path in metrics if path.is_file()), self.epochs)
-
-    def told(self) -> str:
-        """What came of it, by the hold-out: nobody is to look at the test set while runs go on."""
-        found = measures(read_run(self.folder))
-        accuracy = found["holdout"]
-        return f"{'' if accuracy is None else f'hold-out {accuracy:.2%}, '}{found['seconds']:.0f} s of training"
 
 
 def run_jobs(jobs: Sequence[Job], place: Place, progress: GridProgress, stop: StopRequest) -> bool:

@@ -7,7 +7,7 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
-from studygroup.grid.jobs import Job
+from studygroup.grid.job import Job
 
 
 class GridProgress:

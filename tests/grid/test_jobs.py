@@ -12,7 +12,8 @@ from typing import Any
 import pytest
 
 from studygroup.grid.budget import affordable, with_epochs
-from studygroup.grid.jobs import Job, run_jobs
+from studygroup.grid.job import Job
+from studygroup.grid.jobs import run_jobs
 from studygroup.grid.progress import GridProgress
 
 
