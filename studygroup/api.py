@@ -217,6 +217,7 @@ def compare(
     budget: Literal["equal-epochs", "equal-compute"] = "equal-epochs",
     count_teacher: bool = False,
     validation: int = 0,
+    split_by_seed: bool = False,
     teacher: str | Path | None = None,
     out: str | Path | None = None,
     workers: int | None = None,
@@ -243,6 +244,8 @@ def compare(
         count_teacher: let the training of a teacher count towards the equal compute of each method that learns from it.
         validation: score on this many training samples that are neither learnt from nor held out, in place of the test set: for
             choices that must not see it.
+        split_by_seed: let every seed divide the data anew, into training, hold-out and test sets (those by split_seed plus the seed):
+            differences and their intervals are then over other data, too, and not only over other weights to begin with.
         teacher: the name of a network, which is trained once per seed for all methods that learn from a teacher; a trained run's
             folder, with `{seed}` if there is one for each seed; in recipes also the name of a cell.
         out: the folder of the leaderboard and of all runs; by default `runs/compare-DATA-STUDENT`.

@@ -1,4 +1,4 @@
-"""The studies: their recipes, the mails that some are of, and the linear model beside them."""
+"""What the studies of mails are of, and the linear model beside them. Their recipes are tested with the grid."""
 
 from __future__ import annotations
 
@@ -12,13 +12,7 @@ from types import ModuleType
 import numpy as np
 import pytest
 
-from studygroup import api, config
-from studygroup.grid.cells import make_cells
-from studygroup.parameters import parameters_of
-from studygroup.session import make_method, make_settings, make_stages
-
 ROOT = Path(__file__).parent.parent
-STUDIES = sorted((ROOT / "studies").glob("*.yaml"))
 PLAIN = "From nobody@example.org Sun Aug 25\nDate: Sun, 25 Aug 2002\nSubject: {}\nContent-Type: {}\n\n{}"
 
 
@@ -30,18 +24,6 @@ def program(path: str) -> ModuleType:
     made = importlib.util.module_from_spec(spec)
     spec.loader.exec_module(made)
     return made
-
-
-@pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
-def test_every_study_can_be_begun(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.chdir(tmp_path)
-    Path("mails.csv").touch()  # who makes it is told in the study
-    usual = {word: parameter.default for word, parameter in parameters_of(api.compare).items()}
-    cells, reference = make_cells(usual | config.load(path, api.train, api.compare), parameters_of(api.train))
-    assert reference in {cell.name for cell in cells}
-    for cell in cells:
-        arguments = {**cell.arguments, "teacher": "resnet8" if cell.teacher else cell.arguments["teacher"]}
-        make_stages(arguments, make_method(arguments), make_settings(arguments))
 
 
 def package_of(folder: Path, mails: dict[str, list[str]]) -> Path:

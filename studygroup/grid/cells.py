@@ -15,7 +15,10 @@ from studygroup.networks import NETWORKS
 from studygroup.networks.maker import is_fresh
 from studygroup.parameters import Parameter
 
-OWN = ("methods", "seeds", "options", "cells", "budget", "count_teacher", "validation", "workers", "ray", "overwrite", "progress", "out")
+OWN = (
+    *("methods", "seeds", "options", "cells", "budget", "count_teacher", "validation", "split_by_seed"),
+    *("workers", "ray", "overwrite", "progress", "out"),
+)
 BASELINE = "baseline"
 NAME = re.compile(r"[\w.+-]+")
 NOT_A_CELLS = ("data", "seed", "out", "resume", "overwrite", "progress")
@@ -30,12 +33,14 @@ class Cell:
         arguments: all words of `studygroup.train` but the seed, the folder and what is about them.
         teacher: the cell whose student of the same seed teaches.
         teaches: whether it is there only because others learn from it.
+        split_by_seed: whether each seed divides the data anew.
     """
 
     name: str
     arguments: Mapping[str, Any]
     teacher: str | None = None
     teaches: bool = False
+    split_by_seed: bool = False
 
 
 def make_cells(arguments: Mapping[str, Any], known: Mapping[str, Parameter]) -> tuple[list[Cell], str]:
@@ -59,7 +64,10 @@ def make_cells(arguments: Mapping[str, Any], known: Mapping[str, Parameter]) -> 
     strange = sorted(set(_by_method(arguments["options"])) - {str(cell.arguments["method"]) for cell in cells})
     if strange:
         raise UserError(f"options are given for {strange[0]}, which is not compared; add it to the methods, or leave them out")
-    cells = [replace(cell, arguments=session.with_defaults(cell.arguments)) for cell in _with_teachers(cells, words)]
+    cells = [
+        replace(cell, arguments=session.with_defaults(cell.arguments), split_by_seed=arguments["split_by_seed"])
+        for cell in _with_teachers(cells, words)
+    ]
     for cell in cells:
         _check(cell, cells, arguments["seeds"], named=cell.name in (arguments["cells"] or {}))
     taught = {cell.teacher for cell in cells} - {reference}
@@ -182,7 +190,8 @@ def train_arguments(cell: Cell, cells: Sequence[Cell], seed: int) -> dict[str, A
     elif isinstance(teacher, str) and "{seed}" in teacher:
         teacher = teacher.replace("{seed}", str(seed))
     scales = cell.arguments["learning_rate_scales"] or {}
-    return {**cell.arguments, "learning_rate_scales": scales, "teacher": teacher, "seed": seed, "progress": False}
+    own = {"learning_rate_scales": scales, "teacher": teacher, "seed": seed, "progress": False}
+    return {**cell.arguments, **own, "split_seed": cell.arguments["split_seed"] + seed * cell.split_by_seed}
 
 
 def _check(cell: Cell, cells: Sequence[Cell], seeds: int, *, named: bool) -> None:
@@ -190,6 +199,12 @@ def _check(cell: Cell, cells: Sequence[Cell], seeds: int, *, named: bool) -> Non
     try:
         arguments = train_arguments(cell, cells, 0)
         config.validate(arguments)
+        given = cell.arguments["teacher"] if cell.teacher is None else None
+        if cell.split_by_seed and isinstance(given, str) and Path(given).is_dir():
+            raise UserError(
+                f"split_by_seed: the teacher {given} has learnt from what other seeds keep for the test; give a network, which is trained "
+                "anew for each seed, or a run for each ({seed})"
+            )
         method: Method = session.make_method(arguments)
         settings = session.make_settings(arguments)
         for seed in range(seeds):

@@ -64,7 +64,7 @@ def compare(arguments: dict[str, Any], known: Mapping[str, Parameter]) -> dict[s
         "data": dataset.name,
         "reference": reference,
         "seeds": list(range(arguments["seeds"])),
-        **{name: arguments[name] for name in ("budget", "count_teacher", "validation")},
+        **{name: arguments[name] for name in ("budget", "count_teacher", "validation", "split_by_seed")},
         "command": command(arguments, known),
         "place": place.what,
         "machine": environment(0),
@@ -129,13 +129,14 @@ def check_same(out: Path, cells: Sequence[Cell], before: Mapping[str, Any], know
 
     A word that the earlier version did not know had its default.
     """
-    usual = {name: config.plain(word.default) for name, word in known.items()}
+    usual = {name: config.plain(word.default) for name, word in known.items()} | {"split_by_seed": False}
     for old in before.get("cells", ()):
         new = next((cell for cell in cells if cell.name == old["name"]), None)
         if new is None or not any((out / "runs").glob(f"{old['name']}-s*")):
             continue
-        was, now = old["arguments"] | {"taught by": old["teacher"]}, dict(new.arguments) | {"taught by": new.teacher}
-        odd = [key for key in now if key not in SAME_RESULT and was.get(key, usual.get(key)) != now[key]]
+        was, now = ({**cell, **cell["arguments"], "taught by": cell["teacher"]} for cell in (old, asdict(new)))
+        told = ("taught by", "split_by_seed", *new.arguments)
+        odd = [key for key in told if key not in SAME_RESULT and was.get(key, usual.get(key)) != now[key]]
         if odd:
             shown = "; ".join(f"{key} was {was.get(key)!r}, is {now[key]!r}" for key in odd[:4])
             raise UserError(f"{old['name']} in {out} was trained otherwise ({shown}); take another --out, or start anew by --overwrite")
@@ -278,13 +279,14 @@ def command(arguments: Mapping[str, Any], known: Mapping[str, Parameter]) -> str
     if arguments["cells"] or arguments["method"]:
         return f"studygroup compare --config {RECIPE}"
     words = ["studygroup", "compare", str(arguments["data"])]
-    defaults = {name: word.default for name, word in known.items()} | {"seeds": None, "budget": "equal-epochs", "validation": 0}
+    own = {"seeds": None, "budget": "equal-epochs", "validation": 0, "count_teacher": False, "split_by_seed": False}
+    defaults = {name: word.default for name, word in known.items()} | own
     for name, value in arguments.items():
         flag = "--" + name.replace("_", "-")
         if name in NOT_TOLD or value is None or value in ((), [], {}) or config.plain(value) == config.plain(defaults.get(name)):
             continue
         if isinstance(value, bool):
-            words += [flag] if value else [] if name == "count_teacher" else [flag.replace("--", "--no-", 1)]
+            words += [flag if value else flag.replace("--", "--no-", 1)]
         elif name == "options":
             pairs = {f"{key}.{inner}": item[inner] for key, item in value.items() if isinstance(item, Mapping) for inner in item}
             pairs |= {key: item for key, item in value.items() if not isinstance(item, Mapping)}

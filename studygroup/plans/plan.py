@@ -113,9 +113,9 @@ def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module
             if spec not in tried:
                 try_out(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
                 tried.append(spec)
-        make = maker(stage, material, fresh)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come again when the stage begins
+            make = maker(stage, material, fresh)
             type(stage.method)(**stage.method.options()).assemble(make)
         fresh[stage.name] = make.student(0)
     return fresh

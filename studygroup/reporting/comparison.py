@@ -51,6 +51,7 @@ def comparison(folder: str | Path) -> dict[str, Any]:
     commits = sorted({commit for record in records if (commit := _commit(record)) is not None})
     return {
         **{key: manifest[key] for key in ("data", "reference", "seeds", "budget", "count_teacher", "validation", "command", "failed")},
+        "split_by_seed": bool(manifest.get("split_by_seed")),  # which folders of earlier versions do not tell
         "students": sorted({row["student"] for row in rows if row["role"] != "teacher"}),
         "commits": commits,
         "machine": f"{machine.get('gpu') or machine.get('processor')}; {manifest['place']}",

@@ -129,7 +129,11 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     paired = [row for row in rows if row["role"] == ""]
     if any(row["difference_low"] is not None for row in paired):
         many = " Each interval is of one method: of many methods, some lie off 0 by chance." if len(paired) > 2 else ""
-        found.append(f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t.{many}")
+        alike = "All seeds divide the data alike: the interval is of other seeds, not of other data."
+        division = "Each seed divides the data anew: the interval is of other data, too." if result["split_by_seed"] else alike
+        found.append(
+            f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t. {division}{many}"
+        )
     if any(row["difference"] is not None and row["difference_low"] is None for row in paired):
         found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds that both have, and there are fewer.")
     if result["validation"]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import warnings
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -279,6 +280,8 @@ def digest(network: nn.Module) -> str:
 def load_teacher(run: Run, dataset: Dataset) -> Member:
     """The selected student of another run as a teacher on this data.
 
+    It warns of one that may have learnt from what is tested here.
+
     Raises:
         UserError: it was trained on other classes, or takes other inputs.
     """
@@ -287,4 +290,10 @@ def load_teacher(run: Run, dataset: Dataset) -> Member:
     other = f"its classes are {str(theirs)[:60]}, these are {str(ours)[:60]}" if theirs != ours else dataset.inputs.differs(member.card)
     if other:
         raise UserError(f"the teacher in {run.folder} was not trained on data like {dataset.name}: {other}; train a teacher on this data")
+    if run.result["identity"]["data"]["key"] != dataset.key:
+        warnings.warn(
+            f"the teacher in {run.folder} was trained on other data than {dataset.name}, or on it divided otherwise (split_seed, "
+            "test_share): if it has learnt from what is tested here, test accuracies are too good",
+            stacklevel=2,
+        )
     return member

@@ -8,6 +8,7 @@ from typing import Any
 import pytest
 
 from studygroup import api, config
+from studygroup.errors import UserError
 from studygroup.grid.cells import Cell, make_cells, train_arguments
 from studygroup.grid.comparison import command
 from studygroup.methods import METHODS
@@ -76,6 +77,15 @@ def test_a_network_that_teaches_is_a_cell_as_train_would_train_it() -> None:
     assert train_arguments(cells["kd"], list(cells.values()), 3)["teacher"] == "resnet20"
 
 
+def test_each_seed_may_divide_the_data_anew(tmp_path: Path) -> None:
+    for by_seed, expected in ((False, [7, 7]), (True, [7, 9])):
+        cells, _ = cells_of(methods=["kd"], teacher="resnet20", split_seed=7, split_by_seed=by_seed)
+        for cell in cells.values():
+            assert [train_arguments(cell, list(cells.values()), seed)["split_seed"] for seed in (0, 2)] == expected
+    with pytest.raises(UserError, match=r"split_by_seed: the teacher .* has learnt from what other seeds keep for the test; .*\{seed\}"):
+        cells_of(methods=["kd"], teacher=str(tmp_path), split_by_seed=True)
+
+
 def test_options_on_top_of_each_other() -> None:
     cells, _ = cells_of(
         methods=["cgl", "dml"],
@@ -137,6 +147,10 @@ def test_there_are_studies() -> None:
         (
             {"methods": ("dml",), "options": {"dml.detach": False, "dml": {"students": 3}}, "milestones": (3, 5), "count_teacher": True},
             "studygroup compare digits --methods dml --seeds 3 --options dml.students=3 dml.detach=false --count-teacher --milestones 3,5",
+        ),
+        (
+            {"methods": ("dml",), "split_by_seed": True, "tensorboard": True, "nesterov": False},
+            "studygroup compare digits --methods dml --seeds 3 --split-by-seed --no-nesterov",
         ),
         ({"cells": {"a": {"method": "dml"}}}, "studygroup compare --config comparison.yaml"),
     ],

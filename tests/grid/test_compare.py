@@ -391,6 +391,20 @@ def test_folders_that_hold_something_else(compare: Compare, tmp_path: Path) -> N
         compare(methods=["dml"], out=tmp_path / "file")
 
 
+def test_a_division_for_each_seed(compare: Compare, tmp_path: Path) -> None:
+    result = compare(methods=["dml"], seeds=2, split_by_seed=True)
+    assert result["split_by_seed"]
+    assert "Each seed divides the data anew: the interval is of other data, too." in (tmp_path / "out" / "leaderboard.md").read_text()
+
+    def tested(name: str) -> list[str]:
+        with (tmp_path / "out" / "runs" / name / "predictions" / "test.csv").open(newline="") as file:
+            return [row["label"] for row in csv.DictReader(file)]
+
+    assert tested("baseline-s0") == tested("dml-s0") != tested("baseline-s1") == tested("dml-s1")
+    with pytest.raises(UserError, match=r"was trained otherwise \(split_by_seed was True, is False\)"):
+        compare(methods=["dml"], seeds=2)
+
+
 def test_a_folder_that_another_comparison_has(compare: Compare, here: Here, tmp_path: Path) -> None:
     compare(methods=["dml"], seeds=1)
     before = sorted((tmp_path / "out").rglob("*"))

@@ -204,6 +204,12 @@ def test_a_teacher_of_other_classes_or_inputs(train: Callable[..., Run], teacher
         train(data=tmp_path / "photos", method="kd", teacher=teacher, image_size=8, train_size=None, holdout=4)
 
 
+def test_a_teacher_that_may_know_the_test(train: Callable[..., Run], teacher: Path) -> None:
+    with pytest.warns(UserWarning, match=r"was trained on other data than digits, or on it divided otherwise \(split_seed, test_share\)"):
+        train(method="kd", teacher=teacher, epochs=1, split_seed=1)
+    train(method="kd", teacher=teacher, epochs=1, overwrite=True)  # and no warning, which would be an error
+
+
 def test_damaged_members_are_reported(train: Callable[..., Run]) -> None:
     run = train(method="baseline", epochs=1)
     path = run.folder / "members" / "best.safetensors"
