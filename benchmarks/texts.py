@@ -1,14 +1,16 @@
 """Texts: preparing millions of reviews, opening them again, and reading an epoch of them: seconds, memory and padding.
 
-Reviews are made up: words by Zipf's law, some hundred to a review, the lengths long-tailed as those of real ones, five classes. In one
-process they are stored as they stream by, a vocabulary of 16,000 tokens is learned from a sample of them, and they are tokenised; in
-another one they are opened, and read in batches of 64 for an epoch, without a network. Memory is what each process had resident at its
-highest, its libraries included. What is written lies in the system's page cache as far as that has room.
+Reviews are made up: words by Zipf's law, some hundred to a review, the lengths long-tailed as those of real ones, five classes. They are
+written into a table (CSV), which is not counted. In one process the table is read and stored as it streams by, a fifth is kept for the
+test, a vocabulary of 16,000 tokens is learned from a sample of the others, and all are tokenised; in another one the data set is opened
+as `studygroup train` does, and read in batches of 64 for an epoch, without a network. Memory is what each process had resident at its
+highest, its libraries and the pages of files that it reads included. What is written lies in the system's page cache as far as that has room.
 """
 
 from __future__ import annotations
 
 import argparse
+import csv
 import json
 import os
 import resource
@@ -22,14 +24,14 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
-from torch import Tensor
 
 import studygroup
 from common import Row, exact, main, row
-from studygroup.data import Batches, Split
+from studygroup.data import Batches, open_dataset
+from studygroup.data.dataset import divide
+from studygroup.data.table import Table
 from studygroup.data.text_source import Row as Review
-from studygroup.data.text_source import TextContents, TextPart
+from studygroup.data.text_source import TextRequest
 from studygroup.data.text_store import store
 from studygroup.data.tokens import tokenise, trained_tokenizer
 from studygroup.training.timing import spread
@@ -38,32 +40,18 @@ REVIEWS = 2_900_000
 BATCH = 64
 MAX_LENGTH = 512
 MIB = 2.0**20
+TEST_SHARE = 0.2
+COLUMNS = ("text", "label")
 LIMIT = 2048.0  # MiB
 PADDED = 10.0  # %
-CHILD = "import json, sys, texts; print(json.dumps(texts.{0}(sys.argv[1], int(sys.argv[2]))))"
+CHILD = "import json, sys, texts; print(json.dumps(texts.{0}(*sys.argv[1:])))"
 
 
 class Reviews:
     """Reviews that are made up as they are read, the same ones each time."""
 
-    name = "reviews"
-
     def __init__(self, count: int) -> None:
         self.count = count
-
-    def key(self) -> str:
-        return f"{self.count} reviews"
-
-    def read(self) -> TextContents:
-        read = 0
-
-        def rows() -> Iterator[Review]:
-            nonlocal read
-            for review in self.rows():
-                read += 1
-                yield review
-
-        return TextContents(None, {"train": TextPart(rows(), self.count, lambda: read)})
 
     def rows(self) -> Iterator[Review]:
         random = np.random.default_rng(0)
@@ -91,30 +79,26 @@ def made_up_sentences(random: np.random.Generator, count: int = 50_000, words: i
     return [" ".join(known[i] for i in picked[low:high]).capitalize() + "." for low, high in pairwise(starts)]
 
 
-class Ids:
-    """Token ids are what networks take."""
-
-    device = torch.device("cpu")
-
-    def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
-        return raw
+def write_table(path: Path, count: int) -> None:
+    """Reviews as a table."""
+    with path.open("w", encoding="utf-8", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(COLUMNS)
+        writer.writerows(Reviews(count).rows())
 
 
 # ---------------------------------------------------------------- in a process of its own
 
 
-def prepare(cache: str, count: int) -> dict[str, float]:
+def prepare(cache: str, table: str) -> dict[str, float]:
     """Everything that is done the first time."""
     home, found = Path(cache), {}
     start = time.perf_counter()
-    for _ in Reviews(count).rows():
-        pass
-    found["made up"] = time.perf_counter() - start
-    start = time.perf_counter()
-    texts = store(Reviews(count), home, progress=False)
+    texts = store(Table(TextRequest(Path(table), COLUMNS[:1], COLUMNS[1], None, "stop", False, home, False)), home, progress=False)
     found["store"] = time.perf_counter() - start
     start = time.perf_counter()
-    tokenizer = trained_tokenizer(texts, np.arange(count), "bpe", home)
+    learned, _ = divide(len(texts.splits["train"]), TEST_SHARE, 0)
+    tokenizer = trained_tokenizer(texts, learned, "bpe", home)
     found["vocabulary"] = time.perf_counter() - start
     start = time.perf_counter()
     tokens = tokenise(texts, tokenizer, home, MAX_LENGTH, progress=False)["train"]
@@ -123,22 +107,29 @@ def prepare(cache: str, count: int) -> dict[str, float]:
     return found | {"bytes": float(sizes.sum()), "tokens": float(tokens.lengths.sum()), "size": tokenizer.vocabulary, "peak": peak()}
 
 
-def read(cache: str, count: int) -> dict[str, float]:
+def read(cache: str, table: str) -> dict[str, float]:
     """Everything that is done from then on."""
-    home = Path(cache)
     start = time.perf_counter()
-    texts = store(Reviews(count), home, progress=False)
-    tokenizer = trained_tokenizer(texts, np.arange(count), "bpe", home)
-    tokens = tokenise(texts, tokenizer, home, MAX_LENGTH, progress=False)["train"]
+    words: dict[str, Any] = {
+        "text_columns": COLUMNS[:1],
+        "label_column": COLUMNS[1],
+        "tokenizer": "bpe",
+        "max_length": MAX_LENGTH,
+        "test_share": TEST_SHARE,
+    }
+    dataset = open_dataset(table, **words, cache=cache, progress=False)
     found = {"open": time.perf_counter() - start, "peak of opening": peak()}
     start = time.perf_counter()
-    batches = Batches(Split(tokens, texts.splits["train"].labels), Ids(), batch_size=BATCH)
+    batches = Batches(dataset.train, dataset.inputs.prepare(), batch_size=BATCH)
     positions = sum(batch.inputs.numel() for batch in batches.epoch(0))
     found["epoch"] = time.perf_counter() - start
-    widths = tokens.lengths[np.random.default_rng(0).permutation(count)[: count // BATCH * BATCH]].reshape(-1, BATCH)
+    lengths = dataset.train.lengths
+    assert lengths is not None
+    widths = lengths[np.random.default_rng(0).permutation(len(lengths))[: len(lengths) // BATCH * BATCH]].reshape(-1, BATCH)
     at_random = 100 * (1 - widths.sum() / (widths.max(axis=1).sum() * BATCH))
-    padded = 100 * (1 - tokens.lengths[batches.shares(0)[0][: batches.met[0]]].sum() / positions)
-    return found | {"steps": batches.steps(), "padded": padded, "padded at random": float(at_random), "peak": peak()}
+    padded = 100 * (1 - lengths[batches.shares(0)[0][: batches.met[0]]].sum() / positions)
+    found |= {"read": len(lengths), "steps": batches.steps(), "padded": padded, "padded at random": float(at_random)}
+    return found | {"peak": peak()}
 
 
 def peak() -> float:
@@ -150,10 +141,10 @@ def peak() -> float:
     return next(float(line.split()[1]) * 1024 for line in lines if line.startswith("VmHWM"))
 
 
-def child(name: str, cache: str, count: int) -> dict[str, float]:
+def child(name: str, cache: str, table: str) -> dict[str, float]:
     """What one of the functions above says in a process of its own."""
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(studygroup.__file__).parents[1])])
-    words = [sys.executable, "-c", CHILD.format(name), cache, str(count)]
+    words = [sys.executable, "-c", CHILD.format(name), cache, table]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "PYTHONPATH": path})
     result: dict[str, float] = json.loads(done.stdout)
     return result
@@ -168,8 +159,10 @@ def measure(repeats: int, quick: bool, reviews: int = REVIEWS) -> list[Row]:
     later: list[dict[str, float]] = []
     for _ in range(repeats):
         with tempfile.TemporaryDirectory() as cache:
-            first.append(child("prepare", cache, count))
-            later.append(child("read", cache, count))
+            table = str(Path(cache, "reviews.csv"))
+            write_table(Path(table), count)
+            first.append(child("prepare", cache, table))
+            later.append(child("read", cache, table))
     one, other = first[0], later[0]
 
     def seconds(name: str, results: list[dict[str, float]], **more: Any) -> Row:
@@ -180,12 +173,12 @@ def measure(repeats: int, quick: bool, reviews: int = REVIEWS) -> list[Row]:
         return row(f"{count:,} reviews: {name}", spread([result["peak"] / MIB for result in results]), unit="MiB", target=LIMIT, **more)
 
     return [
-        seconds("store", first, details=f"{one['bytes'] / 1e6:,.0f} MB; {one['made up']:.1f} s of it to make them up"),
+        seconds("store", first, details=f"{one['bytes'] / 1e6:,.0f} MB of text"),
         seconds("vocabulary", first, details=f"{one['size']:,.0f} tokens"),
         seconds("tokenise", first, details=f"{one['tokens'] / 1e6:,.1f} million tokens, {count / one['tokenise']:,.0f} reviews/s"),
         memory("peak memory of preparing", first),
         seconds("open", later, details=f"{other['peak of opening'] / MIB:,.0f} MiB resident then"),
-        seconds("epoch", later, details=f"{other['steps']:,.0f} batches of {BATCH}, {count / other['epoch']:,.0f} reviews/s"),
+        seconds("epoch", later, details=f"{other['steps']:,.0f} batches of {BATCH}, {other['read'] / other['epoch']:,.0f} reviews/s"),
         memory("peak memory of opening and reading", later),
         exact(
             "padded positions of an epoch",

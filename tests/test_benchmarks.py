@@ -22,6 +22,7 @@ import torch
 from studygroup.batch import Dealing
 from studygroup.clock import Clock
 from studygroup.data import Batches, Ragged, Split
+from studygroup.data.inputs import ToDevice
 from studygroup.networks import Maker
 from studygroup.training import Settings
 from studygroup.training.timing import spread
@@ -130,7 +131,7 @@ def batches_of_texts(load: Load, count: int = 808, dealing: Dealing | None = Non
     random = np.random.default_rng(0)
     lengths = np.minimum(np.exp(random.normal(3, 0.8, count)).astype(np.int64) + 1, 100)
     rows = Ragged.of([random.integers(1, 9, length) for length in lengths])
-    return Batches(Split(rows, np.zeros(count, dtype=np.int64)), load("texts").Ids(), batch_size=16, dealing=dealing)
+    return Batches(Split(rows, np.zeros(count, dtype=np.int64)), ToDevice(torch.device("cpu")), batch_size=16, dealing=dealing)
 
 
 def test_the_loop_of_mutual_learning_has_the_products_loss(load: Load) -> None:
