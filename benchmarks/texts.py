@@ -4,7 +4,8 @@ Reviews are made up: words by Zipf's law, some hundred to a review, the lengths 
 written into a table (CSV), which is not counted. In one process the table is read and stored as it streams by, a fifth is kept for the
 test, a vocabulary of 16,000 tokens is learned from a sample of the others, and all are tokenised; in another one the data set is opened
 as `studygroup train` does, and read in batches of 64 for an epoch, without a network. Memory is what each process had resident at its
-highest, its libraries and the pages of files that it reads included. What is written lies in the system's page cache as far as that has room.
+highest, its libraries and the pages of files that it reads included. What is written lies in the system's page cache as far as that has
+room.
 """
 
 from __future__ import annotations
@@ -110,14 +111,8 @@ def prepare(cache: str, table: str) -> dict[str, float]:
 def read(cache: str, table: str) -> dict[str, float]:
     """Everything that is done from then on."""
     start = time.perf_counter()
-    words: dict[str, Any] = {
-        "text_columns": COLUMNS[:1],
-        "label_column": COLUMNS[1],
-        "tokenizer": "bpe",
-        "max_length": MAX_LENGTH,
-        "test_share": TEST_SHARE,
-    }
-    dataset = open_dataset(table, **words, cache=cache, progress=False)
+    columns: dict[str, Any] = {"text_columns": COLUMNS[:1], "label_column": COLUMNS[1]}
+    dataset = open_dataset(table, **columns, tokenizer="bpe", max_length=MAX_LENGTH, test_share=TEST_SHARE, cache=cache, progress=False)
     found = {"open": time.perf_counter() - start, "peak of opening": peak()}
     start = time.perf_counter()
     batches = Batches(dataset.train, dataset.inputs.prepare(), batch_size=BATCH)
