@@ -389,6 +389,8 @@ def test_folders_that_hold_something_else(compare: Compare, tmp_path: Path) -> N
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"cannot use .*file: Not a directory"):
         compare(methods=["dml"], out=tmp_path / "file")
+    with pytest.raises(UserError, match=r"cannot write to .*below: Not a directory; take another --out"):
+        compare(methods=["dml"], out=tmp_path / "file" / "below")
 
 
 def test_a_division_for_each_seed(compare: Compare, tmp_path: Path) -> None:
