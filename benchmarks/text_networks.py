@@ -33,7 +33,7 @@ from studygroup.session import RATES
 from studygroup.training import Material, Settings, Trainer
 from studygroup.training.timing import interleave, ratio, seconds_of, spread
 from studygroup.training.update import Ledger
-from texts import Reviews
+from texts import made_up_reviews
 
 EVALUATED = 256  # texts
 DEVICE, PRECISION, LAYOUT = defaults()
@@ -88,7 +88,7 @@ def methods() -> dict[str, Method]:
 
 def reviews(student: Student, train: int, holdout: int) -> Material:
     """Made-up reviews as what a network reads of them."""
-    texts, stars = zip(*Reviews(train + holdout).rows(), strict=True)
+    texts, stars = zip(*made_up_reviews(train + holdout), strict=True)
     tokenizer = make_tokenizer(student.tokenizer, lambda: iter(texts))
     rows = Ragged.of(tokenizer.encode(texts, student.longest), tokenizer.pad)
     everything = Split(rows, np.array([int(star) - 1 for star in stars]))

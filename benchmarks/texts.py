@@ -48,23 +48,18 @@ PADDED = 10.0  # %
 CHILD = "import json, sys, texts; print(json.dumps(texts.{0}(*sys.argv[1:])))"
 
 
-class Reviews:
+def made_up_reviews(count: int) -> Iterator[Review]:
     """Reviews that are made up as they are read, the same ones each time."""
-
-    def __init__(self, count: int) -> None:
-        self.count = count
-
-    def rows(self) -> Iterator[Review]:
-        random = np.random.default_rng(0)
-        sentences = made_up_sentences(random)
-        for start in range(0, self.count, 1000):
-            lengths = np.exp(random.normal(1.9, 0.8, min(1000, self.count - start))).astype(np.int64) + 1  # sentences
-            drawn = random.integers(0, len(sentences), lengths.sum()).tolist()
-            stars = random.integers(1, 6, len(lengths)).tolist()
-            low = 0
-            for length, star in zip(lengths.tolist(), stars, strict=True):
-                yield " ".join([sentences[i] for i in drawn[low : low + length]]), str(star)
-                low += length
+    random = np.random.default_rng(0)
+    sentences = made_up_sentences(random)
+    for start in range(0, count, 1000):
+        lengths = np.exp(random.normal(1.9, 0.8, min(1000, count - start))).astype(np.int64) + 1  # sentences
+        drawn = random.integers(0, len(sentences), lengths.sum()).tolist()
+        stars = random.integers(1, 6, len(lengths)).tolist()
+        low = 0
+        for length, star in zip(lengths.tolist(), stars, strict=True):
+            yield " ".join([sentences[i] for i in drawn[low : low + length]]), str(star)
+            low += length
 
 
 def made_up_sentences(random: np.random.Generator, count: int = 50_000, words: int = 200_000) -> list[str]:
@@ -85,7 +80,7 @@ def write_table(path: Path, count: int) -> None:
     with path.open("w", encoding="utf-8", newline="") as file:
         writer = csv.writer(file)
         writer.writerow(COLUMNS)
-        writer.writerows(Reviews(count).rows())
+        writer.writerows(made_up_reviews(count))
 
 
 # ---------------------------------------------------------------- in a process of its own

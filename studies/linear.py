@@ -13,7 +13,6 @@ import argparse
 from pathlib import Path
 from typing import Any
 
-import yaml
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
@@ -33,9 +32,9 @@ def sentences(split: Split) -> list[str]:
 
 def measure(recipe: Path, longest: int) -> tuple[float, float, float]:
     """Hold-out accuracy, the test accuracy of what it selects, and that of always saying what most of the test is."""
-    words = yaml.load(recipe.read_text(encoding="utf-8"), config.Loader)
     usual: dict[str, Any] = {name: word.default for name, word in parameters_of(studygroup.train).items()}
-    material = session.make_material(session.with_defaults({**usual, **{name: words[name] for name in words if name in usual}}))
+    words = config.load(recipe, studygroup.train, studygroup.compare)
+    material = session.make_material(session.with_defaults(usual | words))
     test = material.dataset.test
     weights = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, longest), sublinear_tf=True)
     known = weights.fit_transform(sentences(material.train))

@@ -41,11 +41,15 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 @contextmanager
 def held(folder: Path) -> Iterator[None]:
-    """Have a folder, which is there, for oneself.
+    """Have a folder, which is made if needed, for oneself.
 
     Raises:
-        UserError: another process has it.
+        UserError: it cannot be made, or another process has it.
     """
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise UserError(f"cannot write to {folder}: {error.strerror}; take another --out") from error
     with locked(folder, wait=False) as free:
         if not free:
             raise UserError(f"another process is at work in {folder}; wait until it is done, or take another --out")

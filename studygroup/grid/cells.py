@@ -190,8 +190,9 @@ def train_arguments(cell: Cell, cells: Sequence[Cell], seed: int) -> dict[str, A
     elif isinstance(teacher, str) and "{seed}" in teacher:
         teacher = teacher.replace("{seed}", str(seed))
     scales = cell.arguments["learning_rate_scales"] or {}
-    own = {"learning_rate_scales": scales, "teacher": teacher, "seed": seed, "progress": False}
-    return {**cell.arguments, **own, "split_seed": cell.arguments["split_seed"] + seed * cell.split_by_seed}
+    split_seed = cell.arguments["split_seed"] + (seed if cell.split_by_seed else 0)
+    own = {"learning_rate_scales": scales, "teacher": teacher, "seed": seed, "split_seed": split_seed, "progress": False}
+    return {**cell.arguments, **own}
 
 
 def _check(cell: Cell, cells: Sequence[Cell], seeds: int, *, named: bool) -> None:

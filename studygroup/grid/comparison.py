@@ -71,10 +71,6 @@ def compare(arguments: dict[str, Any], known: Mapping[str, Parameter]) -> dict[s
         "cells": [{**asdict(cell), **(asdict(costs[cell.name]) if cell.name in costs else {})} for cell in cells],
         "failed": {},
     }
-    try:
-        out.mkdir(parents=True, exist_ok=True)
-    except OSError as error:
-        raise UserError(f"cannot write to {out}: {error.strerror}; take another --out") from error
     with held(out):
         if arguments["overwrite"]:
             clear(out)

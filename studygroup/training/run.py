@@ -218,7 +218,6 @@ def claimed(folder: Path, *, resume: bool, overwrite: bool) -> Iterator[None]:
     with ExitStack() as stack:
         try:
             look_into(folder, resume=resume, overwrite=overwrite)
-            folder.mkdir(parents=True, exist_ok=True)
             stack.enter_context(held(folder))
             look_into(folder, resume=resume, overwrite=overwrite)  # what another process had it for
             if overwrite:
