@@ -28,10 +28,10 @@ from studygroup.data import Augment, Dataset, Images, Split, open_dataset
 from studygroup.errors import UserError
 from studygroup.methods import Method
 from studygroup.networks import Maker
-from studygroup.networks.maker import Spec
+from studygroup.networks.factory import Spec
 from studygroup.output import console
 from studygroup.training import Material, Settings, Trainer
-from studygroup.training.run import environment
+from studygroup.runs.member import environment
 from studygroup.training.timing import Spread
 
 REPEATS = 7

@@ -11,7 +11,7 @@ from common import Row, clothes, exact, main, maker, row
 from studygroup.methods import CGL, Baseline
 from studygroup.session import GROUP_SIZES, with_students
 from studygroup.training import Settings
-from studygroup.training.benchmark import Cost, Lane, compare
+from studygroup.training.timed_trainer import Cost, Lane, compare
 
 TARGETS = {64: 1.6, 128: 1.4}  # batch size: the most that an epoch may cost
 APART = 1.15  # the most that the costs of different K may differ

@@ -11,7 +11,7 @@ from __future__ import annotations
 from common import Row, clothes, exact, main, maker
 from studygroup.methods import CGL, DML, ORC, Baseline, Method
 from studygroup.training import Settings
-from studygroup.training.benchmark import Lane
+from studygroup.training.timed_trainer import Lane
 
 MIB = 2.0**20
 

@@ -19,7 +19,7 @@ from studygroup.data import Batches
 from studygroup.methods import ORC
 from studygroup.training import Settings
 from studygroup.training.timing import interleave, ratio, seconds_of, spread
-from studygroup.training.update import Ledger, Updater
+from studygroup.training.updater import Ledger, Updater
 
 ALPHA, TEMPERATURE, TARGET = 0.3, 4.0, 1.10
 DEVICE, PRECISION, LAYOUT = defaults()

@@ -21,7 +21,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Modular
 from studygroup.methods import CGL, Baseline, Method
 from studygroup.training import Settings
-from studygroup.training.benchmark import Lane
+from studygroup.training.timed_trainer import Lane
 
 DEVICE, PRECISION, _ = defaults()
 PHASES = ("own forward", "targets", "losses", "backward", "optimiser")

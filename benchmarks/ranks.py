@@ -27,10 +27,10 @@ from studygroup.clock import Clock
 from studygroup.data import Preprocess, Split
 from studygroup.methods import create_method
 from studygroup.networks import Maker
-from studygroup.ranks import Ranks, Spread, join
+from studygroup.distributed.context import Ranks, Spread, join
 from studygroup.training import Settings, Trainer
 from studygroup.training.trainer import spread
-from studygroup.training.update import Ledger
+from studygroup.training.updater import Ledger
 
 CLASSES, SIZE, BATCH = 10, 28, 64
 LOOPBACK = Path("/proc/net/dev")

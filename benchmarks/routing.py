@@ -28,7 +28,7 @@ from studygroup.networks.padded import Activation
 from studygroup.networks.resnet import BasicBlock, resnet
 from studygroup.training import Settings
 from studygroup.training.timing import interleave, ratio, seconds_of, spread
-from studygroup.training.update import Ledger, Updater
+from studygroup.training.updater import Ledger, Updater
 
 STUDENTS, MODULES, PROBABILITY, TEMPERATURE, CLASSES = 8, 2, 0.25, 3.0, 10
 TARGETS = {8: 1.8, 64: 1.2}  # samples per student: how much faster the fused step is to be

@@ -26,13 +26,13 @@ from routing import Loop, check, subgroups_of, unassembled
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.data import Batches, Dataset, Ragged, Split, Tokens
-from studygroup.data.tokenizers import make_tokenizer
+from studygroup.data.texts.tokenizers import make_tokenizer
 from studygroup.methods import CGL, CLILR, DML, ONE, ORC, Baseline, Method, OKDDip
 from studygroup.networks import Maker
 from studygroup.session import RATES
 from studygroup.training import Material, Settings, Trainer
 from studygroup.training.timing import interleave, ratio, seconds_of, spread
-from studygroup.training.update import Ledger
+from studygroup.training.updater import Ledger
 from texts import made_up_reviews
 
 EVALUATED = 256  # texts

@@ -30,11 +30,11 @@ import studygroup
 from common import Row, exact, main, row
 from studygroup.data import Batches, open_dataset
 from studygroup.data.dataset import divide
-from studygroup.data.table import Table
-from studygroup.data.text_source import Row as Review
-from studygroup.data.text_source import TextRequest
-from studygroup.data.text_store import store
-from studygroup.data.tokens import tokenise, trained_tokenizer
+from studygroup.data.texts.table import Table
+from studygroup.data.texts.source import Row as Review
+from studygroup.data.texts.source import TextRequest
+from studygroup.data.texts.store import store
+from studygroup.data.texts.tokens import tokenise, trained_tokenizer
 from studygroup.training.timing import spread
 
 REVIEWS = 2_900_000

@@ -15,8 +15,8 @@ from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
     from studygroup.methods import *  # noqa: F403
-    from studygroup.training.run import Member as Member
-    from studygroup.training.run import Run as Run
+    from studygroup.runs.member import Member as Member
+    from studygroup.runs.member import Run as Run
 
 __version__ = "0.1.0"
 __all__ = ["TrainingError", "UserError", "benchmark", "compare", "evaluate", "list_names", "predict", "report", "train"]
@@ -25,7 +25,7 @@ __all__ = ["TrainingError", "UserError", "benchmark", "compare", "evaluate", "li
 def __getattr__(name: str) -> Any:
     """What needs torch, all of it classes, is imported when it is first asked for: `studygroup --help` answers at once."""
     if name[:1].isupper():
-        later = import_module("studygroup.training.run" if name in ("Member", "Run") else "studygroup.methods")
+        later = import_module("studygroup.runs.member" if name in ("Member", "Run") else "studygroup.methods")
         if hasattr(later, name):
             return getattr(later, name)
     raise AttributeError(f"module 'studygroup' has no attribute {name!r}")

@@ -15,7 +15,7 @@ if TYPE_CHECKING:
     from torch import nn
 
     from studygroup.methods.method import Method
-    from studygroup.training.run import Run
+    from studygroup.runs.member import Run
 
 NOT_MEASURED = (  # words of `train` that change nothing in the cost of a step here
     *("out", "resume", "overwrite", "checkpoint_steps", "tensorboard", "select_from", "recalibrate"),
@@ -262,7 +262,7 @@ def compare(
         UserError: something given cannot work; the message names the value and the remedy. Nothing was trained.
     """
     arguments = {**{name: value for name, value in locals().items() if name != "words"}, **words}
-    from studygroup.grid import comparison
+    from studygroup.sweep import comparison
 
     return comparison.compare(arguments, parameters_of(train))
 
@@ -346,7 +346,7 @@ def predict(
     Raises:
         UserError: the run, the member or an input cannot be used.
     """
-    from studygroup.training.run import Run
+    from studygroup.runs.member import Run
 
     return Run(run).member(member).predict(inputs, top=top, batch_size=batch_size, broken=broken, device=device)
 

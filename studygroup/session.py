@@ -19,16 +19,16 @@ from studygroup.data import SOURCES, Dataset, Images, Split, evaluation_batches,
 from studygroup.errors import UserError, unknown
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, create, parameter_count
-from studygroup.networks.maker import Spec, is_fresh, spec_name, with_stem
+from studygroup.networks.factory import Spec, is_fresh, spec_name, with_stem
 from studygroup.networks.registry import SMALLEST_MAP, stems, tokenizer_of
 from studygroup.plans import Stage, maker, rehearse, run_plan, stages_of
-from studygroup.ranks import Ranks, join
-from studygroup.training.benchmark import Lane, compare
+from studygroup.distributed.context import Ranks, join
+from studygroup.training.timed_trainer import Lane, compare
 from studygroup.training.evaluate import score
-from studygroup.training.run import Run, claimed, environment, release, write_json
+from studygroup.runs.member import Run, claimed, environment, release, write_json
 from studygroup.training.settings import Settings, pick_device
-from studygroup.training.stage import Material
-from studygroup.training.update import check_cut
+from studygroup.training.fit import Material
+from studygroup.training.updater import check_cut
 
 RATES: dict[str, dict[str, float]] = {
     "sgd": {"learning_rate": 0.05, "weight_decay": 5e-4},

@@ -26,7 +26,7 @@ from studygroup.data.inputs import ToDevice
 from studygroup.networks import Maker
 from studygroup.training import Settings
 from studygroup.training.timing import spread
-from studygroup.training.update import Ledger, Updater
+from studygroup.training.updater import Ledger, Updater
 
 HOME = Path(__file__).parent.parent / "benchmarks"
 PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "memory", "text_networks"]

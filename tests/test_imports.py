@@ -50,7 +50,7 @@ class Import:
 
 
 def module_name(path: Path) -> str:
-    """`studygroup.data.folder` for studygroup/data/folder.py."""
+    """`studygroup.data.images.folder` for studygroup/data/folder.py."""
     return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
 
 
@@ -87,7 +87,7 @@ def imports(path: Path) -> Iterator[Import]:
 
 
 def part(module: str) -> str:
-    """The part of the package that a module belongs to: `data` for studygroup.data.folder."""
+    """The part of the package that a module belongs to: `data` for studygroup.data.images.folder."""
     return module.split(".")[1] if "." in module else ""
 
 
@@ -162,9 +162,9 @@ def test_the_order_has_no_cycle() -> None:
 
 
 def test_training_knows_only_the_contract_of_methods() -> None:
-    assert not allowed("studygroup.training.stage", "studygroup.methods.cgl")
-    assert not allowed("studygroup.training.stage", "studygroup.methods")
-    assert allowed("studygroup.training.stage", "studygroup.methods.method")
+    assert not allowed("studygroup.training.fit", "studygroup.methods.cgl")
+    assert not allowed("studygroup.training.fit", "studygroup.methods")
+    assert allowed("studygroup.training.fit", "studygroup.methods.method")
 
 
 def test_what_would_turn_the_order_around_is_refused() -> None:

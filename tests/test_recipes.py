@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from studygroup import api, config
-from studygroup.grid.cells import Cell, make_cells
+from studygroup.sweep.variants import Cell, make_cells
 from studygroup.methods import METHODS, create_method
 from studygroup.networks import NETWORKS
 from studygroup.parameters import parameters_of

@@ -2,11 +2,11 @@
 
 from studygroup.data.batches import Batches, evaluation_batches, reading_order
 from studygroup.data.dataset import Dataset, Split, hold_out
-from studygroup.data.images import find_images, read_image
+from studygroup.data.images.decode import find_images, read_image
 from studygroup.data.inputs import Images, Inputs, Prepare, Tokens, inputs_of
-from studygroup.data.open import SOURCES, open_dataset, reads_texts
-from studygroup.data.preprocess import Augment, Preprocess
-from studygroup.data.ragged import Ragged
+from studygroup.data.sources import SOURCES, open_dataset, reads_texts
+from studygroup.data.images.transform import Augment, Preprocess
+from studygroup.data.texts.ragged import Ragged
 from studygroup.data.source import Broken
 
 __all__ = [

@@ -17,7 +17,7 @@ from studygroup.batch import Batch, Dealing, Part
 from studygroup.data.dataset import Split
 from studygroup.data.inputs import Prepare
 from studygroup.errors import UserError
-from studygroup.ranks import ALONE, Ranks
+from studygroup.distributed.context import ALONE, Ranks
 
 POOL = 50
 """Steps whose samples are sorted by length together."""

@@ -12,8 +12,8 @@ from torch import Tensor
 
 from studygroup import randomness
 from studygroup.data.inputs import Images, Inputs
-from studygroup.data.preprocess import Augment
-from studygroup.data.ragged import Ragged
+from studygroup.data.images.transform import Augment
+from studygroup.data.texts.ragged import Ragged
 from studygroup.errors import UserError
 
 Positions = Tensor | NDArray[np.int64]

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from studygroup.data.images import find_images, read_image
-from studygroup.data.preprocess import Augment, Preprocess
-from studygroup.data.ragged import Ragged
-from studygroup.data.tokenizers import Tokenizer, load_tokenizer
+from studygroup.data.images.decode import find_images, read_image
+from studygroup.data.images.transform import Augment, Preprocess
+from studygroup.data.texts.ragged import Ragged
+from studygroup.data.texts.tokenizers import Tokenizer, load_tokenizer
 from studygroup.errors import UserError
 
 TOKENIZER = "tokenizer"  # its folder in a run's

@@ -10,7 +10,7 @@ from typing import Any, Literal, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.preprocess import Augment
+from studygroup.data.images.transform import Augment
 
 Broken = Literal["stop", "skip"]
 Chunk = tuple[NDArray[Any], NDArray[np.int64]]

@@ -10,7 +10,7 @@ from torch import Tensor, nn
 
 from studygroup.errors import UserError
 from studygroup.networks.padded import Activation, joined, parted, samples
-from studygroup.ranks import Ranks
+from studygroup.distributed.context import Ranks
 
 
 class Group(nn.Module, ABC):

@@ -17,7 +17,7 @@ from studygroup.errors import UserError
 from studygroup.groups.group import Group, enough
 from studygroup.groups.target import TargetMode, target_mode
 from studygroup.losses.numerics import full
-from studygroup.ranks import Ranks
+from studygroup.distributed.context import Ranks
 
 
 class Independent(Group):

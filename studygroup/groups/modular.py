@@ -43,7 +43,7 @@ from studygroup.groups.routes import routes_of
 from studygroup.groups.target import target_mode
 from studygroup.networks.chain import Chain
 from studygroup.networks.padded import Activation, detached, joined, nobody, parted, samples, total
-from studygroup.ranks import Ranks
+from studygroup.distributed.context import Ranks
 
 Head = Literal["shared", "routed", "per_student"]
 BatchNorm = Literal["pooled", "per_student"]

@@ -26,13 +26,13 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import activation_boundary
-from studygroup.methods.every_stage import stages_after_stem
+from studygroup.methods.feature_pairs import stages_after_stem
 from studygroup.methods.method import Losses, require
-from studygroup.methods.texts import aligned
+from studygroup.methods.masks import aligned
 from studygroup.methods.two_stages import FirstStage, SecondStage
 from studygroup.networks.connectors import Connector
 from studygroup.networks.features import Features
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 
 class AB(SecondStage):

@@ -15,7 +15,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Independent
 from studygroup.losses import cross_entropy
 from studygroup.methods.method import Losses, Method
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 
 class Baseline(Method):

@@ -27,8 +27,8 @@ from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_cross_entropy
 from studygroup.losses.numerics import full, unit
 from studygroup.methods.method import Losses, Method, require
-from studygroup.methods.texts import check_inputs
-from studygroup.networks.maker import Maker
+from studygroup.methods.masks import check_inputs
+from studygroup.networks.factory import Maker
 
 
 class BSS(Method):

@@ -21,10 +21,10 @@ from studygroup.clock import Clock
 from studygroup.losses import correlation_congruence
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher, pairs
-from studygroup.methods.texts import check_vectors
+from studygroup.methods.masks import check_vectors
 from studygroup.networks.connectors import Embed
 from studygroup.networks.features import Features
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 
 class CC(OneTeacher):

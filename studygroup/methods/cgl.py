@@ -31,7 +31,7 @@ from studygroup.groups import Independent, Modular
 from studygroup.losses import per_sample_cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
 from studygroup.methods.subgroups import Subgroups
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 from studygroup.schedules import ramp
 
 OF_ROUTES = ("modules", "distinct", "require_coverage", "route_stem", "head", "block_groups", "bn", "targets")  # options of `Modular`

@@ -28,7 +28,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Branched
 from studygroup.losses import cross_entropy, soft_cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 from studygroup.schedules import ramp
 
 

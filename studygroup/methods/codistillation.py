@@ -26,7 +26,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen, Group, Independent, together
 from studygroup.losses import cross_entropy, soft_cross_entropy
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 
 class StaleCopies(nn.Module):

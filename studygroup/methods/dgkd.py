@@ -28,7 +28,7 @@ from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.losses.logits import Reduction
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 
 class DGKD(Method):

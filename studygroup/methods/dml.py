@@ -25,7 +25,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Independent, peek
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 
 class DML(Method):

@@ -21,10 +21,10 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import flow_of_solution
 from studygroup.methods.method import Losses
-from studygroup.methods.texts import check_lengths
+from studygroup.methods.masks import check_lengths
 from studygroup.methods.two_stages import FirstStage, SecondStage
 from studygroup.networks.features import Features, places
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 
 class FSP(SecondStage):

@@ -29,7 +29,7 @@ from studygroup.methods.one_teacher import OneTeacher
 from studygroup.methods.two_stages import FirstStage, check_initial
 from studygroup.networks.connectors import Paraphraser, Translator
 from studygroup.networks.features import Features, places
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 IMAGES_ONLY = "ft compares maps through convolutions that would take what stands behind a text's end for a part of it"
 

@@ -22,7 +22,7 @@ from studygroup.batch import Batch
 from studygroup.losses import cross_entropy, mixed_cross_entropy
 from studygroup.methods.method import require
 from studygroup.methods.roles import feedback
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 from studygroup.networks.mixing import mixed_logits, mixes_texts
 
 

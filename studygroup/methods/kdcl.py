@@ -32,7 +32,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Independent
 from studygroup.losses import cross_entropy, soft_kl, targets
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 ENSEMBLES = {"mean": targets.mean, "naive": targets.naive, "minlogit": targets.minlogit, "linear": targets.linear}
 

@@ -29,7 +29,7 @@ from studygroup.batch import Batch, Dealing
 from studygroup.clock import Clock
 from studygroup.errors import UserError, unknown
 from studygroup.groups.group import Group
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 from studygroup.parameters import check_choices
 
 Losses = dict[str, Tensor]

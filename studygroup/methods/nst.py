@@ -18,9 +18,9 @@ import torch
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import neuron_selectivity
-from studygroup.methods.every_stage import EveryStage
+from studygroup.methods.feature_pairs import EveryStage
 from studygroup.methods.method import Losses
-from studygroup.methods.texts import aligned
+from studygroup.methods.masks import aligned
 from studygroup.networks.features import Features
 
 

@@ -21,9 +21,9 @@ from studygroup.errors import UserError
 from studygroup.groups import Frozen, Independent, target_mode
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
-from studygroup.methods.texts import check_inputs, check_watched
+from studygroup.methods.masks import check_inputs, check_watched
 from studygroup.networks.features import Features, observe
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 
 class OneTeacher(Method):

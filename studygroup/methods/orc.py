@@ -30,7 +30,7 @@ from studygroup.losses import cross_entropy, per_sample_cross_entropy, soft_kl
 from studygroup.methods.intensive import Intensive
 from studygroup.methods.method import Losses, Method, require
 from studygroup.methods.roles import best_first
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 from studygroup.networks.registry import parameter_count
 
 

@@ -24,7 +24,7 @@ from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks.connectors import Projection, by_position
 from studygroup.networks.features import Features, head_of
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 from studygroup.networks.padded import Activation, of_maps
 
 

@@ -18,7 +18,7 @@ from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
 from studygroup.methods.one_teacher import OneTeacher, check_weights
 from studygroup.networks.features import observe
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 
 
 class FirstStage(OneTeacher):

@@ -2,7 +2,7 @@
 
 from studygroup.networks.chain import Chain
 from studygroup.networks.features import Features, head_of, observe, places
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 from studygroup.networks.registry import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, create, parameter_count, tokenizer_of
 
 __all__ = [

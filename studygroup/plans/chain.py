@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from studygroup.errors import UserError
 from studygroup.methods import DGKD, TAKD
-from studygroup.plans.plan import Stage, Teacher
+from studygroup.pipeline.stages import Stage, Teacher
 
 Teachers = tuple[Teacher, ...]
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 
 from studygroup.methods import AB, FSP, FT
-from studygroup.plans.plan import Stage
+from studygroup.pipeline.stages import Stage
 
 
 def after_initial(asked: Stage) -> list[Stage]:

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from studygroup.methods import AB, DGKD, FSP, FT, TAKD, Method
 from studygroup.plans.chain import from_all, from_the_last
 from studygroup.plans.initial import after_initial
-from studygroup.plans.plan import Stage
+from studygroup.pipeline.stages import Stage
 
 Plan = Callable[[Stage], list[Stage]]
 """The stage that is asked for -> all stages, that one (perhaps changed) last."""

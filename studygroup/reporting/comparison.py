@@ -14,7 +14,7 @@ from typing import Any
 
 from studygroup.errors import UserError
 from studygroup.reporting.leaderboard import mean_and_std, measures
-from studygroup.reporting.runs import RunRecord, number, part, read_run
+from studygroup.runs.reader import RunRecord, number, part, read_run
 from studygroup.reporting.student_t import interval
 
 MANIFEST = "comparison.json"

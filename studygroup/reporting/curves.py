@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studygroup.reporting.leaderboard import grouped, label
-from studygroup.reporting.runs import RunRecord, number, read_runs, values
+from studygroup.runs.reader import RunRecord, number, read_runs, values
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from studygroup.parameters import show
-from studygroup.reporting.runs import RunRecord, number, part, read_runs, values
+from studygroup.runs.reader import RunRecord, number, part, read_runs, values
 
 NAMES = ("data", "method", "student")
 

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studygroup.errors import UserError
-from studygroup.reporting.runs import part, read_run, values
+from studygroup.runs.reader import part, read_run, values
 
 if TYPE_CHECKING:
     from rich.table import Table

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from studygroup.ranks import ALONE, Ranks
+from studygroup.distributed.context import ALONE, Ranks
 
 Logits = Callable[[Tensor], dict[str, Tensor]]
 

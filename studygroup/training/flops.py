@@ -12,11 +12,11 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flo
 
 from studygroup.clock import Clock
 from studygroup.methods.method import Method
-from studygroup.networks.maker import Maker
+from studygroup.networks.factory import Maker
 from studygroup.training.settings import Settings
-from studygroup.training.stage import Material
+from studygroup.training.fit import Material
 from studygroup.training.trainer import Trainer
-from studygroup.training.update import Ledger
+from studygroup.training.updater import Ledger
 
 COUNTED: dict[Any, Any] = {
     **flop_registry,

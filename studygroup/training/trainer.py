@@ -24,14 +24,14 @@ from studygroup.data import Batches, Prepare, Split, evaluation_batches
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, recalibrate_bn
 from studygroup.methods.method import Method
-from studygroup.ranks import ALONE, Ranks
+from studygroup.distributed.context import ALONE, Ranks
 from studygroup.training import checkpoint
 from studygroup.training.evaluate import Scores, score
-from studygroup.training.log import Log
+from studygroup.runs.metrics import Log
 from studygroup.training.progress import Progress
 from studygroup.training.settings import Settings
 from studygroup.training.signals import StopRequest
-from studygroup.training.update import Ledger, Updater
+from studygroup.training.updater import Ledger, Updater
 
 EVALUATION_BATCH = 500
 CHECKED_EVERY = 50  # steps between looks at the losses on a device where a look is a synchronisation

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from studygroup.data.columns import LABEL_NAMES, TEXT_NAMES, Columns, choose
+from studygroup.data.texts.columns import LABEL_NAMES, TEXT_NAMES, Columns, choose
 from studygroup.errors import UserError
 from tests.data.texts import asked
 

@@ -12,7 +12,7 @@ import numpy as np
 import pytest
 
 from studygroup.data import Dataset, download, idx
-from studygroup.data.download import Published, fetch
+from studygroup.data.cache.download import Published, fetch
 from studygroup.errors import UserError
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 100_000, dtype=np.uint8).tobytes()
@@ -257,7 +257,7 @@ def test_a_data_set_is_fetched_when_asked(
 
 
 def test_addresses_and_checksums_are_those_of_the_publishers() -> None:
-    from studygroup.data.cifar import CIFAR_SETS
+    from studygroup.data.images.cifar import CIFAR_SETS
 
     assert CIFAR_SETS["cifar10"].published == Published(
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a"

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 
 from studygroup.data import fingerprint
-from studygroup.data.fingerprint import fingerprints
+from studygroup.data.cache.fingerprint import fingerprints
 
 
 class Reader:

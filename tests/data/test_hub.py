@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 from studygroup.data import hub
-from studygroup.data.hub import Hub
+from studygroup.data.texts.hub import Hub
 from studygroup.errors import UserError
 from tests.data.texts import asked, read, rows
 

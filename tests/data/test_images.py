@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from studygroup.data import find_images, read_image
-from studygroup.data.images import fit_array
+from studygroup.data.images.decode import fit_array
 from studygroup.errors import UserError
 
 

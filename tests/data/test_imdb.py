@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from studygroup.data import imdb, text_folder
-from studygroup.data.imdb import Imdb
+from studygroup.data.texts.imdb import Imdb
 from studygroup.errors import UserError
 from tests.data.texts import asked, pack, read, rows
 

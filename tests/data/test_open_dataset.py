@@ -10,8 +10,8 @@ import pytest
 from sklearn.datasets import load_digits
 
 from studygroup.data import SOURCES, Dataset, open_dataset
-from studygroup.data.open import cache_folder
-from studygroup.data.text_sources import TEXT_SOURCES
+from studygroup.data.sources import cache_folder
+from studygroup.data.texts.sources import TEXT_SOURCES
 from studygroup.errors import UserError
 
 Open = Callable[..., Dataset]

@@ -16,8 +16,8 @@ import pytest
 
 from studygroup import lock
 from studygroup.data import Dataset, cached, prepare
-from studygroup.data.array_file import ArrayFile
-from studygroup.data.prepare import Prepared
+from studygroup.data.cache.array_file import ArrayFile
+from studygroup.data.images.store import Prepared
 from studygroup.data.source import Chunk, Contents, Part
 from studygroup.errors import UserError
 

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from studygroup.data.reviews import REVIEW_SETS, Reviews
+from studygroup.data.texts.reviews import REVIEW_SETS, Reviews
 from studygroup.errors import UserError
 from tests.data.texts import asked, pack, read, rows
 

@@ -14,8 +14,8 @@ from typing import Any
 import pytest
 
 from studygroup.data import text_file
-from studygroup.data.table import SUFFIXES, Table, is_table
-from studygroup.data.text_source import Row
+from studygroup.data.texts.table import SUFFIXES, Table, is_table
+from studygroup.data.texts.source import Row
 from studygroup.errors import UserError
 from tests.data.texts import asked, read, rows
 

@@ -14,7 +14,7 @@ from torch import Tensor
 from studygroup.batch import Dealing
 from studygroup.data import Batches, Ragged, Split, batches, evaluation_batches, reading_order
 from studygroup.errors import UserError
-from studygroup.ranks import Ranks
+from studygroup.distributed.context import Ranks
 
 
 class AsTheyAre:

@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from studygroup.data import text_folder
-from studygroup.data.text_folder import TextFolder, is_text_folder
+from studygroup.data.texts.folder import TextFolder, is_text_folder
 from studygroup.errors import UserError
 from tests.data.texts import asked, read, rows
 

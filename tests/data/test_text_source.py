@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from studygroup.data.text_source import check_classes, is_number, no_columns, no_encoding, ordered, shorten
+from studygroup.data.texts.source import check_classes, is_number, no_columns, no_encoding, ordered, shorten
 from studygroup.errors import UserError
 from tests.data.texts import asked
 

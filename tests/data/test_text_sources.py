@@ -7,10 +7,10 @@ from pathlib import Path
 import pytest
 
 from studygroup.data import reads_texts
-from studygroup.data.imdb import Imdb
-from studygroup.data.open import parse
-from studygroup.data.reviews import REVIEW_SETS, Reviews
-from studygroup.data.text_sources import TEXT_SOURCES, find_text
+from studygroup.data.texts.imdb import Imdb
+from studygroup.data.sources import parse
+from studygroup.data.texts.reviews import REVIEW_SETS, Reviews
+from studygroup.data.texts.sources import TEXT_SOURCES, find_text
 from studygroup.errors import UserError
 from tests.data.texts import asked, pack
 

@@ -14,12 +14,12 @@ import numpy as np
 import pytest
 
 from studygroup.data import text_store, tokens
-from studygroup.data.array_file import ArrayFile
+from studygroup.data.cache.array_file import ArrayFile
 from studygroup.data.source import Broken
-from studygroup.data.text_source import Row, TextContents, TextPart
-from studygroup.data.text_store import Texts, TextStore
-from studygroup.data.tokenizers import Bpe, Chars, load_tokenizer, make_tokenizer
-from studygroup.data.tokens import sample, tokenise, trained_tokenizer
+from studygroup.data.texts.source import Row, TextContents, TextPart
+from studygroup.data.texts.store import Texts, TextStore
+from studygroup.data.texts.tokenizers import Bpe, Chars, load_tokenizer, make_tokenizer
+from studygroup.data.texts.tokens import sample, tokenise, trained_tokenizer
 from studygroup.errors import UserError
 
 ROWS: list[Row] = [("good film", "2"), ("", "10"), ("Ünïcode 日本\n", "2"), ("bad film", "10"), ("half \ud800 pair", "2"), ("end", "10")]

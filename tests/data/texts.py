@@ -8,7 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from studygroup.data.text_source import Row, TextContents, TextRequest, TextSource
+from studygroup.data.texts.source import Row, TextContents, TextRequest, TextSource
 
 
 def asked(path: Path | None, cache: Path, **options: Any) -> TextRequest:

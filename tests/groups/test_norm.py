@@ -16,7 +16,7 @@ from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatch
 from studygroup.groups.target import target_mode
 from studygroup.networks.padded import Padded, Positions
 from studygroup.networks.vdcnn import ConvolutionBlock
-from studygroup.ranks import Ranks, _Synchronised
+from studygroup.distributed.context import Ranks, _Synchronised
 
 # student -> lengths of its texts: one has empty texts among others, one nothing but empty texts
 LENGTHS = {2: (5, 0, 3), 0: (1, 7), 3: (0, 0), 1: (4, 4, 6, 2)}

@@ -23,7 +23,7 @@ from studygroup.groups.branched import Branch
 from studygroup.groups.norm import StudentBatchNorm
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
 from studygroup.networks import Chain, create
-from studygroup.networks.maker import Spec
+from studygroup.networks.factory import Spec
 from tests.methods.tiny import (
     CLASSES,
     Plain,

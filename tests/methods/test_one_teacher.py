@@ -19,9 +19,9 @@ from studygroup.methods import METHODS, create_method
 from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks import Chain, Maker, create, head_of
 from studygroup.networks.chain import Pool
-from studygroup.networks.maker import Spec
+from studygroup.networks.factory import Spec
 from studygroup.training.settings import Settings
-from studygroup.training.update import check_cut
+from studygroup.training.updater import check_cut
 from tests.methods.tiny import CLASSES, Plain, batch_for, layer, maker, optimizer_of, tiny, train, trained_teacher, wider
 
 TABLE = {

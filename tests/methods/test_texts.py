@@ -18,7 +18,7 @@ from studygroup.errors import UserError
 from studygroup.methods import AB, FSP, FT, METHODS, Losses, Method, create_method
 from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks import Chain, Maker
-from studygroup.networks.maker import Spec
+from studygroup.networks.factory import Spec
 from studygroup.networks.mixing import mixed_logits, mixes_texts
 from studygroup.networks.padded import Padded
 from studygroup.networks.transformer import transformer

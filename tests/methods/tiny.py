@@ -19,7 +19,7 @@ from studygroup.methods import Losses, Method, create_method
 from studygroup.networks import Chain, Maker
 from studygroup.networks.chain import Pool
 from studygroup.networks.layers import TokenEmbedding
-from studygroup.networks.maker import Spec
+from studygroup.networks.factory import Spec
 from studygroup.networks.transformer import MeanPool, TransformerBlock
 from studygroup.networks.vdcnn import ConvolutionBlock, Stem
 

@@ -17,7 +17,7 @@ import studygroup
 from studygroup import UserError
 from studygroup.networks import Maker, create, observe
 from studygroup.networks.chain import Pool
-from studygroup.networks.maker import build, spec_name, try_out
+from studygroup.networks.factory import build, spec_name, try_out
 from studygroup.training import Run
 
 SMALL: dict[str, Any] = {"epochs": 1, "train_size": 96, "holdout": 24, "batch_size": 32, "progress": False, "precision": "float32"}

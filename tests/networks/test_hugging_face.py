@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from studygroup import UserError
 from studygroup.networks import Maker, observe
 from studygroup.networks.external import SequenceClassifier
-from studygroup.networks.maker import build, spec_name, try_out, with_stem
+from studygroup.networks.factory import build, spec_name, try_out, with_stem
 
 TOKENS = 20
 IDS = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0], [0, 0, 0, 0]])

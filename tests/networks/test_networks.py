@@ -15,7 +15,7 @@ from studygroup.errors import UserError
 from studygroup.groups import Modular
 from studygroup.networks import IMAGE_NETWORKS, Chain, Maker, create, observe, parameter_count
 from studygroup.networks.chain import Pool
-from studygroup.networks.maker import build, spec_name
+from studygroup.networks.factory import build, spec_name
 
 # name: (parameters with 100 classes, with 10 classes)
 COUNTS = {

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 import studygroup
 from studygroup import UserError, config
 from studygroup.networks import IMAGE_NETWORKS, create, observe, parameter_count
-from studygroup.networks.maker import with_stem
+from studygroup.networks.factory import with_stem
 from studygroup.networks.registry import full_name, stems
 from studygroup.training import Run
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from studygroup import UserError
 from studygroup.networks import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, Maker, create, parameter_count, tokenizer_of
-from studygroup.networks.maker import build, is_fresh, try_out, with_stem
+from studygroup.networks.factory import build, is_fresh, try_out, with_stem
 from studygroup.networks.registry import full_name, options_of, reads_texts, stems
 
 TINY = "transformer@depth=1,heads=2,hidden=4,embedding=4,feedforward=4"

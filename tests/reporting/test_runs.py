@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from studygroup.errors import UserError
-from studygroup.reporting.runs import read_run, read_runs
+from studygroup.runs.reader import read_run, read_runs
 from tests.reporting.conftest import MakeRun
 
 

@@ -9,7 +9,7 @@ from PIL import Image
 
 from studygroup.errors import UserError
 from studygroup.reporting import FILES, curves, leaderboard, write
-from studygroup.reporting.runs import RunRecord, read_runs, values
+from studygroup.runs.reader import RunRecord, read_runs, values
 from tests.reporting.conftest import MakeRun
 
 

@@ -19,11 +19,11 @@ from torch.multiprocessing.spawn import spawn as start
 from studygroup.data import Preprocess
 from studygroup.data.dataset import Split
 from studygroup.data.inputs import Prepare, ToDevice
-from studygroup.data.ragged import Ragged
+from studygroup.data.texts.ragged import Ragged
 from studygroup.methods import AB, FSP, FT, create_method
 from studygroup.networks import Chain, Maker
 from studygroup.networks.chain import Pool
-from studygroup.ranks import Ranks, Spread, join
+from studygroup.distributed.context import Ranks, Spread, join
 from studygroup.training.settings import Settings
 from studygroup.training.trainer import Trainer, spread
 from tests.methods.tiny import CLASSES, assistants, sentences, shape_of, tiny, tiny_text, trained_teacher

@@ -18,7 +18,7 @@ from studygroup.methods import Baseline
 from studygroup.networks import Maker, create, parameter_count
 from studygroup.session import with_students
 from studygroup.training import Material, Settings, Trainer
-from studygroup.training.benchmark import Lane, compare
+from studygroup.training.timed_trainer import Lane, compare
 from tests.methods.tiny import tiny
 
 QUICK: dict[str, Any] = {"steps": 1, "repeats": 2, "train_size": 160, "batch_size": 32, "progress": False, "precision": "float32"}

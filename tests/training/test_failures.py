@@ -24,9 +24,9 @@ from studygroup.clock import Clock
 from studygroup.methods import Baseline
 from studygroup.networks import Maker
 from studygroup.training import Run, checkpoint
-from studygroup.training.run import claimed
+from studygroup.runs.member import claimed
 from studygroup.training.settings import Settings, pick_device
-from studygroup.training.update import Ledger, Updater
+from studygroup.training.updater import Ledger, Updater
 
 SIZES = {"--epochs": "2", "--train-size": "128", "--holdout": "32", "--batch-size": "32", "--precision": "float32"}
 SMALL = [*(word for pair in SIZES.items() for word in pair), "--no-progress"]

@@ -22,7 +22,7 @@ from studygroup.methods import CGL, DML, Baseline
 from studygroup.networks import Chain, Maker, create, parameter_count
 from studygroup.training import Run, Settings, score
 from studygroup.training.evaluate import diversity
-from studygroup.training.update import Ledger, Updater
+from studygroup.training.updater import Ledger, Updater
 
 
 def updater(method: Any, **settings: Any) -> Updater:

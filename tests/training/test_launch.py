@@ -16,7 +16,7 @@ import pytest
 
 from studygroup import launch
 from studygroup.errors import TrainingError, UserError
-from studygroup.ranks import Lost
+from studygroup.distributed.context import Lost
 from studygroup.training import Run
 
 ASKED: dict[str, Any] = {"devices": 1, "nodes": 1, "rendezvous": None}

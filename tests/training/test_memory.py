@@ -8,9 +8,9 @@ import pytest
 
 from studygroup.clock import Clock
 from studygroup.methods import METHODS
-from studygroup.ranks import ALONE
+from studygroup.distributed.context import ALONE
 from studygroup.training.memory import step_memory
-from studygroup.training.update import Ledger
+from studygroup.training.updater import Ledger
 from tests.training.ranks import Scene, trainer_of
 
 

@@ -11,7 +11,7 @@ import torch
 
 from studygroup.errors import UserError
 from studygroup.methods import METHODS, create_method
-from studygroup.ranks import ALONE, Ranks
+from studygroup.distributed.context import ALONE, Ranks
 from studygroup.training.trainer import spread
 from tests.methods.tiny import assembled
 from tests.training.ranks import Scene, in_ranks, play, play_all

@@ -18,7 +18,7 @@ from studygroup.cli import main
 from studygroup.methods import AB, DGKD, METHODS, TAKD, Baseline, create_method
 from studygroup.plans import PLANS, Stage, stages_of
 from studygroup.training import Run, Settings
-from studygroup.training.stage import digest
+from studygroup.training.fit import digest
 from studygroup.training.trainer import Interrupted, Trainer
 from tests.training.conftest import SMALL
 from tests.training.test_resume import assert_same, stop_at

@@ -1,0 +1,1 @@
+"""Cache on disk: downloads, prepared arrays, fingerprints."""

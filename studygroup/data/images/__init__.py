@@ -1,0 +1,1 @@
+"""Images: files and archives -> arrays of pixels."""

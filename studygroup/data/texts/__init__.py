@@ -1,0 +1,1 @@
+"""Texts: tables, folders and archives -> token ids."""

@@ -1,0 +1,154 @@
+"""Which stage follows which: a plan is a list of stages, and a stage may learn from what earlier ones left.
+
+Each stage is a run with a folder of its own, `stages/<name>` in the run's, and the last one has the run's. A finished stage is not
+trained again.
+"""
+
+from __future__ import annotations
+
+import warnings
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from studygroup.data import evaluation_batches
+from studygroup.methods.method import Method
+from studygroup.networks.factory import Maker, Spec, build, try_out
+from studygroup.distributed.context import ALONE, Ranks
+from studygroup.runs.member import Run
+from studygroup.training.settings import Settings
+from studygroup.training.fit import Material, fit, load_teacher
+
+Teacher = nn.Module | Run | str
+"""A trained network, a finished run whose student teaches, the name of the earlier stage that is one, or `package.module:function` of a
+trained network."""
+
+
+@dataclass(frozen=True, eq=False)
+class Stage:
+    """A step of a plan.
+
+    Attributes:
+        name: of the stage, and of its folder.
+        method: not assembled yet.
+        label: what its result calls the method.
+        student: what its students are made from.
+        settings: how it is trained.
+        peers: networks of the other students.
+        teachers: whom the method learns from.
+        starts_from: the earlier stage whose members, and what it kept beside them, this one goes on with; None to start afresh.
+    """
+
+    name: str
+    method: Method
+    label: str
+    student: Spec
+    settings: Settings
+    peers: tuple[Spec, ...] = ()
+    teachers: tuple[Teacher, ...] = ()
+    starts_from: str | None = None
+
+
+def run_plan(
+    stages: Sequence[Stage],
+    folder: Path,
+    material: Material,
+    *,
+    resume: bool = False,
+    resume_hint: str = "--resume",
+    ranks: Ranks = ALONE,
+) -> Run:
+    """Run the stages in order and return the last one's run.
+
+    Args:
+        stages: at least one.
+        folder: of the run.
+        material: what all stages learn from.
+        resume: go on where a run of the same plan stopped.
+        resume_hint: the command that goes on with the run.
+        ranks: the processes that train together.
+    """
+    done: dict[str, Run] = {}
+    for stage in stages:
+        own = folder if stage is stages[-1] else folder / "stages" / stage.name
+        done[stage.name] = fit(
+            own,
+            stage.method,
+            maker(stage, material, done),
+            material,
+            stage.settings,
+            label=stage.label,
+            start=done[stage.starts_from] if stage.starts_from is not None else None,
+            resume=resume,
+            title=stage.name,
+            resume_hint=resume_hint,
+            ranks=ranks,
+        )
+    return done[stages[-1].name]
+
+
+def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module]:
+    """Try out all networks and assemble all stages, so that what cannot work is said before anything is trained or written.
+
+    Args:
+        stages: in order.
+        material: what they are to learn from.
+
+    Returns:
+        By stage, its student without training: what may stand in for it where weights do not matter.
+
+    Raises:
+        UserError: a network cannot work with the data, or a method not with the networks.
+    """
+    dataset = material.dataset
+    inputs, _ = next(evaluation_batches(material.train, dataset.inputs.prepare(), 2))
+    fresh: dict[str, nn.Module] = {}
+    tried: list[Spec] = []
+    for stage in stages:
+        networks = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
+        for spec in (stage.student, *stage.peers, *networks):
+            if spec not in tried:
+                try_out(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
+                tried.append(spec)
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # they come again when the stage begins
+            make = maker(stage, material, fresh)
+            type(stage.method)(**stage.method.options()).assemble(make)
+        fresh[stage.name] = make.student(0)
+    return fresh
+
+
+def maker(stage: Stage, material: Material, earlier: Mapping[str, Run | nn.Module]) -> Maker:
+    """What makes a stage's networks.
+
+    Args:
+        stage: of a plan.
+        material: what it learns from.
+        earlier: what the stages before it have left.
+    """
+    dataset = material.dataset
+    teachers: list[nn.Module] = []
+    specs: list[Spec] = []
+    for teacher in stage.teachers:
+        found = earlier.get(teacher, teacher) if isinstance(teacher, str) else teacher
+        if isinstance(found, Run):
+            member = load_teacher(found, dataset)
+            teachers.append(member.network)
+            specs.append(member.card["network"])
+        else:
+            teachers.append(build(found, num_classes=len(dataset.classes), **dataset.inputs.network()) if isinstance(found, str) else found)
+            specs.append(found)
+    return Maker(
+        stage.student,
+        num_classes=len(dataset.classes),
+        **dataset.inputs.maker(),
+        seed=stage.settings.seed,
+        peers=stage.peers,
+        teacher=teachers[0] if teachers else None,
+        teacher_spec=specs[0] if specs else None,
+        more_teachers=teachers[1:],
+        labels=torch.tensor(material.train.labels, dtype=torch.int64),
+    )

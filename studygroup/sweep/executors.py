@@ -1,0 +1,205 @@
+"""Where cells are trained: processes of this machine, or a Ray cluster."""
+
+from __future__ import annotations
+
+import contextlib
+import json
+import os
+import subprocess
+import sys
+import time
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any, Protocol
+
+from studygroup.errors import UserError
+from studygroup.sweep.worker import work
+
+Task = Mapping[str, Any]
+Outcome = dict[str, str]
+"""Empty if all went well; else `error` or `stopped`, in words."""
+
+LOOK = 0.1  # seconds from one look at the processes to the next
+THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
+
+
+class Place(Protocol):
+    """Trains cells, some of them at once.
+
+    Attributes:
+        room: how many at once.
+        what: the place in words.
+    """
+
+    room: int
+    what: str
+
+    def start(self, name: str, task: Task) -> None:
+        """Begin a task of this name; there is room for it."""
+
+    def wait(self, seconds: float) -> dict[str, Outcome]:
+        """What ended meanwhile, by name; waits no longer than this for the first."""
+
+    def stop(self) -> None:
+        """Ask all that run to save themselves and stop; `wait` says when they have."""
+
+    def close(self) -> None:
+        """End what still runs, at once."""
+
+
+class Processes:
+    """Processes of this machine, each with its share of the cores, and a GPU of its own if there are several.
+
+    They have a session of their own, so that a Ctrl-C at the terminal reaches nobody but who starts and stops them.
+
+    Attributes:
+        program: what each runs, in Python.
+    """
+
+    program = "from studygroup.sweep.worker import main; main()"
+
+    def __init__(self, workers: int, logs: Path, *, cores: int, gpus: Sequence[str] = ()) -> None:
+        """Make room; nothing is started.
+
+        Args:
+            workers: processes at once.
+            logs: folder for what each prints.
+            cores: that they share.
+            gpus: that they share, by the names that `CUDA_VISIBLE_DEVICES` knows; empty to leave it as it is.
+        """
+        self.room = workers
+        self.logs = logs
+        self.threads = max(cores // workers, 1)
+        self.gpus = list(gpus)
+        self.what = f"{workers} process{'es' if workers > 1 else ''}, {self.threads} thread{'s' if self.threads > 1 else ''} each"
+        self._running: dict[str, tuple[subprocess.Popen[str], int]] = {}
+
+    def start(self, name: str, task: Task) -> None:
+        """Begin a task."""
+        place = min(set(range(self.room)) - {taken for _, taken in self._running.values()})
+        environment = os.environ | dict.fromkeys(THREADS, str(self.threads))
+        if self.gpus:
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[place % len(self.gpus)]
+        self.logs.mkdir(parents=True, exist_ok=True)
+        with open(self.logs / f"{name}.log", "a", encoding="utf-8") as log:
+            process = subprocess.Popen(
+                [sys.executable, "-c", f"import sys; sys.path[:] = {sys.path!r}; {self.program}"],
+                stdin=subprocess.PIPE,
+                stdout=subprocess.PIPE,
+                stderr=log,
+                text=True,
+                encoding="utf-8",
+                env=environment,
+                start_new_session=True,
+            )
+        self._running[name] = (process, place)
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):  # it is dead already: `wait` says how
+            process.stdin.write(json.dumps({**task, "threads": self.threads}) + "\n")
+            process.stdin.flush()
+
+    def wait(self, seconds: float) -> dict[str, Outcome]:
+        """What ended."""
+        until = time.monotonic() + seconds
+        while True:
+            ended = [name for name, (process, _) in self._running.items() if process.poll() is not None]
+            left = until - time.monotonic()
+            if ended or left <= 0:
+                return {name: self._outcome(name) for name in ended}
+            time.sleep(min(LOOK, left))
+
+    def stop(self) -> None:
+        """End their standard input, which they take as a request."""
+        for process, _ in self._running.values():
+            self._hang_up(process)
+
+    def close(self) -> None:
+        """Kill what still runs."""
+        for process, _ in self._running.values():
+            process.kill()
+        for name in list(self._running):
+            self._outcome(name)
+
+    def _outcome(self, name: str) -> Outcome:
+        process, _ = self._running.pop(name)
+        assert process.stdout is not None
+        with process.stdout as answers:
+            answer = answers.read().strip()
+        self._hang_up(process)
+        code = process.wait()
+        if answer:
+            outcome: Outcome = json.loads(answer.splitlines()[-1])
+            return outcome
+        log = self.logs / f"{name}.log"
+        if code < 0:
+            return {"error": f"its process was killed by signal {-code}; out of memory? See {log}"}
+        return {"error": f"its process ended with exit code {code}; see {log}"}
+
+    @staticmethod
+    def _hang_up(process: subprocess.Popen[str]) -> None:
+        assert process.stdin is not None
+        with contextlib.suppress(BrokenPipeError):
+            process.stdin.close()
+
+
+class OnRay:
+    """A Ray cluster, whose machines see the same folders and have this package."""
+
+    def __init__(self, address: str, *, workers: int | None = None, gpu: bool = False) -> None:
+        """Join the cluster.
+
+        Args:
+            address: as `ray.init` takes it.
+            workers: tasks at once; by default as many as it has cores, or GPUs.
+            gpu: whether a task takes a GPU, if the cluster has any.
+
+        Raises:
+            UserError: Ray is not installed, or there is no cluster.
+        """
+        try:
+            import ray
+        except ImportError as error:
+            raise UserError("ray is not installed; pip install 'studygroup[ray]', or leave --ray out") from error
+        self._joined = not ray.is_initialized()
+        try:
+            ray.init(address=address, log_to_driver=False, ignore_reinit_error=True)
+        except (ConnectionError, ValueError, RuntimeError) as error:
+            line = " ".join(str(error).split())[:150]
+            raise UserError(f"there is no Ray cluster at {address} ({line}); `ray start --head` starts one; or leave --ray out") from error
+        self._ray = ray
+        has = ray.cluster_resources()
+        gpu = gpu and has.get("GPU", 0) >= 1
+        self.room = workers or max(int(has.get("GPU" if gpu else "CPU", 1)), 1)
+        self.what = f"Ray at {address}, {self.room} at once"
+        self._work = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_retries=0)(work)
+        self._running: dict[Any, str] = {}
+
+    def start(self, name: str, task: Task) -> None:
+        """Hand a task to the cluster."""
+        self._running[self._work.remote({**task, "threads": None})] = name
+
+    def wait(self, seconds: float) -> dict[str, Outcome]:
+        """What ended."""
+        ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
+        return {self._running.pop(reference): self._outcome(reference) for reference in ended}
+
+    def stop(self) -> None:
+        """Interrupt the tasks; those that wait for a place are given up."""
+        for reference in self._running:
+            self._ray.cancel(reference)
+
+    def close(self) -> None:
+        """Kill what still runs, and leave the cluster if it was joined here."""
+        for reference in self._running:
+            self._ray.cancel(reference, force=True)
+        if self._joined:
+            self._ray.shutdown()
+
+    def _outcome(self, reference: Any) -> Outcome:
+        try:
+            outcome: Outcome = self._ray.get(reference)
+        except self._ray.exceptions.TaskCancelledError:
+            return {"stopped": "it was cancelled"}
+        except self._ray.exceptions.RayError as error:
+            return {"error": f"Ray: {' '.join(str(error).split())[:300]}"}
+        return outcome

@@ -1,0 +1,228 @@
+"""Where cells run: processes that end in all sorts of ways, and a stand-in for Ray."""
+
+from __future__ import annotations
+
+import os
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from types import ModuleType, SimpleNamespace
+from typing import Any
+
+import pytest
+import torch
+
+from studygroup import session
+from studygroup.errors import UserError
+from studygroup.sweep import comparison
+from studygroup.sweep.executors import OnRay, Place, Processes
+
+# A worker's frame without torch: what it does stands in the task.
+PROGRAM = """
+import sys, types
+sys.modules["studygroup.sweep.worker"] = None
+import importlib.util, json, os, time
+spec = importlib.util.spec_from_file_location("the_worker", {path!r})
+worker = importlib.util.module_from_spec(spec)
+spec.loader.exec_module(worker)
+def work(task):
+    print("a line for the log", task["threads"], os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["OMP_NUM_THREADS"])
+    try:
+        exec(task["do"])
+    except KeyboardInterrupt:
+        return {{"stopped": "saved"}}
+    return {{"error": task["error"]}} if "error" in task else {{}}
+worker.work = work
+worker.main()
+"""
+
+
+@pytest.fixture
+def processes(tmp_path: Path) -> Iterator[Processes]:
+    place = Processes(2, tmp_path / "logs", cores=4, gpus=("3", "5"))
+    place.program = PROGRAM.format(path=str(Path(comparison.__file__).with_name("worker.py")))
+    yield place
+    place.close()
+
+
+def ends(place: Place, *names: str) -> dict[str, dict[str, str]]:
+    found: dict[str, dict[str, str]] = {}
+    until = time.monotonic() + 60
+    while not found.keys() >= set(names):
+        assert time.monotonic() < until
+        found |= place.wait(0.1)
+    return found
+
+
+def test_what_came_of_each_process(processes: Processes, tmp_path: Path) -> None:
+    processes.start("good", {"do": "pass"})
+    processes.start("bad", {"do": "pass", "error": "it was bad"})
+    assert ends(processes, "good", "bad") == {"good": {}, "bad": {"error": "it was bad"}}
+    for name, gpu in (("good", "3"), ("bad", "5")):
+        assert (tmp_path / "logs" / f"{name}.log").read_text() == f"a line for the log 2 {gpu} 2\n"
+    processes.start("killed", {"do": "os.kill(os.getpid(), 9)"})
+    processes.start("gone", {"do": "os._exit(3)"})
+    found = ends(processes, "killed", "gone")
+    assert "killed by signal 9; out of memory? See " in found["killed"]["error"]
+    assert "ended with exit code 3; see " in found["gone"]["error"]
+    assert processes.wait(0.0) == {}
+
+
+def test_a_request_to_stop_reaches_all(processes: Processes, tmp_path: Path) -> None:
+    for name in ("a", "b"):
+        processes.start(name, {"do": "print('begun', flush=True); time.sleep(60)"})
+    until = time.monotonic() + 60
+    while not all("begun" in (tmp_path / "logs" / f"{name}.log").read_text() for name in ("a", "b")):
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    processes.stop()
+    assert ends(processes, "a", "b") == {"a": {"stopped": "saved"}, "b": {"stopped": "saved"}}
+
+
+def test_closing_ends_all_at_once(processes: Processes) -> None:
+    processes.start("stubborn", {"do": "import signal; signal.signal(2, signal.SIG_IGN); time.sleep(60)"})
+    pid = next(iter(processes._running.values()))[0].pid
+    processes.close()
+    with pytest.raises(ProcessLookupError):
+        os.kill(pid, 0)
+
+
+def test_who_shares_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
+    words: dict[str, Any] = {"device": "cpu", "ray": None, "workers": None}
+
+    def place(jobs: int, **given: Any) -> tuple[int, int, list[str]]:
+        found = comparison.choose_place({**words, **given}, tmp_path, jobs)
+        assert isinstance(found, Processes)
+        return found.room, found.threads, found.gpus
+
+    assert place(20) == (8, 1, [])
+    assert place(2) == (2, 4, [])
+    assert place(20, workers=3) == (3, 2, [])
+    assert place(20, workers=30) == (30, 1, [])
+    monkeypatch.setattr(session, "uses_gpu", lambda _: True)
+    monkeypatch.setattr(comparison, "pick_device", lambda _: SimpleNamespace(type="cuda"))
+    monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
+    assert place(20) == (2, 4, ["0", "1"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
+    assert place(20) == (3, 2, ["4", "6", "7"])
+    monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
+    assert place(20) == (1, 8, []), "one GPU is left as it is"
+
+
+class Reference:
+    def __init__(self, function: Any, task: dict[str, Any]) -> None:
+        self.function, self.task = function, task
+
+
+class StandInRay(ModuleType):
+    """As much of Ray as is used: a task runs when it is waited for."""
+
+    def __init__(self) -> None:
+        super().__init__("ray")
+        error = type("RayError", (Exception,), {})
+        self.exceptions = SimpleNamespace(RayError=error, TaskCancelledError=type("TaskCancelledError", (error,), {}))
+        self.told: list[Any] = []
+        self.cancelled: list[object] = []
+        self.joined = False
+        self.resources = {"CPU": 6.0, "GPU": 2.0, "memory": 1e9}
+
+    def init(self, **words: Any) -> None:
+        if words["address"] != "here:1":
+            raise ConnectionError("no\ncluster")
+        self.told.append(words)
+
+    def is_initialized(self) -> bool:
+        return self.joined
+
+    def cluster_resources(self) -> dict[str, float]:
+        return self.resources
+
+    def remote(self, **options: Any) -> Any:
+        self.told.append(options)
+        return lambda function: SimpleNamespace(remote=lambda task: Reference(function, task))
+
+    def wait(self, references: list[Any], *, num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
+        return references[:num_returns], references[num_returns:]
+
+    def get(self, reference: Any) -> dict[str, str]:
+        if reference in self.cancelled:
+            raise self.exceptions.TaskCancelledError
+        if "dies" in reference.task:
+            raise self.exceptions.RayError("the machine\nis gone")
+        assert reference.function.__name__ == "work"
+        return {"error": str(reference.task)}
+
+    def cancel(self, reference: Any, force: bool = False) -> None:
+        self.cancelled.append(reference)
+
+    def shutdown(self) -> None:
+        self.told.append("shutdown")
+
+
+def test_on_a_ray_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
+    ray = StandInRay()
+    monkeypatch.setitem(sys.modules, "ray", ray)
+    place = OnRay("here:1")
+    assert (place.room, ray.told[0]["address"]) == (6, "here:1")
+    assert ray.told[1] == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
+    place.start("a", {"x": 1})
+    place.start("b", {"dies": True})
+    assert place.wait(0.0) == {"a": {"error": "{'x': 1, 'threads': None}"}}
+    assert place.wait(0.0) == {"b": {"error": "Ray: the machine is gone"}}
+    place.start("c", {})
+    place.stop()
+    assert place.wait(0.0) == {"c": {"stopped": "it was cancelled"}}
+    place.close()
+    assert ray.told[-1] == "shutdown"
+    assert OnRay("here:1", gpu=True).room == 2
+    assert OnRay("here:1", gpu=True, workers=5).room == 5
+    ray.joined, ray.resources = True, {"CPU": 3.0}
+    place = OnRay("here:1", gpu=True)
+    assert place.room == 3, "no GPU there"
+    assert ray.told[-1] == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
+    place.close()
+    assert ray.told[-1] != "shutdown", "somebody else joined it"
+    with pytest.raises(UserError, match=r"there is no Ray cluster at there:1 \(no cluster\)"):
+        OnRay("there:1")
+
+
+def test_ray_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setitem(sys.modules, "ray", None)
+    with pytest.raises(UserError, match=r"ray is not installed; pip install 'studygroup\[ray\]'"):
+        OnRay("auto")
+
+
+COMMAND = "compare digits --methods dml --seeds 1 --train-size 96 --holdout 48 --batch-size 32 --precision float32"
+
+
+@pytest.mark.slow
+def test_ctrl_c_saves_all_and_the_command_that_it_names_goes_on(tmp_path: Path) -> None:
+    out = tmp_path / "out"
+    words = [sys.executable, "-m", "studygroup", *COMMAND.split(), "--epochs", "60", "--out", str(out), "--cache", str(tmp_path / "cache")]
+    process = subprocess.Popen([*words, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+    until = time.monotonic() + 120
+    while not (out / "runs" / "dml-s0" / "metrics.jsonl").exists():  # the one that takes longer
+        assert process.poll() is None
+        assert time.monotonic() < until
+        time.sleep(0.05)
+    process.send_signal(signal.SIGINT)
+    _, told = process.communicate(timeout=60)
+    assert process.returncode == 130, told
+    last = told.strip().splitlines()[-1]
+    assert "of 2 runs are finished, the others are saved. Go on with: studygroup compare --config" in last
+    assert not (out / "runs" / "dml-s0" / "result.json").exists()
+    assert 1 <= len((out / "runs" / "dml-s0" / "metrics.jsonl").read_text().splitlines()) < 60
+    again = [sys.executable, "-m", *last.partition("Go on with: ")[2].split()]
+    finished = subprocess.run(again, capture_output=True, text=True, check=False)
+    assert finished.returncode == 0, finished.stderr
+    assert "[2/2]" in finished.stderr
+    whole = tmp_path / "whole"
+    assert subprocess.run([*words[:-4], "--out", str(whole), *words[-2:]], capture_output=True, check=False).returncode == 0
+    for name in ("baseline-s0", "dml-s0"):
+        first, second = ((folder / "runs" / name / "members" / "best.safetensors").read_bytes() for folder in (out, whole))
+        assert first == second, "as if it had not been stopped"
