@@ -27,12 +27,12 @@ import torch
 from studygroup.data import Augment, Dataset, Images, Split, open_dataset
 from studygroup.errors import UserError
 from studygroup.methods import Method
-from studygroup.networks import Maker
+from studygroup.networks import NetworkFactory
 from studygroup.networks.factory import Spec
 from studygroup.output import console
-from studygroup.training import Material, Settings, Trainer
-from studygroup.runs.member import environment
-from studygroup.training.timing import Spread
+from studygroup.runs.environment import environment
+from studygroup.training import DataSplits, Settings, Trainer
+from studygroup.training.timing import Quartiles
 
 REPEATS = 7
 BOUND = {"at most": "≤", "at least": "≥"}
@@ -69,9 +69,9 @@ class Row:
         return self.value <= self.target if self.bound == "at most" else self.value >= self.target
 
 
-def row(name: str, spread: Spread, **more: Any) -> Row:
+def row(name: str, quartiles: Quartiles, **more: Any) -> Row:
     """A row from a value with quartiles."""
-    return Row(name, spread.value, spread.low, spread.high, **more)
+    return Row(name, quartiles.value, quartiles.low, quartiles.high, **more)
 
 
 def exact(name: str, value: float, unit: str, **more: Any) -> Row:
@@ -152,20 +152,20 @@ def show(result: Mapping[str, Any]) -> None:
     for header in ("", "measured", "quartiles", "target", "", "details"):
         table.add_column(header, justify="right" if header in ("measured", "quartiles", "target") else "left", overflow="fold")
     for found in result["rows"]:
-        table.add_row(*(escape(cell) for cell in cells(found)))
+        table.add_row(*(escape(variant) for variant in variants(found)))
     screen = console()
     screen.print(table)
     described = f"{describe(result['machine'])}\n{result['repeats']} repetitions, {result['minutes']} minutes"
     screen.print(described + ("; QUICK: sizes of a smoke test, no measurement" if result["quick"] else ""), markup=False, soft_wrap=True)
 
 
-def cells(found: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
+def variants(found: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
     """A row's name, value, quartiles, target, whether it was reached, and details, as text."""
     unit = found["unit"]
-    spread = f"{number(found['low'])} – {number(found['high'])}" if found["low"] != found["high"] else ""
+    quartiles = f"{number(found['low'])} – {number(found['high'])}" if found["low"] != found["high"] else ""
     target = f"{BOUND[found['bound']]} {number(found['target'])} {unit}" if found["target"] is not None else ""
     verdict = {True: "reached", False: "not reached", None: ""}[found["reached"]]
-    return found["name"], f"{number(found['value'])} {unit}", spread, target, verdict, found["details"]
+    return found["name"], f"{number(found['value'])} {unit}", quartiles, target, verdict, found["details"]
 
 
 def number(value: float) -> str:
@@ -200,7 +200,7 @@ def random_split(samples: int, shape: tuple[int, int, int], classes: int = 10, s
     return Split(random.integers(0, 256, (samples, *shape), dtype=np.uint8), random.integers(0, classes, samples))
 
 
-def random_material(train: int, holdout: int, shape: tuple[int, int, int]) -> Material:
+def random_material(train: int, holdout: int, shape: tuple[int, int, int]) -> DataSplits:
     """Noise, divided into training and hold-out set."""
     everything = random_split(train + holdout, shape)
     learned, held = everything.take(np.arange(train)), everything.take(np.arange(train, train + holdout))
@@ -208,10 +208,10 @@ def random_material(train: int, holdout: int, shape: tuple[int, int, int]) -> Ma
     augment: Augment = "crop" if channels == 1 else "crop+flip"
     classes = tuple("0123456789")
     dataset = Dataset("noise", classes, learned, held, Images(shape, (0.5,) * channels, (0.25,) * channels), augment, "")
-    return Material(dataset, learned, held, dataset.augment)
+    return DataSplits(dataset, learned, held, dataset.augment)
 
 
-def clothes(train: int, holdout: int, *, quick: bool) -> Material:
+def clothes(train: int, holdout: int, *, quick: bool) -> DataSplits:
     """Images of Fashion-MNIST, 1 x 28 x 28, if they are on this machine; noise of that size otherwise, and if it must be quick."""
     if quick:
         return random_material(train, holdout, (1, 28, 28))
@@ -221,26 +221,26 @@ def clothes(train: int, holdout: int, *, quick: bool) -> Material:
         print(f"noise instead of Fashion-MNIST: {error}", file=sys.stderr)
         return random_material(train, holdout, (1, 28, 28))
     learned, held = dataset.train.take(np.arange(train)), dataset.train.take(np.arange(train, train + holdout))
-    return Material(dataset, learned, held, dataset.augment)
+    return DataSplits(dataset, learned, held, dataset.augment)
 
 
-def maker(student: Spec, material: Material, *, teacher: Spec | None = None) -> Maker:
+def maker(student: Spec, splits: DataSplits, *, teacher: Spec | None = None) -> NetworkFactory:
     """What makes the networks; the teacher is as it is initialised."""
-    known = {"num_classes": len(material.dataset.classes), **material.dataset.inputs.maker()}
-    trained = Maker(teacher, **known, seed=1).student(0) if teacher is not None else None
-    return Maker(student, **known, teacher=trained, labels=torch.tensor(material.train.labels))
+    known = {"num_classes": len(splits.dataset.classes), **splits.dataset.inputs.maker()}
+    trained = NetworkFactory(teacher, **known, seed=1).student(0) if teacher is not None else None
+    return NetworkFactory(student, **known, teacher=trained, labels=torch.tensor(splits.train.labels))
 
 
 @contextmanager
-def trainer_for(method: Method, make: Maker, material: Material, settings: Settings) -> Iterator[Trainer]:
+def trainer_for(method: Method, make: NetworkFactory, splits: DataSplits, settings: Settings) -> Iterator[Trainer]:
     """A trainer as a run has it, in a folder that is gone afterwards."""
     device = settings.torch_device()
-    dataset = material.dataset
-    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), material.augment)
-    method.assemble(make)
+    dataset = splits.dataset
+    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), splits.augment)
+    method.build(make)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "there is no hold-out set")
-        yield Trainer(method, material.train, material.holdout, preprocess, settings, Path(folder), identity={})
+        yield Trainer(method, splits.train, splits.holdout, preprocess, settings, Path(folder), identity={})
 
 
 def training_seconds(run: Trainer) -> float:

@@ -18,9 +18,9 @@ from PIL import Image
 import studygroup
 from common import Row, main, row
 from studygroup.data import open_dataset
-from studygroup.data.pool import in_threads
+from studygroup.data.pool import thread_map
 from studygroup.errors import UserError
-from studygroup.training.timing import seconds_of, spread
+from studygroup.training.timing import quartiles, seconds_of
 
 TARGET = 0.5  # seconds to open what is prepared
 OPEN = (
@@ -38,7 +38,7 @@ def make_folder(root: Path, images: int, classes: int = 10) -> None:
         coarse = np.random.default_rng(number).integers(0, 256, (8, 8, 3), dtype=np.uint8)
         Image.fromarray(coarse).resize((32, 32), Image.Resampling.BICUBIC).save(root / f"class{number % classes}" / f"{number:06d}.png")
 
-    for _ in in_threads(write, range(images)):
+    for _ in thread_map(write, range(images)):
         pass
 
 
@@ -58,8 +58,8 @@ def rows_of(name: str, data: str, repeats: int, openings: int, work: Path) -> li
             prepared.append(seconds_of(lambda cache=cache: open_dataset(data, cache=cache, progress=False)))  # type: ignore[misc]
             opened += [opening(data, Path(cache)) for _ in range(openings)]
     return [
-        row(f"{name}: prepare", spread(prepared), unit="s", figures={"seconds": prepared}),
-        row(f"{name}: open again", spread(opened), unit="s", target=TARGET, figures={"seconds": opened}),
+        row(f"{name}: prepare", quartiles(prepared), unit="s", figures={"seconds": prepared}),
+        row(f"{name}: open again", quartiles(opened), unit="s", target=TARGET, figures={"seconds": opened}),
     ]
 
 

@@ -14,8 +14,8 @@ from torch.utils.data import DataLoader, Dataset
 
 from common import Row, defaults, main, maker, random_material, row, trainer_for, training_seconds
 from studygroup.methods import DML
-from studygroup.training import Material, Settings
-from studygroup.training.timing import interleave, ratio, seconds_of, spread
+from studygroup.training import DataSplits, Settings
+from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
 
 STUDENTS, TARGET, PADDING = 4, 2.0, 4
 DEVICE, PRECISION, _ = defaults()
@@ -24,10 +24,10 @@ DEVICE, PRECISION, _ = defaults()
 class Images(Dataset[tuple[Tensor, Tensor]]):
     """Images in memory, each augmented when it is asked for."""
 
-    def __init__(self, material: Material) -> None:
-        self.images, self.labels = material.train.gather(torch.arange(len(material.train)))
-        self.mean = torch.tensor(material.dataset.images.mean).view(-1, 1, 1)
-        self.std = torch.tensor(material.dataset.images.std).view(-1, 1, 1)
+    def __init__(self, splits: DataSplits) -> None:
+        self.images, self.labels = splits.train.gather(torch.arange(len(splits.train)))
+        self.mean = torch.tensor(splits.dataset.images.mean).view(-1, 1, 1)
+        self.std = torch.tensor(splits.dataset.images.std).view(-1, 1, 1)
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -45,9 +45,9 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 class Loop:
     """An epoch of deep mutual learning, as in a hundred repositories."""
 
-    def __init__(self, networks: list[nn.Module], material: Material, settings: Settings) -> None:
+    def __init__(self, networks: list[nn.Module], splits: DataSplits, settings: Settings) -> None:
         self.networks = [network.to(DEVICE).train() for network in networks]
-        self.loader = DataLoader(Images(material), batch_size=settings.batch_size, shuffle=True)
+        self.loader = DataLoader(Images(splits), batch_size=settings.batch_size, shuffle=True)
         self.optimizer = torch.optim.SGD(
             [parameter for network in networks for parameter in network.parameters()],
             lr=settings.learning_rate,
@@ -79,17 +79,17 @@ def loss_of(logits: list[Tensor], labels: Tensor) -> Tensor:
 def measure(repeats: int, quick: bool) -> list[Row]:
     student = "resnet8" if quick else "resnet32"
     settings = Settings(epochs=1, progress=False, batch_size=16 if quick else 64)
-    material = random_material(4 * settings.batch_size if quick else 12 * settings.batch_size, 0, (3, 32, 32))
-    make = maker(student, material)
-    loop = Loop(make.students(STUDENTS), material, settings)
+    splits = random_material(4 * settings.batch_size if quick else 12 * settings.batch_size, 0, (3, 32, 32))
+    make = maker(student, splits)
+    loop = Loop(make.students(STUDENTS), splits, settings)
 
     def product() -> float:
-        with trainer_for(DML(STUDENTS), make, material, settings) as run:
+        with trainer_for(DML(STUDENTS), make, splits, settings) as run:
             run.run()
             return training_seconds(run)
 
     times = interleave({"product": product, "loop": lambda: seconds_of(loop.epoch, DEVICE)}, repeats)
-    rates = {name: len(material.train) / spread(seconds).value for name, seconds in times.items()}
+    rates = {name: len(splits.train) / quartiles(seconds).value for name, seconds in times.items()}
     return [
         row(
             f"DML, {STUDENTS} x {student}, {PRECISION}, over a float32 loop: images per second",

@@ -11,7 +11,7 @@ from common import Row, clothes, exact, main, maker, row
 from studygroup.methods import CGL, Baseline
 from studygroup.session import GROUP_SIZES, with_students
 from studygroup.training import Settings
-from studygroup.training.timed_trainer import Cost, Lane, compare
+from studygroup.training.timed_trainer import Cost, TimedTrainer, compare
 
 TARGETS = {64: 1.6, 128: 1.4}  # batch size: the most that an epoch may cost
 APART = 1.15  # the most that the costs of different K may differ
@@ -19,17 +19,17 @@ APART = 1.15  # the most that the costs of different K may differ
 
 def measure(repeats: int, quick: bool) -> list[Row]:
     student = "resnet8" if quick else "resnet20"
-    material = clothes(200 if quick else 5000, 10 if quick else 500, quick=quick)
+    splits = clothes(200 if quick else 5000, 10 if quick else 500, quick=quick)
     sizes = GROUP_SIZES[:3] if quick else GROUP_SIZES
     rows = []
     for batch_size, target in TARGETS.items():
         batch_size = batch_size // 4 if quick else batch_size
         settings = Settings(batch_size=batch_size)
-        make = maker(student, material)
-        lanes = [Lane("alone", Baseline(), make, material, settings)]
-        lanes += [Lane(f"K = {size}", with_students(CGL(), size), make, material, settings) for size in sizes]
-        lanes.append(Lane("targets recalled", CGL(targets="recall"), make, material, settings))
-        (*costs, recalled), steps = compare(lanes, steps=1 if quick else None, repeats=repeats)
+        make = maker(student, splits)
+        trainers = [TimedTrainer("alone", Baseline(), make, splits, settings)]
+        trainers += [TimedTrainer(f"K = {size}", with_students(CGL(), size), make, splits, settings) for size in sizes]
+        trainers.append(TimedTrainer("targets recalled", CGL(targets="recall"), make, splits, settings))
+        (*costs, recalled), steps = compare(trainers, steps=1 if quick else None, repeats=repeats)
         rows += [cost_row(cost, costs[0], batch_size, steps, target if cost.students == CGL().count else None) for cost in costs[1:]]
         rows.append(cost_row(recalled, costs[0], batch_size, steps, target))
         alike = [cost for cost in costs[1:] if cost.students > 2]

@@ -11,13 +11,13 @@ from __future__ import annotations
 from common import Row, clothes, exact, main, maker
 from studygroup.methods import CGL, DML, ORC, Baseline, Method
 from studygroup.training import Settings
-from studygroup.training.timed_trainer import Lane
+from studygroup.training.timed_trainer import TimedTrainer
 
 MIB = 2.0**20
 
 
 def measure(repeats: int, quick: bool) -> list[Row]:
-    material = clothes(200 if quick else 640, 10, quick=quick)
+    splits = clothes(200 if quick else 640, 10, quick=quick)
     settings = Settings(batch_size=16 if quick else 64)
     large = "resnet8" if quick else "resnet20"
     methods: dict[str, tuple[Method, str]] = {
@@ -28,8 +28,8 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     }
     rows = []
     for name, (method, student) in methods.items():
-        make = maker(student, material, teacher=large if method.needs_teacher else None)
-        memory = Lane(name, method, make, material, settings).memory
+        make = maker(student, splits, teacher=large if method.needs_teacher else None)
+        memory = TimedTrainer(name, method, make, splits, settings).memory
         assert memory is not None
         waiting = ", ".join(f"{size / MIB:.1f}" for size in memory.waiting)
         rows += [

@@ -18,8 +18,8 @@ from studygroup.clock import Clock
 from studygroup.data import Batches
 from studygroup.methods import ORC
 from studygroup.training import Settings
-from studygroup.training.timing import interleave, ratio, seconds_of, spread
-from studygroup.training.updater import Ledger, Updater
+from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
+from studygroup.training.updater import LossMeter, Updater
 
 ALPHA, TEMPERATURE, TARGET = 0.3, 4.0, 1.10
 DEVICE, PRECISION, LAYOUT = defaults()
@@ -116,25 +116,25 @@ class Updates:
 
 
 def measure(repeats: int, quick: bool) -> list[Row]:
-    material = clothes(32 if quick else 640, 10, quick=quick)
+    splits = clothes(32 if quick else 640, 10, quick=quick)
     settings = Settings(batch_size=16 if quick else 64, schedule="constant")
-    dataset = material.dataset
-    preprocess = dataset.inputs.prepare(DEVICE, LAYOUT, material.augment)
-    make = maker("resnet8", material, teacher="resnet8" if quick else "resnet20")
+    dataset = splits.dataset
+    preprocess = dataset.inputs.prepare(DEVICE, LAYOUT, splits.augment)
+    make = maker("resnet8", splits, teacher="resnet8" if quick else "resnet20")
 
     def networks() -> ORC:
         method = ORC(3, alpha=ALPHA, temperature=TEMPERATURE)
-        method.assemble(make)
+        method.build(make)
         return method.to(device=DEVICE, memory_format=LAYOUT).train()  # type: ignore[call-overload, no-any-return]
 
     whole, parts_of = networks(), networks()
-    batch = next(Batches(material.train, preprocess, batch_size=settings.batch_size).epoch(0))
-    updater, ledger = Updater(whole, settings, DEVICE), Ledger()
+    batch = next(Batches(splits.train, preprocess, batch_size=settings.batch_size).epoch(0))
+    updater, meter = Updater(whole, settings, DEVICE), LossMeter()
     moments = iter(range(10**9))
 
     def iteration() -> float:
         clock = Clock(0, 1, next(moments), 10**9)
-        return seconds_of(lambda: updater.learn(batch, clock, ledger), DEVICE)
+        return seconds_of(lambda: updater.learn(batch, clock, meter), DEVICE)
 
     students = [parts_of.group[k] for k in range(3)]
     passes = {name: Forward(network, batch.inputs) for name, network in zip(("student 0", "student 1", "student 2"), students, strict=True)}
@@ -151,13 +151,13 @@ def measure(repeats: int, quick: bool) -> list[Row]:
 
     times = interleave({"iteration": iteration, **parts}, repeats if quick else 10 * repeats, warm_up=3)
     together = [sum(times[name][repeat] for name in parts) for repeat in range(len(times["iteration"]))]
-    medians = {name: 1000 * spread(times[name]).value for name in times}
+    medians = {name: 1000 * quartiles(times[name]).value for name in times}
     return [
         row(
             "an ORC iteration over the sum of its parts",
             ratio(times["iteration"], together),
             target=TARGET,
-            details=f"{medians['iteration']:.1f} ms, the parts {1000 * spread(together).value:.1f} ms",
+            details=f"{medians['iteration']:.1f} ms, the parts {1000 * quartiles(together).value:.1f} ms",
             figures={"milliseconds": medians},
         ),
         *(exact(f"part: {name}", medians[name], "ms") for name in parts),

@@ -21,7 +21,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Modular
 from studygroup.methods import CGL, Baseline, Method
 from studygroup.training import Settings
-from studygroup.training.timed_trainer import Lane
+from studygroup.training.timed_trainer import TimedTrainer
 
 DEVICE, PRECISION, _ = defaults()
 PHASES = ("own forward", "targets", "losses", "backward", "optimiser")
@@ -30,7 +30,7 @@ PHASES = ("own forward", "targets", "losses", "backward", "optimiser")
 class Step:
     """A lane's training step, phase by phase."""
 
-    def __init__(self, lane: Lane) -> None:
+    def __init__(self, lane: TimedTrainer) -> None:
         self.updater = lane.trainer.updater
         self.method: Method = lane.trainer.method
         self.batch: Batch = next(lane.trainer.batches.epoch(0))
@@ -74,19 +74,19 @@ def now() -> float:
 
 
 def measure(repeats: int, quick: bool) -> list[Row]:
-    material = clothes(200 if quick else 1000, 10, quick=quick)
-    make = maker("resnet8" if quick else "resnet20", material)
+    splits = clothes(200 if quick else 1000, 10, quick=quick)
+    make = maker("resnet8" if quick else "resnet20", splits)
     rows = []
     for batch_size in (16,) if quick else (64, 128):
         settings = Settings(batch_size=batch_size)
-        lanes = [Lane("alone", Baseline(), make, material, settings), Lane("CGL", CGL(), make, material, settings)]
-        lanes.append(Lane("CGL, targets recalled", CGL(targets="recall"), make, material, settings))
-        steps = [Step(lane) for lane in lanes]
+        trainers = [TimedTrainer("alone", Baseline(), make, splits, settings), TimedTrainer("CGL", CGL(), make, splits, settings)]
+        trainers.append(TimedTrainer("CGL, targets recalled", CGL(targets="recall"), make, splits, settings))
+        steps = [Step(lane) for lane in trainers]
         for number in range(repeats):
             for step in steps:
                 step.run(number)
         alone = sum(steps[0].medians().values())
-        rows += [phases(f"batch {batch_size}: {lane.name}", step, alone) for lane, step in zip(lanes, steps, strict=True)]
+        rows += [phases(f"batch {batch_size}: {lane.name}", step, alone) for lane, step in zip(trainers, steps, strict=True)]
     return rows
 
 

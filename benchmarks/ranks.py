@@ -24,13 +24,13 @@ import torch
 
 from common import Row, main
 from studygroup.clock import Clock
-from studygroup.data import Preprocess, Split
+from studygroup.data import ImageTransform, Split
+from studygroup.distributed.context import DistContext, Sharding, init_distributed
 from studygroup.methods import create_method
-from studygroup.networks import Maker
-from studygroup.distributed.context import Ranks, Spread, join
+from studygroup.networks import NetworkFactory
 from studygroup.training import Settings, Trainer
-from studygroup.training.trainer import spread
-from studygroup.training.updater import Ledger
+from studygroup.training.trainer import shard_group
+from studygroup.training.updater import LossMeter
 
 CLASSES, SIZE, BATCH = 10, 28, 64
 LOOPBACK = Path("/proc/net/dev")
@@ -41,13 +41,13 @@ class Way:
     """A method, and how it is spread."""
 
     method: str
-    spread: Spread
+    shard: Sharding
     options: dict[str, Any] = field(default_factory=dict)
 
     @property
     def name(self) -> str:
         bn = f", batch norm {self.options['bn']}" if "bn" in self.options else ""
-        return f"{self.method}, {self.options['students']} students{bn}; {self.spread} spread"
+        return f"{self.method}, {self.options['students']} students{bn}; {self.shard} spread"
 
 
 WAYS = [
@@ -59,16 +59,16 @@ WAYS = [
 ]
 
 
-def trainer_of(way: Way, ranks: Ranks, folder: Path, batch: int) -> Trainer:
+def trainer_of(way: Way, ranks: DistContext, folder: Path, batch: int) -> Trainer:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (batch * 40, 1, SIZE, SIZE), dtype=np.uint8)
     split = Split(images, generator.integers(0, CLASSES, len(images)))
     method = create_method(way.method, way.options)
-    method.assemble(Maker("resnet8", num_classes=CLASSES, in_channels=1))
-    if ranks.many and way.spread != "samples":
-        spread(method, ranks, CLASSES)
+    method.build(NetworkFactory("resnet8", num_classes=CLASSES, in_channels=1))
+    if ranks.is_distributed and way.shard != "samples":
+        shard_group(method, ranks, CLASSES)
     settings = Settings(batch_size=batch, precision="float32", progress=False, schedule="constant")
-    preprocess = Preprocess((1, SIZE, SIZE), (0.5,), (0.25,), "crop")
+    preprocess = ImageTransform((1, SIZE, SIZE), (0.5,), (0.25,), "crop")
     return Trainer(method, split, split.take(np.arange(0)), preprocess, settings, folder, identity={}, ranks=ranks)
 
 
@@ -87,9 +87,9 @@ def work(rank: int, size: int, port: int, ways: list[Way], steps: int, batch: in
     os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(size), OMP_NUM_THREADS="1")
     torch.set_num_threads(1)
     found = []
-    with join() as every, tempfile.TemporaryDirectory() as folder:
+    with init_distributed() as every, tempfile.TemporaryDirectory() as folder:
         for number, way in enumerate(ways):
-            ranks = Ranks(every.rank, every.size, way.spread)
+            ranks = DistContext(every.rank, every.size, way.shard)
             trainer = trainer_of(way, ranks, Path(folder) / str(number), batch)
             trainer.method.train()
             seconds = []
@@ -97,17 +97,17 @@ def work(rank: int, size: int, port: int, ways: list[Way], steps: int, batch: in
             before = bytes_before = 0.0
             for step in range(steps + 3):
                 if step == 3:  # after a warm-up
-                    ranks.anyone(False)  # all are here
-                    before, bytes_before = ranks.sent, sent_over_loopback()
+                    ranks.any_rank(False)  # all are here
+                    before, bytes_before = ranks.bytes_sent, sent_over_loopback()
                 since = time.perf_counter()
-                trainer.updater.learn(next(batches), Clock(0, 1, step, steps + 3), Ledger())
+                trainer.updater.learn(next(batches), Clock(0, 1, step, steps + 3), LossMeter())
                 seconds.append(time.perf_counter() - since)
-            ranks.anyone(False)
+            ranks.any_rank(False)
             gradients = sum(parameter.nbytes for parameter in trainer.updater.parameters)
             found.append(
                 {
                     "seconds": seconds[3:],
-                    "model": (ranks.sent - before) / steps,
+                    "model": (ranks.bytes_sent - before) / steps,
                     "measured": (sent_over_loopback() - bytes_before) / steps / size,
                     "gradients": gradients * 2 * (size - 1) / size,
                 }

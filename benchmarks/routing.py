@@ -23,12 +23,12 @@ from studygroup.clock import Clock
 from studygroup.groups import Modular
 from studygroup.groups.norm import RouteBatchNorm, replace_norms
 from studygroup.methods import CGL
-from studygroup.networks import Chain, Maker
+from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.padded import Activation
 from studygroup.networks.resnet import BasicBlock, resnet
 from studygroup.training import Settings
-from studygroup.training.timing import interleave, ratio, seconds_of, spread
-from studygroup.training.updater import Ledger, Updater
+from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
+from studygroup.training.updater import LossMeter, Updater
 
 STUDENTS, MODULES, PROBABILITY, TEMPERATURE, CLASSES = 8, 2, 0.25, 3.0, 10
 TARGETS = {8: 1.8, 64: 1.2}  # samples per student: how much faster the fused step is to be
@@ -45,24 +45,24 @@ def narrow_chain(num_classes: int, in_channels: int) -> Chain:
 DEVICE, PRECISION, LAYOUT = defaults()
 
 
-def of_images(make: Callable[..., Chain]) -> Maker:
-    return Maker(make, num_classes=CLASSES, in_channels=3)
+def of_images(make: Callable[..., Chain]) -> NetworkFactory:
+    return NetworkFactory(make, num_classes=CLASSES, in_channels=3)
 
 
 def unassembled() -> CGL:
     return CGL(STUDENTS, modules=MODULES, probability=PROBABILITY, temperature=TEMPERATURE, bn="per_student", ramp_share=0.0)
 
 
-def method(make: Maker, layout: torch.memory_format) -> CGL:
+def method(make: NetworkFactory, layout: torch.memory_format) -> CGL:
     cgl = unassembled()
-    cgl.assemble(make)
+    cgl.build(make)
     return cgl.to(device=DEVICE, memory_format=layout).train()  # type: ignore[call-overload, no-any-return]
 
 
 class Loop:
     """The same step as one would write it: ordinary modules, and a `for` over the students."""
 
-    def __init__(self, make: Maker, layout: torch.memory_format) -> None:
+    def __init__(self, make: NetworkFactory, layout: torch.memory_format) -> None:
         group = Modular(make.copy, STUDENTS, MODULES, seed=make.seed)  # the seed gives both the same weights and routes
         replace_norms(group, lambda norm: cast(RouteBatchNorm, norm).plain(0))  # a loop has ordinary modules
         self.group = group.to(device=DEVICE, memory_format=layout).train()  # type: ignore[call-overload]
@@ -111,10 +111,10 @@ def batch_of(share: int, size: int, layout: torch.memory_format) -> Batch:
 
 
 def subgroups_of(cgl: CGL, clock: Clock) -> list[list[int]]:
-    return cgl.subgroups.draw(clock.stream("subgroups"))
+    return cgl.subgroups.draw(clock.generator("subgroups"))
 
 
-def check(make: Maker, batch: Batch, layout: torch.memory_format) -> float:
+def check(make: NetworkFactory, batch: Batch, layout: torch.memory_format) -> float:
     """The largest relative difference of the two steps' gradients, in float32; an error if it is not of rounding's size.
 
     A gradient that is less than a thousandth of the largest is compared with that much: of a bias before batch norm it is rounding alone.
@@ -138,7 +138,7 @@ def check(make: Maker, batch: Batch, layout: torch.memory_format) -> float:
     return apart
 
 
-def compare(make: Maker, batch: Batch, layout: torch.memory_format, precision: str, repeats: int) -> dict[str, list[float]]:
+def compare(make: NetworkFactory, batch: Batch, layout: torch.memory_format, precision: str, repeats: int) -> dict[str, list[float]]:
     """Seconds of a step, fused and in a loop, with and without the optimiser."""
     settings = Settings(precision="bf16" if precision == "bf16" else "float32", schedule="constant")
     cgl, loop = method(make, layout), Loop(make, layout)
@@ -151,7 +151,7 @@ def compare(make: Maker, batch: Batch, layout: torch.memory_format, precision: s
         weight_decay=settings.weight_decay,
     )
     autocast = partial(torch.autocast, DEVICE.type, dtype=torch.bfloat16, enabled=precision == "bf16")
-    ledger = Ledger()
+    meter = LossMeter()
     moments = {name: iter(range(10**9)) for name in ("fused", "loop", "fused+", "loop+")}  # each meets the same subgroups in turn
 
     def clock(name: str) -> Clock:
@@ -183,7 +183,7 @@ def compare(make: Maker, batch: Batch, layout: torch.memory_format, precision: s
         {
             "fused": partial(timed, fused),
             "loop": partial(timed, lambda: plain("loop")),
-            "fused+": partial(timed, lambda: updater.learn(batch, clock("fused+"), ledger)),
+            "fused+": partial(timed, lambda: updater.learn(batch, clock("fused+"), meter)),
             "loop+": partial(timed, plain_and_update),
         },
         repeats,
@@ -202,7 +202,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
             apart = check(make, batch, used)
             times = compare(make, batch, used, precision, repeats if quick or share > 8 else 3 * repeats)
             for mark, what in (("", "forward, losses, backward"), ("+", "and the optimiser")):
-                loop, fused = (spread(times[name + mark]).value for name in ("loop", "fused"))
+                loop, fused = (quartiles(times[name + mark]).value for name in ("loop", "fused"))
                 rows.append(
                     row(
                         f"{share} a student, {precision}: {what}",

@@ -16,7 +16,7 @@ from pathlib import Path
 
 import studygroup
 from common import Row, main, row
-from studygroup.training.timing import spread
+from studygroup.training.timing import quartiles
 
 TARGET = 8.0
 PATIENCE = 300.0
@@ -49,7 +49,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     with tempfile.TemporaryDirectory() as work:
         first_step(Path(work))
         times = [first_step(Path(work)) for _ in range(1 if quick else repeats)]
-    return [row("studygroup train digits: to the first step", spread(times), unit="s", target=TARGET, figures={"seconds": times})]
+    return [row("studygroup train digits: to the first step", quartiles(times), unit="s", target=TARGET, figures={"seconds": times})]
 
 
 if __name__ == "__main__":

@@ -28,11 +28,11 @@ from studygroup.clock import Clock
 from studygroup.data import Batches, Dataset, Ragged, Split, Tokens
 from studygroup.data.texts.tokenizers import make_tokenizer
 from studygroup.methods import CGL, CLILR, DML, ONE, ORC, Baseline, Method, OKDDip
-from studygroup.networks import Maker
+from studygroup.networks import NetworkFactory
 from studygroup.session import RATES
-from studygroup.training import Material, Settings, Trainer
-from studygroup.training.timing import interleave, ratio, seconds_of, spread
-from studygroup.training.updater import Ledger
+from studygroup.training import DataSplits, Settings, Trainer
+from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
+from studygroup.training.updater import LossMeter
 from texts import made_up_reviews
 
 EVALUATED = 256  # texts
@@ -86,7 +86,7 @@ def methods() -> dict[str, Method]:
     }
 
 
-def reviews(student: Student, train: int, holdout: int) -> Material:
+def reviews(student: Student, train: int, holdout: int) -> DataSplits:
     """Made-up reviews as what a network reads of them."""
     texts, stars = zip(*made_up_reviews(train + holdout), strict=True)
     tokenizer = make_tokenizer(student.tokenizer, lambda: iter(texts))
@@ -94,7 +94,7 @@ def reviews(student: Student, train: int, holdout: int) -> Material:
     everything = Split(rows, np.array([int(star) - 1 for star in stars]))
     learned, held = everything.take(np.arange(train)), everything.take(np.arange(train, train + holdout))
     dataset = Dataset("reviews", tuple("12345"), learned, held, Tokens(tokenizer, student.longest), "none", "")
-    return Material(dataset, learned, held, "none")
+    return DataSplits(dataset, learned, held, "none")
 
 
 # ---------------------------------------------------------------- batches
@@ -109,7 +109,7 @@ def at_random(batches: Batches) -> Batches:
 
 def positions(batches: Batches) -> list[NDArray[np.int64]]:
     """Which texts each step of epoch 0 has."""
-    share, size = batches.shares(0)[0], batches.sizes[0]
+    share, size = batches.student_positions(0)[0], batches.sizes[0]
     return [share[start : min(start + size, batches.met[0])] for start in range(0, batches.met[0], size)]
 
 
@@ -156,11 +156,11 @@ class Turns:
 
 def by_trainer(trainer: Trainer) -> Learn:
     """A step as `studygroup train` makes it."""
-    ledger = Ledger()
-    return lambda batch, clock: trainer.updater.learn(batch, clock, ledger)
+    meter = LossMeter()
+    return lambda batch, clock: trainer.updater.learn(batch, clock, meter)
 
 
-def by_loop(make: Maker, cgl: CGL, settings: Settings) -> Learn:
+def by_loop(make: NetworkFactory, cgl: CGL, settings: Settings) -> Learn:
     """The step of CGL as one would write it, with the optimiser that the product has."""
     loop = Loop(make, LAYOUT)
     optimizer = torch.optim.Adam(loop.group.parameters(), lr=settings.learning_rate, weight_decay=settings.weight_decay)
@@ -178,56 +178,56 @@ def by_loop(make: Maker, cgl: CGL, settings: Settings) -> Learn:
 # ---------------------------------------------------------------- the table
 
 
-def rows_of(student: Student, material: Material, settings: Settings, steps: int, repeats: int) -> Iterator[Row]:
+def rows_of(student: Student, splits: DataSplits, settings: Settings, steps: int, repeats: int) -> Iterator[Row]:
     """One network's rows."""
-    make = maker(student.network, material, teacher=student.pivot)
+    make = maker(student.network, splits, teacher=student.pivot)
     with ExitStack() as stack:
 
         def trainer(method: Method) -> Trainer:
-            return stack.enter_context(trainer_for(method, make, material, settings))
+            return stack.enter_context(trainer_for(method, make, splits, settings))
 
         alone = trainer(Baseline())
         batches, mixed = alone.batches, at_random(alone.batches)
         chosen = evenly(widths(batches), steps)
-        alone.score(material.holdout)  # once that does not count, like a step of each
+        alone.score(splits.holdout)  # once that does not count, like a step of each
         turns: dict[str, Callable[[], float]] = {
             "alone": Turns(batches, chosen, by_trainer(alone), settings),
             "at random": Turns(mixed, evenly(widths(mixed), steps), by_trainer(alone), settings),
-            "evaluation": lambda: seconds_of(lambda: alone.score(material.holdout), DEVICE),
+            "evaluation": lambda: seconds_of(lambda: alone.score(splits.holdout), DEVICE),
         }
         for name, method in methods().items():
             own = trainer(method)
             turns[name] = Turns(own.batches, chosen, by_trainer(own), settings)
         fused = trainer(cgl := unassembled())
         shortest = next(fused.batches.epoch(0, chosen[0]))
-        apart = check(maker(student.exact, material), shortest, LAYOUT)
+        apart = check(maker(student.exact, splits), shortest, LAYOUT)
         turns["fused"] = Turns(fused.batches, chosen, by_trainer(fused), settings)
         turns["loop"] = Turns(fused.batches, chosen, by_loop(make, cgl, settings), settings)
         times = interleave(turns, repeats, warm_up=0)
 
     name = student.network.partition("@")[0]
     figures = {"seconds": times}
-    medians = {what: spread(seconds).value for what, seconds in times.items()}
+    medians = {what: quartiles(seconds).value for what, seconds in times.items()}
     step = {what: 1000 * seconds / steps for what, seconds in medians.items()}
     epoch = {what: medians[what] / steps * batches.steps() for what in ("alone", "at random")}
-    lengths = material.train.lengths
-    held = material.holdout.lengths
+    lengths = splits.train.lengths
+    held = splits.holdout.lengths
     assert lengths is not None
     assert held is not None
     learned = int(sum(lengths[positions(batches)[number]].sum() for number in chosen))
     evaluated = int(held.sum())
     yield row(
         f"{name}: training, the student alone",
-        spread([learned / seconds for seconds in times["alone"]]),
+        quartiles([learned / seconds for seconds in times["alone"]]),
         unit=f"{student.unit}/s",
         details=f"{step['alone']:.0f} ms a step; {lengths.mean():.0f} {student.unit} a text",
         figures=figures,
     )
     yield row(
         f"{name}: evaluation",
-        spread([evaluated / seconds for seconds in times["evaluation"]]),
+        quartiles([evaluated / seconds for seconds in times["evaluation"]]),
         unit=f"{student.unit}/s",
-        details=f"{len(material.holdout)} texts in {1000 * medians['evaluation']:.0f} ms",
+        details=f"{len(splits.holdout)} texts in {1000 * medians['evaluation']:.0f} ms",
     )
     for method_name in methods():
         yield row(
@@ -243,7 +243,7 @@ def rows_of(student: Student, material: Material, settings: Settings, steps: int
     yield row(
         f"{name}: an epoch in batches at random, over one in batches of similar length",
         ratio(times["at random"], times["alone"]),
-        details=f"{epoch['at random']:.1f} s and {epoch['alone']:.1f} s for {len(material.train):,} texts; "
+        details=f"{epoch['at random']:.1f} s and {epoch['alone']:.1f} s for {len(splits.train):,} texts; "
         f"{padding(mixed):.0%} and {padding(batches):.0%} of it padding",
     )
 
@@ -259,8 +259,8 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     )
     rows: list[Row] = []
     for student in TINY_STUDENTS if quick else STUDENTS:
-        material = reviews(student, (8 if quick else 100) * settings.batch_size, 16 if quick else EVALUATED)
-        rows += rows_of(student, material, settings, 2 if quick else 4, repeats)
+        splits = reviews(student, (8 if quick else 100) * settings.batch_size, 16 if quick else EVALUATED)
+        rows += rows_of(student, splits, settings, 2 if quick else 4, repeats)
     return rows
 
 

@@ -30,12 +30,12 @@ import studygroup
 from common import Row, exact, main, row
 from studygroup.data import Batches, open_dataset
 from studygroup.data.dataset import divide
-from studygroup.data.texts.table import Table
 from studygroup.data.texts.source import Row as Review
-from studygroup.data.texts.source import TextRequest
+from studygroup.data.texts.source import TextReadOptions
 from studygroup.data.texts.store import store
+from studygroup.data.texts.table import Table
 from studygroup.data.texts.tokens import tokenise, trained_tokenizer
-from studygroup.training.timing import spread
+from studygroup.training.timing import quartiles
 
 REVIEWS = 2_900_000
 BATCH = 64
@@ -90,7 +90,7 @@ def prepare(cache: str, table: str) -> dict[str, float]:
     """Everything that is done the first time."""
     home, found = Path(cache), {}
     start = time.perf_counter()
-    texts = store(Table(TextRequest(Path(table), COLUMNS[:1], COLUMNS[1], None, "stop", False, home, False)), home, progress=False)
+    texts = store(Table(TextReadOptions(Path(table), COLUMNS[:1], COLUMNS[1], None, "stop", False, home, False)), home, progress=False)
     found["store"] = time.perf_counter() - start
     start = time.perf_counter()
     learned, _ = divide(len(texts.splits["train"]), TEST_SHARE, 0)
@@ -107,7 +107,7 @@ def read(cache: str, table: str) -> dict[str, float]:
     """Everything that is done from then on."""
     start = time.perf_counter()
     columns: dict[str, Any] = {"text_columns": COLUMNS[:1], "label_column": COLUMNS[1]}
-    dataset = open_dataset(table, **columns, tokenizer="bpe", max_length=MAX_LENGTH, test_share=TEST_SHARE, cache=cache, progress=False)
+    dataset = open_dataset(table, **columns, tokenizer="bpe", max_length=MAX_LENGTH, test_size=TEST_SHARE, cache=cache, progress=False)
     found = {"open": time.perf_counter() - start, "peak of opening": peak()}
     start = time.perf_counter()
     batches = Batches(dataset.train, dataset.inputs.prepare(), batch_size=BATCH)
@@ -117,7 +117,7 @@ def read(cache: str, table: str) -> dict[str, float]:
     assert lengths is not None
     widths = lengths[np.random.default_rng(0).permutation(len(lengths))[: len(lengths) // BATCH * BATCH]].reshape(-1, BATCH)
     at_random = 100 * (1 - widths.sum() / (widths.max(axis=1).sum() * BATCH))
-    padded = 100 * (1 - lengths[batches.shares(0)[0][: batches.met[0]]].sum() / positions)
+    padded = 100 * (1 - lengths[batches.student_positions(0)[0][: batches.met[0]]].sum() / positions)
     found |= {"read": len(lengths), "steps": batches.steps(), "padded": padded, "padded at random": float(at_random)}
     return found | {"peak": peak()}
 
@@ -157,10 +157,10 @@ def measure(repeats: int, quick: bool, reviews: int = REVIEWS) -> list[Row]:
 
     def seconds(name: str, results: list[dict[str, float]], **more: Any) -> Row:
         figures = {"seconds": [result[name] for result in results]}
-        return row(f"{count:,} reviews: {name}", spread(figures["seconds"]), unit="s", figures=figures, **more)
+        return row(f"{count:,} reviews: {name}", quartiles(figures["seconds"]), unit="s", figures=figures, **more)
 
     def memory(name: str, results: list[dict[str, float]], **more: Any) -> Row:
-        return row(f"{count:,} reviews: {name}", spread([result["peak"] / MIB for result in results]), unit="MiB", target=LIMIT, **more)
+        return row(f"{count:,} reviews: {name}", quartiles([result["peak"] / MIB for result in results]), unit="MiB", target=LIMIT, **more)
 
     return [
         seconds("store", first, details=f"{one['bytes'] / 1e6:,.0f} MB of text"),

@@ -14,11 +14,11 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from common import Row, clothes, defaults, main, maker, row, trainer_for, training_seconds
-from studygroup.data import Prepare, Split
+from studygroup.data import Split, Transform
 from studygroup.methods import Baseline
-from studygroup.networks import Maker
-from studygroup.training import Material, Settings
-from studygroup.training.timing import interleave, ratio, seconds_of, spread, wait_for
+from studygroup.networks import NetworkFactory
+from studygroup.training import DataSplits, Settings
+from studygroup.training.timing import interleave, quartiles, ratio, seconds_of, wait_for
 
 TARGET = 1.05
 DEVICE, PRECISION, LAYOUT = defaults()
@@ -27,11 +27,11 @@ DEVICE, PRECISION, LAYOUT = defaults()
 class Bare:
     """The loop that anyone would write, with everything in memory."""
 
-    def __init__(self, make: Maker, material: Material, settings: Settings) -> None:
-        dataset = material.dataset
+    def __init__(self, make: NetworkFactory, splits: DataSplits, settings: Settings) -> None:
+        dataset = splits.dataset
         preprocess = dataset.inputs.prepare(DEVICE, LAYOUT)
-        self.images, self.labels = in_memory(material.train, preprocess)
-        self.holdout = in_memory(material.holdout, preprocess)
+        self.images, self.labels = in_memory(splits.train, preprocess)
+        self.holdout = in_memory(splits.holdout, preprocess)
         self.batch_size = settings.batch_size
         self.network = make.student(0).to(device=DEVICE, memory_format=LAYOUT)  # type: ignore[call-overload]
         self.optimizer = torch.optim.SGD(
@@ -64,19 +64,19 @@ class Bare:
         return float(correct) / len(self.holdout[1])
 
 
-def in_memory(split: Split, preprocess: Prepare) -> tuple[Tensor, Tensor]:
+def in_memory(split: Split, preprocess: Transform) -> tuple[Tensor, Tensor]:
     raw, labels = split.gather(torch.arange(len(split)))
     return preprocess(raw), labels.to(DEVICE)
 
 
-def compare(student: str, material: Material, settings: Settings, repeats: int) -> dict[str, list[float]]:
+def compare(student: str, splits: DataSplits, settings: Settings, repeats: int) -> dict[str, list[float]]:
     """Seconds of an epoch of training and of all of it, by the trainer and by the loop."""
     times: dict[str, list[float]] = {"trainer, training": [], "loop, training": []}
-    make = maker(student, material)
-    bare = Bare(make, material, settings)
+    make = maker(student, splits)
+    bare = Bare(make, splits, settings)
 
     def whole() -> float:
-        with trainer_for(Baseline(), make, material, settings) as run:
+        with trainer_for(Baseline(), make, splits, settings) as run:
             wait_for(DEVICE)
             start = time.perf_counter()
             run.run()
@@ -95,16 +95,16 @@ def compare(student: str, material: Material, settings: Settings, repeats: int) 
 
 
 def measure(repeats: int, quick: bool) -> list[Row]:
-    material = clothes(128 if quick else 5000, 64 if quick else 1000, quick=quick)
+    splits = clothes(128 if quick else 5000, 64 if quick else 1000, quick=quick)
     settings = Settings(epochs=1, progress=False)
     rows = []
     for student in ("resnet8",) if quick else ("resnet20", "resnet8"):
-        times = compare(student, material, settings, repeats)
+        times = compare(student, splits, settings, repeats)
         for name, one, other in (
             ("training", "trainer, training", "loop, training"),
             ("with evaluation, checkpoint and metrics", "trainer", "loop"),
         ):
-            medians = [spread(times[what]).value for what in (one, other)]
+            medians = [quartiles(times[what]).value for what in (one, other)]
             rows.append(
                 row(
                     f"{student}: {name}",

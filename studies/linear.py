@@ -34,15 +34,15 @@ def measure(recipe: Path, longest: int) -> tuple[float, float, float]:
     """Hold-out accuracy, the test accuracy of what it selects, and that of always saying what most of the test is."""
     usual: dict[str, Any] = {name: word.default for name, word in parameters_of(studygroup.train).items()}
     words = config.load(recipe, studygroup.train, studygroup.compare)
-    material = session.make_material(session.with_defaults(usual | words))
-    test = material.dataset.test
+    splits = session.make_material(session.with_defaults(usual | words))
+    test = splits.dataset.test
     weights = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, longest), sublinear_tf=True)
-    known = weights.fit_transform(sentences(material.train))
-    held, asked = weights.transform(sentences(material.holdout)), weights.transform(sentences(test))
+    known = weights.fit_transform(sentences(splits.train))
+    held, asked = weights.transform(sentences(splits.holdout)), weights.transform(sentences(test))
     best = (0.0, 0.0)
     for strength in STRENGTHS:
-        model = LogisticRegression(C=strength, max_iter=2000).fit(known, material.train.labels)
-        best = max(best, (model.score(held, material.holdout.labels), model.score(asked, test.labels)), key=lambda found: found[0])
+        model = LogisticRegression(C=strength, max_iter=2000).fit(known, splits.train.labels)
+        best = max(best, (model.score(held, splits.holdout.labels), model.score(asked, test.labels)), key=lambda found: found[0])
     return *best, max((test.labels == label).mean() for label in set(test.labels.tolist()))
 
 

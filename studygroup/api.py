@@ -18,9 +18,9 @@ if TYPE_CHECKING:
     from studygroup.runs.member import Run
 
 NOT_MEASURED = (  # words of `train` that change nothing in the cost of a step here
-    *("out", "resume", "overwrite", "checkpoint_steps", "tensorboard", "select_from", "recalibrate"),
+    *("out", "resume", "overwrite", "checkpoint_steps", "tensorboard", "select_from", "recalibrate_bn"),
     *("learning_rate_scales", "schedule", "milestones", "gamma", "warmup", "teacher_epochs"),
-    *("devices", "nodes", "rendezvous", "spread"),
+    *("devices", "nodes", "rendezvous", "shard"),
 )
 
 
@@ -47,13 +47,13 @@ def train(
     milestones: Sequence[int] = (),
     gamma: float = 0.1,
     warmup: float = 0.0,
-    clip: float | None = None,
-    accumulate: int = 1,
+    clip_grad_norm: float | None = None,
+    microbatches: int = 1,
     teacher_epochs: int | None = None,
     train_size: float | None = None,
     holdout: float = 0.1,
     select_from: Literal["all", "last"] = "all",
-    test_share: float = 0.2,
+    test_size: float = 0.2,
     split_seed: int = 0,
     image_size: int | None = None,
     channels: int | None = None,
@@ -64,18 +64,18 @@ def train(
     tokenizer: str = "auto",
     vocabulary: int = 16_000,
     max_length: int | None = None,
-    broken: Literal["stop", "skip"] = "stop",
+    on_error: Literal["stop", "skip"] = "stop",
     download: bool = False,
     cache: str | Path | None = None,
     device: str = "auto",
     devices: int = 1,
     nodes: int = 1,
     rendezvous: str | None = None,
-    spread: Literal["samples", "students", "members"] = "samples",
+    shard: Literal["samples", "students", "members"] = "samples",
     precision: Literal["auto", "bf16", "float32"] = "auto",
     channels_last: bool | None = None,
     compile: bool = False,
-    recalibrate: bool = False,
+    recalibrate_bn: bool = False,
     checkpoint_steps: int | None = None,
     tensorboard: bool = False,
     progress: bool = True,
@@ -111,15 +111,15 @@ def train(
         milestones: epochs (0-based) at which the learning rate is multiplied by gamma.
         gamma: factor at each milestone.
         warmup: epochs over which the learning rate rises from 0.
-        clip: largest joint norm of an update's gradients.
-        accumulate: cut each batch into this many parts, to save memory.
+        clip_grad_norm: largest joint norm of an update's gradients.
+        microbatches: cut each batch into this many parts, to save memory.
         teacher_epochs: epochs of a teacher that is trained first; by default as many as the student's. Whatever is trained first is a
             run of its own in `stages/` of the run's folder.
         train_size: how many training samples to use (a number above 1), or which share of them; all by default.
         holdout: how many samples (a number above 1) or which share to keep for selection; 0 for none.
         select_from: epochs out of which the hold-out selects the student: `all`, as in the CGL paper, or the `last`, which a
             small hold-out set cannot mislead as far.
-        test_share: share kept for the test if the data has no test set of its own, or how many samples (a number above 1).
+        test_size: share kept for the test if the data has no test set of its own, or how many samples (a number above 1).
         split_seed: of the division into training, hold-out and test sets.
         image_size: height and width to resize images to; for folders 32 unless given, else the data's own.
         channels: 1 for grey, 3 for colour; the data's own by default.
@@ -131,19 +131,19 @@ def train(
             the student.
         vocabulary: number of tokens of `bpe`, at most.
         max_length: tokens that a text is cut to; by default 512, or 1024 characters.
-        broken: what an unreadable image, or row of a table, does: `stop` or `skip`.
+        on_error: what an unreadable image, or row of a table, does: `stop` or `skip`.
         download: fetch the data set from its publisher if it is not there.
         cache: where prepared data and downloads are kept; by default `$STUDYGROUP_CACHE` or `~/.cache/studygroup`.
         device: `auto`, `cpu`, `cuda`, `cuda:1`, …
         devices: processes (ranks) on this machine that train together: one per GPU, or sharing the cores.
         nodes: machines that run this very command; or start it by `torchrun` on each. They see the same folders.
         rendezvous: `HOST:PORT` where several nodes meet.
-        spread: what is spread over the ranks: `samples` (data-parallel), `students` with their shares (cgl), or `members`, separate
+        shard: what is spread over the ranks: `samples` (data-parallel), `students` with their shares (cgl), or `members`, separate
             networks that exchange logits only (dml, orc and others).
         precision: `bf16` autocast or `float32`; `auto` takes bf16 where the hardware has it.
         channels_last: memory format of images; by default where it is faster.
         compile: compile the networks with `torch.compile`.
-        recalibrate: re-estimate batch-norm statistics of a copy of each member before it is evaluated.
+        recalibrate_bn: re-estimate batch-norm statistics of a copy of each member before it is evaluated.
         checkpoint_steps: save every so many steps as well as at every epoch's end.
         tensorboard: log to TensorBoard's format in the run's folder, too.
         progress: show progress bars.
@@ -205,18 +205,18 @@ def benchmark(
     return session.benchmark(arguments)
 
 
-@with_words_of(train, without=("seed", "devices", "nodes", "rendezvous", "spread", "resume"))
+@with_words_of(train, without=("seed", "devices", "nodes", "rendezvous", "shard", "resume"))
 def compare(
     data: str | Path,
     *,
     methods: Sequence[str] = (),
     seeds: int = 3,
     options: Mapping[str, object] | None = None,
-    cells: Mapping[str, object] | None = None,
+    variants: Mapping[str, object] | None = None,
     method: str | None = None,
     budget: Literal["equal-epochs", "equal-compute"] = "equal-epochs",
     count_teacher: bool = False,
-    validation: int = 0,
+    score_on_unused: int = 0,
     split_by_seed: bool = False,
     teacher: str | Path | None = None,
     out: str | Path | None = None,
@@ -237,17 +237,17 @@ def compare(
         methods: what to compare: names of `studygroup list methods`.
         seeds: how many: 0, 1, ... up to one less.
         options: the methods' own options, e.g. `cgl.students=8 dml.students=4`.
-        cells: in recipes: names, each with the words of `studygroup train` in which it differs, e.g.
+        variants: in recipes: names, each with the words of `studygroup train` in which it differs, e.g.
             `dml-4: {method: {name: dml, students: 4}, epochs: 50}`.
-        method: in recipes: of the cells that name none.
+        method: in recipes: of the variants that name none.
         budget: `equal-epochs`, or `equal-compute`: each method gets as many epochs as cost what the baseline's cost.
         count_teacher: let the training of a teacher count towards the equal compute of each method that learns from it.
-        validation: score on this many training samples that are neither learnt from nor held out, in place of the test set: for
+        score_on_unused: score on this many training samples that are neither learnt from nor held out, in place of the test set: for
             choices that must not see it.
         split_by_seed: let every seed divide the data anew, into training, hold-out and test sets (those by split_seed plus the seed):
             differences and their intervals are then over other data, too, and not only over other weights to begin with.
         teacher: the name of a network, which is trained once per seed for all methods that learn from a teacher; a trained run's
-            folder, with `{seed}` if there is one for each seed; in recipes also the name of a cell.
+            folder, with `{seed}` if there is one for each seed; in recipes also the name of a variant.
         out: the folder of the leaderboard and of all runs; by default `runs/compare-DATA-STUDENT`.
         workers: processes side by side, each with its share of the cores; by default one per GPU, without GPUs one per core.
         ray: address of a Ray cluster whose machines see the same folders (`auto` on one of its machines); the runs go there.
@@ -255,7 +255,7 @@ def compare(
         **words: those of `studygroup.train`.
 
     Returns:
-        `rows`: by cell: the means over seeds as in `studygroup.report`, with `difference` to the baseline and its 95% interval,
+        `rows`: by variant: the means over seeds as in `studygroup.report`, with `difference` to the baseline and its 95% interval,
         `epochs`, `flops` of the training, and more. `failed`: run -> what went wrong. `out`: the folder.
 
     Raises:
@@ -276,7 +276,7 @@ def evaluate(
     text_columns: Sequence[str] = (),
     label_column: str | None = None,
     encoding: str | None = None,
-    broken: Literal["stop", "skip"] = "stop",
+    on_error: Literal["stop", "skip"] = "stop",
     cache: str | Path | None = None,
     device: str = "auto",
     progress: bool = True,
@@ -292,7 +292,7 @@ def evaluate(
         text_columns: of another table, the columns with the text; by default those that the run was asked to learn from.
         label_column: of another table, the column with the class; likewise.
         encoding: of other files of texts; likewise.
-        broken: what an unreadable image, or row of a table, does: `stop` or `skip`.
+        on_error: what an unreadable image, or row of a table, does: `stop` or `skip`.
         cache: where prepared data is kept.
         device: `auto`, `cpu`, `cuda`, …
         progress: show progress bars.
@@ -311,7 +311,7 @@ def evaluate(
         members=members,
         batch_size=batch_size,
         columns={"text_columns": text_columns, "label_column": label_column, "encoding": encoding},
-        broken=broken,
+        on_error=on_error,
         cache=cache,
         device=device,
         progress=progress,
@@ -325,7 +325,7 @@ def predict(
     member: str = "best",
     top: int = 1,
     batch_size: int = 500,
-    broken: Literal["stop", "skip"] = "stop",
+    on_error: Literal["stop", "skip"] = "stop",
     device: str = "auto",
 ) -> list[dict[str, object]]:
     """Classify images or texts with a trained member.
@@ -337,7 +337,7 @@ def predict(
         member: which member answers.
         top: how many classes to name for each.
         batch_size: samples at a time.
-        broken: what an unreadable image or file does: `stop` or `skip`.
+        on_error: what an unreadable image or file does: `stop` or `skip`.
         device: `auto`, `cpu`, `cuda`, …
 
     Returns:
@@ -348,7 +348,7 @@ def predict(
     """
     from studygroup.runs.member import Run
 
-    return Run(run).member(member).predict(inputs, top=top, batch_size=batch_size, broken=broken, device=device)
+    return Run(run).member(member).predict(inputs, top=top, batch_size=batch_size, on_error=on_error, device=device)
 
 
 def list_names(kind: Literal["all", "methods", "networks", "data"] = "all") -> dict[str, dict[str, str]]:

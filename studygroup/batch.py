@@ -15,7 +15,7 @@ Division = Literal["none", "fixed", "epoch"]
 
 
 @dataclass(frozen=True)
-class Dealing:
+class Partition:
     """How a method wants the samples of an epoch dealt to its students.
 
     Attributes:
@@ -44,7 +44,7 @@ class Dealing:
 
 
 @dataclass(frozen=True)
-class Share:
+class StudentBatch:
     """One student's part of a batch: inputs (b, ...) and labels (b,)."""
 
     inputs: Tensor
@@ -55,7 +55,7 @@ class Share:
 
 
 @dataclass(frozen=True)
-class Part:
+class RankShard:
     """What a batch is a part of, if the samples of a step are spread over ranks.
 
     Attributes:
@@ -81,7 +81,7 @@ class Batch:
         indices: (B,) int64 positions in the training set, for methods that remember samples.
         sizes: how many of the samples, in order, belong to each student; None if the batch is everybody's.
         views: the further views of the same samples, each (B, ...), if the method asked for several; view 0 is `inputs`.
-        part: what this is a part of; None if it is everything.
+        shard: this rank's shard of a batch that is spread over ranks; None if this is the whole batch.
     """
 
     inputs: Tensor
@@ -89,57 +89,57 @@ class Batch:
     indices: Tensor
     sizes: tuple[int, ...] | None = None
     views: tuple[Tensor, ...] = ()
-    part: Part | None = None
+    shard: RankShard | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     @property
-    def share_sizes(self) -> tuple[int, ...]:
+    def student_sizes(self) -> tuple[int, ...]:
         """Samples of each share; one share if the batch was not dealt."""
         return self.sizes if self.sizes is not None else (len(self),)
 
     @property
     def whole(self) -> Batch:
         """The batch that this is a part of; itself if it is everything."""
-        if self.part is None:
+        if self.shard is None:
             return self
-        if self.part.whole is None:
+        if self.shard.whole is None:
             raise UserError("the method relates the samples of a batch to each other; it must set whole_batch")
-        return self.part.whole
+        return self.shard.whole
 
-    def gathered(self, own: Tensor) -> Tensor:
+    def all_gather(self, own: Tensor) -> Tensor:
         """Something about the own samples (b, ...) -> the same of the whole batch's (B, ...).
 
         A loss that is computed from it must be the same function on all parts; gradient reaches each part's own samples.
         """
-        return own if self.part is None else self.part.gather(own)
+        return own if self.shard is None else self.shard.gather(own)
 
-    def mine(self, everything: Tensor) -> Tensor:
+    def local(self, everything: Tensor) -> Tensor:
         """Something about the whole batch's samples (B, ...) -> the same of the own ones (b, ...)."""
-        return everything if self.part is None else everything[self.part.rows]
+        return everything if self.shard is None else everything[self.shard.rows]
 
     def view(self, student: int) -> Tensor:
         """The view (B, ...) of the samples that student number `student` sees."""
         return self.views[student] if self.views else self.inputs
 
-    def shares(self, students: int) -> list[Share]:
+    def per_student(self, students: int) -> list[StudentBatch]:
         """Each student's own samples; the same `Share` object for all if the batch was not dealt. A share may be empty.
 
         Raises:
             UserError: the batch was dealt to another number of students.
         """
         if self.sizes is None:
-            return [Share(self.inputs, self.labels)] * students
+            return [StudentBatch(self.inputs, self.labels)] * students
         if len(self.sizes) != students:
             raise UserError(
                 f"the batch was dealt to {len(self.sizes)} students, not to {students}; deal it to the group that learns from it"
             )
-        return [Share(x, y) for x, y in zip(self.inputs.split(self.sizes), self.labels.split(self.sizes), strict=True)]
+        return [StudentBatch(x, y) for x, y in zip(self.inputs.split(self.sizes), self.labels.split(self.sizes), strict=True)]
 
     def split(self, parts: int) -> list[Batch]:
         """At most `parts` smaller batches that together are this one; each student's share is cut evenly."""
-        sizes = self.share_sizes
+        sizes = self.student_sizes
         starts = [sum(sizes[:k]) for k in range(len(sizes))]
         batches = []
         for part in range(parts):

@@ -20,7 +20,7 @@ from collections.abc import Callable, Iterator, Mapping, Sequence
 from typing import NoReturn, cast
 
 from studygroup import api
-from studygroup.errors import TrainingError, UserError, unknown
+from studygroup.errors import TrainingError, UserError, unknown_name
 from studygroup.parameters import Parameter, parameters_of, show
 
 COMMANDS = {  # command: function
@@ -35,7 +35,7 @@ COMMANDS = {  # command: function
 LEARNING = ("train", "benchmark", "compare")  # commands that take a recipe
 ONE_METHOD = ("train", "benchmark")  # of these, those that take a method's options
 METHOD = ("--method.", "--no-method.")
-NOT_A_FLAG = ("method_options", "cells")  # parameters that are given in another way
+NOT_A_FLAG = ("method_options", "variants")  # parameters that are given in another way
 RANK = os.environ.get("RANK", "0")  # of several processes that torchrun has started, the first one speaks
 TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "show where in the program an error arose"}
 METHOD_HELP = """\
@@ -121,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
 def _run(words: list[str]) -> int:
     command = next((word for word in words if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
-        raise UsageError(str(unknown("command", command, COMMANDS)))
+        raise UsageError(str(unknown_name("command", command, COMMANDS)))
     parser, parsers = _parsers()
     if command is None:
         _refuse_unknown(words, parser.flags())

@@ -24,6 +24,6 @@ class Clock:
         """Epochs done so far as a real number, in [0, epochs)."""
         return self.epoch + self.step / self.steps
 
-    def stream(self, purpose: str) -> torch.Generator:
+    def generator(self, purpose: str) -> torch.Generator:
         """A CPU generator that depends on the seed, this moment and `purpose` only: the same on every rank and after a resume."""
-        return randomness.stream(self.seed, purpose, self.epoch, self.step)
+        return randomness.generator(self.seed, purpose, self.epoch, self.step)

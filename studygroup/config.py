@@ -16,7 +16,7 @@ from pathlib import Path
 
 import yaml
 
-from studygroup.errors import UserError, unknown
+from studygroup.errors import UserError, unknown_name
 from studygroup.parameters import parameters_of
 
 HOW_NOT_WHAT = ("resume", "overwrite")  # what to do about a folder that is not empty is no part of a run's configuration
@@ -120,7 +120,7 @@ def load(path: str | Path, *functions: Callable[..., object]) -> dict[str, objec
     arguments: dict[str, object] = {}
     for key, value in content.items():
         if key not in known:
-            raise UserError(f"{path}: {unknown('key', key, known)}")
+            raise UserError(f"{path}: {unknown_name('key', key, known)}")
         if isinstance(value, str) and value.startswith(FROM_PYTHON):
             raise UserError(f"{path}: {key} was a {value}; such a run can be repeated from Python only, or name a {key} that has a name")
         try:
@@ -162,14 +162,14 @@ LIMITS: dict[str, tuple[float, bool, float | None, bool]] = {
     "milestones": (0, True, None, True),
     "gamma": (0, False, None, True),
     "warmup": (0, True, None, True),
-    "clip": (0, False, None, True),
-    "accumulate": (1, True, None, True),
+    "clip_grad_norm": (0, False, None, True),
+    "microbatches": (1, True, None, True),
     "devices": (1, True, None, True),
     "nodes": (1, True, None, True),
     "teacher_epochs": (1, True, None, True),
     "train_size": (0, False, None, True),
     "holdout": (0, True, None, True),
-    "test_share": (0, False, None, True),
+    "test_size": (0, False, None, True),
     "split_seed": (0, True, None, True),
     "image_size": (1, True, None, True),
     "vocabulary": (2, True, 2**31 - 1, True),
@@ -180,7 +180,7 @@ LIMITS: dict[str, tuple[float, bool, float | None, bool]] = {
     "repeats": (1, True, None, True),
     "seeds": (1, True, None, True),
     "workers": (1, True, None, True),
-    "validation": (0, True, None, True),
+    "score_on_unused": (0, True, None, True),
 }
 
 

@@ -16,12 +16,12 @@ class TrainingError(RuntimeError):
     """A run that cannot go on (a loss that is not finite, a disk that is full); what was saved before is kept."""
 
 
-def in_short(error: Exception, length: int = 150) -> str:
+def one_line(error: Exception, length: int = 150) -> str:
     """What an error of another package says, in one line of at most `length` characters."""
     return " ".join(str(error).split())[:length]
 
 
-def unknown(kind: str, name: str, known: Iterable[str]) -> UserError:
+def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a registry, with the nearest names that are."""
     names = sorted(known)
     near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)

@@ -19,7 +19,7 @@ logger = logging.getLogger(__name__)
 
 
 @contextmanager
-def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
+def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock on `path`.
 
     Args:
@@ -40,7 +40,7 @@ def locked(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 
 @contextmanager
-def held(folder: Path) -> Iterator[None]:
+def lock_dir(folder: Path) -> Iterator[None]:
     """Have a folder, which is made if needed, for oneself.
 
     Raises:
@@ -50,7 +50,7 @@ def held(folder: Path) -> Iterator[None]:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; take another --out") from error
-    with locked(folder, wait=False) as free:
+    with file_lock(folder, wait=False) as free:
         if not free:
             raise UserError(f"another process is at work in {folder}; wait until it is done, or take another --out")
         yield

@@ -73,13 +73,13 @@ def _print_predictions(predictions: Sequence[Mapping[str, object]]) -> None:
     asked = next((word for row in predictions for word in ASKED if word in row), "path")
     table = _table(ASKED[asked], "label", ">probability", *(["then"] if any(others) else []))
     for row, then in zip(predictions, others, strict=True):
-        cells = [
+        variants = [
             _shortened(str(row[asked])) if asked == "text" else str(row[asked]),
             str(row["label"]),
             _percent(row["probability"]),
             *([then] if any(others) else []),
         ]
-        table.add_row(*map(_escaped, cells))
+        table.add_row(*map(_escaped, variants))
     console().print(table)
 
 

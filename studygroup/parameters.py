@@ -1,12 +1,15 @@
-"""Parameters of a public function, read from its signature and docstring: what the command line and recipes may say.
+"""Options, written once: a field with its type, default, range and help. The command line, recipes and checks are made from it.
 
-One place turns an annotation such as `float | None` or `Sequence[int]` into a converter for text (the command line) and a
-check for values (recipes), so that both accept the same things.
+    epochs: int = option(100, at_least=1, help="Number of passes over the training set.")
+
+One place turns an annotation such as `float | None` or `Sequence[int]` into a parser of text (the command line) and a check of
+values (recipes), so that both accept the same things.
 """
 
 from __future__ import annotations
 
 import ast
+import dataclasses
 import difflib
 import functools
 import inspect
@@ -14,11 +17,14 @@ import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar
+from typing import Any, Literal, TypeVar, cast
 
 from studygroup.errors import UserError
 
+T = TypeVar("T")
 R = TypeVar("R")
+Affects = Literal["result", "cost", "nothing"]
+"""What another value of an option changes: the trained weights, only how long or where they are computed, or neither."""
 Base = Literal["text", "int", "float", "bool", "choice", "list", "map", "any"]
 SCALARS: dict[str, Base] = {"str": "text", "Path": "text", "int": "int", "float": "float", "bool": "bool", "object": "any", "Any": "any"}
 LISTS = ("Sequence", "list", "tuple", "Iterable")
@@ -150,16 +156,45 @@ class Kind:
 
 
 @dataclass(frozen=True)
+class Bounds:
+    """The range of a number; None where it has no end."""
+
+    at_least: float | None = None
+    above: float | None = None
+    at_most: float | None = None
+    below: float | None = None
+
+    def describe(self) -> str:
+        """Say what is wanted, to end a sentence such as `it must be ...`; empty without bounds."""
+        low = f"at least {self.at_least:g}" if self.at_least is not None else f"above {self.above:g}" if self.above is not None else ""
+        high = f"at most {self.at_most:g}" if self.at_most is not None else f"below {self.below:g}" if self.below is not None else ""
+        return " and ".join(filter(None, (low, high)))
+
+    def contain(self, number: float) -> bool:
+        """Whether a number is in the range."""
+        return (
+            (self.at_least is None or number >= self.at_least)
+            and (self.above is None or number > self.above)
+            and (self.at_most is None or number <= self.at_most)
+            and (self.below is None or number < self.below)
+        )
+
+
+@dataclass(frozen=True)
 class Parameter:
-    """One parameter of a public function.
+    """One option: a field of an option group, or an argument of a function.
 
     Attributes:
-        name: as in the signature.
+        name: as in Python.
         kind: what it takes.
         positional: whether it is given by place rather than by name.
         required: whether it has no default.
         default: its default, None if it has none.
-        help: its line in the docstring.
+        help: one sentence or two.
+        bounds: the range of its number, or of each of its numbers.
+        affects: what another value changes.
+        default_help: what the default is in words, where it depends on other options.
+        group: title of the option group that it belongs to.
     """
 
     name: str
@@ -168,6 +203,45 @@ class Parameter:
     required: bool
     default: object
     help: str
+    bounds: Bounds = Bounds()
+    affects: Affects = "result"
+    default_help: str = ""
+    group: str = ""
+
+    def check_range(self, value: object) -> None:
+        """Raise UserError if a number of the value is out of range; the message names it and the range."""
+        for number in _numbers(value):
+            if not self.bounds.contain(number):
+                raise UserError(f"{self.name} is {number:g}; it must be {self.bounds.describe()}")
+
+
+def option(
+    default: T,
+    *,
+    help: str,
+    at_least: float | None = None,
+    above: float | None = None,
+    at_most: float | None = None,
+    below: float | None = None,
+    affects: Affects = "result",
+    default_help: str = "",
+) -> T:
+    """Declare an option as a field of a dataclass.
+
+    Args:
+        default: its default.
+        help: one sentence or two, as `--help` prints them.
+        at_least: lowest number.
+        above: number that it must exceed.
+        at_most: highest number.
+        below: number that it must stay below.
+        affects: what another value changes.
+        default_help: the default in words, where it depends on other options.
+    """
+    metadata = {"help": help, "bounds": Bounds(at_least, above, at_most, below), "affects": affects, "default_help": default_help}
+    if isinstance(default, dict):
+        return cast(T, dataclasses.field(default_factory=default.copy, metadata=metadata))
+    return dataclasses.field(default=default, metadata=metadata)
 
 
 def kind_of(annotation: object) -> Kind:
@@ -196,34 +270,66 @@ def kind_of(annotation: object) -> Kind:
     return Kind(kinds[0].base, optional, kinds[0].choices, kinds[0].item)
 
 
-def parameters_of(function: Callable[..., object]) -> dict[str, Parameter]:
-    """The parameters of `function` by name, in order, with the docstring's line on each."""
-    import docstring_parser
+def parameters_of(source: Callable[..., object]) -> dict[str, Parameter]:
+    """Return the options of a dataclass, or the arguments of a function with their lines in its docstring, by name and in order."""
+    fields = {field.name: field for field in dataclasses.fields(source) if field.init} if dataclasses.is_dataclass(source) else {}
+    groups = {name: kind for kind in reversed(getattr(source, "__mro__", ())) for name in vars(kind).get("__annotations__", {})}
+    notes: dict[str, str] = {}
+    if not fields and source.__doc__:
+        import docstring_parser
 
-    notes = {note.arg_name: " ".join((note.description or "").split()) for note in docstring_parser.parse(function.__doc__ or "").params}
+        notes = {note.arg_name: " ".join((note.description or "").split()) for note in docstring_parser.parse(source.__doc__).params}
     found = {}
-    for name, parameter in inspect.signature(function).parameters.items():
+    for name, parameter in inspect.signature(source).parameters.items():
+        if name == "self" or parameter.kind in (parameter.VAR_POSITIONAL, parameter.VAR_KEYWORD):
+            continue
         required = parameter.default is inspect.Parameter.empty
+        default = None if required else parameter.default
+        metadata: Mapping[str, Any] = {}
+        annotation: object = parameter.annotation
+        if name in fields:
+            field = fields[name]
+            metadata, annotation = field.metadata, field.type
+            if field.default_factory is not dataclasses.MISSING:
+                default = field.default_factory()
         found[name] = Parameter(
             name,
-            kind_of(parameter.annotation),
+            kind_of(annotation),
             positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
             required=required,
-            default=None if required else parameter.default,
-            help=notes.get(name, ""),
+            default=default,
+            help=metadata.get("help", notes.get(name, "")),
+            bounds=metadata.get("bounds", Bounds()),
+            affects=metadata.get("affects", "result"),
+            default_help=metadata.get("default_help", ""),
+            group=getattr(groups.get(name), "title", ""),
         )
     return found
 
 
-def check_choices(function: Callable[..., object], given: Mapping[str, object]) -> None:
-    """Raise UserError if an argument of `function`, of those `given` by name, is to be one of some words and is not."""
-    for name, parameter in inspect.signature(function).parameters.items():
-        annotation = str(parameter.annotation).replace("typing.", "")
-        if "Literal[" in annotation:
+def check_values(parameters: Mapping[str, Parameter], values: Mapping[str, object]) -> None:
+    """Check values that come from Python code: words against their choices, numbers against their ranges.
+
+    Raises:
+        UserError: a value cannot be; the message names it and what is allowed.
+    """
+    for name, parameter in parameters.items():
+        if name not in values:
+            continue
+        if parameter.kind.base == "choice":
             try:
-                kind_of(annotation).check(given[name])
+                parameter.kind.check(values[name])
             except ValueError as error:
                 raise UserError(f"{name} is {error}") from None
+        parameter.check_range(values[name])
+
+
+def _numbers(value: object) -> list[float]:
+    if isinstance(value, Mapping):
+        value = list(value.values())
+    if isinstance(value, int | float):
+        return [value]
+    return [item for item in value if isinstance(item, int | float)] if isinstance(value, Sequence) else []
 
 
 def with_words_of(other: Callable[..., object], *, without: Sequence[str] = ()) -> Callable[[Callable[..., R]], Callable[..., R]]:

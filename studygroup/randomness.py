@@ -10,12 +10,12 @@ import hashlib
 import torch
 
 
-def derive(seed: int, *words: str | int) -> int:
+def derive_seed(seed: int, *words: str | int) -> int:
     """A 63-bit seed for the purpose that `words` name, e.g. `derive(seed, "order", epoch)`."""
     text = "\x1f".join(str(word) for word in (seed, *words))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
-def stream(seed: int, *words: str | int) -> torch.Generator:
+def generator(seed: int, *words: str | int) -> torch.Generator:
     """A fresh CPU generator for the purpose that `words` name."""
-    return torch.Generator().manual_seed(derive(seed, *words))
+    return torch.Generator().manual_seed(derive_seed(seed, *words))

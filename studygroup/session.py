@@ -14,20 +14,25 @@ import numpy as np
 import torch
 from torch import nn
 
-from studygroup import config, launch
+from studygroup import config
 from studygroup.data import SOURCES, Dataset, Images, Split, evaluation_batches, hold_out, open_dataset, reads_texts
-from studygroup.errors import UserError, unknown
+from studygroup.devices import pick_device
+from studygroup.distributed import launch
+from studygroup.distributed.context import DistContext, init_distributed
+from studygroup.errors import UserError, unknown_name
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, create, parameter_count
 from studygroup.networks.factory import Spec, is_fresh, spec_name, with_stem
 from studygroup.networks.registry import SMALLEST_MAP, stems, tokenizer_of
-from studygroup.plans import Stage, maker, rehearse, run_plan, stages_of
-from studygroup.distributed.context import Ranks, join
-from studygroup.training.timed_trainer import Lane, compare
+from studygroup.pipeline.stages import Stage, dry_run, network_factory, resolve_stages, run_stages
+from studygroup.runs.environment import environment
+from studygroup.runs.files import write_json
+from studygroup.runs.folder import lock_run_dir, remove_empty_run
+from studygroup.runs.member import Run
 from studygroup.training.evaluate import score
-from studygroup.runs.member import Run, claimed, environment, release, write_json
-from studygroup.training.settings import Settings, pick_device
-from studygroup.training.fit import Material
+from studygroup.training.fit import DataSplits
+from studygroup.training.settings import Settings
+from studygroup.training.timed_trainer import TimedTrainer, compare
 from studygroup.training.updater import check_cut
 
 RATES: dict[str, dict[str, float]] = {
@@ -57,21 +62,21 @@ def train(arguments: dict[str, Any]) -> Run:
 def train_rank(arguments: dict[str, Any]) -> str:
     """What each of a run's ranks does, a process alone too; returns the run's folder."""
     gpu = uses_gpu(arguments["device"])
-    with join(arguments["spread"], gpu=gpu) as ranks:
-        if ranks.many and gpu:
+    with init_distributed(arguments["shard"], gpu=gpu) as ranks:
+        if ranks.is_distributed and gpu:
             arguments = {**arguments, "device": f"cuda:{torch.cuda.current_device()}"}
         return str(train_together(arguments, ranks).folder)
 
 
-def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
+def train_together(arguments: dict[str, Any], ranks: DistContext) -> Run:
     """Train with the ranks that there are; the first one writes."""
     method = make_method(arguments)
     settings = make_settings(arguments)
     stages = make_stages(arguments, method, settings)
-    material = make_material(arguments)
-    stages = with_stems(stages, arguments["stem"], material.dataset)
-    rehearse(stages, material)
-    out = Path(arguments["out"] or default_folder(material.dataset, method, arguments["student"], settings.seed))
+    splits = make_material(arguments)
+    stages = with_stems(stages, arguments["stem"], splits.dataset)
+    dry_run(stages, splits)
+    out = Path(arguments["out"] or default_folder(splits.dataset, method, arguments["student"], settings.seed))
     resolved = {
         **arguments,
         "method": method_name(method) if type(method) in METHODS.values() else method,
@@ -79,23 +84,23 @@ def train_together(arguments: dict[str, Any], ranks: Ranks) -> Run:
         "out": str(out),
         "precision": settings.precision,
         "channels_last": settings.channels_last,
-        "augment": material.augment,
+        "augment": splits.augment,
     }
 
     def begin() -> None:
-        own.enter_context(claimed(out, resume=arguments["resume"], overwrite=arguments["overwrite"]))
+        own.enter_context(lock_run_dir(out, resume=arguments["resume"], overwrite=arguments["overwrite"]))
         if not (arguments["resume"] and (out / "config.yaml").exists()):
             config.save(out / "config.yaml", resolved)
             write_json(out / "environment.json", environment(settings.seed))
 
     hint = f"studygroup train --config {shlex.quote(str(out / 'config.yaml'))} --out {shlex.quote(str(out))} --resume"
     with ExitStack() as own:
-        ranks.first(begin)
+        ranks.on_rank_zero(begin)
         try:
-            return run_plan(stages, out, material, resume=arguments["resume"], resume_hint=hint, ranks=ranks)
+            return run_stages(stages, out, splits, resume=arguments["resume"], resume_hint=hint, ranks=ranks)
         except UserError:
             if ranks.rank == 0:
-                release(out)
+                remove_empty_run(out)
             raise
 
 
@@ -109,7 +114,7 @@ def with_defaults(arguments: Mapping[str, Any]) -> dict[str, Any]:
     texts = reads_texts(arguments["data"])
     optimizer = arguments["optimizer"] if arguments["optimizer"] != "auto" else "adam" if texts else "sgd"
     if optimizer not in RATES:
-        raise unknown("optimizer", optimizer, ["auto", *RATES])
+        raise unknown_name("optimizer", optimizer, ["auto", *RATES])
     usual = {"student": "transformer" if texts else "resnet8", **RATES[optimizer]}
     return {**arguments, "optimizer": optimizer, **{name: value for name, value in usual.items() if arguments[name] is None}}
 
@@ -144,16 +149,16 @@ def make_settings(arguments: Mapping[str, Any]) -> Settings:
     return settings
 
 
-def make_material(arguments: Mapping[str, Any]) -> Material:
+def make_material(arguments: Mapping[str, Any]) -> DataSplits:
     """The data, prepared and divided."""
-    names = (*READING, "test_share", "split_seed", "broken", "download", "cache", "progress")
+    names = (*READING, "test_size", "split_seed", "on_error", "download", "cache", "progress")
     tokenizer = arguments["tokenizer"] if arguments["tokenizer"] != "auto" else tokenizer_of(arguments["student"])
     dataset = open_dataset(arguments["data"], tokenizer=tokenizer, **{name: arguments[name] for name in names})
     learned, held = hold_out(
         len(dataset.train), holdout=arguments["holdout"], train_size=arguments["train_size"], seed=arguments["split_seed"]
     )
     augment = dataset.augment if arguments["augment"] == "auto" else arguments["augment"]
-    return Material(dataset, dataset.train.take(learned), dataset.train.take(held), augment)
+    return DataSplits(dataset, dataset.train.take(learned), dataset.train.take(held), augment)
 
 
 def make_stages(arguments: Mapping[str, Any], method: Method, settings: Settings) -> list[Stage]:
@@ -167,11 +172,13 @@ def make_stages(arguments: Mapping[str, Any], method: Method, settings: Settings
     stages = []
     if isinstance(teacher, str) and is_fresh(teacher):
         epochs = arguments.get("teacher_epochs") or settings.epochs
-        own = replace(settings, epochs=epochs, accumulate=1, learning_rate_scales={})
+        own = replace(settings, epochs=epochs, microbatches=1, learning_rate_scales={})
         stages.append(Stage("teacher", Baseline(), "baseline", teacher, own))
         teacher = "teacher"
     teachers = () if teacher is None else (teacher,)
-    stages += stages_of(Stage("train", method, method_name(method), arguments["student"], settings, tuple(arguments["peers"]), teachers))
+    stages += resolve_stages(
+        Stage("train", method, method_name(method), arguments["student"], settings, tuple(arguments["peers"]), teachers)
+    )
     with_stems(stages, arguments["stem"])
     return stages
 
@@ -212,7 +219,7 @@ def find_teacher(teacher: str | Path | nn.Module | None, method: Method) -> nn.M
     text = str(teacher)
     if text.partition("@")[0] in NETWORKS or ":" in text:
         return text
-    raise UserError(f"the teacher {text!r} is neither a run's folder nor a network: {unknown('network', text, NETWORKS)}")
+    raise UserError(f"the teacher {text!r} is neither a run's folder nor a network: {unknown_name('network', text, NETWORKS)}")
 
 
 def default_folder(dataset: Dataset, method: Method, student: Spec, seed: int) -> str:
@@ -233,29 +240,29 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
     settings = make_settings(arguments)
     stages = make_stages(arguments, method, settings)
     others = group_sizes(arguments["group_sizes"], method, arguments["peers"])
-    material = make_material(arguments)
-    dataset = material.dataset
+    splits = make_material(arguments)
+    dataset = splits.dataset
     stages = with_stems(stages, arguments["stem"], dataset)
-    fresh = rehearse(stages, material)  # what a network costs does not depend on its weights
+    fresh = dry_run(stages, splits)  # what a network costs does not depend on its weights
     asked = stages[-1]
     student = asked.student
 
-    def lane(name: str, stage: Stage) -> Lane:
-        return Lane(name, stage.method, maker(stage, material, fresh), material, settings)
+    def timed(name: str, stage: Stage) -> TimedTrainer:
+        return TimedTrainer(name, stage.method, network_factory(stage, splits, fresh), splits, settings)
 
     alone = Stage("alone", Baseline(), "baseline", student, settings)
-    lanes = [lane(f"{spec_name(student)} alone", alone), lane(group_name(method), asked)]
+    trainers = [timed(f"{spec_name(student)} alone", alone), timed(group_name(method), asked)]
     left_out: dict[str, str] = {}
     for size in others:
         resized = with_students(method, size)
         try:
-            lanes.append(lane(group_name(resized), replace(asked, method=resized)))
+            trainers.append(timed(group_name(resized), replace(asked, method=resized)))
         except UserError as error:  # too many for the network's routes or for the batch, say; the others may work
             left_out[group_name(resized)] = str(error)
-    costs, steps = compare(lanes, steps=arguments["steps"], repeats=arguments["repeats"], progress=settings.progress)
+    costs, steps = compare(trainers, steps=arguments["steps"], repeats=arguments["repeats"], progress=settings.progress)
     return {
         "data": dataset.name,
-        "training_samples": len(material.train),
+        "training_samples": len(splits.train),
         "student": spec_name(student),
         "method": method_name(method),
         "batch_size": settings.batch_size,
@@ -272,7 +279,7 @@ def benchmark(arguments: dict[str, Any]) -> dict[str, object]:
                 "memory": cost.memory and cost.memory.peak,
                 "options": own.trainer.method.options(),
             }
-            for own, cost in zip(lanes, costs, strict=True)
+            for own, cost in zip(trainers, costs, strict=True)
         ],
         "left_out": left_out,
         "machine": environment(settings.seed),
@@ -321,7 +328,7 @@ def evaluate(
     members: Sequence[str],
     batch_size: int,
     columns: Mapping[str, Any],
-    broken: Literal["stop", "skip"],
+    on_error: Literal["stop", "skip"],
     cache: str | Path | None,
     device: str,
     progress: bool,
@@ -336,10 +343,10 @@ def evaluate(
     first = next(iter(chosen.values()))
     trained: dict[str, Any] = config.read(opened.folder / "config.yaml")
     # The run's own data is read and divided as it was for training; of other data without a test set everything is for the test.
-    asked: dict[str, Any] = {"test_share": 0.0, "broken": broken}
+    asked: dict[str, Any] = {"test_size": 0.0, "on_error": on_error}
     asked |= {name: value or trained[name] for name, value in columns.items() if name in trained}
     if data is None:
-        asked |= {name: trained[name] for name in ("test_share", "split_seed", "broken") if name in trained}
+        asked |= {name: trained[name] for name in ("test_size", "split_seed", "on_error") if name in trained}
     dataset = open_dataset(
         data if data is not None else str(trained["data"]),
         **first.inputs.opening(),
@@ -381,7 +388,7 @@ def list_names(kind: str) -> dict[str, dict[str, str]]:
         "data": dict(SOURCES),
     }
     if kind != "all" and kind not in every:
-        raise unknown("kind", kind, ["all", *every])
+        raise unknown_name("kind", kind, ["all", *every])
     return every if kind == "all" else {kind: every[kind]}
 
 

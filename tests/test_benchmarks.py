@@ -19,14 +19,14 @@ import numpy as np
 import pytest
 import torch
 
-from studygroup.batch import Dealing
+from studygroup.batch import Partition
 from studygroup.clock import Clock
 from studygroup.data import Batches, Ragged, Split
-from studygroup.data.inputs import ToDevice
-from studygroup.networks import Maker
+from studygroup.data.inputs import TokenTransform
+from studygroup.networks import NetworkFactory
 from studygroup.training import Settings
-from studygroup.training.timing import spread
-from studygroup.training.updater import Ledger, Updater
+from studygroup.training.timing import quartiles
+from studygroup.training.updater import LossMeter, Updater
 
 HOME = Path(__file__).parent.parent / "benchmarks"
 PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "memory", "text_networks"]
@@ -89,7 +89,7 @@ def test_the_loop_makes_targets_of_texts_without_dropout_and_without_a_trace(loa
     routing, subjects = load("routing"), load("text_networks").TINY_STUDENTS
     ids = torch.randint(1, 72, (4, 12), generator=torch.Generator().manual_seed(0))
     for student in subjects:
-        loop = routing.Loop(Maker(student.network, num_classes=5, vocabulary=72), torch.contiguous_format)
+        loop = routing.Loop(NetworkFactory(student.network, num_classes=5, vocabulary=72), torch.contiguous_format)
         before = {name: value.clone() for name, value in loop.group.named_buffers()}
         loop.make_targets(True)
         torch.testing.assert_close(loop.logits(0, ids), loop.logits(0, ids), rtol=0, atol=0)
@@ -121,17 +121,17 @@ def test_the_steps_that_are_timed_are_spread_over_the_lengths(load: Load) -> Non
     assert program.evenly(np.array([70, 10, 40, 20, 60, 30, 50, 80]), 4) == [3, 2, 4, 7]
     assert program.evenly(np.array([3, 1, 2]), 3) == [1, 2, 0]
     # A step of a group has as many tokens as the same step of the student alone, or nearly: that is what the ratios stand on.
-    alone, shared = batches_of_texts(load, 960), batches_of_texts(load, 960, Dealing(8, "epoch"))
+    alone, shared = batches_of_texts(load, 960), batches_of_texts(load, 960, Partition(8, "epoch"))
     for step in program.evenly(program.widths(alone), 4):
         one, other = (int((next(batches.epoch(0, step)).inputs > 0).sum()) for batches in (alone, shared))
         assert one == pytest.approx(other, rel=0.25)
 
 
-def batches_of_texts(load: Load, count: int = 808, dealing: Dealing | None = None) -> Batches:
+def batches_of_texts(load: Load, count: int = 808, partition: Partition | None = None) -> Batches:
     random = np.random.default_rng(0)
     lengths = np.minimum(np.exp(random.normal(3, 0.8, count)).astype(np.int64) + 1, 100)
     rows = Ragged.of([random.integers(1, 9, length) for length in lengths])
-    return Batches(Split(rows, np.zeros(count, dtype=np.int64)), ToDevice(torch.device("cpu")), batch_size=16, dealing=dealing)
+    return Batches(Split(rows, np.zeros(count, dtype=np.int64)), TokenTransform(torch.device("cpu")), batch_size=16, partition=partition)
 
 
 def test_the_loop_of_mutual_learning_has_the_products_loss(load: Load) -> None:
@@ -148,15 +148,15 @@ def test_the_parts_of_an_iteration_are_those_that_it_has(load: Load) -> None:
     parts = orc.measure(1, True)[0].figures["milliseconds"]
     counted: Counter[str] = Counter()
     common = load("common")
-    material = common.random_material(32, 8, (1, 28, 28))
+    splits = common.random_material(32, 8, (1, 28, 28))
     method = orc.ORC(3)
-    method.assemble(common.maker("resnet8", material, teacher="resnet8"))
+    method.build(common.maker("resnet8", splits, teacher="resnet8"))
     for network in (*(method.group[k] for k in range(3)), method.pivot):
         network.register_forward_hook(lambda *_: counted.update(["forward"]))
         next(network.parameters()).register_hook(lambda gradient: counted.update(["backward"]))
     updater = Updater(method.train(), Settings(precision="float32"), torch.device("cpu"))
     batch = load("routing").batch_of(2, 28, torch.contiguous_format)
-    updater.learn(type(batch)(batch.inputs[:, :1], batch.labels, batch.indices), Clock(), Ledger())
+    updater.learn(type(batch)(batch.inputs[:, :1], batch.labels, batch.indices), Clock(), LossMeter())
     assert counted["forward"] == sum("forward" in name for name in parts) == 6
     assert counted["backward"] == sum("backward" in name for name in parts) == 4
 
@@ -166,8 +166,8 @@ def test_the_parts_of_an_iteration_are_those_that_it_has(load: Load) -> None:
 
 def rows_of(common: ModuleType) -> list[Any]:
     return [
-        common.row("fast | slow", spread([1.1, 1.2, 1.3]), target=1.25, details="a detail"),
-        common.row("slow", spread([1.1, 1.2, 1.3]), bound="at least", target=1.25),
+        common.row("fast | slow", quartiles([1.1, 1.2, 1.3]), target=1.25, details="a detail"),
+        common.row("slow", quartiles([1.1, 1.2, 1.3]), bound="at least", target=1.25),
         common.exact("reported", 1234.0, "MiB"),
     ]
 
@@ -239,7 +239,7 @@ def test_noise_stands_in_for_data_that_is_not_there(
         raise common.UserError("no such data")
 
     monkeypatch.setattr(common, "open_dataset", missing)
-    material = common.clothes(20, 4, quick=False)
-    assert (len(material.train), len(material.holdout), material.dataset.images.shape) == (20, 4, (1, 28, 28))
-    assert not set(material.train.rows) & set(material.holdout.rows)
+    splits = common.clothes(20, 4, quick=False)
+    assert (len(splits.train), len(splits.holdout), splits.dataset.images.shape) == (20, 4, (1, 28, 28))
+    assert not set(splits.train.rows) & set(splits.holdout.rows)
     assert "no such data" in capsys.readouterr().err

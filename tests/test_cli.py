@@ -60,9 +60,7 @@ def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> s
 
 
 def test_flags_become_arguments(train: Calls) -> None:
-    words = (
-        "digits --student resnet20 --batch-size 32 --learning_rate=1e-2 --no-nesterov --compile --optimizer adam --clip none --out a_b/c_d"
-    )
+    words = "digits --student resnet20 --batch-size 32 --learning_rate=1e-2 --no-nesterov --compile --optimizer adam --clip-grad-norm none --out a_b/c_d"
     assert cli.main(["train", *words.split()]) == 0
     assert train[0][0] == ("digits",)
     assert train.kwargs == {
@@ -72,7 +70,7 @@ def test_flags_become_arguments(train: Calls) -> None:
         "nesterov": False,
         "compile": True,
         "optimizer": "adam",
-        "clip": None,
+        "clip_grad_norm": None,
         "out": "a_b/c_d",
     }
 
@@ -188,7 +186,7 @@ def test_what_is_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, optio
         "data: cifar10\nbatch_size: 32\nseed: 3\nmethod: {name: cgl, modules: 2}\ncells: {a: {method: {name: dml, students: 3}}}\n"
     )
     words = ["compare", "--config", str(recipe), "--methods", "cgl,dml", "--seeds", "2", "--options", options, "--format", "json"]
-    assert cli.main(words) == 1, "a cell failed"
+    assert cli.main(words) == 1, "a variant failed"
     assert calls == [
         (
             ("cifar10",),
@@ -196,7 +194,7 @@ def test_what_is_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, optio
                 "batch_size": 32,
                 "method": "cgl",
                 "method_options": {"modules": 2},
-                "cells": {"a": {"method": {"name": "dml", "students": 3}}},
+                "variants": {"a": {"method": {"name": "dml", "students": 3}}},
                 "methods": ("cgl", "dml"),
                 "seeds": 2,
                 "options": {"cgl.students": "8", "dml.students": "4"},

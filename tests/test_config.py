@@ -31,14 +31,14 @@ def test_values_get_the_types_of_the_signature(tmp_path: Path) -> None:
     arguments = load(tmp_path, text)
     assert arguments == {
         "learning_rate": 0.001,
-        "clip": 1.0,
+        "clip_grad_norm": 1.0,
         "milestones": (1, 2),
         "peers": ("a",),
         "learning_rate_scales": {"pivot": 1.0},
         "channels_last": None,
         "nesterov": False,
     }
-    assert isinstance(arguments["clip"], float)
+    assert isinstance(arguments["clip_grad_norm"], float)
 
 
 def test_words_that_older_yaml_takes_for_booleans_are_words(tmp_path: Path) -> None:
@@ -70,7 +70,7 @@ def test_an_empty_recipe_says_nothing(tmp_path: Path) -> None:
         ("learning_rate: .nan", "learning_rate is nan; it must be a number"),
         ("learning_rate: 0", "learning_rate is 0; it must be above 0"),
         ("momentum: 1", "momentum is 1; it must be at least 0 and below 1"),
-        ("test_share: -1.5", "test_share is -1.5; it must be above 0"),
+        ("test_size: -1.5", "test_size is -1.5; it must be above 0"),
         ("optimizer: adm", "optimizer is 'adm'; did you mean adam?"),
         ("optimizer: qq", "optimizer is 'qq'; it must be auto or sgd or adam or adamw"),
         ("milestones: 60", "milestones is 60; it must be a list, each item a whole number"),
@@ -116,7 +116,7 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
         "peers": ("resnet14",),
         "learning_rate": 1e-05,
         "learning_rate_scales": {"pivot": 0.1},
-        "clip": None,
+        "clip_grad_norm": None,
         "nesterov": False,
         "overwrite": True,
         "resume": False,

@@ -10,9 +10,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from studygroup import randomness
-from studygroup.batch import Batch, Dealing
+from studygroup.batch import Batch, Partition
 from studygroup.clock import Clock
-from studygroup.errors import UserError, unknown
+from studygroup.errors import UserError, unknown_name
 from studygroup.schedules import cosine, milestones, ramp, warmup
 
 
@@ -31,8 +31,8 @@ def test_a_batch_that_is_cut_is_whole_again(sizes: tuple[int, ...], parts: int) 
     assert 1 <= len(cut) <= parts
     assert all(len(part) for part in cut)
     assert sorted(int(label) for part in cut for label in part.labels) == list(range(len(batch)))
-    for number, whole in enumerate(batch.shares(len(sizes))):
-        pieces = [part.shares(len(sizes))[number] for part in cut]
+    for number, whole in enumerate(batch.per_student(len(sizes))):
+        pieces = [part.per_student(len(sizes))[number] for part in cut]
         assert torch.equal(torch.cat([piece.labels for piece in pieces]), whole.labels), "each student's share, in order"
         lengths = [len(piece) for piece in pieces]
         if len(cut) == parts:
@@ -53,7 +53,7 @@ def test_an_undealt_batch_is_cut_evenly(count: int, parts: int) -> None:
 
 
 def test_shares_of_a_dealt_batch() -> None:
-    shares = numbered(6, (3, 0, 3)).shares(3)
+    shares = numbered(6, (3, 0, 3)).per_student(3)
     assert [share.labels.tolist() for share in shares] == [[0, 1, 2], [], [3, 4, 5]]
     assert [len(share) for share in shares] == [3, 0, 3]
     assert torch.equal(shares[2].inputs[:, 0], torch.tensor([3.0, 4.0, 5.0]))
@@ -61,14 +61,14 @@ def test_shares_of_a_dealt_batch() -> None:
 
 def test_a_batch_that_is_everybodys_has_one_share() -> None:
     batch = numbered(4)
-    shares = batch.shares(3)
+    shares = batch.per_student(3)
     assert all(share is shares[0] for share in shares)
     assert shares[0].inputs is batch.inputs, "so that own logits can be reused as imitated ones"
 
 
 def test_a_batch_dealt_to_another_group_is_refused() -> None:
     with pytest.raises(UserError, match="2 students, not to 3"):
-        numbered(4, (2, 2)).shares(3)
+        numbered(4, (2, 2)).per_student(3)
 
 
 def test_views() -> None:
@@ -83,7 +83,7 @@ def test_views() -> None:
 )
 def test_dealing_that_cannot_be_is_named(options: dict[str, str | float | int], shown: str) -> None:
     with pytest.raises(UserError, match=shown):
-        Dealing(**options)  # type: ignore[arg-type]
+        Partition(**options)  # type: ignore[arg-type]
 
 
 def test_a_clock_counts_in_epochs() -> None:
@@ -93,7 +93,7 @@ def test_a_clock_counts_in_epochs() -> None:
 
 def test_streams_depend_on_seed_moment_and_purpose_only() -> None:
     def drawn(clock: Clock, purpose: str = "roles") -> list[float]:
-        return torch.rand(4, generator=clock.stream(purpose)).tolist()
+        return torch.rand(4, generator=clock.generator(purpose)).tolist()
 
     moment = Clock(epoch=2, epochs=9, step=3, steps=5, seed=1)
     torch.manual_seed(99)
@@ -108,12 +108,14 @@ def test_streams_depend_on_seed_moment_and_purpose_only() -> None:
 
 def test_seeds_are_derived_from_words() -> None:
     seeds = [
-        randomness.derive(seed, *words) for seed in (0, 1) for words in ((), ("a",), ("b",), ("a", 1), ("a", 11), ("a1", 1), ("a", 1, 1))
+        randomness.derive_seed(seed, *words)
+        for seed in (0, 1)
+        for words in ((), ("a",), ("b",), ("a", 1), ("a", 11), ("a1", 1), ("a", 1, 1))
     ]
     assert len(set(seeds)) == len(seeds)
     assert all(0 <= seed < 2**63 for seed in seeds)
-    assert randomness.derive(0, "order", 3) == randomness.derive(0, "order", 3)
-    assert randomness.derive(0, "order", 3) == 554563163506081016, "runs of earlier versions must stay resumable"
+    assert randomness.derive_seed(0, "order", 3) == randomness.derive_seed(0, "order", 3)
+    assert randomness.derive_seed(0, "order", 3) == 554563163506081016, "runs of earlier versions must stay resumable"
 
 
 def test_imitation_ramp_of_two_hundred_epochs() -> None:
@@ -147,8 +149,8 @@ def test_cosine_and_warm_up() -> None:
 
 
 def test_an_unknown_name_is_answered_with_the_nearest() -> None:
-    assert isinstance(unknown("fruit", "aple", ["apple", "pear"]), ValueError)
-    assert str(unknown("fruit", "aple", ["apple", "cherry"])) == "unknown fruit 'aple'; did you mean apple?"
-    assert str(unknown("fruit", "xyz", ["pear", "apple"])) == "unknown fruit 'xyz'; known: apple, pear"
-    assert str(unknown("fruit", "xyz", [f"{number}-fold" for number in range(60)])).endswith(", and 10 more")
-    assert str(unknown("fruit", "aple", ["pear", "apple"])) == "unknown fruit 'aple'; did you mean apple or pear?"
+    assert isinstance(unknown_name("fruit", "aple", ["apple", "pear"]), ValueError)
+    assert str(unknown_name("fruit", "aple", ["apple", "cherry"])) == "unknown fruit 'aple'; did you mean apple?"
+    assert str(unknown_name("fruit", "xyz", ["pear", "apple"])) == "unknown fruit 'xyz'; known: apple, pear"
+    assert str(unknown_name("fruit", "xyz", [f"{number}-fold" for number in range(60)])).endswith(", and 10 more")
+    assert str(unknown_name("fruit", "aple", ["pear", "apple"])) == "unknown fruit 'aple'; did you mean apple or pear?"

@@ -143,5 +143,5 @@ def test_words_of_another_function() -> None:
 def test_compare_has_a_line_on_every_word() -> None:
     train, compare = parameters_of(api.train), parameters_of(api.compare)
     assert [name for name, word in compare.items() if not word.help] == []
-    assert set(train) - set(compare) == {"seed", "devices", "nodes", "rendezvous", "spread", "resume"}
+    assert set(train) - set(compare) == {"seed", "devices", "nodes", "rendezvous", "shard", "resume"}
     assert compare["momentum"] == train["momentum"]

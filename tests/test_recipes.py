@@ -9,15 +9,15 @@ from typing import Any
 import pytest
 
 from studygroup import api, config
-from studygroup.sweep.variants import Cell, make_cells
 from studygroup.methods import METHODS, create_method
 from studygroup.networks import NETWORKS
 from studygroup.parameters import parameters_of
+from studygroup.sweep.variants import Variant, make_variants
 
 FOLDER = Path(__file__).parent.parent / "recipes"
 RECIPES = sorted(FOLDER.rglob("*.yaml"))
-TABLES = [path for path in RECIPES if "cells" in config.read(path)]
-ALONE = [path for path in RECIPES if path not in TABLES]
+TABLES = [path for path in RECIPES if "variants" in config.read(path)]
+SINGLE_PROCESS = [path for path in RECIPES if path not in TABLES]
 DATA = ("cifar10", "cifar100", "fashion-mnist", "imdb", "yelp_review_full", "yahoo_answers", "amazon_review_full")
 CRD = {"kd", "fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "ab", "ft", "fsp", "nst", "crd"}
 EQUAL_WIDTHS = {"wrn_40_2-wrn_16_2", "resnet56-resnet20", "resnet110-resnet20", "resnet110-resnet32", "resnet32x4-resnet8x4", "vgg13-vgg8"}
@@ -28,10 +28,10 @@ def name(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def cells_of(path: Path) -> tuple[dict[str, Cell], str]:
+def cells_of(path: Path) -> tuple[dict[str, Variant], str]:
     defaults = {word: parameter.default for word, parameter in parameters_of(api.compare).items()}
-    cells, reference = make_cells(defaults | config.load(path, api.train, api.compare), parameters_of(api.train))
-    return {cell.name: cell for cell in cells}, reference
+    variants, reference = make_variants(defaults | config.load(path, api.train, api.compare), parameters_of(api.train))
+    return {variant.name: variant for variant in variants}, reference
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
@@ -42,7 +42,7 @@ def test_every_recipe_loads_and_names_its_source(path: Path) -> None:
     assert max(len(line) for line in path.read_text().splitlines()) <= 140
 
 
-@pytest.mark.parametrize("path", ALONE, ids=name)
+@pytest.mark.parametrize("path", SINGLE_PROCESS, ids=name)
 def test_what_a_recipe_names_exists(path: Path) -> None:
     arguments = config.load(path, api.train)
     options = arguments.get("method_options", {})
@@ -56,13 +56,13 @@ def test_what_a_recipe_names_exists(path: Path) -> None:
 
 @pytest.mark.parametrize("path", TABLES, ids=name)
 def test_a_recipe_with_cells_can_be_compared(path: Path) -> None:
-    cells, reference = cells_of(path)
-    given = config.read(path)["cells"]
+    variants, reference = cells_of(path)
+    given = config.read(path)["variants"]
     assert isinstance(given, dict)
-    assert set(cells) == set(given), "every teacher is a cell of the recipe, and the baseline is"
+    assert set(variants) == set(given), "every teacher is a variant of the recipe, and the baseline is"
     assert reference == "baseline"
-    for cell in cells.values():
-        assert (cell.teacher is not None) == METHODS[cell.arguments["method"]].needs_teacher
+    for variant in variants.values():
+        assert (variant.teacher is not None) == METHODS[variant.arguments["method"]].needs_teacher
 
 
 @pytest.mark.parametrize("path", TABLES, ids=name)
@@ -78,19 +78,19 @@ def test_beside_each_cell_is_what_was_published(path: Path) -> None:
 def test_the_crd_benchmark_is_complete() -> None:
     tables = {path.stem: cells_of(path)[0] for path in TABLES if path.parent.name == "crd"}
     assert len(tables) == 13
-    for pair, cells in tables.items():
-        assert set(cells) == {"teacher", "baseline", *(CRD if pair in EQUAL_WIDTHS else CRD - {"fsp"})}
-        teacher, student = cells["teacher"].arguments, cells["crd"].arguments
+    for pair, variants in tables.items():
+        assert set(variants) == {"teacher", "baseline", *(CRD if pair in EQUAL_WIDTHS else CRD - {"fsp"})}
+        teacher, student = variants["teacher"].arguments, variants["crd"].arguments
         assert f"{teacher['student']}-{student['student']}" == pair
         slow = student["student"] in ("mobilenetv2", "shufflenetv1", "shufflenetv2")
         assert (teacher["learning_rate"], student["learning_rate"]) == (0.05, 0.01 if slow else 0.05)
-        for cell in cells.values():
+        for variant in variants.values():
             words = ("epochs", "batch_size", "momentum", "nesterov", "weight_decay", "milestones", "gamma", "holdout")
-            assert [cell.arguments[word] for word in words] == [240, 64, 0.9, False, 5e-4, [150, 180, 210], 0.1, 0.0]
+            assert [variant.arguments[word] for word in words] == [240, 64, 0.9, False, 5e-4, [150, 180, 210], 0.1, 0.0]
 
 
 @pytest.mark.parametrize(
-    ("alone", "table", "cell"),
+    ("alone", "table", "variant"),
     [
         *((f"cgl/{path.stem.partition('-')[2]}", name(path), "cgl") for path in TABLES if path.match("cgl/table[23]-*")),
         ("orc/cifar100-resnet20-orc", "orc/table6-resnet56-resnet20", "orc"),
@@ -99,8 +99,8 @@ def test_the_crd_benchmark_is_complete() -> None:
         ("orc/cifar10-resnet8-crd", "orc/table5-resnet26-resnet8", "orc-crd"),
     ],
 )
-def test_a_method_is_trained_alone_as_in_its_table(alone: str, table: str, cell: str) -> None:
-    in_table = cells_of(FOLDER / f"{table}.yaml")[0][cell].arguments
+def test_a_method_is_trained_alone_as_in_its_table(alone: str, table: str, variant: str) -> None:
+    in_table = cells_of(FOLDER / f"{table}.yaml")[0][variant].arguments
     given: dict[str, Any] = config.load(FOLDER / f"{alone}.yaml", api.train)
     assert {word: config.plain(value) for word, value in given.items() if word not in ("data", "teacher")} == {
         word: in_table[word] for word in given if word not in ("data", "teacher")
@@ -119,8 +119,8 @@ def test_the_papers_protocols_are_there() -> None:
 
 @pytest.mark.parametrize("path", [path for path in TABLES if path.parent.name == "okddip"], ids=name)
 def test_okddips_protocol_is_the_same_for_all_methods(path: Path) -> None:
-    cells, _ = cells_of(path)
-    assert set(cells) == {"baseline", "dml", "cl_ilr", "one", "okddip", "kdcl"}
+    variants, _ = cells_of(path)
+    assert set(variants) == {"baseline", "dml", "cl_ilr", "one", "okddip", "kdcl"}
     expected = {
         "holdout": 0.0,
         "augment": "crop+flip",
@@ -135,10 +135,10 @@ def test_okddips_protocol_is_the_same_for_all_methods(path: Path) -> None:
         "milestones": [150, 225],
         "gamma": 0.1,
     }
-    for cell in cells.values():
-        assert f"{config.read(path)['data']}-{cell.arguments['student']}" == path.stem
-        assert {word: cell.arguments[word] for word in expected} == expected
-        assert cell.name == "baseline" or cell.arguments["method_options"]["students"] == 4
+    for variant in variants.values():
+        assert f"{config.read(path)['data']}-{variant.arguments['student']}" == path.stem
+        assert {word: variant.arguments[word] for word in expected} == expected
+        assert variant.name == "baseline" or variant.arguments["method_options"]["students"] == 4
 
 
 @pytest.mark.parametrize(
@@ -155,9 +155,9 @@ def test_texts_have_the_papers_sizes(recipe: str, holdout: float, learning_rate:
     assert (words["holdout"], words["learning_rate"], words["epochs"]) == (holdout, learning_rate, epochs)
     assert (words["optimizer"], words["batch_size"], words["schedule"]) == ("adam", 64, "constant")
     assert words["method_options"] == {"students": 8, "modules": 2, "probability": 0.5, "ramp_share": 0.2}
-    cells = config.read(FOLDER / "cgl" / f"table3-{recipe}.yaml")["cells"]
-    assert isinstance(cells, dict)
-    assert {cell: words["method"]["students"] for cell, words in cells.items() if cell != "baseline"} == {
+    variants = config.read(FOLDER / "cgl" / f"table3-{recipe}.yaml")["variants"]
+    assert isinstance(variants, dict)
+    assert {variant: words["method"]["students"] for variant, words in variants.items() if variant != "baseline"} == {
         **dict.fromkeys(("dml", "cl_ilr", "one", "okddip"), 5),
         "cgl": 8,
     }

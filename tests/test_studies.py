@@ -75,9 +75,9 @@ def test_a_linear_model_of_the_same_texts(tmp_path: Path, monkeypatch: pytest.Mo
     with (tmp_path / "texts.csv").open("w", newline="") as file:
         labels = random.choice(2, 400, p=[0.3, 0.7])
         csv.writer(file).writerows([("text", "label"), *((f"{['good', 'bad'][label]} {random.integers(9)}", label) for label in labels)])
-    words = {"data": str(tmp_path / "texts.csv"), "test_share": 100, "holdout": 50, "train_size": 100, "student": "transformer"}
+    words = {"data": str(tmp_path / "texts.csv"), "test_size": 100, "holdout": 50, "train_size": 100, "student": "transformer"}
     recipe = tmp_path / "study.yaml"
-    recipe.write_text("".join(f"{name}: {value}\n" for name, value in {**words, "vocabulary": 300, "cells": "{}"}.items()))
+    recipe.write_text("".join(f"{name}: {value}\n" for name, value in {**words, "vocabulary": 300, "variants": "{}"}.items()))
     monkeypatch.setenv("STUDYGROUP_CACHE", str(tmp_path / "cache"))
     holdout, test, most = program("studies/linear.py").measure(recipe, 2)
     assert (holdout, test) == (1.0, 1.0)

@@ -3,25 +3,25 @@
 from studygroup.data.batches import Batches, evaluation_batches, reading_order
 from studygroup.data.dataset import Dataset, Split, hold_out
 from studygroup.data.images.decode import find_images, read_image
-from studygroup.data.inputs import Images, Inputs, Prepare, Tokens, inputs_of
+from studygroup.data.images.transform import Augment, ImageTransform
+from studygroup.data.inputs import Images, Inputs, Tokens, Transform, inputs_of
+from studygroup.data.source import OnError
 from studygroup.data.sources import SOURCES, open_dataset, reads_texts
-from studygroup.data.images.transform import Augment, Preprocess
 from studygroup.data.texts.ragged import Ragged
-from studygroup.data.source import Broken
 
 __all__ = [
     "SOURCES",
     "Augment",
     "Batches",
-    "Broken",
     "Dataset",
+    "ImageTransform",
     "Images",
     "Inputs",
-    "Prepare",
-    "Preprocess",
+    "OnError",
     "Ragged",
     "Split",
     "Tokens",
+    "Transform",
     "evaluation_batches",
     "find_images",
     "hold_out",

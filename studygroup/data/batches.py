@@ -13,11 +13,11 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup import randomness
-from studygroup.batch import Batch, Dealing, Part
+from studygroup.batch import Batch, Partition, RankShard
 from studygroup.data.dataset import Split
-from studygroup.data.inputs import Prepare
+from studygroup.data.inputs import Transform
+from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
-from studygroup.distributed.context import ALONE, Ranks
 
 POOL = 50
 """Steps whose samples are sorted by length together."""
@@ -56,12 +56,12 @@ class Batches:
     def __init__(
         self,
         split: Split,
-        preprocess: Prepare,
+        preprocess: Transform,
         *,
         batch_size: int,
-        dealing: Dealing | None = None,
+        partition: Partition | None = None,
         seed: int = 0,
-        ranks: Ranks = ALONE,
+        ranks: DistContext = SINGLE_PROCESS,
         whole_batch: bool = False,
     ) -> None:
         self.split = split
@@ -69,15 +69,15 @@ class Batches:
         self.ranks = ranks
         self.whole_batch = whole_batch
         self.preprocess = preprocess
-        self.dealing = dealing or Dealing()
+        self.partition = partition or Partition()
         self.seed = seed
-        self.dealt = self.dealing.division != "none"
-        total, students = len(split), self.dealing.students if self.dealt else 1
+        self.partitioned = self.partition.division != "none"
+        total, students = len(split), self.partition.students if self.partitioned else 1
         if batch_size < 1:
             raise UserError(f"batch_size is {batch_size}; at least 1 is needed")
         if students > total:
             raise UserError(f"{total} samples cannot be dealt to {students} students; give more samples or fewer students")
-        if self.dealt and self.dealing.per_student:
+        if self.partitioned and self.partition.per_student:
             self.sizes = [batch_size] * students
         elif batch_size < students:
             raise UserError(f"batch_size is {batch_size} for {students} students together; give at least {students}")
@@ -93,7 +93,7 @@ class Batches:
         """Steps per epoch, the same for all epochs."""
         return max(-(-n // b) for n, b in zip(self.met, self.sizes, strict=True))
 
-    def shares(self, epoch: int) -> list[NDArray[np.int64]]:
+    def student_positions(self, epoch: int) -> list[NDArray[np.int64]]:
         """K arrays (n_k,): the positions that each student is dealt in an epoch, in the order in which they are met.
 
         Without dealing there is one array, the whole order. A trailing position that is dropped is still among them.
@@ -104,14 +104,14 @@ class Batches:
     def _drawn(self, epoch: int) -> list[NDArray[np.int64]]:
         """The shares in the epoch's random order."""
         total = len(self.split)
-        order = torch.randperm(total, generator=randomness.stream(self.seed, "order", epoch)).numpy()
-        if not self.dealt:
+        order = torch.randperm(total, generator=randomness.generator(self.seed, "order", epoch)).numpy()
+        if not self.partitioned:
             return [order]
-        words = ("division",) if self.dealing.division == "fixed" else ("division", epoch)
-        generator = randomness.stream(self.seed, *words)
-        dealt = torch.randperm(total, generator=generator).numpy()
+        words = ("division",) if self.partition.division == "fixed" else ("division", epoch)
+        generator = randomness.generator(self.seed, *words)
+        partitioned = torch.randperm(total, generator=generator).numpy()
         shares = []
-        for own in np.split(dealt, np.cumsum(_parts(total, self.dealing.students))[:-1]):
+        for own in np.split(partitioned, np.cumsum(_parts(total, self.partition.students))[:-1]):
             mine = np.zeros(total, dtype=bool)
             mine[own] = True
             if extra := self._extra(len(own)):
@@ -123,7 +123,7 @@ class Batches:
     def _grouped(self, shares: list[NDArray[np.int64]], lengths: NDArray[np.int64], epoch: int) -> list[NDArray[np.int64]]:
         """The shares in an order in which what is met in a step is of similar length."""
         grouped = [share.copy() for share in shares]
-        generator = randomness.stream(self.seed, "steps", epoch)
+        generator = randomness.generator(self.seed, "steps", epoch)
         # Between two of these steps, every share has its regular size in all of them, or in none.
         changes = sorted({0}.union(*((met // size, -(-met // size)) for met, size in zip(self.met, self.sizes, strict=True))))
         for first, last in pairwise(changes):
@@ -139,7 +139,7 @@ class Batches:
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
         """The batches of an epoch from step `start` on: the very ones that follow when the epoch is run from its beginning."""
-        shares = self.shares(epoch)
+        shares = self.student_positions(epoch)
         device = self.preprocess.device
         for step in range(start, self.steps()):
             parts = [
@@ -155,8 +155,8 @@ class Batches:
             on_device = mine.to(device, non_blocking=True)
             whole = self._batch(positions, sizes, epoch, step) if self.whole_batch else None
             own = whole.take(on_device) if whole else self._batch(positions, sizes, epoch, step, mine)
-            part = Part(sizes, on_device, partial(self.ranks.gather_rows, rows=rows, mine=on_device), whole)
-            yield replace(own, sizes=tuple(high - low for low, high in spans) if self.dealt else None, part=part)
+            part = RankShard(sizes, on_device, partial(self.ranks.gather_rows, rows=rows, mine=on_device), whole)
+            yield replace(own, sizes=tuple(high - low for low, high in spans) if self.partitioned else None, shard=part)
 
     def _batch(self, positions: NDArray[np.int64], sizes: tuple[int, ...], epoch: int, step: int, rows: Tensor | None = None) -> Batch:
         """The batch of the samples at `positions`, or what stands at its places `rows`."""
@@ -166,20 +166,20 @@ class Batches:
         raw, labels = self.split.gather(chosen, width)
         raw = raw.to(device, non_blocking=True)
         views = tuple(
-            self.preprocess(raw, seed=randomness.derive(self.seed, "augment", epoch, step, view), rows=rows, total=len(positions))
-            for view in range(max(self.dealing.views, 1))
+            self.preprocess(raw, seed=randomness.derive_seed(self.seed, "augment", epoch, step, view), rows=rows, total=len(positions))
+            for view in range(max(self.partition.views, 1))
         )
         return Batch(
             views[0],
             labels.to(device, non_blocking=True),
             torch.from_numpy(chosen).to(device, non_blocking=True),
-            sizes if self.dealt else None,
-            views if self.dealing.views > 1 else (),
+            sizes if self.partitioned else None,
+            views if self.partition.views > 1 else (),
         )
 
     def _extra(self, own: int) -> int:
         """How many of the others' samples a student with `own` samples of its own is dealt as well."""
-        return round(self.dealing.overlap * (len(self.split) - own)) if self.dealt else 0
+        return round(self.partition.overlap * (len(self.split) - own)) if self.partitioned else 0
 
 
 def reading_order(split: Split) -> NDArray[np.int64]:
@@ -188,7 +188,7 @@ def reading_order(split: Split) -> NDArray[np.int64]:
     return np.arange(len(split)) if lengths is None else np.argsort(-lengths, kind="stable")
 
 
-def evaluation_batches(split: Split, preprocess: Prepare, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
+def evaluation_batches(split: Split, preprocess: Transform, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
     """All samples of a split, each once, in `reading_order`, never augmented.
 
     Args:

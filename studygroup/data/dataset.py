@@ -11,8 +11,8 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup import randomness
-from studygroup.data.inputs import Images, Inputs
 from studygroup.data.images.transform import Augment
+from studygroup.data.inputs import Images, Inputs
 from studygroup.data.texts.ragged import Ragged
 from studygroup.errors import UserError
 
@@ -74,7 +74,7 @@ class Dataset:
         name: what it is called in tables: the source's name, or the folder's.
         classes: the names of the C classes; a label is an index into them.
         train: the training split; hold-out samples are taken from it (`hold_out`).
-        test: the test split; empty only if the data has none and `test_share` is 0.
+        test: the test split; empty only if the data has none and `test_size` is 0.
         inputs: what its samples are: images or texts.
         augment: the augmentation that suits the data.
         key: hash of the source's content, of the preparation's options and of the division into training and test set.
@@ -138,7 +138,7 @@ def hold_out(
         held = min(held, n - 1)
     if held >= n:
         raise UserError(f"holdout is {holdout:g} and leaves none of the {n} samples to learn from; give less")
-    order = torch.randperm(n, generator=randomness.stream(seed, "holdout")).numpy()
+    order = torch.randperm(n, generator=randomness.generator(seed, "holdout")).numpy()
     learned = n - held if train_size is None else count(train_size, n - held, "train_size")
     if learned == 0:
         raise UserError("train_size is 0; give a share in (0, 1] or a number of samples")
@@ -147,6 +147,6 @@ def hold_out(
 
 def divide(n: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
     """Positions (sorted) of the training and the test set of n samples, of which `share` in [0, 1) are for the test, at random."""
-    test = min(count(share, n, "test_share"), n - 1)
-    order = torch.randperm(n, generator=randomness.stream(seed, "test")).numpy()
+    test = min(count(share, n, "test_size"), n - 1)
+    order = torch.randperm(n, generator=randomness.generator(seed, "test")).numpy()
     return np.sort(order[test:]), np.sort(order[:test])

@@ -15,7 +15,7 @@ import torch
 from torch import Tensor
 
 from studygroup.data.images.decode import find_images, read_image
-from studygroup.data.images.transform import Augment, Preprocess
+from studygroup.data.images.transform import Augment, ImageTransform
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.texts.tokenizers import Tokenizer, load_tokenizer
 from studygroup.errors import UserError
@@ -24,7 +24,7 @@ TOKENIZER = "tokenizer"  # its folder in a run's
 APART = 1e-3  # means and deviations further apart than this are of other data
 
 
-class Prepare(Protocol):
+class Transform(Protocol):
     """From what is stored to what a network takes, for a batch at once.
 
     Attributes:
@@ -48,7 +48,7 @@ class Inputs(ABC):
     @abstractmethod
     def prepare(
         self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
-    ) -> Prepare:
+    ) -> Transform:
         """What makes network inputs of stored samples."""
 
     @abstractmethod
@@ -120,9 +120,9 @@ class Images(Inputs):
 
     def prepare(
         self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
-    ) -> Preprocess:
+    ) -> ImageTransform:
         """Scale, augment, normalise."""
-        return Preprocess(self.shape, self.mean, self.std, augment, device, memory_format)
+        return ImageTransform(self.shape, self.mean, self.std, augment, device, memory_format)
 
     def network(self) -> dict[str, int]:
         """Their channels."""
@@ -184,7 +184,7 @@ class Tokens(Inputs):
 
     def prepare(
         self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
-    ) -> Prepare:
+    ) -> Transform:
         """Nothing but the way to the device.
 
         Raises:
@@ -192,7 +192,7 @@ class Tokens(Inputs):
         """
         if augment != "none":
             raise UserError(f"augment is {augment!r}, which is for images; leave it out for texts")
-        return ToDevice(torch.device(device))
+        return TokenTransform(torch.device(device))
 
     def network(self) -> dict[str, int]:
         """How many ids there are."""
@@ -257,7 +257,7 @@ class Tokens(Inputs):
         self.tokenizer.save(folder / TOKENIZER)
 
 
-class ToDevice:
+class TokenTransform:
     """Ids as they are, on a device."""
 
     def __init__(self, device: torch.device) -> None:

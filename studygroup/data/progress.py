@@ -8,7 +8,9 @@ from typing import Literal
 
 
 @contextmanager
-def bar(text: str, total: int, unit: Literal["samples", "bytes", "share"], *, show: bool, done: int = 0) -> Iterator[Callable[[int], None]]:
+def progress_bar(
+    text: str, total: int, unit: Literal["samples", "bytes", "share"], *, show: bool, done: int = 0
+) -> Iterator[Callable[[int], None]]:
     """A progress bar on standard error, gone once it is done; the value is a function that advances it.
 
     Args:

@@ -12,13 +12,13 @@ from numpy.typing import NDArray
 
 from studygroup.data.images.transform import Augment
 
-Broken = Literal["stop", "skip"]
+OnError = Literal["stop", "skip"]
 Chunk = tuple[NDArray[Any], NDArray[np.int64]]
 """Some samples, in order: inputs (n, ...) and labels (n,)."""
 
 
 @dataclass(frozen=True)
-class Part:
+class RawSplit:
     """The samples of one split.
 
     Attributes:
@@ -31,7 +31,7 @@ class Part:
 
 
 @dataclass(frozen=True)
-class Contents:
+class RawDataset:
     """What is in a source.
 
     Attributes:
@@ -45,7 +45,7 @@ class Contents:
     classes: tuple[str, ...]
     shape: tuple[int, ...]
     dtype: np.dtype[Any]
-    parts: dict[str, Part]
+    parts: dict[str, RawSplit]
     broken: list[str] = field(default_factory=list)
 
 
@@ -63,7 +63,7 @@ class Source(Protocol):
     def key(self) -> str:
         """Hash of everything that the prepared samples depend on: the content of the files, and the options."""
 
-    def read(self) -> Contents:
+    def read(self) -> RawDataset:
         """Start to read.
 
         Raises:
@@ -72,7 +72,7 @@ class Source(Protocol):
 
 
 @dataclass(frozen=True)
-class Request:
+class ReadOptions:
     """What the user asked for, as the sources need it.
 
     Attributes:
@@ -88,7 +88,7 @@ class Request:
     path: Path | None
     image_size: int | None
     channels: int | None
-    broken: Broken
+    on_error: OnError
     download: bool
     cache: Path
     progress: bool

@@ -12,18 +12,18 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studygroup import errors
-from studygroup.data.images.cifar import Cifar
 from studygroup.data.dataset import Dataset, divide
+from studygroup.data.images.cifar import Cifar
 from studygroup.data.images.digits import Digits
 from studygroup.data.images.folder import Folder
 from studygroup.data.images.idx import Idx
-from studygroup.data.inputs import Images
 from studygroup.data.images.store import prepare
-from studygroup.data.source import Broken, Request, Source
-from studygroup.data.texts.table import suffix_of
-from studygroup.data.texts.source import TextRequest
-from studygroup.data.texts.sources import TEXT_SOURCES, is_table, is_text_folder
+from studygroup.data.inputs import Images
+from studygroup.data.source import OnError, ReadOptions, Source
 from studygroup.data.texts.prepare import open_texts
+from studygroup.data.texts.source import TextReadOptions
+from studygroup.data.texts.sources import TEXT_SOURCES, is_table, is_text_folder
+from studygroup.data.texts.table import suffix_of
 from studygroup.data.texts.tokenizers import VOCABULARY, Tokenizer
 from studygroup.errors import UserError
 
@@ -53,9 +53,9 @@ def open_dataset(
     tokenizer: str | Tokenizer = "bpe",
     vocabulary: int = VOCABULARY,
     max_length: int | None = None,
-    test_share: float = 0.2,
+    test_size: float = 0.2,
     split_seed: int = 0,
-    broken: Broken = "stop",
+    on_error: OnError = "stop",
     download: bool = False,
     cache: str | Path | None = None,
     progress: bool = True,
@@ -73,10 +73,10 @@ def open_dataset(
         tokenizer: of texts: `bpe`, `bpe-lower`, `chars`, `hf:FOLDER`, or one that is there.
         vocabulary: number of tokens of `bpe`, at most.
         max_length: tokens that a text is cut to; None for the tokenizer's own number.
-        test_share: share, in [0, 1), or number (above 1) of the samples kept for the test if the data has no test set of its own;
+        test_size: share, in [0, 1), or number (above 1) of the samples kept for the test if the data has no test set of its own;
             with 0 the test split of such data is empty.
         split_seed: of the division into training and test set.
-        broken: what an unreadable image, or row of a table, does: `stop`, or `skip` (named in a warning of the log).
+        on_error: what an unreadable image, or row of a table, does: `stop`, or `skip` (named in a warning of the log).
         download: fetch the data set from its publisher if it is not there.
         cache: where prepared data and downloads are kept; by default `$STUDYGROUP_CACHE` or `~/.cache/studygroup`.
         progress: show progress bars.
@@ -88,10 +88,10 @@ def open_dataset(
         raise UserError(f"image_size is {image_size}; give a whole number from 1 to {MAX_SIZE}")
     if channels not in (None, 1, 3):
         raise UserError(f"channels is {channels}; give 1 for grey or 3 for colour")
-    if broken not in ("stop", "skip"):
-        raise UserError(f"broken is {broken!r}; it must be stop or skip")
-    if not test_share >= 0 or test_share == 1:
-        raise UserError(f"test_share is {test_share:g}; give a share in [0, 1), or a number of samples above 1")
+    if on_error not in ("stop", "skip"):
+        raise UserError(f"on_error is {on_error!r}; it must be stop or skip")
+    if not test_size >= 0 or test_size == 1:
+        raise UserError(f"test_size is {test_size:g}; give a share in [0, 1), or a number of samples above 1")
     name, path = parse(str(data))
     of_images = {"image_size": image_size, "channels": channels}
     of_texts = {"text_columns": text_columns, "label_column": label_column, "encoding": encoding, "max_length": max_length}
@@ -101,21 +101,21 @@ def open_dataset(
     if texts:
         return open_texts(
             name,
-            TextRequest(path, tuple(text_columns), label_column, encoding, broken, download, cache_folder(cache), progress),
+            TextReadOptions(path, tuple(text_columns), label_column, encoding, on_error, download, cache_folder(cache), progress),
             tokenizer=tokenizer,
             vocabulary=vocabulary,
             max_length=max_length,
-            test_share=test_share,
+            test_size=test_size,
             split_seed=split_seed,
         )
-    request = Request(path, image_size, channels, broken, download, cache_folder(cache), progress)
-    source = find(name, request)
-    prepared = prepare(source, request.cache, image_size=image_size, channels=channels, broken=broken, progress=progress)
+    options = ReadOptions(path, image_size, channels, on_error, download, cache_folder(cache), progress)
+    source = find(name, options)
+    prepared = prepare(source, options.cache, image_size=image_size, channels=channels, on_error=on_error, progress=progress)
     train, moments, key = prepared.splits["train"], prepared.moments["train"], prepared.key
     if "test" in prepared.splits:
         test = prepared.splits["test"]
     else:
-        learned, tested = divide(len(train), test_share, split_seed)
+        learned, tested = divide(len(train), test_size, split_seed)
         train, test, moments = train.take(learned), train.take(tested), moments[learned]
         key = hashlib.blake2b(f"{key} {len(tested)} {split_seed}".encode(), digest_size=16).hexdigest()
     channel_count, height, width = train.inputs.shape[1:]
@@ -162,18 +162,18 @@ def parse(data: str) -> tuple[str, Path | None]:
         raise UserError(f"{name} stands for {SOURCES[name]}")
     if os.sep in name or data.startswith((".", "~")) or suffix_of(path) is not None:
         raise UserError(f"{data} does not exist; give a folder of images or texts, a table, or one of {', '.join(sorted(SOURCES))}")
-    raise UserError(f"{errors.unknown('data set', name, SOURCES)} There is no folder or table {data!r} either")
+    raise UserError(f"{errors.unknown_name('data set', name, SOURCES)} There is no folder or table {data!r} either")
 
 
-def find(name: str, request: Request) -> Source:
+def find(name: str, options: ReadOptions) -> Source:
     """The source of this name, at the place that was asked for."""
     if name == "digits":
-        return Digits(request)
+        return Digits(options)
     if name in ("mnist", "fashion-mnist"):
-        return Idx(name, request)
+        return Idx(name, options)
     if name in ("cifar10", "cifar100"):
-        return Cifar(name, request)
-    return Folder(request)
+        return Cifar(name, options)
+    return Folder(options)
 
 
 def statistics(moments: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ...], tuple[float, ...]]:

@@ -27,7 +27,7 @@ from torch.overrides import TorchFunctionMode
 
 from studygroup.errors import TrainingError, UserError
 
-Spread = Literal["samples", "students", "members"]
+Sharding = Literal["samples", "students", "members"]
 BUCKET = 25 * 2**20  # bytes of gradients that are sent together
 PATIENCE = timedelta(seconds=50)  # for a rank that does not answer in the middle of a step
 LONG = timedelta(days=2)  # for what only the first rank does
@@ -35,30 +35,30 @@ TOLD = "said by rank 0"  # a note on errors that another rank tells the user
 T = TypeVar("T")
 
 
-class Ranks:
+class DistContext:
     """The ranks of a run, seen from one of them. A process alone is rank 0 of 1 and says nothing to nobody.
 
     Attributes:
         rank: this process, from 0.
         size: how many there are.
-        spread: what is spread over them.
+        shard: what is spread over them.
         in_step: whether the ranks are in the middle of a step in which each has its part: then all must say the same things in the
             same order.
         sent: bytes that this rank has sent, by the usual algorithms' formulas: 2 (R - 1) / R of what is summed (ring), (R - 1) / R
             of what is broadcast, averaged over the ranks, R - 1 times its own part of what is gathered.
     """
 
-    def __init__(self, rank: int = 0, size: int = 1, spread: Spread = "samples", *, on_gpu: bool = False) -> None:
+    def __init__(self, rank: int = 0, size: int = 1, shard: Sharding = "samples", *, on_gpu: bool = False) -> None:
         self.rank = rank
         self.size = size
-        self.spread: Spread = spread
+        self.shard: Sharding = shard
         self.on_gpu = on_gpu
         self.in_step = False
-        self.sent = 0.0
+        self.bytes_sent = 0.0
         self._agreed = 0
 
     @property
-    def many(self) -> bool:
+    def is_distributed(self) -> bool:
         """Whether there is more than one."""
         return self.size > 1
 
@@ -76,9 +76,9 @@ class Ranks:
             rank: whose part; this one's by default.
         """
         rank = self.rank if rank is None else rank
-        if not self.many or self.spread == "members":
+        if not self.is_distributed or self.shard == "members":
             return None
-        if self.spread == "students":
+        if self.shard == "students":
             owners = [self.owner(k, len(sizes)) for k in range(len(sizes))]
             if {owner for owner, size in zip(owners, sizes, strict=True) if size} != set(range(self.size)):
                 return None
@@ -91,7 +91,7 @@ class Ranks:
 
     def sum(self, tensors: Sequence[Tensor]) -> None:
         """Replace each tensor by its sum over the ranks, in buckets of one type."""
-        if not self.many:
+        if not self.is_distributed:
             return
         for bucket in _buckets(tensors):
             flat = torch.cat([tensor.reshape(-1) for tensor in bucket])
@@ -102,10 +102,10 @@ class Ranks:
 
     def sum_gradients(self, parameters: Sequence[torch.nn.Parameter]) -> None:
         """Sum the gradients over the ranks; a parameter that has none anywhere keeps none."""
-        if not self.many or self.spread == "members":
+        if not self.is_distributed or self.shard == "members":
             return
         have = [parameter.grad is not None for parameter in parameters]
-        if self.spread == "students":  # elsewhere all ranks compute the same functions, each of its samples
+        if self.shard == "students":  # elsewhere all ranks compute the same functions, each of its samples
             flags = torch.tensor(have, dtype=torch.uint8, device=parameters[0].device if self.on_gpu else "cpu")
             self._all_reduce(flags, dist.ReduceOp.MAX)
             have = flags.bool().tolist()
@@ -117,13 +117,13 @@ class Ranks:
 
     def broadcast(self, tensors: Sequence[Tensor], source: int) -> None:
         """Give everybody the tensors of one rank."""
-        if not self.many:
+        if not self.is_distributed:
             return
         for tensor in tensors:
             whole = tensor.detach().contiguous()
             with _connection():
                 dist.broadcast(whole, source)
-            self.sent += whole.nbytes * (self.size - 1) / self.size
+            self.bytes_sent += whole.nbytes * (self.size - 1) / self.size
             if whole.data_ptr() != tensor.data_ptr():
                 tensor.detach().copy_(whole)
 
@@ -138,32 +138,32 @@ class Ranks:
             rows: for every rank the places (b_r,) of its rows in the whole.
             mine: (b,) this rank's places, on the device.
         """
-        gathered: Tensor = _Gather.apply(own, self, rows, mine)  # type: ignore[no-untyped-call]
-        return gathered
+        all_gather: Tensor = _Gather.apply(own, self, rows, mine)  # type: ignore[no-untyped-call]
+        return all_gather
 
-    def synchronised(self) -> AbstractContextManager[object]:
+    def sync_batch_norm(self) -> AbstractContextManager[object]:
         """While entered, batch norm in train mode normalises by the statistics of all ranks' samples."""
-        return _Synchronised(self) if self.many and self.spread != "members" else nullcontext()
+        return _Synchronised(self) if self.is_distributed and self.shard != "members" else nullcontext()
 
     def _all_reduce(self, tensor: Tensor, operation: Any = dist.ReduceOp.SUM) -> None:
         with _connection():
             dist.all_reduce(tensor, operation)
-        self.sent += tensor.nbytes * 2 * (self.size - 1) / self.size
+        self.bytes_sent += tensor.nbytes * 2 * (self.size - 1) / self.size
 
     # ------------------------------------------------------------ words
 
-    def anyone(self, flag: bool) -> bool:
+    def any_rank(self, flag: bool) -> bool:
         """Whether any rank says yes."""
-        if not self.many:
+        if not self.is_distributed:
             return flag
         told = torch.tensor([flag], dtype=torch.uint8)
         with _connection():
             dist.all_reduce(told, dist.ReduceOp.MAX)
         return bool(told.item())
 
-    def collect(self, value: T) -> list[T]:
+    def all_gather_object(self, value: T) -> list[T]:
         """Every rank's value, of JSON's types."""
-        if not self.many:
+        if not self.is_distributed:
             return [value]
         data = torch.frombuffer(bytearray(json.dumps(value).encode()), dtype=torch.uint8)
         sizes = [torch.zeros(1, dtype=torch.int64) for _ in range(self.size)]
@@ -174,13 +174,13 @@ class Ranks:
             dist.all_gather(found, F.pad(data, (0, longest - len(data))))
         return [json.loads(bytes(text[: int(size)].tolist())) for text, size in zip(found, sizes, strict=True)]
 
-    def first(self, work: Callable[[], T]) -> T:
+    def on_rank_zero(self, work: Callable[[], T]) -> T:
         """What the first rank's `work` returns, of JSON's types; nobody goes on before it is done, or after it failed.
 
         Raises:
             UserError, TrainingError: on all ranks, if the first one's work raised it.
         """
-        if not self.many:
+        if not self.is_distributed:
             return work()
         self._agreed += 1
         store, name = dist.distributed_c10d._get_default_store(), f"studygroup/{self._agreed}"
@@ -203,10 +203,10 @@ class Ranks:
         return cast(T, told["done"])
 
 
-ALONE = Ranks()
+SINGLE_PROCESS = DistContext()
 
 
-class Lost(TrainingError):
+class RankLost(TrainingError):
     """Another rank does not answer."""
 
 
@@ -215,7 +215,7 @@ def _connection() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
-        raise Lost(
+        raise RankLost(
             f"lost the connection to another rank ({str(error).splitlines()[0][:120]}); it was killed, failed or hangs. "
             "The last checkpoint is kept: go on with --resume, with any number of ranks"
         ) from error
@@ -235,13 +235,13 @@ def _buckets(tensors: Sequence[Tensor]) -> Iterator[list[Tensor]]:
 
 class _Gather(Function):
     @staticmethod
-    def forward(ctx: Any, own: Tensor, ranks: Ranks, rows: Sequence[Tensor], mine: Tensor) -> Tensor:
+    def forward(ctx: Any, own: Tensor, ranks: DistContext, rows: Sequence[Tensor], mine: Tensor) -> Tensor:
         longest = max(len(places) for places in rows)
         padded = torch.cat([own.detach(), own.new_zeros(longest - len(own), *own.shape[1:])]).contiguous()
         found = [torch.empty_like(padded) for _ in rows]
         with _connection():
             dist.all_gather(found, padded)
-        ranks.sent += padded.nbytes * (ranks.size - 1)
+        ranks.bytes_sent += padded.nbytes * (ranks.size - 1)
         joined = torch.cat([part[: len(places)] for part, places in zip(found, rows, strict=True)])
         whole = torch.empty_like(joined)
         whole[torch.cat(list(rows)).to(own.device)] = joined
@@ -258,7 +258,7 @@ class _Sum(Function):
     """The sum over the ranks; so is its gradient."""
 
     @staticmethod
-    def forward(ctx: Any, tensor: Tensor, ranks: Ranks) -> Tensor:
+    def forward(ctx: Any, tensor: Tensor, ranks: DistContext) -> Tensor:
         ctx.ranks = ranks
         total = tensor.detach().clone()
         ranks._all_reduce(total)
@@ -278,7 +278,7 @@ class _Synchronised(TorchFunctionMode):
     norm that asks for its statistics back (`torch.native_batch_norm`), and only that is synchronised.
     """
 
-    def __init__(self, ranks: Ranks) -> None:
+    def __init__(self, ranks: DistContext) -> None:
         super().__init__()
         self.ranks = ranks
 
@@ -292,7 +292,7 @@ class _Synchronised(TorchFunctionMode):
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         kwargs = kwargs or {}
-        if func is F.batch_norm and self.ranks.spread == "samples":
+        if func is F.batch_norm and self.ranks.shard == "samples":
             return self.batch_norm(*args, **kwargs)
         if func is torch.native_batch_norm:
             return self.native_batch_norm(*args, **kwargs)
@@ -351,25 +351,25 @@ class _Synchronised(TorchFunctionMode):
         return output.to(input.dtype), mean.detach(), invstd.detach()
 
 
-def under_launcher() -> bool:
+def launched_by_torchrun() -> bool:
     """Whether this process is one of several that torchrun, or something that speaks its language, has started."""
     return "RANK" in os.environ and "WORLD_SIZE" in os.environ
 
 
 @contextmanager
-def join(spread: Spread = "samples", *, gpu: bool = False) -> Iterator[Ranks]:
+def init_distributed(shard: Sharding = "samples", *, gpu: bool = False) -> Iterator[DistContext]:
     """Take one's place among the ranks that the environment names; alone if it names none.
 
     Args:
-        spread: what is spread over the ranks.
+        shard: what is spread over the ranks.
         gpu: whether the ranks have a GPU each.
 
     Raises:
         UserError: the ranks cannot find each other.
     """
-    size = int(os.environ.get("WORLD_SIZE", "1")) if under_launcher() else 1
+    size = int(os.environ.get("WORLD_SIZE", "1")) if launched_by_torchrun() else 1
     if size == 1:
-        yield Ranks(spread=spread)
+        yield DistContext(shard=shard)
         return
     local, here = int(os.environ.get("LOCAL_RANK", "0")), int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     if gpu:
@@ -381,6 +381,6 @@ def join(spread: Spread = "samples", *, gpu: bool = False) -> Iterator[Ranks]:
     except (RuntimeError, ValueError) as error:
         raise UserError(f"the ranks cannot find each other ({str(error).splitlines()[0][:160]}); check the address and the port") from error
     try:
-        yield Ranks(dist.get_rank(), dist.get_world_size(), spread, on_gpu=gpu)
+        yield DistContext(dist.get_rank(), dist.get_world_size(), shard, on_gpu=gpu)
     finally:
         dist.destroy_process_group()

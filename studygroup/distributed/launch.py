@@ -10,8 +10,8 @@ import warnings
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from studygroup.distributed.context import RankLost, launched_by_torchrun
 from studygroup.errors import TrainingError, UserError
-from studygroup.distributed.context import Lost, under_launcher
 
 INTERRUPTED = 130  # exit code of a rank that was asked to stop
 Entry = Callable[[dict[str, Any]], str]
@@ -24,7 +24,7 @@ def wanted(arguments: Mapping[str, Any]) -> bool:
         UserError: what is asked for contradicts what was started, or there is not enough of it.
     """
     devices, nodes = arguments["devices"], arguments["nodes"]
-    if under_launcher():
+    if launched_by_torchrun():
         size = int(os.environ["WORLD_SIZE"])
         if devices * nodes not in (1, size):
             raise UserError(f"devices is {devices}, nodes {nodes}, but {size} ranks were started; leave both out under torchrun")
@@ -100,7 +100,7 @@ def _rank(entry: Entry, arguments: dict[str, Any]) -> dict[str, str]:
 def _outcome(told: Mapping[int, Mapping[str, str]]) -> str:
     """The first rank's result; an error that explains the others' comes first."""
     ordered = [told[rank] for rank in sorted(told)]
-    for kind in (UserError, TrainingError, Lost):
+    for kind in (UserError, TrainingError, RankLost):
         for outcome in ordered:
             if kind.__name__ in outcome:
                 raise kind(outcome[kind.__name__])

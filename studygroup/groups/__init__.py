@@ -1,10 +1,10 @@
 """Groups: how students share parameters."""
 
 from studygroup.groups.branched import Branched, pooled
-from studygroup.groups.group import Group, together
+from studygroup.groups.group import Group, batched_call
 from studygroup.groups.independent import Independent
 from studygroup.groups.modular import Modular
-from studygroup.groups.target import Frozen, TargetMode, peek, recalibrate_bn, target_mode
+from studygroup.groups.target import Frozen, TargetMode, predict_targets, recalibrate_bn, target_mode
 
 __all__ = [
     "Branched",
@@ -13,9 +13,9 @@ __all__ = [
     "Independent",
     "Modular",
     "TargetMode",
-    "peek",
+    "batched_call",
     "pooled",
+    "predict_targets",
     "recalibrate_bn",
     "target_mode",
-    "together",
 ]

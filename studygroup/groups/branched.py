@@ -15,8 +15,8 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from studygroup.errors import UserError, unknown
-from studygroup.groups.group import Group, together
+from studygroup.errors import UserError, unknown_name
+from studygroup.groups.group import Group, batched_call
 from studygroup.groups.target import TargetMode, target_mode
 from studygroup.networks.chain import Chain
 from studygroup.networks.padded import Activation, Padded
@@ -87,7 +87,7 @@ class Branched(Group):
 
     def __init__(
         self,
-        make: Callable[[int], nn.Module],
+        make_copy: Callable[[int], nn.Module],
         students: int,
         *,
         branch_from: str | None = None,
@@ -100,7 +100,7 @@ class Branched(Group):
         So the first student starts from the same weights as that network alone.
 
         Args:
-            make: copy number -> a freshly initialised `Chain`.
+            make_copy: copy number -> a freshly initialised `Chain`.
             students: K >= 1.
             branch_from: the stage with which branches begin; the last one before the head by default.
             whole: share nothing: every branch is a whole network. It excludes `branch_from`.
@@ -115,7 +115,7 @@ class Branched(Group):
             raise UserError(f"students is {students}; at least 1 is needed")
         if whole and branch_from is not None:
             raise UserError(f"branch_from is {branch_from!r}, but whole networks have no branches; leave one of the two out")
-        first = make(0)
+        first = make_copy(0)
         if not isinstance(first, Chain):
             raise UserError(
                 f"branches need a network that is a chain of blocks; {type(first).__name__} is none: "
@@ -129,7 +129,7 @@ class Branched(Group):
         cut = 0 if self.branch_from is None else names.index(first.stages[self.branch_from][0])
         self.trunk = _blocks(first, names[:cut])
         gradient = 1 / students if rescale else 1.0
-        chains = (make(k) if k else first for k in range(students))
+        chains = (make_copy(k) if k else first for k in range(students))
         self._branches = [Branch(_blocks(chain, names[cut:-1]), getattr(chain, names[-1]), gradient) for chain in chains]
         self.branches = nn.ModuleList(self._branches)
 
@@ -171,16 +171,16 @@ class Branched(Group):
     ) -> tuple[list[Tensor], list[list[Tensor]]]:
         """One pass for the own samples, and one for those on which a student is imitated that has not met them itself."""
         present = [k for k, x in enumerate(inputs) if len(x)]
-        shared = together(self.trunk, {k: inputs[k] for k in present}) if present else {}
+        shared = batched_call(self.trunk, {k: inputs[k] for k in present}) if present else {}
         own = [self.branches[k](shared[k]) if k in shared else x.new_zeros(0) for k, x in enumerate(inputs)]
         wanted = [(k, teacher) for k in present for teacher in imitated[k]]
         taught = {(k, j): own[j].detach() if detach else own[j] for k, j in wanted if inputs[k] is inputs[j]}
         fresh = [pair for pair in wanted if pair not in taught]
         if fresh:
             with torch.set_grad_enabled(not detach), target_mode(self, self.targets):
-                shared = together(self.trunk, {k: inputs[k] for k, _ in fresh})
+                shared = batched_call(self.trunk, {k: inputs[k] for k, _ in fresh})
                 for teacher in sorted({j for _, j in fresh}):
-                    answers = together(self.branches[teacher], {k: shared[k] for k, j in fresh if j == teacher})
+                    answers = batched_call(self.branches[teacher], {k: shared[k] for k, j in fresh if j == teacher})
                     taught.update(((k, teacher), logits) for k, logits in answers.items())
         return own, [[taught[k, j] for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
 
@@ -191,7 +191,7 @@ class Branched(Group):
         stages = {stage: {name: copy.deepcopy(next(blocks)) for name in names} for stage, names in self._stages.items()}
         return Chain(stages).train(self.training)
 
-    def parts(self) -> list[nn.Module]:
+    def compiled_modules(self) -> list[nn.Module]:
         """Trunk, bodies and classifiers."""
         sequences = [self.trunk, *(branch.body for branch in self._branches)]
         return [*(blocks for blocks in sequences if len(blocks)), *(branch.classifier for branch in self._branches)]
@@ -218,7 +218,7 @@ def _stage(chain: Chain, branch_from: str | None) -> str:
     if stages[-1] != "head":
         raise UserError(f"the stages of the network are {', '.join(stages)}; the last must be called head, so that every branch has one")
     if branch_from is not None and branch_from not in stages:
-        raise unknown("stage to branch from", branch_from, stages)
+        raise unknown_name("stage to branch from", branch_from, stages)
     stage = branch_from or stages[max(len(stages) - 2, 0)]
     if stage == stages[0]:
         raise UserError(

@@ -8,9 +8,9 @@ from typing import Any
 
 from torch import Tensor, nn
 
+from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
-from studygroup.networks.padded import Activation, joined, parted, samples
-from studygroup.distributed.context import Ranks
+from studygroup.networks.padded import Activation, concat, samples, split
 
 
 class Group(nn.Module, ABC):
@@ -20,7 +20,7 @@ class Group(nn.Module, ABC):
         ranks: the processes over which students, or members, are spread; None if each has all of them.
     """
 
-    ranks: Ranks | None = None
+    ranks: DistContext | None = None
 
     @abstractmethod
     def __len__(self) -> int:
@@ -56,10 +56,10 @@ class Group(nn.Module, ABC):
         """A copy of student `student` as a plain network, without anything of the group."""
 
     @abstractmethod
-    def parts(self) -> list[nn.Module]:
+    def compiled_modules(self) -> list[nn.Module]:
         """The networks or modules that run as a whole, to be compiled."""
 
-    def spread(self, ranks: Ranks, classes: int) -> None:
+    def shard(self, ranks: DistContext, classes: int) -> None:
         """Prepare for students, or members, that live on different ranks. Called once, before training.
 
         Args:
@@ -69,30 +69,30 @@ class Group(nn.Module, ABC):
         Raises:
             UserError: students of this kind of group, or so few of them, cannot live apart.
         """
-        raise UserError(f"the students of a {type(self).__name__.lower()} group cannot live on different ranks; take --spread samples")
+        raise UserError(f"the students of a {type(self).__name__.lower()} group cannot live on different ranks; take --shard samples")
 
-    def private(self, student: int) -> list[Tensor]:
+    def private_tensors(self, student: int) -> list[Tensor]:
         """Weights and buffers that only the lessons of student `student` move: other ranks have to be told."""
         return []
 
-    def tell(self) -> None:
+    def sync_students(self) -> None:
         """Give every rank what only the rank of a student knows; from now on all have the same, until the next update."""
         if self.ranks is not None:
             for k in range(len(self)):
-                self.ranks.broadcast(self.private(k), self.ranks.owner(k, len(self)))
+                self.ranks.broadcast(self.private_tensors(k), self.ranks.owner(k, len(self)))
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
         """What distinguishes this group from another, in JSON's types."""
 
 
-def enough(students: int, ranks: Ranks) -> None:
+def check_enough_students(students: int, ranks: DistContext) -> None:
     """Raise UserError if there are ranks without a student."""
     if students < ranks.size:
         raise UserError(f"{students} students on {ranks.size} ranks: some would have none; take at most {students} ranks, or more students")
 
 
-def together(network: nn.Module, inputs: Mapping[int, Activation]) -> dict[int, Any]:
+def batched_call(network: nn.Module, inputs: Mapping[int, Activation]) -> dict[int, Any]:
     """One call of a network for several inputs.
 
     Args:
@@ -103,6 +103,6 @@ def together(network: nn.Module, inputs: Mapping[int, Activation]) -> dict[int, 
         Key -> what the network makes of them.
     """
     distinct = list({id(x): x for x in inputs.values()}.values())
-    parts = parted(network(joined(distinct)), [samples(x) for x in distinct])
+    parts = split(network(concat(distinct)), [samples(x) for x in distinct])
     found = {id(x): part for x, part in zip(distinct, parts, strict=True)}
     return {key: found[id(x)] for key, x in inputs.items()}

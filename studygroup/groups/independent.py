@@ -13,11 +13,11 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
+from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
-from studygroup.groups.group import Group, enough
+from studygroup.groups.group import Group, check_enough_students
 from studygroup.groups.target import TargetMode, target_mode
-from studygroup.losses.numerics import full
-from studygroup.distributed.context import Ranks
+from studygroup.losses.numerics import as_float32
 
 
 class Independent(Group):
@@ -60,7 +60,7 @@ class Independent(Group):
             return list(logits)
         found = []
         for student, own in zip(students if students is not None else range(len(self)), logits, strict=True):
-            said = full(own.detach())  # the same type on all ranks, whatever each computes in
+            said = as_float32(own.detach())  # the same type on all ranks, whatever each computes in
             self.ranks.broadcast([said], self._owner(student))
             found.append(own if self._owner(student) == self.ranks.rank else said)
         return found
@@ -69,14 +69,14 @@ class Independent(Group):
         assert self.ranks is not None
         return self.ranks.owner(student, len(self))
 
-    def spread(self, ranks: Ranks, classes: int) -> None:
+    def shard(self, ranks: DistContext, classes: int) -> None:
         """Members hear each other's logits from the ranks that they live on."""
-        if ranks.spread == "students":
-            raise UserError("these students are separate networks; take --spread members, which sends logits only, or samples")
-        enough(len(self), ranks)
+        if ranks.shard == "students":
+            raise UserError("these students are separate networks; take --shard members, which sends logits only, or samples")
+        check_enough_students(len(self), ranks)
         self.ranks, self._classes = ranks, classes
 
-    def private(self, student: int) -> list[Tensor]:
+    def private_tensors(self, student: int) -> list[Tensor]:
         """The student's network."""
         return [*self.networks[student].parameters(), *self.networks[student].buffers()]
 
@@ -111,7 +111,7 @@ class Independent(Group):
         """A copy of the student's network."""
         return copy.deepcopy(self.networks[student])
 
-    def parts(self) -> list[nn.Module]:
+    def compiled_modules(self) -> list[nn.Module]:
         """The networks."""
         return list(self.networks)
 

@@ -36,14 +36,14 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
+from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
-from studygroup.groups.group import Group, enough
+from studygroup.groups.group import Group, check_enough_students
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
 from studygroup.groups.routes import routes_of
 from studygroup.groups.target import target_mode
 from studygroup.networks.chain import Chain
-from studygroup.networks.padded import Activation, detached, joined, nobody, parted, samples, total
-from studygroup.distributed.context import Ranks
+from studygroup.networks.padded import Activation, concat, detached, empty, samples, split, total
 
 Head = Literal["shared", "routed", "per_student"]
 BatchNorm = Literal["pooled", "per_student"]
@@ -77,7 +77,7 @@ class Modular(Group):
 
     def __init__(
         self,
-        make: Callable[[int], nn.Module],
+        make_copy: Callable[[int], nn.Module],
         students: int,
         modules: int = 2,
         *,
@@ -95,7 +95,7 @@ class Modular(Group):
         The first student's modules come from copy 0, so that it starts from the same weights as that network alone.
 
         Args:
-            make: copy number -> a freshly initialised `Chain`.
+            make_copy: copy number -> a freshly initialised `Chain`.
             students: K >= 1.
             modules: M >= 1 modules per layer.
             seed: of the routes.
@@ -115,7 +115,7 @@ class Modular(Group):
             raise UserError(f"students is {students}, modules {modules}; both must be at least 1")
         if head not in ("shared", "routed", "per_student") or bn not in ("pooled", "per_student"):
             raise UserError(f"head is {head!r}, bn {bn!r}; head must be shared, routed or per_student, bn pooled or per_student")
-        first = make(0)
+        first = make_copy(0)
         if not isinstance(first, Chain):
             raise UserError(
                 f"routes need a network that is a chain of blocks; {type(first).__name__} is none: "
@@ -133,7 +133,7 @@ class Modular(Group):
             order = [int(routes[0, number]), *(m for m in range(width) if m != int(routes[0, number]))]
             for copy_number, module in enumerate(order):
                 if copy_number not in chains:
-                    chain = make(copy_number)
+                    chain = make_copy(copy_number)
                     assert isinstance(chain, Chain)
                     chains[copy_number] = chain
                 layer[module] = nn.Sequential(*(getattr(chains[copy_number], name) for name in names))
@@ -194,12 +194,12 @@ class Modular(Group):
                 for norm in self._norms[depth][number]:
                     if isinstance(norm, StudentBatchNorm):
                         norm.segments = [(streams[leader].route, size) for leader, size in zip(leaders, sizes, strict=True)]
-                output: Activation = modules[number](joined(pieces))
-                following = nobody(output)
+                output: Activation = modules[number](concat(pieces))
+                following = empty(output)
                 if not parties and idle is not None:
                     idle.append(total(output))
                     continue
-                for positions, part in zip(parties.values(), parted(output, sizes), strict=True):
+                for positions, part in zip(parties.values(), split(output, sizes), strict=True):
                     for position in positions:
                         activations[position] = part
             absent = following if absent is not None else None
@@ -315,20 +315,20 @@ class Modular(Group):
     def _divided(self, depth: int, module: int, gradient: Tensor) -> Tensor:
         return gradient / max(self.sharers(depth, module), 1)
 
-    def parts(self) -> list[nn.Module]:
+    def compiled_modules(self) -> list[nn.Module]:
         """The modules that are on a route."""
         return [layer[m] for layer, used in zip(self._grid, self._used, strict=True) for m in used]
 
-    def spread(self, ranks: Ranks, classes: int) -> None:
+    def shard(self, ranks: DistContext, classes: int) -> None:
         """Students may live on different ranks. A pooled batch norm then needs every rank's part of its statistics, in one order."""
-        if ranks.spread == "members":
-            raise UserError("students of a modular group share modules; they can be spread by --spread students or samples, not as members")
-        enough(len(self), ranks)
+        if ranks.shard == "members":
+            raise UserError("students of a modular group share modules; they can be spread by --shard students or samples, not as members")
+        check_enough_students(len(self), ranks)
         if self.targets == "train":
             raise UserError("targets is 'train': running statistics would move on each rank by itself; take batch_stats or eval")
         self.ranks = ranks
 
-    def private(self, student: int) -> list[Tensor]:
+    def private_tensors(self, student: int) -> list[Tensor]:
         """The student's running statistics, if it has its own."""
         on_route = [norm for depth, number in enumerate(self._table[student]) for norm in self._norms[depth][number]]
         return [value for norm in on_route if isinstance(norm, StudentBatchNorm) for value in norm.statistics(student)]

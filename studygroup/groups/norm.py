@@ -204,12 +204,12 @@ def _layout(maps: Tensor) -> torch.memory_format:
     return torch.channels_last if channels_last else torch.contiguous_format
 
 
-def replace_norms(module: nn.Module, make: Callable[[_BatchNorm], nn.Module]) -> list[nn.Module]:
+def replace_norms(module: nn.Module, make_copy: Callable[[_BatchNorm], nn.Module]) -> list[nn.Module]:
     """Put `make(norm)` in the place of every batch norm inside `module`; returns the new ones."""
     made = []
     for parent in list(module.modules()):
         for name, child in list(parent.named_children()):
             if isinstance(child, _BatchNorm):
-                made.append(make(child))
+                made.append(make_copy(child))
                 setattr(parent, name, made[-1])
     return made

@@ -78,7 +78,7 @@ def routes_of(students: int, widths: Sequence[int], *, seed: int, distinct: bool
             f"{students} students cannot cover {max(drawn_widths)} modules per layer; "
             "take at least as many students, or require_coverage=False"
         )
-    generator = randomness.stream(seed, "routes")
+    generator = randomness.generator(seed, "routes")
     routes = draw_routes(students, drawn_widths, distinct=distinct, generator=generator)
     by_layer = True
     while coverage and not (covers(routes, drawn_widths) and (not distinct or len(routes.unique(dim=0)) == students)):

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from studygroup.errors import UserError
-from studygroup.networks.features import Features, observe
+from studygroup.networks.features import Features, extract_features
 
 TargetMode = Literal["batch_stats", "eval", "train"]
 
@@ -48,7 +48,7 @@ def target_mode(network: nn.Module, mode: TargetMode = "batch_stats") -> Iterato
             setattr(module, name, value)
 
 
-def peek(network: nn.Module, inputs: Tensor, mode: TargetMode = "batch_stats") -> Tensor:
+def predict_targets(network: nn.Module, inputs: Tensor, mode: TargetMode = "batch_stats") -> Tensor:
     """Logits (B, C) of `network` as targets: without gradient, and without a trace in its batch-norm statistics."""
     with torch.no_grad(), target_mode(network, mode):
         logits: Tensor = network(inputs)
@@ -74,9 +74,9 @@ class Frozen(nn.Module):
         return logits
 
     @torch.no_grad()
-    def observe(self, inputs: Tensor, positions: Sequence[str] | None = None, *, classifier: str | None = None) -> Features:
+    def extract_features(self, inputs: Tensor, positions: Sequence[str] | None = None, *, classifier: str | None = None) -> Features:
         """What the network computes on its way to the logits, detached; arguments as `networks.observe`."""
-        return observe(self.network, inputs, positions, classifier=classifier)
+        return extract_features(self.network, inputs, positions, classifier=classifier)
 
 
 @torch.no_grad()

@@ -8,7 +8,7 @@ import torch.nn.functional as F
 from torch import Tensor
 
 from studygroup.errors import UserError
-from studygroup.losses.numerics import full
+from studygroup.losses.numerics import as_float32
 
 Reduction = Literal["batchmean", "elementwise_mean", "none"]
 
@@ -20,7 +20,7 @@ def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
 
 def per_sample_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     """Cross-entropy (B,) of each sample of logits (B, C) with class indices (B,), in nats."""
-    return F.cross_entropy(full(logits), labels, reduction="none")
+    return F.cross_entropy(as_float32(logits), labels, reduction="none")
 
 
 def mixed_cross_entropy(logits: Tensor, labels: Tensor, partners: Tensor, share: float | Tensor) -> Tensor:
@@ -64,8 +64,8 @@ def soft_kl(
     _check(student, teacher, temperature)
     if reduction not in ("batchmean", "elementwise_mean", "none"):
         raise UserError(f"reduction is {reduction!r}; it must be batchmean, elementwise_mean or none")
-    log_student = F.log_softmax(full(student) / temperature, dim=-1)
-    log_teacher = F.log_softmax(full(teacher) / temperature, dim=-1)
+    log_student = F.log_softmax(as_float32(student) / temperature, dim=-1)
+    log_teacher = F.log_softmax(as_float32(teacher) / temperature, dim=-1)
     divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
     if reduction != "none":
         divergence = divergence.mean()
@@ -94,8 +94,8 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 1.
         UserError: shapes that differ, or a temperature that is not positive.
     """
     _check(student, teacher, temperature)
-    target = F.softmax(full(teacher) / temperature, dim=-1)
-    return -(target * F.log_softmax(full(student) / temperature, dim=-1)).sum(-1).mean()
+    target = F.softmax(as_float32(teacher) / temperature, dim=-1)
+    return -(target * F.log_softmax(as_float32(student) / temperature, dim=-1)).sum(-1).mean()
 
 
 def _check(student: Tensor, teacher: Tensor, temperature: float) -> None:

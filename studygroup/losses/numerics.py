@@ -12,7 +12,7 @@ from torch import Tensor
 Function = TypeVar("Function", bound=Callable[..., Any])
 
 
-def full(tensor: Tensor) -> Tensor:
+def as_float32(tensor: Tensor) -> Tensor:
     """The tensor in float32 if it is in half precision, unchanged otherwise."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
@@ -38,7 +38,7 @@ def _full(value: Any) -> Any:
     """An argument with its tensors in full precision."""
     if isinstance(value, (list, tuple)):
         return [_full(item) for item in value]
-    return full(value) if isinstance(value, Tensor) else value
+    return as_float32(value) if isinstance(value, Tensor) else value
 
 
 def unit(vectors: Tensor, dim: int = -1, *, floor: float = 1e-12, offset: float = 0.0) -> Tensor:

@@ -27,12 +27,12 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import activation_boundary
 from studygroup.methods.feature_pairs import stages_after_stem
-from studygroup.methods.method import Losses, require
 from studygroup.methods.masks import aligned
+from studygroup.methods.method import Losses, require
 from studygroup.methods.two_stages import FirstStage, SecondStage
 from studygroup.networks.connectors import Connector
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
-from studygroup.networks.factory import Maker
 
 
 class AB(SecondStage):
@@ -85,13 +85,13 @@ class Boundaries(FirstStage):
         """All stages but the stem."""
         return stages_after_stem(network)
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """The connector."""
         aligned(student, teacher)
         shapes = [[maps.shape[1:] for maps in features.pre] for features in (student, teacher)]
-        self.connector = make.part("connector", lambda: Connector(*shapes))
+        self.connector = networks.extra_module("connector", lambda: Connector(*shapes))
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The boundaries."""
         return {
             "student0/boundary": activation_boundary(self.connector(student.pre, student.masks), teacher.pre, self.margin, student.masks)

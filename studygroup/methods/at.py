@@ -20,8 +20,8 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import attention_transfer
 from studygroup.methods.feature_pairs import EveryStage
-from studygroup.methods.method import Losses
 from studygroup.methods.masks import aligned
+from studygroup.methods.method import Losses
 from studygroup.networks.features import Features
 
 
@@ -50,6 +50,6 @@ class AT(EveryStage):
         """
         super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The attention of every pair of maps."""
         return {"student0/attention": self.weight * torch.stack([attention_transfer(*pair) for pair in aligned(student, teacher)]).sum()}

@@ -15,15 +15,15 @@ from studygroup.clock import Clock
 from studygroup.groups import Independent
 from studygroup.losses import cross_entropy
 from studygroup.methods.method import Losses, Method
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 
 
 class Baseline(Method):
     """Training alone: what every other method has to beat."""
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """One student."""
-        self.group = Independent([make.student(0)])
+        self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:

@@ -25,10 +25,10 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_cross_entropy
-from studygroup.losses.numerics import full, unit
-from studygroup.methods.method import Losses, Method, require
+from studygroup.losses.numerics import as_float32, unit
 from studygroup.methods.masks import check_inputs
-from studygroup.networks.factory import Maker
+from studygroup.methods.method import Losses, Method, require
+from studygroup.networks.factory import NetworkFactory
 
 
 class BSS(Method):
@@ -82,12 +82,12 @@ class BSS(Method):
         self.step_size = step_size
         self.clip = clip
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """One student, and the teacher."""
-        check_inputs(self, make)
-        self.group = Independent([make.student(0)])
+        check_inputs(self, networks)
+        self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
-        self.teacher = Frozen(make.trained())
+        self.teacher = Frozen(networks.trained())
 
     def weights(self, clock: Clock) -> tuple[float, float]:
         """A and b of the running epoch."""
@@ -103,27 +103,27 @@ class BSS(Method):
             "student0/distillation": plain * soft_cross_entropy(student, teacher, self.temperature),
         }
         if boundary > 0.0:
-            everything = batch.gathered(teacher)  # who is moved, and where to, is settled for the whole batch, wherever its samples are
-            base = self.base(batch.gathered(student.detach()), everything, batch.whole.labels)
+            everything = batch.all_gather(teacher)  # who is moved, and where to, is settled for the whole batch, wherever its samples are
+            base = self.base(batch.all_gather(student.detach()), everything, batch.whole.labels)
             if int(base.sum()) > 1:
-                targets = draw_targets(everything, batch.whole.labels, clock.stream("targets"))
+                targets = draw_targets(everything, batch.whole.labels, clock.generator("targets"))
                 losses["student0/boundary"] = boundary * self.boundary(batch, base, targets)
         yield losses
 
     def base(self, student: Tensor, teacher: Tensor, labels: Tensor) -> Tensor:
         """Which samples are to be moved, (B,) bool, given both networks' logits (B, C) and the labels (B,)."""
         right = (student.argmax(-1) == labels) & (teacher.argmax(-1) == labels)
-        apart = (full(teacher).softmax(-1) - full(student).softmax(-1)).square().scatter(1, labels[:, None], 0.0).sum(-1)
+        apart = (as_float32(teacher).softmax(-1) - as_float32(student).softmax(-1)).square().scatter(1, labels[:, None], 0.0).sum(-1)
         first = apart.masked_fill(~right, -1.0).topk(min(self.base_samples, len(labels))).indices
         return right & torch.zeros_like(right).index_fill(0, first, True)
 
     def boundary(self, batch: Batch, base: Tensor, targets: Tensor) -> Tensor:
         """S on the moved images; base (B,) bool and targets (B,) are of the whole batch, and so is the loss."""
-        mine = batch.mine(base)
-        moved = self.attack(batch.inputs[mine], batch.labels[mine], batch.mine(targets)[mine])
+        mine = batch.local(base)
+        moved = self.attack(batch.inputs[mine], batch.labels[mine], batch.local(targets)[mine])
 
         def of_all(logits: Tensor) -> Tensor:
-            return batch.gathered(logits.new_zeros(len(batch), logits.shape[1]).index_put((mine,), logits))[base]
+            return batch.all_gather(logits.new_zeros(len(batch), logits.shape[1]).index_put((mine,), logits))[base]
 
         return soft_cross_entropy(of_all(self.group[0](moved)), of_all(self.teacher(moved)), self.temperature)
 
@@ -131,7 +131,7 @@ class BSS(Method):
         """Images (n, ...) of classes `labels` (n,) on their way to where the teacher sees the classes `targets` (n,)."""
         for _ in range(self.steps):
             images = images.detach().requires_grad_()
-            scores = full(self.teacher.network(images))
+            scores = as_float32(self.teacher.network(images))
             lead = scores.gather(1, labels[:, None]) - scores.gather(1, targets[:, None])  # (n, 1)
             still = scores.argmax(-1, keepdim=True) == labels[:, None]
             if not bool(still.any()):

@@ -19,12 +19,12 @@ from torch import Tensor, nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import correlation_congruence
+from studygroup.methods.masks import check_vectors
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher, pairs
-from studygroup.methods.masks import check_vectors
 from studygroup.networks.connectors import Embed
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
-from studygroup.networks.factory import Maker
 
 
 class CC(OneTeacher):
@@ -58,23 +58,25 @@ class CC(OneTeacher):
         require(dimensions >= 1, f"dimensions is {dimensions}; it must be at least 1")
         self.dimensions = dimensions
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """Embeddings of each pair of features."""
         check_vectors(student, teacher)
 
         def embeddings(whose: str, features: Sequence[Tensor]) -> nn.ModuleList:
             sizes = [f[0].numel() for f in features]
-            made = (make.part(f"{whose}{i}", lambda d=d: Embed(d, self.dimensions, normalise=False)) for i, d in enumerate(sizes))  # type: ignore[misc]
-            return nn.ModuleList(made)
+            return nn.ModuleList(
+                networks.extra_module(f"{whose}{i}", lambda d=d: Embed(d, self.dimensions, normalise=False))  # type: ignore[misc]
+                for i, d in enumerate(sizes)
+            )
 
         ours, theirs = zip(*pairs(student, teacher), strict=True)
         self.student_embeddings = embeddings("student_embedding", ours)
         self.teacher_embeddings = embeddings("teacher_embedding", theirs)
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The congruence, over the whole batch."""
         compared = [
-            correlation_congruence(batch.gathered(embed_s(s)), batch.gathered(embed_t(t)))
+            correlation_congruence(batch.all_gather(embed_s(s)), batch.all_gather(embed_t(t)))
             for embed_s, embed_t, (s, t) in zip(self.student_embeddings, self.teacher_embeddings, pairs(student, teacher), strict=True)
         ]
         return {"student0/congruence": self.weight * torch.stack(compared).sum()}

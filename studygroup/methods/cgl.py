@@ -25,13 +25,13 @@ from typing import Literal
 
 import torch
 
-from studygroup.batch import Batch, Dealing
+from studygroup.batch import Batch, Partition
 from studygroup.clock import Clock
 from studygroup.groups import Independent, Modular
 from studygroup.losses import per_sample_cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
 from studygroup.methods.subgroups import Subgroups
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 from studygroup.schedules import ramp
 
 OF_ROUTES = ("modules", "distinct", "require_coverage", "route_stem", "head", "block_groups", "bn", "targets")  # options of `Modular`
@@ -101,7 +101,7 @@ class CGL(Method):
         require(routing or targets != "recall", "targets is 'recall', which is of routes; take batch_stats, or routing=True")
         self.count = students
         self.subgroups = Subgroups(students, probability, select, normalize)
-        self.division = Dealing(students, division, overlap, batch == "per_student")
+        self.division = Partition(students, division, overlap, batch == "per_student")
         self.temperature = temperature
         self.t2_scale = t2_scale
         self.ramp_share = ramp_share
@@ -112,29 +112,29 @@ class CGL(Method):
         self.routing = routing
         self.ilr_rescale = ilr_rescale
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """K routes, or K networks."""
-        require(not make.peers, "cgl's students are routes through copies of one network; it takes no peers")
+        require(not networks.peers, "cgl's students are routes through copies of one network; it takes no peers")
         if self.routing:
-            group = Modular(make.copy, self.count, seed=make.seed, **{name: self.options()[name] for name in OF_ROUTES})
+            group = Modular(networks.copy, self.count, seed=networks.seed, **{name: self.options()[name] for name in OF_ROUTES})
             if self.ilr_rescale:
                 group.rescale_gradients()
             self.group = group
         else:
             assert self.targets != "recall"
-            self.group = Independent(make.students(self.count), targets=self.targets)
+            self.group = Independent(networks.students(self.count), targets=self.targets)
         self.candidates = self.student_names()
 
-    def dealing(self) -> Dealing:
+    def partition(self) -> Partition:
         """Sub-set data learning: each student its own share."""
         return self.division
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of all students together."""
-        shares = batch.shares(self.count)
+        shares = batch.per_student(self.count)
         moment = clock.progress if self.ramp_by_step else clock.epoch
         phi = ramp(moment, self.ramp_start, self.ramp_start + round(self.ramp_share * clock.epochs))
-        subgroups = self.subgroups.draw(clock.stream("subgroups"))
+        subgroups = self.subgroups.draw(clock.generator("subgroups"))
         own, imitated = self.group.study([share.inputs for share in shares], subgroups, detach=self.detach_targets)
         present = [k for k, share in enumerate(shares) if len(share)]  # the others' shares of this epoch are used up
         errors = per_sample_cross_entropy(torch.cat([own[k] for k in present]), torch.cat([shares[k].labels for k in present]))

@@ -28,7 +28,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Branched
 from studygroup.losses import cross_entropy, soft_cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 from studygroup.schedules import ramp
 
 
@@ -76,19 +76,19 @@ class CLILR(Method):
         self.rescale = rescale
         self.branch_from = branch_from
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """K branches on one trunk."""
-        require(not make.peers, "cl_ilr's students are branches of one network; it takes no peers")
-        self.group = Branched(make.copy, self.count, branch_from=self.branch_from, rescale=self.rescale)
+        require(not networks.peers, "cl_ilr's students are branches of one network; it takes no peers")
+        self.group = Branched(networks.copy, self.count, branch_from=self.branch_from, rescale=self.rescale)
         self.candidates = self.student_names()
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of trunk and branches together."""
         logits = self.group(batch.inputs)  # K x (B, C)
         phi = ramp(clock.epoch, 0, round(self.ramp_share * clock.epochs))
-        yield {name: loss for k in range(self.count) for name, loss in self.lesson(k, logits, batch.labels, phi).items()}
+        yield {name: loss for k in range(self.count) for name, loss in self.student_loss(k, logits, batch.labels, phi).items()}
 
-    def lesson(self, k: int, logits: Sequence[Tensor], labels: Tensor, phi: float) -> Losses:
+    def student_loss(self, k: int, logits: Sequence[Tensor], labels: Tensor, phi: float) -> Losses:
         """Student k's losses, given everybody's logits K x (B, C), the labels (B,) and the weight phi of imitation."""
         others = [z for j, z in enumerate(logits) if j != k]
         hard = cross_entropy(logits[k], labels)

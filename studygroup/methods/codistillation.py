@@ -5,7 +5,7 @@
 H is the cross-entropy. Every E steps the copies become the students as they are; before the end of a burn-in there is CE alone.
 
 Departures and readings (there is no official code):
-- The workers run in one process, or on ranks of their own (`--spread members`), which send each other logits and, every E steps, weights.
+- The workers run in one process, or on ranks of their own (`--shard members`), which send each other logits and, every E steps, weights.
   By default they see the same batches; `division` deals each its own share, as workers with data of their own have it.
 - Copies answer in evaluation mode, for they are checkpoints. They are refreshed at the steps 0, E, 2 E, ... of the run.
 - The exchange interval and the burn-in depend on the task in the paper; the defaults are ours.
@@ -21,12 +21,12 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from studygroup.batch import Batch, Dealing
+from studygroup.batch import Batch, Partition
 from studygroup.clock import Clock
-from studygroup.groups import Frozen, Group, Independent, together
+from studygroup.groups import Frozen, Group, Independent, batched_call
 from studygroup.losses import cross_entropy, soft_cross_entropy
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 
 
 class StaleCopies(nn.Module):
@@ -42,7 +42,7 @@ class StaleCopies(nn.Module):
 
     def exchange(self, group: Group) -> None:
         """Become the students as they are: parameters and buffers."""
-        group.tell()
+        group.sync_students()
         for k, held in enumerate(self.copies):
             held.get_submodule("network").load_state_dict(group.export(k).state_dict())
 
@@ -58,7 +58,7 @@ class StaleCopies(nn.Module):
         answers: list[list[Tensor]] = [[] for _ in inputs]
         for j, held in enumerate(self.copies):
             pupils = {k: x for k, x in enumerate(inputs) if k != j and len(x)}
-            for k, logits in (together(held, pupils) if pupils else {}).items():
+            for k, logits in (batched_call(held, pupils) if pupils else {}).items():
                 answers[k].append(logits.float().softmax(-1))
         return [torch.stack(found).mean(0).log() if found else x.new_zeros(0) for x, found in zip(inputs, answers, strict=True)]
 
@@ -106,24 +106,24 @@ class Codistillation(Method):
         self.division: Literal["none", "fixed", "epoch"] = division
         self.overlap = overlap
         self.batch = batch
-        self.dealing()  # checks division and overlap
+        self.partition()  # checks division and overlap
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """K networks, of different architectures if the peers differ, and their copies."""
-        self.group = Independent(make.students(self.count))
-        self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
+        self.group = Independent(networks.students(self.count))
+        self.candidates = tuple(name for k, name in enumerate(self.student_names()) if networks.is_target(k))
         self.sources = StaleCopies(self.group)
 
-    def dealing(self) -> Dealing:
+    def partition(self) -> Partition:
         """Each student its own share, if asked for."""
-        return Dealing(self.count, self.division, self.overlap, self.batch == "per_student")
+        return Partition(self.count, self.division, self.overlap, self.batch == "per_student")
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of all students, whose losses have no graph in common."""
         done = clock.epoch * clock.steps + clock.step
         if done % self.exchange_interval == 0:
             self.sources.exchange(self.group)
-        shares = batch.shares(self.count)
+        shares = batch.per_student(self.count)
         inputs = [share.inputs for share in shares]
         own, _ = self.group.study(inputs, [[]] * self.count)  # K x (b_k, C)
         losses = {f"student{k}/cross_entropy": cross_entropy(own[k], share.labels) for k, share in enumerate(shares) if len(share)}

@@ -21,12 +21,12 @@ from torch import Tensor
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import MemoryBank, contrastive_representation, draw_negatives
+from studygroup.methods.masks import check_vectors
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher, pairs
-from studygroup.methods.masks import check_vectors
 from studygroup.networks.connectors import Embed
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
-from studygroup.networks.factory import Maker
 
 
 class CRD(OneTeacher):
@@ -73,29 +73,29 @@ class CRD(OneTeacher):
         self.contrast_temperature = contrast_temperature
         self.momentum = momentum
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """Embeddings, memories, and the classes of all training samples."""
         check_vectors(student, teacher)
         ((s, t), *others) = pairs(student, teacher)
         require(not others, f"{1 + len(others)} modules of each network are named; crd contrasts one")
-        labels = make.training_labels()
+        labels = networks.training_labels()
         require(bool((labels != labels[0]).any()), "all training samples are of one class; crd needs samples of others for contrast")
         self.register_buffer("labels", labels, persistent=False)
 
         def memory() -> MemoryBank:
             return MemoryBank(len(labels), self.dimensions, temperature=self.contrast_temperature, momentum=self.momentum)
 
-        self.student_embedding = make.part("student_embedding", lambda: Embed(s[0].numel(), self.dimensions))
-        self.teacher_embedding = make.part("teacher_embedding", lambda: Embed(t[0].numel(), self.dimensions))
-        self.student_memory = make.part("student_memory", memory)
-        self.teacher_memory = make.part("teacher_memory", memory)
+        self.student_embedding = networks.extra_module("student_embedding", lambda: Embed(s[0].numel(), self.dimensions))
+        self.teacher_embedding = networks.extra_module("teacher_embedding", lambda: Embed(t[0].numel(), self.dimensions))
+        self.student_memory = networks.extra_module("student_memory", memory)
+        self.teacher_memory = networks.extra_module("teacher_memory", memory)
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The contrast of the whole batch, which the memories take up afterwards."""
         whole = batch.whole
         ((s, t),) = pairs(student, teacher)
-        ours, theirs = batch.gathered(self.student_embedding(s)), batch.gathered(self.teacher_embedding(t))  # (B, dimensions)
-        seed = int(torch.randint(2**62, (), generator=clock.stream("negatives")))
+        ours, theirs = batch.all_gather(self.student_embedding(s)), batch.all_gather(self.teacher_embedding(t))  # (B, dimensions)
+        seed = int(torch.randint(2**62, (), generator=clock.generator("negatives")))
         # Drawn where the labels are: the choice among N samples is as large as a batch of their scores.
         negatives = draw_negatives(self.labels, whole.labels, self.negatives, torch.Generator(whole.labels.device).manual_seed(seed))
         candidates = torch.cat([whole.indices[:, None], negatives], dim=1)  # (B, 1 + K)

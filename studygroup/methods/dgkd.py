@@ -27,8 +27,9 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.losses.logits import Reduction
-from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.factory import Maker
+from studygroup.methods.assistants import assistant_stages
+from studygroup.methods.method import Losses, Method, StageSpec, require
+from studygroup.networks.factory import NetworkFactory
 
 
 class DGKD(Method):
@@ -72,11 +73,15 @@ class DGKD(Method):
         self.temperature = temperature
         self.reduction: Reduction = "elementwise_mean" if preset == "dgkd" else "batchmean"
 
-    def assemble(self, make: Maker) -> None:
+    def stages(self) -> list[StageSpec]:
+        """Each assistant, and the student, learns from the teacher and all assistants before it."""
+        return assistant_stages(self, "dgkd", self.assistants, self.assistant_epochs, lambda before: before)
+
+    def build(self, networks: NetworkFactory) -> None:
         """One student, and all who teach it."""
-        self.group = Independent([make.student(0)])
+        self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
-        self.teachers = nn.ModuleList(Frozen(make.trained(j)) for j in range(max(1, len(make.teachers))))
+        self.teachers = nn.ModuleList(Frozen(networks.trained(j)) for j in range(max(1, len(networks.teachers))))
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update."""
@@ -92,4 +97,4 @@ class DGKD(Method):
     def draw(self, clock: Clock) -> list[int]:
         """J: who teaches in this iteration."""
         dropped = min(self.drop, len(self.teachers) - 1)
-        return sorted(torch.randperm(len(self.teachers), generator=clock.stream("drop"))[dropped:].tolist())
+        return sorted(torch.randperm(len(self.teachers), generator=clock.generator("drop"))[dropped:].tolist())

@@ -22,10 +22,10 @@ from torch import Tensor
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
-from studygroup.groups import Independent, peek
+from studygroup.groups import Independent, predict_targets
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 
 
 class DML(Method):
@@ -67,23 +67,23 @@ class DML(Method):
         self.detach = detach
         self.preset = preset
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """K networks, of different architectures if the peers differ."""
-        self.group = Independent(make.students(self.count))
-        self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
+        self.group = Independent(networks.students(self.count))
+        self.candidates = tuple(name for k, name in enumerate(self.student_names()) if networks.is_target(k))
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update, or K if sequential."""
         logits: list[Tensor] = self.group(batch.inputs)  # K x (B, C)
         if self.update == "together":
-            yield {name: loss for k in range(self.count) for name, loss in self.lesson(k, logits, batch.labels).items()}
+            yield {name: loss for k in range(self.count) for name, loss in self.student_loss(k, logits, batch.labels).items()}
             return
         for k in range(self.count):
-            yield self.lesson(k, logits, batch.labels)
+            yield self.student_loss(k, logits, batch.labels)
             if k + 1 < self.count:
-                logits[k] = peek(self.group[k], batch.inputs)  # as just updated
+                logits[k] = predict_targets(self.group[k], batch.inputs)  # as just updated
 
-    def lesson(self, k: int, logits: Sequence[Tensor], labels: Tensor) -> Losses:
+    def student_loss(self, k: int, logits: Sequence[Tensor], labels: Tensor) -> Losses:
         """Student k's losses, given everybody's logits K x (B, C) and the labels (B,)."""
         losses = {f"student{k}/cross_entropy": cross_entropy(logits[k], labels)}
         peers = [peer.detach() if self.detach else peer for other, peer in enumerate(logits) if other != k]

@@ -5,12 +5,12 @@ from __future__ import annotations
 from torch import nn
 
 from studygroup.losses import match_size
+from studygroup.methods.masks import aligned
 from studygroup.methods.method import require
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.methods.masks import aligned
 from studygroup.networks.chain import Chain
-from studygroup.networks.features import Features, places
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
+from studygroup.networks.features import Features, feature_layers
 
 
 class EveryStage(OneTeacher):
@@ -20,7 +20,7 @@ class EveryStage(OneTeacher):
         """All stages but the stem."""
         return stages_after_stem(network)
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """Nothing; the features must be maps."""
         for s, t, _ in aligned(student, teacher):
             match_size(s, t)
@@ -32,7 +32,7 @@ def stages_after_stem(network: nn.Module) -> list[str]:
     Raises:
         UserError: the network is no chain, or has a stem and a head alone.
     """
-    known = places(network)
+    known = feature_layers(network)
     stem = network.ends().get("stem") if isinstance(network, Chain) else None
     after = [place for place in known if place != stem]
     require(bool(after), f"{type(network).__name__} has one stage before its head, and that is its stem; name the modules to watch")

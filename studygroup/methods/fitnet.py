@@ -22,12 +22,12 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import hint
 from studygroup.methods.feature_pairs import stages_after_stem
+from studygroup.methods.masks import aligned
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.methods.masks import aligned
 from studygroup.networks.connectors import ConvReg, by_position
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
-from studygroup.networks.factory import Maker
 
 
 class FitNet(OneTeacher):
@@ -64,14 +64,14 @@ class FitNet(OneTeacher):
         )
         return known[1:2]
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """A regressor for each pair of maps."""
         self.regressors = nn.ModuleList(
-            make.part(f"regressor{i}", lambda s=s, t=t: ConvReg(s.shape[1:], t.shape[1:]))  # type: ignore[misc]
+            networks.extra_module(f"regressor{i}", lambda s=s, t=t: ConvReg(s.shape[1:], t.shape[1:]))  # type: ignore[misc]
             for i, (s, t, _) in enumerate(aligned(student, teacher))
         )
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The hints."""
         compared = [
             hint(by_position(regressor, s, mask), t, mask)

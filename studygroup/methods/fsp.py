@@ -20,11 +20,11 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import flow_of_solution
-from studygroup.methods.method import Losses
 from studygroup.methods.masks import check_lengths
+from studygroup.methods.method import Losses
 from studygroup.methods.two_stages import FirstStage, SecondStage
-from studygroup.networks.features import Features, places
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
+from studygroup.networks.features import Features, feature_layers
 
 
 class FSP(SecondStage):
@@ -64,13 +64,13 @@ class Flows(FirstStage):
 
     def layers(self, network: nn.Module) -> list[str]:
         """All stages."""
-        return places(network)
+        return feature_layers(network)
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """Nothing; the widths must be equal, and there must be a flow."""
         check_lengths([*student.masks, *teacher.masks])
         flow_of_solution(student.maps, teacher.maps)
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The flows."""
         return {"student0/flow": flow_of_solution(student.maps, teacher.maps, student.masks[0])}

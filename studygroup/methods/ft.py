@@ -24,12 +24,12 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Frozen
 from studygroup.losses import factor_transfer, hint
-from studygroup.methods.method import Losses, require
+from studygroup.methods.method import Losses, StageSpec, require
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.methods.two_stages import FirstStage, check_initial
+from studygroup.methods.two_stages import FirstStage, check_initial, two_stages
 from studygroup.networks.connectors import Paraphraser, Translator
-from studygroup.networks.features import Features, places
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
+from studygroup.networks.features import Features, feature_layers
 
 IMAGES_ONLY = "ft compares maps through convolutions that would take what stands behind a text's end for a part of it"
 
@@ -76,22 +76,26 @@ class FT(OneTeacher):
         """The first stage."""
         return Paraphrasing(self.share, self.student_layers, self.teacher_layers)
 
+    def stages(self) -> list[StageSpec]:
+        """List the paraphraser's training, then the student's."""
+        return two_stages(self.initial(), self, self.initial_epochs, self.initial_learning_rate)
+
     def layers(self, network: nn.Module) -> list[str]:
         """The last stage before the head."""
-        return places(network)[-1:]
+        return feature_layers(network)[-1:]
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """The paraphraser, as the first stage leaves it, and the translator."""
-        self.paraphraser = Frozen(paraphraser(make, teacher, self.share))
+        self.paraphraser = Frozen(paraphraser(networks, teacher, self.share))
         widths = student.maps[0].shape[1], teacher.maps[0].shape[1]
         require(student.maps[0].dim() == 4, f"the student's feature has the shape {tuple(student.maps[0].shape)}; name a map (B, c, h, w)")
-        self.translator = make.part("translator", lambda: Translator(*widths, self.share))
+        self.translator = networks.extra_module("translator", lambda: Translator(*widths, self.share))
 
-    def kept(self) -> Mapping[str, nn.Module]:
+    def modules_to_save(self) -> Mapping[str, nn.Module]:
         """The paraphraser."""
         return {"paraphraser": self.paraphraser.network}
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The factors."""
         network = self.paraphraser.network
         assert isinstance(network, Paraphraser)
@@ -113,28 +117,28 @@ class Paraphrasing(FirstStage):
 
     def layers(self, network: nn.Module) -> list[str]:
         """The last stage before the head."""
-        return places(network)[-1:]
+        return feature_layers(network)[-1:]
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """The paraphraser; the student does not learn yet."""
         self.group.requires_grad_(False)
-        self.paraphraser = paraphraser(make, teacher, self.share)
+        self.paraphraser = paraphraser(networks, teacher, self.share)
 
-    def kept(self) -> Mapping[str, nn.Module]:
+    def modules_to_save(self) -> Mapping[str, nn.Module]:
         """The paraphraser."""
         return {"paraphraser": self.paraphraser}
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of the paraphraser; the student does not run."""
-        maps = self.teacher.observe(batch.inputs, self.teacher_places).maps[0]
+        maps = self.teacher.extract_features(batch.inputs, self.teacher_paths).maps[0]
         yield {"group/reconstruction": hint(self.paraphraser(maps), maps)}
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """Nothing."""
         return {}
 
 
-def paraphraser(make: Maker, teacher: Features, share: float) -> Paraphraser:
+def paraphraser(networks: NetworkFactory, teacher: Features, share: float) -> Paraphraser:
     """A new paraphraser of the teacher's map.
 
     Raises:
@@ -143,4 +147,4 @@ def paraphraser(make: Maker, teacher: Features, share: float) -> Paraphraser:
     shapes = [tuple(maps.shape) for maps in teacher.maps]
     require(len(shapes) == 1, f"{len(shapes)} layers are named, but ft compares one map; name one with student_layers and teacher_layers")
     require(len(shapes[0]) == 4, f"the teacher's feature has the shape {shapes[0]}; name a map (B, c, h, w) with teacher_layers")
-    return make.part("paraphraser", lambda: Paraphraser(shapes[0][1], share))
+    return networks.extra_module("paraphraser", lambda: Paraphraser(shapes[0][1], share))

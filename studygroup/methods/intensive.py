@@ -22,7 +22,7 @@ from studygroup.batch import Batch
 from studygroup.losses import cross_entropy, mixed_cross_entropy
 from studygroup.methods.method import require
 from studygroup.methods.roles import feedback
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.mixing import mixed_logits, mixes_texts
 
 
@@ -38,27 +38,27 @@ class Intensive:
         self.alpha = alpha
         self.per_sample = per_sample
 
-    def check(self, pivot: nn.Module, make: Maker) -> None:
+    def check(self, pivot: nn.Module, networks: NetworkFactory) -> None:
         """Raise UserError if texts are to be mixed in a pivot whose embedding is not known."""
         require(
-            make.vocabulary is None or "mixup" not in self.kind or mixes_texts(pivot),
+            networks.vocabulary is None or "mixup" not in self.kind or mixes_texts(pivot),
             f"of texts orc mixes the embeddings, and of the pivot, {type(pivot).__name__}, it is not known where the embedding ends; "
             "take --method.intensive feedback, which mixes nothing, or a pivot from `studygroup list networks`",
         )
 
-    def lesson(self, pivot: nn.Module, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:
+    def loss(self, pivot: nn.Module, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:
         """The pivot's loss (Eq. 8-9); errors (n, B) are the students' on the whole batch."""
         whole = batch.whole
         if self.kind == "mixup":
             partners = torch.randperm(len(whole), generator=generator).to(batch.labels.device)
         else:
             partners = feedback(errors, generator)
-        partners = batch.mine(partners)
+        partners = batch.local(partners)
         inputs, labels = whole.inputs[partners], whole.labels[partners]
         if self.kind == "feedback":
             return cross_entropy(pivot(inputs), labels)
         share = beta(self.alpha, generator, len(whole) if self.per_sample else 1).to(errors)
-        share = batch.mine(share) if self.per_sample else share
+        share = batch.local(share) if self.per_sample else share
         return mixed_cross_entropy(mixed_logits(pivot, batch.inputs, inputs, share), batch.labels, labels, share)
 
 

@@ -16,7 +16,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 
 
 class KD(Method):
@@ -37,11 +37,11 @@ class KD(Method):
         self.alpha = alpha
         self.temperature = temperature
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """One student, and the teacher."""
-        self.group = Independent([make.student(0)])
+        self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
-        self.teacher = Frozen(make.trained())
+        self.teacher = Frozen(networks.trained())
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update."""

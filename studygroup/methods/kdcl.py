@@ -27,12 +27,12 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from studygroup.batch import Batch, Dealing
+from studygroup.batch import Batch, Partition
 from studygroup.clock import Clock
 from studygroup.groups import Independent
 from studygroup.losses import cross_entropy, soft_kl, targets
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 
 ENSEMBLES = {"mean": targets.mean, "naive": targets.naive, "minlogit": targets.minlogit, "linear": targets.linear}
 
@@ -85,20 +85,20 @@ class KDCL(Method):
         self.temperature = temperature
         self.views = views
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """K networks, of different architectures if the peers differ."""
-        self.group = Independent(make.students(self.count))
-        self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
-        self.views = self.views and make.vocabulary is None
+        self.group = Independent(networks.students(self.count))
+        self.candidates = tuple(name for k, name in enumerate(self.student_names()) if networks.is_target(k))
+        self.views = self.views and networks.vocabulary is None
         if self.variant == "general":
             self.register_buffer("covariance", torch.eye(self.count))  # of the previous epoch; equal weights before there is one
             self.register_buffer("errors", torch.zeros(self.count, self.count))  # the running epoch's sum
             self.register_buffer("seen", torch.zeros(()))
             self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
 
-    def dealing(self) -> Dealing:
+    def partition(self) -> Partition:
         """One view per network."""
-        return Dealing(views=self.count if self.views else 1)
+        return Partition(views=self.count if self.views else 1)
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of all networks, whose losses have no graph in common."""
@@ -120,7 +120,7 @@ class KDCL(Method):
             self.errors.zero_()
             self.seen.zero_()
             self.epoch.fill_(clock.epoch)
-        everyone, labels = batch.gathered(logits.transpose(0, 1)).transpose(0, 1), batch.gathered(batch.labels)
+        everyone, labels = batch.all_gather(logits.transpose(0, 1)).transpose(0, 1), batch.all_gather(batch.labels)
         self.errors += targets.error_covariance(everyone, labels) * len(labels)
         self.seen += len(labels)
         return targets.general(logits, batch.labels, self.covariance)

@@ -14,14 +14,14 @@ from torch import Tensor
 
 from studygroup.errors import UserError
 from studygroup.methods.method import Method, require
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
-from studygroup.networks.factory import Maker
 
 
-def check_inputs(method: Method, make: Maker) -> None:
+def check_inputs(method: Method, networks: NetworkFactory) -> None:
     """Raise UserError if the method cannot learn from the kind of data that networks are made for."""
     require(
-        make.vocabulary is None or not method.images_only,
+        networks.vocabulary is None or not method.images_only,
         f"the data are texts, but {method.images_only}; take another method, such as kd",
     )
 

@@ -21,19 +21,45 @@ import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 from typing import Any, ClassVar, Self
 
 from torch import Tensor, nn
 
-from studygroup.batch import Batch, Dealing
+from studygroup.batch import Batch, Partition
 from studygroup.clock import Clock
-from studygroup.errors import UserError, unknown
+from studygroup.errors import UserError, unknown_name
 from studygroup.groups.group import Group
-from studygroup.networks.factory import Maker
-from studygroup.parameters import check_choices
+from studygroup.networks.factory import NetworkFactory
+from studygroup.parameters import check_values, parameters_of
 
 Losses = dict[str, Tensor]
 """`"member/loss"`, or `"group/loss"` for a loss of all members together -> scalar, weighted; the update goes down their sum."""
+
+
+@dataclass(frozen=True, eq=False)
+class StageSpec:
+    """One training stage of a method, as far as it differs from the run.
+
+    Attributes:
+        name: of the stage and its folder.
+        method: what is trained; not built yet.
+        network: the student's network by name; None for the run's student.
+        epochs: None for as many as the run has.
+        constant_learning_rate: whether the learning rate stays at `learning_rate` instead of following the run's schedule.
+        learning_rate: of a constant schedule; None for the run's peak.
+        teachers: names of the stages whose selected student teaches; `"teacher"` stands for the run's teacher.
+        starts_from: the earlier stage whose weights this one starts from; None to start from a fresh initialisation.
+    """
+
+    name: str
+    method: Method
+    network: str | None = None
+    epochs: int | None = None
+    constant_learning_rate: bool = False
+    learning_rate: float | None = None
+    teachers: tuple[str, ...] = ("teacher",)
+    starts_from: str | None = None
 
 
 class Method(nn.Module, ABC):
@@ -55,12 +81,13 @@ class Method(nn.Module, ABC):
     _options: dict[str, Any]
 
     def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Remembers what the constructor is called with, for the run's configuration; a word that is not among its choices is refused."""
+        """Record the constructor's arguments for config.yaml; reject values outside a `Literal` or out of range."""
         method = super().__new__(cls)
-        bound = inspect.signature(cls.__init__).bind(method, *args, **kwargs)
+        nn.Module.__init__(method)  # the constructor of a dataclass sets attributes at once
+        bound = inspect.signature(cls).bind(*args, **kwargs)
         bound.apply_defaults()
-        method.__dict__["_options"] = {name: value for name, value in bound.arguments.items() if name != "self"}
-        check_choices(cls.__init__, method._options)
+        method.__dict__["_options"] = dict(bound.arguments)
+        check_values(parameters_of(cls), method._options)
         return method
 
     def __init__(self) -> None:
@@ -68,7 +95,7 @@ class Method(nn.Module, ABC):
         super().__init__()
 
     @abstractmethod
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """Make the networks. Called once, before anything else.
 
         Raises:
@@ -79,9 +106,17 @@ class Method(nn.Module, ABC):
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """What `batch` teaches: named, weighted losses; every `yield` is one optimiser update."""
 
-    def dealing(self) -> Dealing:
+    def stages(self) -> list[StageSpec]:
+        """List the training stages in order; the last one trains this method.
+
+        Raises:
+            UserError: the options do not say what to train.
+        """
+        return [StageSpec("train", self)]
+
+    def partition(self) -> Partition:
         """How the samples of an epoch are to be dealt to the students."""
-        return Dealing()
+        return Partition()
 
     def learning_rate_scales(self) -> Mapping[str, float]:
         """Factors on the learning rate by member."""
@@ -95,7 +130,7 @@ class Method(nn.Module, ABC):
         """Trained members beside the group's students, by name."""
         return {}
 
-    def kept(self) -> Mapping[str, nn.Module]:
+    def modules_to_save(self) -> Mapping[str, nn.Module]:
         """What is trained beside the members for a later stage to start from, by name; it is saved with the run."""
         return {}
 
@@ -116,7 +151,7 @@ class Method(nn.Module, ABC):
         if member in self.student_names():
             return self.group.export(self.student_names().index(member))
         if member not in self.others():
-            raise unknown("member", member, self.members())
+            raise unknown_name("member", member, self.members())
         return copy.deepcopy(self.others()[member])
 
     def parameter_sets(self) -> dict[str, list[nn.Parameter]]:

@@ -19,8 +19,8 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import neuron_selectivity
 from studygroup.methods.feature_pairs import EveryStage
-from studygroup.methods.method import Losses
 from studygroup.methods.masks import aligned
+from studygroup.methods.method import Losses
 from studygroup.networks.features import Features
 
 
@@ -49,7 +49,7 @@ class NST(EveryStage):
         """
         super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The selectivity of every pair of maps."""
         compared = [neuron_selectivity(s, t) for s, t, _ in aligned(student, teacher)]  # nothing comes of what is zero
         return {"student0/selectivity": self.weight * torch.stack(compared).sum()}

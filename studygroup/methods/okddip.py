@@ -28,7 +28,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Branched, pooled
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 from studygroup.schedules import ramp
 
 
@@ -90,14 +90,14 @@ class OKDDip(Method):
         self.detach_leader_target = detach_leader_target
         self.branch_from = branch_from
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """Peers and leader, and the projections; a leader alone needs none."""
-        require(not make.peers, "okddip's students are of one network; it takes no peers")
-        self.group = Branched(make.copy, self.count, branch_from=self.branch_from, whole=self.form == "network")
+        require(not networks.peers, "okddip's students are of one network; it takes no peers")
+        self.group = Branched(networks.copy, self.count, branch_from=self.branch_from, whole=self.form == "network")
         self.candidates = ("leader",)
         if self.count > 1:
-            _, features = self.group.widths(make.example())
-            self.attention = make.part("attention", lambda: Attention(features, self.reduction))
+            _, features = self.group.widths(networks.example())
+            self.attention = networks.extra_module("attention", lambda: Attention(features, self.reduction))
 
     def student_names(self) -> tuple[str, ...]:
         """The peers, and the leader last."""

@@ -26,7 +26,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Branched, pooled
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 from studygroup.schedules import ramp
 
 
@@ -77,14 +77,14 @@ class ONE(Method):
         self.detach = detach
         self.branch_from = branch_from
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """K branches on one trunk, and the gate; a single branch needs none."""
-        require(not make.peers, "one's students are branches of one network; it takes no peers")
-        self.group = Branched(make.copy, self.count, branch_from=self.branch_from)
+        require(not networks.peers, "one's students are branches of one network; it takes no peers")
+        self.group = Branched(networks.copy, self.count, branch_from=self.branch_from)
         self.candidates = self.student_names()
         if self.count > 1:
-            channels, _ = self.group.widths(make.example())
-            self.gate = make.part("gate", lambda: Gate(channels, self.count))
+            channels, _ = self.group.widths(networks.example())
+            self.gate = networks.extra_module("gate", lambda: Gate(channels, self.count))
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of trunk, branches and gate together."""

@@ -20,10 +20,10 @@ from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, Independent, target_mode
 from studygroup.losses import cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
 from studygroup.methods.masks import check_inputs, check_watched
-from studygroup.networks.features import Features, observe
-from studygroup.networks.factory import Maker
+from studygroup.methods.method import Losses, Method, require
+from studygroup.networks.factory import NetworkFactory
+from studygroup.networks.features import Features, extract_features
 
 
 class OneTeacher(Method):
@@ -37,8 +37,8 @@ class OneTeacher(Method):
     """
 
     needs_teacher = True
-    student_places: list[str]
-    teacher_places: list[str]
+    student_paths: list[str]
+    teacher_paths: list[str]
 
     def __init__(
         self,
@@ -76,7 +76,7 @@ class OneTeacher(Method):
         """
         return []
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """Make what is trained beside the student, for features of the shapes that one example has.
 
         Raises:
@@ -84,32 +84,32 @@ class OneTeacher(Method):
         """
 
     @abstractmethod
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """Named, weighted losses on what the two networks computed of the batch."""
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """One student, the teacher, and what connects them."""
-        check_inputs(self, make)
-        self.group = Independent([make.student(0)])
+        check_inputs(self, networks)
+        self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
-        self.teacher = Frozen(make.trained())
-        self.student_places, student = self._shown("student", self.group[0], self.student_layers, make.example())
-        self.teacher_places, teacher = self._shown("teacher", self.teacher.network, self.teacher_layers, make.example())
+        self.teacher = Frozen(networks.trained())
+        self.student_paths, student = self._shown("student", self.group[0], self.student_layers, networks.example())
+        self.teacher_paths, teacher = self._shown("teacher", self.teacher.network, self.teacher_layers, networks.example())
         require(
             len(student.maps) == len(teacher.maps),
-            f"the student is watched at {', '.join(self.student_places) or 'its pooled feature'}, the teacher at "
-            f"{', '.join(self.teacher_places) or 'its pooled feature'}; name as many of each with student_layers and teacher_layers",
+            f"the student is watched at {', '.join(self.student_paths) or 'its pooled feature'}, the teacher at "
+            f"{', '.join(self.teacher_paths) or 'its pooled feature'}; name as many of each with student_layers and teacher_layers",
         )
-        self.connect(make, student, teacher)
+        self.connect(networks, student, teacher)
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of the student and of what connects it to the teacher."""
-        student = observe(self.group[0], batch.inputs, self.student_places)
-        teacher = self.teacher.observe(batch.inputs, self.teacher_places)
+        student = extract_features(self.group[0], batch.inputs, self.student_paths)
+        teacher = self.teacher.extract_features(batch.inputs, self.teacher_paths)
         losses = {"student0/cross_entropy": self.label_weight * cross_entropy(student.logits, batch.labels)}
         if self.kd_weight:
             losses["student0/distillation"] = self.kd_weight * soft_kl(student.logits, teacher.logits, self.temperature)
-        yield losses | self.lesson(student, teacher, batch, clock)
+        yield losses | self.feature_losses(student, teacher, batch, clock)
 
     def _shown(self, whose: str, network: nn.Module, named: Sequence[str], example: Tensor) -> tuple[list[str], Features]:
         """The places to watch, and what a network shows there of an example (1, ...)."""
@@ -118,7 +118,7 @@ class OneTeacher(Method):
         try:
             places = list(named) or self.layers(network)
             with torch.no_grad(), target_mode(network, "eval"):
-                seen = observe(network, example, places)
+                seen = extract_features(network, example, places)
             if not example.is_floating_point():
                 check_watched(seen, places)
             pairs(seen, seen)  # a pooled feature that is not known is said here

@@ -25,12 +25,12 @@ from torch import Tensor, nn
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
-from studygroup.groups import Independent, peek
+from studygroup.groups import Independent, predict_targets
 from studygroup.losses import cross_entropy, per_sample_cross_entropy, soft_kl
 from studygroup.methods.intensive import Intensive
 from studygroup.methods.method import Losses, Method, require
 from studygroup.methods.roles import best_first
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.registry import parameter_count
 
 
@@ -95,12 +95,12 @@ class ORC(Method):
         self.pivot_clean_bn = pivot_clean_bn
         self.pivot_lr_scale = pivot_lr_scale
 
-    def assemble(self, make: Maker) -> None:
+    def build(self, networks: NetworkFactory) -> None:
         """All n students, and the pivot, which goes on learning."""
-        self.group = Independent(make.students(self.count))
-        self.candidates = tuple(name for k, name in enumerate(self.student_names()) if make.is_target(k))
-        self.pivot = make.trained().requires_grad_(self.intensive.kind != "off")
-        self.intensive.check(self.pivot, make)
+        self.group = Independent(networks.students(self.count))
+        self.candidates = tuple(name for k, name in enumerate(self.student_names()) if networks.is_target(k))
+        self.pivot = networks.trained().requires_grad_(self.intensive.kind != "off")
+        self.intensive.check(self.pivot, networks)
 
     def others(self) -> Mapping[str, nn.Module]:
         """The pivot."""
@@ -114,29 +114,39 @@ class ORC(Method):
         """Intensive, private and group teaching: an update each."""
         # n x (B, C), graphs kept for both lessons below, unless they are to be computed again there
         logits: list[Tensor] = (
-            [peek(self.group[k], batch.inputs) for k in range(self.count)] if self.recompute else self.group(batch.inputs)
+            [predict_targets(self.group[k], batch.inputs) for k in range(self.count)] if self.recompute else self.group(batch.inputs)
         )
 
         def answer(student: int) -> Tensor:
             return self.group[student](batch.inputs) if self.recompute else logits[student]
 
         own_errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.labels) for z in logits], 1)
-        errors = batch.gathered(own_errors).T  # (n, B): roles follow the whole batch, wherever its samples are
+        errors = batch.all_gather(own_errors).T  # (n, B): roles follow the whole batch, wherever its samples are
         sizes = [parameter_count(self.group[k]) for k in range(self.count)] if self.promotion == "deepest" else None
         ranking = best_first(errors, sizes)
         temporary, rest = ranking[: self.temporary_teachers], sorted(ranking[self.temporary_teachers :])
 
         frozen = self.intensive.kind == "off"
         if not frozen:
-            yield {"pivot/intensive": self.intensive.lesson(self.pivot, batch, errors, clock.stream("intensive"))}
-        pivot = peek(self.pivot, batch.inputs, "eval" if frozen else "train" if self.pivot_clean_bn else "batch_stats")
+            yield {"pivot/intensive": self.intensive.loss(self.pivot, batch, errors, clock.generator("intensive"))}
+        pivot = predict_targets(self.pivot, batch.inputs, "eval" if frozen else "train" if self.pivot_clean_bn else "batch_stats")
         if temporary:
-            yield {name: loss for i in temporary for name, loss in self.lesson(i, "private", answer(i), batch.labels, [pivot]).items()}
-        teachers = [logits[i].detach() if self.reuse_temporary else peek(self.group[i], batch.inputs) for i in temporary] if rest else []
+            yield {
+                name: loss for i in temporary for name, loss in self.student_loss(i, "private", answer(i), batch.labels, [pivot]).items()
+            }
+        teachers = (
+            [logits[i].detach() if self.reuse_temporary else predict_targets(self.group[i], batch.inputs) for i in temporary]
+            if rest
+            else []
+        )
         if rest:
-            yield {name: loss for i in rest for name, loss in self.lesson(i, "group", answer(i), batch.labels, [*teachers, pivot]).items()}
+            yield {
+                name: loss
+                for i in rest
+                for name, loss in self.student_loss(i, "group", answer(i), batch.labels, [*teachers, pivot]).items()
+            }
 
-    def lesson(self, student: int, role: str, logits: Tensor, labels: Tensor, teachers: Sequence[Tensor]) -> Losses:
+    def student_loss(self, student: int, role: str, logits: Tensor, labels: Tensor, teachers: Sequence[Tensor]) -> Losses:
         """A student's losses: the labels, and each teacher (or their mean logits) (Eq. 10-12)."""
         if self.style == "ensemble":
             teachers = [torch.stack(list(teachers)).mean(0)]

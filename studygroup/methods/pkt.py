@@ -50,7 +50,7 @@ class PKT(OneTeacher):
         """
         super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The divergence, over the whole batch."""
-        compared = [probabilistic_transfer(batch.gathered(s), batch.gathered(t)) for s, t in pairs(student, teacher)]
+        compared = [probabilistic_transfer(batch.all_gather(s), batch.all_gather(t)) for s, t in pairs(student, teacher)]
         return {"student0/neighbours": self.weight * torch.stack(compared).sum()}

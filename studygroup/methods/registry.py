@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
-from studygroup.errors import UserError, unknown
+from studygroup.errors import UserError, unknown_name
 from studygroup.methods.ab import AB
 from studygroup.methods.at import AT
 from studygroup.methods.baseline import Baseline
@@ -109,7 +109,7 @@ def method_options(name: str) -> dict[str, Parameter]:
         UserError: an unknown method; the nearest names are offered.
     """
     if name not in METHODS:
-        raise unknown("method", name, METHODS)
+        raise unknown_name("method", name, METHODS)
     constructor = METHODS[name].__init__
     if constructor is Method.__init__:
         return {}
@@ -130,7 +130,7 @@ def create_method(name: str, options: Mapping[str, object] | None = None) -> Met
     checked = {}
     for option, value in (options or {}).items():
         if option not in known:
-            raise unknown(f"option of {name}", option, known) if known else UserError(f"{name} has no options; {option!r} was given")
+            raise unknown_name(f"option of {name}", option, known) if known else UserError(f"{name} has no options; {option!r} was given")
         kind = known[option].kind
         try:  # a list may be typed without brackets
             checked[option] = kind.parse(value) if kind.base == "list" and isinstance(value, str) else kind.check(value)

@@ -58,9 +58,10 @@ class RKD(OneTeacher):
         self.distance_weight = distance_weight
         self.angle_weight = angle_weight
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The relations of the whole batch."""
         compared = [
-            relational(batch.gathered(s), batch.gathered(t), self.distance_weight, self.angle_weight) for s, t in pairs(student, teacher)
+            relational(batch.all_gather(s), batch.all_gather(t), self.distance_weight, self.angle_weight)
+            for s, t in pairs(student, teacher)
         ]
         return {"student0/relations": self.weight * torch.stack(compared).sum()}

@@ -20,7 +20,7 @@ from studygroup.clock import Clock
 from studygroup.losses import similarity_preserving
 from studygroup.methods.method import Losses
 from studygroup.methods.one_teacher import OneTeacher, pairs
-from studygroup.networks.features import Features, places
+from studygroup.networks.features import Features, feature_layers
 
 
 class SP(OneTeacher):
@@ -52,9 +52,9 @@ class SP(OneTeacher):
 
     def layers(self, network: nn.Module) -> list[str]:
         """The last stage."""
-        return places(network)[-1:]
+        return feature_layers(network)[-1:]
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The similarities of the whole batch."""
-        compared = [similarity_preserving(batch.gathered(s), batch.gathered(t)) for s, t in pairs(student, teacher)]
+        compared = [similarity_preserving(batch.all_gather(s), batch.all_gather(t)) for s, t in pairs(student, teacher)]
         return {"student0/similarity": self.weight * torch.stack(compared).sum()}

@@ -23,8 +23,8 @@ from studygroup.losses import hint
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks.connectors import Projection, by_position
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features, head_of
-from studygroup.networks.factory import Maker
 from studygroup.networks.padded import Activation, of_maps
 
 
@@ -60,13 +60,13 @@ class SRRL(OneTeacher):
         """Where the map comes from that is pooled."""
         return [head_of(network)[0]]
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """The projection."""
         (s,), (t,) = student.maps, teacher.maps
         require(s.ndim == 4, f"the student's feature is {tuple(s.shape)}, one sample; srrl takes a map (1, C, H, W)")
-        self.projection = make.part("projection", lambda: Projection(s.shape[1], t.shape[1]))
+        self.projection = networks.extra_module("projection", lambda: Projection(s.shape[1], t.shape[1]))
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The pooled features, and the teacher's logits."""
         (s,), (t,), (mask,), (its_mask,) = student.maps, teacher.maps, student.masks, teacher.masks
         projected = as_pooled(by_position(self.projection, s, mask), mask)  # (B, c_t, h_s, w_s), or texts

@@ -23,8 +23,9 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.losses.logits import Reduction
-from studygroup.methods.method import Losses, Method, require
-from studygroup.networks.factory import Maker
+from studygroup.methods.assistants import assistant_stages
+from studygroup.methods.method import Losses, Method, StageSpec, require
+from studygroup.networks.factory import NetworkFactory
 
 
 class TAKD(Method):
@@ -63,11 +64,15 @@ class TAKD(Method):
         self.temperature = temperature
         self.reduction: Reduction = "elementwise_mean" if preset == "takd" else "batchmean"
 
-    def assemble(self, make: Maker) -> None:
+    def stages(self) -> list[StageSpec]:
+        """Each assistant, and the student, learns from the one before it; the first one from the teacher."""
+        return assistant_stages(self, "takd", self.assistants, self.assistant_epochs, lambda before: before[-1:])
+
+    def build(self, networks: NetworkFactory) -> None:
         """One student, and the last of those before it."""
-        self.group = Independent([make.student(0)])
+        self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
-        self.teacher = Frozen(make.trained())
+        self.teacher = Frozen(networks.trained())
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update."""

@@ -15,10 +15,10 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.method import Losses, Method, StageSpec, require
 from studygroup.methods.one_teacher import OneTeacher, check_weights
-from studygroup.networks.features import observe
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
+from studygroup.networks.features import extract_features
 
 
 class FirstStage(OneTeacher):
@@ -30,9 +30,9 @@ class FirstStage(OneTeacher):
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update of the student's features and of what connects them to the teacher's."""
-        student = observe(self.group[0], batch.inputs, self.student_places)
-        teacher = self.teacher.observe(batch.inputs, self.teacher_places)
-        yield self.lesson(student, teacher, batch, clock)
+        student = extract_features(self.group[0], batch.inputs, self.student_paths)
+        teacher = self.teacher.extract_features(batch.inputs, self.teacher_paths)
+        yield self.feature_losses(student, teacher, batch, clock)
 
 
 class SecondStage(Method):
@@ -81,11 +81,15 @@ class SecondStage(Method):
     def initial(self) -> Method:
         """The first stage."""
 
-    def assemble(self, make: Maker) -> None:
+    def stages(self) -> list[StageSpec]:
+        """List the first stage, then the second one, which starts from its weights."""
+        return two_stages(self.initial(), self, self.initial_epochs, self.initial_learning_rate)
+
+    def build(self, networks: NetworkFactory) -> None:
         """One student, and the teacher."""
-        self.group = Independent([make.student(0)])
+        self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
-        self.teacher = Frozen(make.trained())
+        self.teacher = Frozen(networks.trained())
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """One update; the teacher runs only if its predictions count."""
@@ -100,3 +104,16 @@ def check_initial(epochs: int, learning_rate: float | None) -> None:
     """Raise UserError unless a first stage can have these."""
     require(epochs >= 1, f"initial_epochs is {epochs}; at least 1 is needed")
     require(learning_rate is None or learning_rate > 0.0, f"initial_learning_rate is {learning_rate}; it must be positive")
+
+
+def two_stages(first: Method, second: Method, epochs: int, learning_rate: float | None) -> list[StageSpec]:
+    """List a first stage at a constant learning rate, and a second one that starts from its weights.
+
+    Args:
+        first: method of the first stage.
+        second: method of the second stage, which has the run's epochs and schedule.
+        epochs: of the first stage.
+        learning_rate: of the first stage; None for the run's.
+    """
+    initial = StageSpec("initial", first, epochs=epochs, constant_learning_rate=True, learning_rate=learning_rate)
+    return [initial, StageSpec("train", second, starts_from=initial.name)]

@@ -22,12 +22,12 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import match_size, variational_information
 from studygroup.methods.feature_pairs import stages_after_stem
+from studygroup.methods.masks import aligned
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.methods.masks import aligned
 from studygroup.networks.connectors import VariationalRegressor
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
-from studygroup.networks.factory import Maker
 
 
 class VID(OneTeacher):
@@ -61,7 +61,7 @@ class VID(OneTeacher):
         """All stages but the stem."""
         return stages_after_stem(network)
 
-    def connect(self, make: Maker, student: Features, teacher: Features) -> None:
+    def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """A regressor for each pair of maps."""
         self._regressors = []
         for i, (s, t, _) in enumerate(aligned(student, teacher)):
@@ -69,10 +69,10 @@ class VID(OneTeacher):
                 s.ndim == t.ndim == 4,
                 f"the features watched are {tuple(s.shape)} and {tuple(t.shape)}, one sample each; vid takes maps (1, C, H, W)",
             )
-            self._regressors.append(make.part(f"regressor{i}", lambda s=s, t=t: VariationalRegressor(s.shape[1], t.shape[1])))  # type: ignore[misc]
+            self._regressors.append(networks.extra_module(f"regressor{i}", lambda s=s, t=t: VariationalRegressor(s.shape[1], t.shape[1])))  # type: ignore[misc]
         self.regressors = nn.ModuleList(self._regressors)
 
-    def lesson(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
+    def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The information in every pair of maps."""
         compared = []
         for regressor, (s, t, mask) in zip(self._regressors, aligned(student, teacher), strict=True):

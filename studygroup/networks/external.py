@@ -11,7 +11,7 @@ from typing import Any
 
 from torch import Tensor, nn
 
-from studygroup.errors import UserError, in_short, unknown
+from studygroup.errors import UserError, one_line, unknown_name
 from studygroup.networks.registry import HUGGING_FACE
 
 TIMM = "timm:"
@@ -53,14 +53,14 @@ def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
     try:
         timm = importlib.import_module("timm")
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit the torch
-        raise UserError(f"timm:{name} needs timm, which cannot be imported ({in_short(error)}); pip install timm") from error
+        raise UserError(f"timm:{name} needs timm, which cannot be imported ({one_line(error)}); pip install timm") from error
     if not timm.is_model(name):
-        raise unknown("model of timm", name, timm.list_models())
+        raise unknown_name("model of timm", name, timm.list_models())
     try:
         network: nn.Module = timm.create_model(name, pretrained=False, num_classes=num_classes, in_chans=in_channels)
     except (RuntimeError, ValueError, TypeError, AssertionError) as error:
         raise UserError(
-            f"timm cannot make {name} for {in_channels} channels and {num_classes} classes ({in_short(error)}); take another"
+            f"timm cannot make {name} for {in_channels} channels and {num_classes} classes ({one_line(error)}); take another"
         ) from error
     return network
 
@@ -113,7 +113,7 @@ def from_hugging_face(folder: str, num_classes: int, vocabulary: int) -> Sequenc
         transformers: Any = importlib.import_module("transformers")
         auto = transformers.AutoModelForSequenceClassification
     except (ImportError, RuntimeError, AttributeError) as error:
-        raise UserError(f"{name} needs transformers, which cannot be imported ({in_short(error)}); pip install transformers") from error
+        raise UserError(f"{name} needs transformers, which cannot be imported ({one_line(error)}); pip install transformers") from error
     path = Path(folder).expanduser()
     if not (path / "config.json").is_file():
         raise UserError(f"{name}: there is no {path / 'config.json'}; give a folder made by save_pretrained, nothing is downloaded")
@@ -131,7 +131,7 @@ def from_hugging_face(folder: str, num_classes: int, vocabulary: int) -> Sequenc
             else:
                 network = auto.from_config(config, trust_remote_code=False)
     except Exception as error:  # whatever transformers and safetensors make of a damaged or strange folder
-        raise UserError(f"{name} cannot be made for {num_classes} classes ({in_short(error)}); give the folder of another model") from error
+        raise UserError(f"{name} cannot be made for {num_classes} classes ({one_line(error)}); give the folder of another model") from error
     missing = {*loaded.get("missing_keys", ()), *(key for key, *_ in loaded.get("mismatched_keys", ()))}
     if missing and missing >= set(dict(network.named_parameters())):
         raise UserError(f"none of the weights in {path} are those of a {type(network).__name__}; give the folder of another model")

@@ -12,12 +12,12 @@ import torch
 from torch import Tensor, nn
 
 from studygroup import randomness
-from studygroup.errors import UserError, in_short
+from studygroup.errors import UserError, one_line
 from studygroup.networks import external
 from studygroup.networks.registry import HUGGING_FACE, SMALLEST_MAP, Stem, create, full_name, misfit, reads_texts
 
 Spec = str | nn.Module | Callable[..., nn.Module]
-Part = TypeVar("Part", bound=nn.Module)
+ModuleT = TypeVar("ModuleT", bound=nn.Module)
 UNFIT = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)  # what a network may raise about inputs that it is not made for
 
 
@@ -29,7 +29,7 @@ def spec_name(spec: Spec) -> str:
     return f"{getattr(target, '__module__', '?')}:{getattr(target, '__qualname__', repr(target))}"
 
 
-def build(spec: Spec, *, num_classes: int, in_channels: int | None = None, vocabulary: int | None = None) -> nn.Module:
+def build_network(spec: Spec, *, num_classes: int, in_channels: int | None = None, vocabulary: int | None = None) -> nn.Module:
     """A new network from a name, `package.module:function`, a function or class, or a module (which is copied).
 
     Functions and classes are called with `num_classes`, and `in_channels` or `vocabulary`, if they have arguments of these names.
@@ -107,13 +107,15 @@ def try_out(spec: Spec, inputs: Tensor, *, num_classes: int, vocabulary: int | N
     else:
         what, remedy = f"texts of {shape} tokens", "cut texts shorter, or take another network"
     with torch.random.fork_rng(devices=[]):
-        network = build(spec, num_classes=num_classes, in_channels=inputs.shape[1] if vocabulary is None else None, vocabulary=vocabulary)
+        network = build_network(
+            spec, num_classes=num_classes, in_channels=inputs.shape[1] if vocabulary is None else None, vocabulary=vocabulary
+        )
         modes = {module: module.training for module in network.modules()}
         device = next((parameter.device for parameter in network.parameters()), inputs.device)
         try:
             logits = network.eval()(inputs.to(device))
         except UNFIT as error:
-            raise UserError(f"{name} cannot take {what} ({in_short(error)}); {remedy}") from error
+            raise UserError(f"{name} cannot take {what} ({one_line(error)}); {remedy}") from error
         finally:
             for module, mode in modes.items():
                 module.training = mode
@@ -129,7 +131,7 @@ def is_fresh(text: str) -> bool:
     return ":" not in text or text.startswith(external.TIMM)
 
 
-class Maker:
+class NetworkFactory:
     """Makes students; the k-th copy is a function of the seed and k only, whatever else is made.
 
     Copies of a network that comes with weights: of a module, copy 0 has them, and all others begin anew; of `hf:FOLDER`, all keep the
@@ -223,7 +225,7 @@ class Maker:
             raise UserError(f"there is no teacher {number}: {len(self.teachers)} were given")
         return copy.deepcopy(self.teachers[number])
 
-    def part(self, name: str, build: Callable[[], Part]) -> Part:
+    def extra_module(self, name: str, build: Callable[[], ModuleT]) -> ModuleT:
         """What a method trains beside networks (a gate, a projection), initialised from a stream of its own.
 
         Args:
@@ -231,7 +233,7 @@ class Maker:
             build: makes it.
         """
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(randomness.derive(self.seed, "initialisation", name))
+            torch.manual_seed(randomness.derive_seed(self.seed, "initialisation", name))
             return build()
 
     def example(self) -> Tensor:
@@ -256,8 +258,8 @@ class Maker:
 
     def _make(self, spec: Spec, number: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
-            torch.manual_seed(randomness.derive(self.seed, "initialisation", number))
-            network = build(spec, num_classes=self.num_classes, in_channels=self.in_channels, vocabulary=self.vocabulary)
+            torch.manual_seed(randomness.derive_seed(self.seed, "initialisation", number))
+            network = build_network(spec, num_classes=self.num_classes, in_channels=self.in_channels, vocabulary=self.vocabulary)
             if number > 0 and isinstance(spec, nn.Module):
                 _reinitialise(network)
             elif number > 0 and isinstance(network, external.SequenceClassifier):

@@ -18,7 +18,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _NormBase
 
-from studygroup.errors import UserError, unknown
+from studygroup.errors import UserError, unknown_name
 from studygroup.networks.chain import Chain
 from studygroup.networks.padded import Padded, maps, masked
 
@@ -75,7 +75,9 @@ class Features:
         return self.classified
 
 
-def observe(network: nn.Module, inputs: Tensor, positions: Sequence[str] | None = None, *, classifier: str | None = None) -> Features:
+def extract_features(
+    network: nn.Module, inputs: Tensor, positions: Sequence[str] | None = None, *, classifier: str | None = None
+) -> Features:
     """Call a network once and see what it computes.
 
     A network that is compiled as a whole runs uncompiled here.
@@ -93,7 +95,7 @@ def observe(network: nn.Module, inputs: Tensor, positions: Sequence[str] | None 
         UserError: a path is wrong (the nearest are offered), its module did not run or gives no tensor, or the network is no
             chain and no positions are given.
     """
-    paths = places(network, positions)
+    paths = feature_layers(network, positions)
     if classifier is None and isinstance(network, Chain) and "classifier" in network.blocks():
         classifier = "classifier"
     watch = _Watch({path: _module(network, path) for path in paths}, _module(network, classifier) if classifier is not None else None)
@@ -106,7 +108,7 @@ def observe(network: nn.Module, inputs: Tensor, positions: Sequence[str] | None 
     return Features(found, pre, classified, logits, tuple(watch.masks.get(path) for path in paths))
 
 
-def places(network: nn.Module, positions: Sequence[str] | None = None) -> list[str]:
+def feature_layers(network: nn.Module, positions: Sequence[str] | None = None) -> list[str]:
     """The paths of the modules whose outputs are a network's maps f0, f1, ...; arguments and errors as `observe`."""
     ends = network.ends() if isinstance(network, Chain) else {}
     if positions is None:
@@ -240,7 +242,7 @@ def _module(network: nn.Module, path: str) -> nn.Module:
     known: dict[str, nn.Module] = dict(network.named_modules(remove_duplicate=False))
     if path not in known:
         stages = network.ends() if isinstance(network, Chain) else ()
-        raise unknown(f"module of {type(network).__name__}", path, {*stages, *known} - {""})
+        raise unknown_name(f"module of {type(network).__name__}", path, {*stages, *known} - {""})
     return known[path]
 
 

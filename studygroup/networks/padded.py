@@ -35,7 +35,7 @@ def samples(activation: Activation) -> int:
     return len(activation.mask if isinstance(activation, Padded) else activation)
 
 
-def joined(parts: Sequence[Activation]) -> Activation:
+def concat(parts: Sequence[Activation]) -> Activation:
     """The samples of several activations, at least one, as one; texts must be padded to one length."""
     if len(parts) == 1:
         return parts[0]
@@ -45,7 +45,7 @@ def joined(parts: Sequence[Activation]) -> Activation:
     return torch.cat([part for part in parts if isinstance(part, Tensor)])
 
 
-def parted(activation: Activation, sizes: Sequence[int]) -> list[Activation]:
+def split(activation: Activation, sizes: Sequence[int]) -> list[Activation]:
     """The first `sizes[0]` samples, the next `sizes[1]`, ...: all of them."""
     if isinstance(activation, Padded):
         pieces = zip(activation.values.split(list(sizes)), activation.mask.split(list(sizes)), strict=True)
@@ -58,7 +58,7 @@ def detached(activation: Activation) -> Activation:
     return Padded(activation.values.detach(), activation.mask) if isinstance(activation, Padded) else activation.detach()
 
 
-def nobody(activation: Activation) -> Activation:
+def empty(activation: Activation) -> Activation:
     """The same with no samples, and without gradient."""
     if isinstance(activation, Padded):
         return Padded(activation.values[:0].detach(), activation.mask[:0])

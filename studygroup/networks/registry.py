@@ -14,7 +14,7 @@ from typing import Literal
 
 from torch import nn
 
-from studygroup.errors import UserError, unknown
+from studygroup.errors import UserError, unknown_name
 from studygroup.networks import mobilenetv2 as mobilenet
 from studygroup.networks import resnet
 from studygroup.networks.chain import Chain
@@ -159,7 +159,7 @@ def _values(name: str, text: str) -> dict[str, int | float]:
         if not equals:
             raise UserError(f"{name}@{text} has {word!r} where OPTION=VALUE is expected, such as {name}@{_example(known)}")
         if option not in known:
-            raise unknown(f"option of {name}", option, known)
+            raise unknown_name(f"option of {name}", option, known)
         if option in values:
             raise UserError(f"{name}@{text} says {option} twice; leave one out")
         values[option] = _number(f"{option} of {name}", written, known[option])
@@ -196,7 +196,7 @@ def stems(name: str) -> Mapping[str, int]:
         UserError: an unknown network; the nearest are offered.
     """
     if name not in NETWORKS:
-        raise unknown("network", name, NETWORKS)
+        raise unknown_name("network", name, NETWORKS)
     return STEMS.get(name, ONLY_STEM)
 
 

@@ -59,8 +59,8 @@ class Embedding(nn.Module):
         """Args: ids: (B, T) int64."""
         tokens, mask = self.embedding(ids)
         # Computed anew: that takes no time beside the blocks, and what is not kept cannot be too short, or on another device.
-        places = positions(ids.shape[1], self.projection.out_features, self.projection.weight)
-        return masked(self.dropout(self.projection(tokens) + places), mask)
+        feature_layers = positions(ids.shape[1], self.projection.out_features, self.projection.weight)
+        return masked(self.dropout(self.projection(tokens) + feature_layers), mask)
 
 
 class Attention(nn.Module):

@@ -8,19 +8,19 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import torch
 from torch import nn
 
 from studygroup.data import evaluation_batches
-from studygroup.methods.method import Method
-from studygroup.networks.factory import Maker, Spec, build, try_out
-from studygroup.distributed.context import ALONE, Ranks
+from studygroup.distributed.context import SINGLE_PROCESS, DistContext
+from studygroup.methods.method import Method, StageSpec
+from studygroup.networks.factory import NetworkFactory, Spec, build_network, try_out
 from studygroup.runs.member import Run
+from studygroup.training.fit import DataSplits, fit, load_teacher
 from studygroup.training.settings import Settings
-from studygroup.training.fit import Material, fit, load_teacher
 
 Teacher = nn.Module | Run | str
 """A trained network, a finished run whose student teaches, the name of the earlier stage that is one, or `package.module:function` of a
@@ -52,21 +52,50 @@ class Stage:
     starts_from: str | None = None
 
 
-def run_plan(
+def resolve_stages(requested: Stage) -> list[Stage]:
+    """List the stages of a method, by its own `Method.stages`, with the settings that each is trained with.
+
+    Args:
+        requested: the method's last stage, as the run's options describe it.
+
+    Raises:
+        UserError: the method's options do not say what to train.
+    """
+    stages = []
+    for spec in requested.method.stages():
+        if spec.method is requested.method:
+            stages.append(replace(requested, teachers=_teachers(spec, requested), starts_from=spec.starts_from))
+            continue
+        settings = replace(requested.settings, epochs=spec.epochs or requested.settings.epochs, learning_rate_scales={})
+        if spec.constant_learning_rate:
+            rate = requested.settings.learning_rate if spec.learning_rate is None else spec.learning_rate
+            settings = replace(settings, learning_rate=rate, schedule="constant", milestones=(), warmup=0.0)
+        network = requested.student if spec.network is None else spec.network
+        teachers = _teachers(spec, requested)
+        stages.append(Stage(spec.name, spec.method, requested.label, network, settings, teachers=teachers, starts_from=spec.starts_from))
+    return stages
+
+
+def _teachers(spec: StageSpec, requested: Stage) -> tuple[Teacher, ...]:
+    """Put the run's teachers in the place of the name `teacher`."""
+    return tuple(found for name in spec.teachers for found in (requested.teachers if name == "teacher" else (name,)))
+
+
+def run_stages(
     stages: Sequence[Stage],
     folder: Path,
-    material: Material,
+    splits: DataSplits,
     *,
     resume: bool = False,
     resume_hint: str = "--resume",
-    ranks: Ranks = ALONE,
+    ranks: DistContext = SINGLE_PROCESS,
 ) -> Run:
     """Run the stages in order and return the last one's run.
 
     Args:
         stages: at least one.
         folder: of the run.
-        material: what all stages learn from.
+        splits: what all stages learn from.
         resume: go on where a run of the same plan stopped.
         resume_hint: the command that goes on with the run.
         ranks: the processes that train together.
@@ -77,8 +106,8 @@ def run_plan(
         done[stage.name] = fit(
             own,
             stage.method,
-            maker(stage, material, done),
-            material,
+            network_factory(stage, splits, done),
+            splits,
             stage.settings,
             label=stage.label,
             start=done[stage.starts_from] if stage.starts_from is not None else None,
@@ -90,12 +119,12 @@ def run_plan(
     return done[stages[-1].name]
 
 
-def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module]:
+def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]:
     """Try out all networks and assemble all stages, so that what cannot work is said before anything is trained or written.
 
     Args:
         stages: in order.
-        material: what they are to learn from.
+        splits: what they are to learn from.
 
     Returns:
         By stage, its student without training: what may stand in for it where weights do not matter.
@@ -103,8 +132,8 @@ def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module
     Raises:
         UserError: a network cannot work with the data, or a method not with the networks.
     """
-    dataset = material.dataset
-    inputs, _ = next(evaluation_batches(material.train, dataset.inputs.prepare(), 2))
+    dataset = splits.dataset
+    inputs, _ = next(evaluation_batches(splits.train, dataset.inputs.prepare(), 2))
     fresh: dict[str, nn.Module] = {}
     tried: list[Spec] = []
     for stage in stages:
@@ -115,21 +144,21 @@ def rehearse(stages: Sequence[Stage], material: Material) -> dict[str, nn.Module
                 tried.append(spec)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come again when the stage begins
-            make = maker(stage, material, fresh)
-            type(stage.method)(**stage.method.options()).assemble(make)
-        fresh[stage.name] = make.student(0)
+            factory = network_factory(stage, splits, fresh)
+            type(stage.method)(**stage.method.options()).build(factory)
+        fresh[stage.name] = factory.student(0)
     return fresh
 
 
-def maker(stage: Stage, material: Material, earlier: Mapping[str, Run | nn.Module]) -> Maker:
+def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run | nn.Module]) -> NetworkFactory:
     """What makes a stage's networks.
 
     Args:
         stage: of a plan.
-        material: what it learns from.
+        splits: what it learns from.
         earlier: what the stages before it have left.
     """
-    dataset = material.dataset
+    dataset = splits.dataset
     teachers: list[nn.Module] = []
     specs: list[Spec] = []
     for teacher in stage.teachers:
@@ -139,9 +168,11 @@ def maker(stage: Stage, material: Material, earlier: Mapping[str, Run | nn.Modul
             teachers.append(member.network)
             specs.append(member.card["network"])
         else:
-            teachers.append(build(found, num_classes=len(dataset.classes), **dataset.inputs.network()) if isinstance(found, str) else found)
+            teachers.append(
+                build_network(found, num_classes=len(dataset.classes), **dataset.inputs.network()) if isinstance(found, str) else found
+            )
             specs.append(found)
-    return Maker(
+    return NetworkFactory(
         stage.student,
         num_classes=len(dataset.classes),
         **dataset.inputs.maker(),
@@ -150,5 +181,5 @@ def maker(stage: Stage, material: Material, earlier: Mapping[str, Run | nn.Modul
         teacher=teachers[0] if teachers else None,
         teacher_spec=specs[0] if specs else None,
         more_teachers=teachers[1:],
-        labels=torch.tensor(material.train.labels, dtype=torch.int64),
+        labels=torch.tensor(splits.train.labels, dtype=torch.int64),
     )

@@ -1,6 +1,6 @@
-"""A comparison's folder -> rows: one per cell, with mean and deviation over the seeds, and what sets it apart from the baseline.
+"""A comparison's folder -> rows: one per variant, with mean and deviation over the seeds, and what sets it apart from the baseline.
 
-The folder: comparison.json (the cells, what a step of each costs, what failed), runs/CELL-sSEED (run folders).
+The folder: comparison.json (the variants, what a step of each costs, what failed), runs/VARIANT-sSEED (run folders).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from typing import Any
 
 from studygroup.errors import UserError
 from studygroup.reporting.leaderboard import mean_and_std, measures
-from studygroup.runs.reader import RunRecord, number, part, read_run
 from studygroup.reporting.student_t import interval
+from studygroup.runs.reader import RunRecord, number, part, read_run
 
 MANIFEST = "comparison.json"
 COMPARED = ("test", "last_test", "members_test", "ensemble_test")
@@ -29,8 +29,8 @@ def comparison(folder: str | Path) -> dict[str, Any]:
 
     Returns:
         What the manifest says of the whole, and `rows`: by hold-out accuracy of the selected student, best first (in the order given
-        if nothing is held out); cells that only teach come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
-        standard deviation over seeds. Keys as in `leaderboard`, and `cell`, `role` (`baseline`, `teacher` or empty), `failed` (seeds),
+        if nothing is held out); variants that only teach come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
+        standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `teacher` or empty), `failed` (seeds),
         `difference` (mean over the seeds that both have, of `test` less the baseline's), `difference_low`, `difference_high` (95%, by
         Student's t; None with fewer than two seeds), `difference_by_seed`, the same as `last_difference` of `last_test`, `flops` of one
         run's training, `cost` (the same over the baseline's), `teacher_flops` and `teacher_cost` of the training of what teaches it.
@@ -40,23 +40,23 @@ def comparison(folder: str | Path) -> dict[str, Any]:
     """
     folder = Path(folder)
     manifest = _manifest(folder)
-    cells: list[dict[str, Any]] = manifest["cells"]
-    found = {cell["name"]: _runs(folder, cell["name"], manifest) for cell in cells}
+    variants: list[dict[str, Any]] = manifest["variants"]
+    found = {variant["name"]: _runs(folder, variant["name"], manifest) for variant in variants}
     reference = str(manifest["reference"])
-    flops = {cell["name"]: _flops(cell) for cell in cells}
-    rows = [_row(cell, found, flops, manifest) for cell in cells]
+    flops = {variant["name"]: _flops(variant) for variant in variants}
+    rows = [_row(variant, found, flops, manifest) for variant in variants]
     ranked = sorted(rows, key=lambda row: (row["role"] == "teacher", row["holdout"] is None, -(row["holdout"] or 0.0)))
     machine = part(manifest, "machine")
     records = [record for runs in found.values() for record in runs.values()]
     commits = sorted({commit for record in records if (commit := _commit(record)) is not None})
     return {
-        **{key: manifest[key] for key in ("data", "reference", "seeds", "budget", "count_teacher", "validation", "command", "failed")},
+        **{key: manifest[key] for key in ("data", "reference", "seeds", "budget", "count_teacher", "score_on_unused", "command", "failed")},
         "split_by_seed": bool(manifest.get("split_by_seed")),  # which folders of earlier versions do not tell
         "students": sorted({row["student"] for row in rows if row["role"] != "teacher"}),
         "commits": commits,
         "machine": f"{machine.get('gpu') or machine.get('processor')}; {manifest['place']}",
         "test_samples": _test_samples(records, manifest),
-        "baseline_epochs": next(row["epochs"] for row in rows if row["cell"] == reference),
+        "baseline_epochs": next(row["epochs"] for row in rows if row["variant"] == reference),
         "rows": ranked,
     }
 
@@ -74,22 +74,22 @@ def _manifest(folder: Path) -> dict[str, Any]:
     return manifest
 
 
-def _runs(folder: Path, cell: str, manifest: Mapping[str, Any]) -> dict[int, RunRecord]:
-    """The finished runs of a cell by seed; the numbers are of the validation images if that is what was asked for."""
+def _runs(folder: Path, variant: str, manifest: Mapping[str, Any]) -> dict[int, RunRecord]:
+    """The finished runs of a variant by seed; the numbers are of the validation images if that is what was asked for."""
     found: dict[int, RunRecord] = {}
     for seed in manifest["seeds"]:
-        run = folder / "runs" / f"{cell}-s{seed}"
-        if (run / "result.json").is_file() and f"{cell}-s{seed}" not in manifest["failed"]:
+        run = folder / "runs" / f"{variant}-s{seed}"
+        if (run / "result.json").is_file() and f"{variant}-s{seed}" not in manifest["failed"]:
             record = read_run(run)
-            if not manifest["validation"]:
+            if not manifest["score_on_unused"]:
                 found[seed] = record
-            elif (run / "validation.json").is_file():
+            elif (run / "unused.json").is_file():
                 found[seed] = _on_validation(record)
     return found
 
 
 def _on_validation(record: RunRecord) -> RunRecord:
-    scored = json.loads((record.folder / "validation.json").read_text(encoding="utf-8"))
+    scored = json.loads((record.folder / "unused.json").read_text(encoding="utf-8"))
     result = record.result or {}
     accuracy = scored["accuracy"]
     selected = {**part(result, "selected"), "test": accuracy["best"]}
@@ -97,26 +97,26 @@ def _on_validation(record: RunRecord) -> RunRecord:
     return replace(record, result={**result, "selected": selected, "last": last, "test_samples": scored["samples"]})
 
 
-def _flops(cell: Mapping[str, Any]) -> float | None:
+def _flops(variant: Mapping[str, Any]) -> float | None:
     """Of one run's training."""
-    per_sample, samples = number(cell, "flops_per_sample"), number(cell, "samples_per_epoch")
-    before = number(cell, "flops_before") or 0.0  # which folders of earlier versions do not tell
-    return None if per_sample is None or samples is None else before + per_sample * samples * cell["arguments"]["epochs"]
+    per_sample, samples = number(variant, "flops_per_sample"), number(variant, "samples_per_epoch")
+    before = number(variant, "flops_before") or 0.0  # which folders of earlier versions do not tell
+    return None if per_sample is None or samples is None else before + per_sample * samples * variant["arguments"]["epochs"]
 
 
 def _row(
-    cell: Mapping[str, Any], found: Mapping[str, Mapping[int, RunRecord]], flops: Mapping[str, float | None], manifest: Mapping[str, Any]
+    variant: Mapping[str, Any], found: Mapping[str, Mapping[int, RunRecord]], flops: Mapping[str, float | None], manifest: Mapping[str, Any]
 ) -> dict[str, Any]:
-    name, reference = str(cell["name"]), str(manifest["reference"])
+    name, reference = str(variant["name"]), str(manifest["reference"])
     runs, baseline = found[name], found[reference]
-    arguments = cell["arguments"]
+    arguments = variant["arguments"]
     own, others = ({seed: measures(record) for seed, record in records.items()} for records in (runs, baseline))
     row: dict[str, Any] = {
-        "cell": name,
-        "role": "baseline" if name == reference else "teacher" if cell["teaches"] else "",
+        "variant": name,
+        "role": "baseline" if name == reference else "teacher" if variant["teaches"] else "",
         "method": arguments["method"],
         "student": next((record.name("student") for record in runs.values()), arguments["student"]),
-        "teacher": cell["teacher"] or arguments["teacher"],
+        "teacher": variant["teacher"] or arguments["teacher"],
         "epochs": arguments["epochs"],
         "seeds": list(runs),
         "failed": [seed for seed in manifest["seeds"] if f"{name}-s{seed}" in manifest["failed"]],
@@ -130,13 +130,13 @@ def _row(
     for key, prefix in (("test", ""), ("last_test", "last_")):
         row |= _difference({} if name == reference or row["role"] == "teacher" else own, others, key, prefix)
     total, whole = flops[name], flops[reference]
-    taught = flops.get(str(cell["teacher"])) if cell["teacher"] else None
-    row |= {"flops_per_sample": number(cell, "flops_per_sample"), "flops": total, "cost": _ratio(total, whole)}
+    taught = flops.get(str(variant["teacher"])) if variant["teacher"] else None
+    row |= {"flops_per_sample": number(variant, "flops_per_sample"), "flops": total, "cost": _ratio(total, whole)}
     return row | {"teacher_flops": taught, "teacher_cost": _ratio(taught, whole)}
 
 
 def _difference(own: Mapping[int, Mapping[str, Any]], others: Mapping[int, Mapping[str, Any]], key: str, prefix: str) -> dict[str, Any]:
-    """What a cell has more than the baseline, seed by seed."""
+    """What a variant has more than the baseline, seed by seed."""
     by_seed = {
         seed: measured[key] - others[seed][key]
         for seed, measured in own.items()
@@ -160,7 +160,7 @@ def _commit(record: RunRecord) -> str | None:
 
 
 def _test_samples(records: Sequence[RunRecord], manifest: Mapping[str, Any]) -> int | None:
-    counts = {number(record.result or {}, "test_samples") for record in records} | {float(manifest["validation"]) or None}
+    counts = {number(record.result or {}, "test_samples") for record in records} | {float(manifest["score_on_unused"]) or None}
     return int(max((count for count in counts if count), default=0)) or None
 
 

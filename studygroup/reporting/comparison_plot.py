@@ -16,7 +16,7 @@ Row = Mapping[str, Any]
 # what is shown of every row: key, words, marker, how far above the middle of the row
 MARKS = (("test", "selected", "o", 0.22), ("last_test", "last epoch", "s", 0.0), ("ensemble_test", "ensemble", "^", -0.22))
 POINTS = 100.0
-CROWDED = 8  # cells from which on they are numbered
+CROWDED = 8  # variants from which on they are numbered
 
 
 def draw_comparison(result: Mapping[str, Any], path: str | Path) -> None:
@@ -33,14 +33,14 @@ def draw_comparison(result: Mapping[str, Any], path: str | Path) -> None:
     rows = [row for row in result["rows"] if row["test"] is not None]
     learning = [row for row in rows if row["role"] != "teacher"]
     crowded = len(rows) >= CROWDED
-    names = {row["cell"]: (f"{number}  " if crowded else "") + name(row) for number, row in enumerate(rows, start=1)}
-    marks = {row["cell"]: str(number) if crowded else row["cell"] for number, row in enumerate(rows, start=1)}
-    colours = {row["cell"]: COLOURS[place % len(COLOURS)] for place, row in enumerate(rows)}
+    names = {row["variant"]: (f"{number}  " if crowded else "") + name(row) for number, row in enumerate(rows, start=1)}
+    marks = {row["variant"]: str(number) if crowded else row["variant"] for number, row in enumerate(rows, start=1)}
+    colours = {row["variant"]: COLOURS[place % len(COLOURS)] for place, row in enumerate(rows)}
     height = max(1.9 + 0.5 * len(rows), 3.4)
     figure = Figure(figsize=(13.5, height), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
     left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
-    scored = "validation" if result["validation"] else "test"
+    scored = "score_on_unused" if result["score_on_unused"] else "test"
     _accuracies(left, rows, names, colours, scored)
     _differences(middle, [row for row in learning if row["difference"] is not None], names, colours, result["reference"], scored)
     _costs(right, learning, marks, colours, scored)
@@ -60,11 +60,11 @@ def _accuracies(axes: Axes, rows: Sequence[Row], names: Mapping[str, str], colou
             if row[key] is None:
                 continue
             spread = None if row[f"{key}_std"] is None else POINTS * row[f"{key}_std"]
-            filled = colours[row["cell"]] if key == "test" else "white"
+            filled = colours[row["variant"]] if key == "test" else "white"
             axes.errorbar(
-                POINTS * row[key], place - above, xerr=spread, fmt=marker, color=colours[row["cell"]], markerfacecolor=filled, capsize=2
+                POINTS * row[key], place - above, xerr=spread, fmt=marker, color=colours[row["variant"]], markerfacecolor=filled, capsize=2
             )
-    _rows(axes, [names[row["cell"]] for row in rows])
+    _rows(axes, [names[row["variant"]] for row in rows])
     axes.set_title(f"{scored.capitalize()} accuracy, sorted by hold-out", fontsize=10)
     axes.set_xlabel(f"{scored} accuracy (%), mean and one standard deviation")
 
@@ -76,14 +76,14 @@ def _differences(
     axes.axvline(0.0, color="0.4", linewidth=1)
     intervals = any(row["difference_low"] is not None for row in rows)
     for place, row in enumerate(rows):
-        colour, mean = colours[row["cell"]], POINTS * row["difference"]
+        colour, mean = colours[row["variant"]], POINTS * row["difference"]
         if row["difference_low"] is not None:
             reach = POINTS * (row["difference_high"] - row["difference_low"]) / 2
             axes.errorbar(mean, place, xerr=reach, fmt="o", color=colour, capsize=4, linewidth=1.6)
         seeds = [POINTS * value for value in row["difference_by_seed"].values()]
         axes.plot(seeds, [place + 0.2] * len(seeds), "|", color=colour, alpha=0.8)
         axes.plot(mean, place, "o", color=colour)
-    _rows(axes, [names[row["cell"]] for row in rows])
+    _rows(axes, [names[row["variant"]] for row in rows])
     axes.set_title(f"Difference to {reference}, selected student", fontsize=10)
     axes.set_xlabel(f"points of {scored} accuracy" + ("; 95% interval, | each seed" if intervals else "; no interval from one seed"))
     if not rows:
@@ -95,8 +95,8 @@ def _costs(axes: Axes, rows: Sequence[Row], marks: Mapping[str, str], colours: M
     shown = [row for row in rows if row["cost"] is not None]
     for row in shown:
         spread = None if row["test_std"] is None else POINTS * row["test_std"]
-        axes.errorbar(row["cost"], POINTS * row["test"], yerr=spread, fmt="o", color=colours[row["cell"]], capsize=2)
-        axes.annotate(marks[row["cell"]], (row["cost"], POINTS * row["test"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
+        axes.errorbar(row["cost"], POINTS * row["test"], yerr=spread, fmt="o", color=colours[row["variant"]], capsize=2)
+        axes.annotate(marks[row["variant"]], (row["cost"], POINTS * row["test"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
     axes.set_title("Accuracy against the cost of training", fontsize=10)
     axes.set_xlabel("training FLOPs over the baseline's")
     axes.set_ylabel(f"{scored} accuracy (%)")

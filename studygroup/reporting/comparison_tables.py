@@ -16,10 +16,10 @@ UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 
 
 def name(row: Row) -> str:
-    """A cell's name, with what it does not say itself."""
-    cell = str(row["cell"])
+    """A variant's name, with what it does not say itself."""
+    variant = str(row["variant"])
     says = str(row["role"] if row["role"] == "teacher" else row["method"])
-    return cell if says in cell else f"{cell} ({says})"
+    return variant if says in variant else f"{variant} ({says})"
 
 
 def _seeds(row: Row) -> str:
@@ -104,8 +104,8 @@ def _columns(result: Mapping[str, Any]) -> list[Column]:
     texts = {header: [text(row) for row in rows] for header, text in COLUMNS.items()}
     if len(set(texts["student"])) == 1:
         del texts["student"]
-    shown = [(header, cells) for header, cells in texts.items() if header in ("method", "seeds") or set(cells) - {"–", "0"}]
-    return [(header.replace("test", "validation") if result["validation"] else header, cells) for header, cells in shown]
+    shown = [(header, variants) for header, variants in texts.items() if header in ("method", "seeds") or set(variants) - {"–", "0"}]
+    return [(header.replace("test", "score_on_unused") if result["score_on_unused"] else header, variants) for header, variants in shown]
 
 
 def title(result: Mapping[str, Any]) -> str:
@@ -116,7 +116,7 @@ def title(result: Mapping[str, Any]) -> str:
 
 def notes(result: Mapping[str, Any]) -> list[str]:
     """What a reader of the table has to know, a sentence or two each."""
-    rows, scored = result["rows"], "validation" if result["validation"] else "test"
+    rows, scored = result["rows"], "score_on_unused" if result["score_on_unused"] else "test"
     held_out = any(row["holdout"] is not None for row in rows)
     size = f" ({result['test_samples']:,} samples)" if result["test_samples"] else ""
     order = "Sorted by hold-out accuracy, not by test accuracy" if held_out else "Nothing is held out: in the order given"
@@ -136,7 +136,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         )
     if any(row["difference"] is not None and row["difference_low"] is None for row in paired):
         found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds that both have, and there are fewer.")
-    if result["validation"]:
+    if result["score_on_unused"]:
         found.append("Scored on training samples that were neither learnt from nor held out; the test set is not used.")
     cost = (
         "training, cost: floating-point operations of one run's training, all members, stages and passes of teachers included, over the "
@@ -155,7 +155,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
 def render_comparison(result: Mapping[str, Any], width: int | None = None) -> Table:
     """The leaderboard for a terminal; what does not fit into `width` columns is left out, the least important first."""
     columns = _columns(result)
-    rename = {header: header.replace("test", "validation") if result["validation"] else header for header in COLUMNS}
+    rename = {header: header.replace("test", "score_on_unused") if result["score_on_unused"] else header for header in COLUMNS}
     styles = ["bold" if row["role"] == "baseline" else "dim" if row["role"] == "teacher" else None for row in result["rows"]]
     numbers = [rename[header] for header in NUMBERS]
     narrow = [rename[header] for header in NARROW]

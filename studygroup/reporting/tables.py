@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, object]
 Column = tuple[str, list[str]]
-"""Header, and the cells from above to below."""
+"""Header, and the variants from above to below."""
 CAPTION = (
     "Accuracies in %, mean ± sample standard deviation over seeds. test: of the student and epoch that the hold-out selected. "
     "last epoch: of the member that is best on the hold-out there. members: their mean at the last epoch."
@@ -129,7 +129,7 @@ def lay_out(
     """A table for a terminal.
 
     Args:
-        columns: header, and the cells from above to below.
+        columns: header, and the variants from above to below.
         numbers: headers of the columns that are aligned to the right and never wrapped.
         title: above it.
         caption: below it.
@@ -146,19 +146,19 @@ def lay_out(
             texts = [column for column in texts if column[0] != header]
             left_out.append(header)
     table = _table(title)
-    for header, cells in texts:
+    for header, variants in texts:
         number = header in numbers
-        room = None if number else _width(header, cells, numbers)
+        room = None if number else _width(header, variants, numbers)
         table.add_column(header, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=room, max_width=room)
     for place, style in enumerate(styles):
-        table.add_row(*(escape(cells[place]) for _, cells in texts), style=style)
+        table.add_row(*(escape(variants[place]) for _, variants in texts), style=style)
     table.caption = caption + (f" A wider terminal, --out or --format json shows {', '.join(left_out)}, too." if left_out else "")
     return table
 
 
-def _width(header: str, cells: Sequence[str], numbers: Container[str]) -> int:
+def _width(header: str, variants: Sequence[str], numbers: Container[str]) -> int:
     """Columns that a table's column takes; long settings are wrapped."""
-    needed = max(map(len, [header, *cells]))
+    needed = max(map(len, [header, *variants]))
     return needed if header in numbers else min(needed, WRAP)
 
 
@@ -174,8 +174,8 @@ def markdown(columns: Sequence[Column], numbers: Container[str]) -> list[str]:
     """The lines of a table in Markdown; see `lay_out`."""
     lines = ["| " + " | ".join(header for header, _ in columns) + " |"]
     lines.append("|" + "|".join("---:" if header in numbers else "---" for header, _ in columns) + "|")
-    rows = zip(*(cells for _, cells in columns), strict=True)
-    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    rows = zip(*(variants for _, variants in columns), strict=True)
+    return lines + ["| " + " | ".join(variant.replace("|", "\\|") for variant in row) + " |" for row in rows]
 
 
 def render_csv(rows: Sequence[Row]) -> str:
@@ -212,8 +212,8 @@ def show_run(folder: str | Path) -> Table:
     table.add_section()
     member = str(selected.get("member"))
     size = f"{sizes[member]:,.0f}" if member in sizes else ""
-    cells = (f"best ({member})", _epoch(selected), _percent(selected.get("holdout")), _percent(selected.get("test")), size)
-    table.add_row(*cells, style="bold")
+    variants = (f"best ({member})", _epoch(selected), _percent(selected.get("holdout")), _percent(selected.get("test")), size)
+    table.add_row(*variants, style="bold")
     table.caption = _communication(part(record.result, "ranks"))
     return table
 
@@ -224,7 +224,7 @@ def _communication(ranks: Mapping[str, object]) -> str | None:
     if not isinstance(sent, int | float) or not isinstance(gradients, int | float):
         return None
     return (
-        f"{ranks.get('number')} ranks, {ranks.get('spread')} spread: each sent {_bytes(sent)} per step; "
+        f"{ranks.get('number')} ranks, {ranks.get('shard')} spread: each sent {_bytes(sent)} per step; "
         f"the gradients of everything would be {_bytes(gradients)}"
     )
 

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import hashlib
 import io
-import os
 import re
 import warnings
 from pathlib import Path
@@ -17,34 +16,10 @@ from typing import Any
 import torch
 
 from studygroup.errors import TrainingError
+from studygroup.runs.files import write_atomically
 
 KEPT = 2
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file so that a reader finds the old one or the new one, whatever happens meanwhile.
-
-    Raises:
-        TrainingError: the disk is full or cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if os.name == "posix":
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise TrainingError(f"cannot write {path}: {error.strerror}; free or change the disk, then go on with --resume") from error
 
 
 def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:

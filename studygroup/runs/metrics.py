@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studygroup.errors import UserError
-from studygroup.runs.checkpoint import write_atomically
+from studygroup.runs.files import write_atomically
 
 Record = dict[str, Any]
 

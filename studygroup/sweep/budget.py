@@ -12,7 +12,7 @@ def affordable(budget: float, per_epoch: float) -> int:
 
 
 def with_epochs(arguments: Mapping[str, Any], epochs: int) -> dict[str, Any]:
-    """The words of a cell for another number of epochs: its schedule is stretched or compressed along, to whole epochs."""
+    """The words of a variant for another number of epochs: its schedule is stretched or compressed along, to whole epochs."""
     factor = epochs / arguments["epochs"]
     stops = sorted({max(round(stop * factor), 1) for stop in arguments["milestones"]})
     return {**arguments, "epochs": epochs, "milestones": stops, "warmup": arguments["warmup"] * factor}

@@ -1,4 +1,4 @@
-"""Where cells are trained: processes of this machine, or a Ray cluster."""
+"""Where variants are trained: processes of this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -23,16 +23,16 @@ LOOK = 0.1  # seconds from one look at the processes to the next
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
-class Place(Protocol):
-    """Trains cells, some of them at once.
+class Executor(Protocol):
+    """Trains variants, some of them at once.
 
     Attributes:
         room: how many at once.
         what: the place in words.
     """
 
-    room: int
-    what: str
+    slots: int
+    description: str
 
     def start(self, name: str, task: Task) -> None:
         """Begin a task of this name; there is room for it."""
@@ -47,7 +47,7 @@ class Place(Protocol):
         """End what still runs, at once."""
 
 
-class Processes:
+class ProcessExecutor:
     """Processes of this machine, each with its share of the cores, and a GPU of its own if there are several.
 
     They have a session of their own, so that a Ctrl-C at the terminal reaches nobody but who starts and stops them.
@@ -67,19 +67,19 @@ class Processes:
             cores: that they share.
             gpus: that they share, by the names that `CUDA_VISIBLE_DEVICES` knows; empty to leave it as it is.
         """
-        self.room = workers
+        self.slots = workers
         self.logs = logs
         self.threads = max(cores // workers, 1)
         self.gpus = list(gpus)
-        self.what = f"{workers} process{'es' if workers > 1 else ''}, {self.threads} thread{'s' if self.threads > 1 else ''} each"
+        self.description = f"{workers} process{'es' if workers > 1 else ''}, {self.threads} thread{'s' if self.threads > 1 else ''} each"
         self._running: dict[str, tuple[subprocess.Popen[str], int]] = {}
 
     def start(self, name: str, task: Task) -> None:
         """Begin a task."""
-        place = min(set(range(self.room)) - {taken for _, taken in self._running.values()})
+        executor = min(set(range(self.slots)) - {taken for _, taken in self._running.values()})
         environment = os.environ | dict.fromkeys(THREADS, str(self.threads))
         if self.gpus:
-            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[place % len(self.gpus)]
+            environment["CUDA_VISIBLE_DEVICES"] = self.gpus[executor % len(self.gpus)]
         self.logs.mkdir(parents=True, exist_ok=True)
         with open(self.logs / f"{name}.log", "a", encoding="utf-8") as log:
             process = subprocess.Popen(
@@ -92,7 +92,7 @@ class Processes:
                 env=environment,
                 start_new_session=True,
             )
-        self._running[name] = (process, place)
+        self._running[name] = (process, executor)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it is dead already: `wait` says how
             process.stdin.write(json.dumps({**task, "threads": self.threads}) + "\n")
@@ -142,7 +142,7 @@ class Processes:
             process.stdin.close()
 
 
-class OnRay:
+class RayExecutor:
     """A Ray cluster, whose machines see the same folders and have this package."""
 
     def __init__(self, address: str, *, workers: int | None = None, gpu: bool = False) -> None:
@@ -169,8 +169,8 @@ class OnRay:
         self._ray = ray
         has = ray.cluster_resources()
         gpu = gpu and has.get("GPU", 0) >= 1
-        self.room = workers or max(int(has.get("GPU" if gpu else "CPU", 1)), 1)
-        self.what = f"Ray at {address}, {self.room} at once"
+        self.slots = workers or max(int(has.get("GPU" if gpu else "CPU", 1)), 1)
+        self.description = f"Ray at {address}, {self.slots} at once"
         self._work = ray.remote(num_cpus=1, num_gpus=1 if gpu else 0, max_retries=0)(work)
         self._running: dict[Any, str] = {}
 

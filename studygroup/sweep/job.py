@@ -1,4 +1,4 @@
-"""A job: a cell with a seed, one run of the grid."""
+"""A job: a variant with a seed, one run of the grid."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from studygroup.sweep.worker import VALIDATION
 from studygroup.reporting.leaderboard import measures
 from studygroup.runs.reader import read_run
+from studygroup.sweep.worker import VALIDATION
 
 
 @dataclass
@@ -17,7 +17,7 @@ class Job:
     """One run of the grid.
 
     Attributes:
-        name: `CELL-sSEED`, also of its folder.
+        name: `VARIANT-sSEED`, also of its folder.
         folder: of its run.
         task: what a worker is told.
         after: the job whose student teaches.
@@ -36,7 +36,7 @@ class Job:
 
     def finished(self) -> bool:
         """Whether all that it is to leave is there."""
-        return (self.folder / (VALIDATION if self.task["validation"] else "result.json")).is_file()
+        return (self.folder / (VALIDATION if self.task["score_on_unused"] else "result.json")).is_file()
 
     def epochs_done(self) -> int:
         """How many epochs its metrics tell of."""
@@ -45,7 +45,7 @@ class Job:
         metrics = (self.folder / "metrics.jsonl", *self.folder.glob("stages/*/metrics.jsonl"))
         return min(sum(path.read_bytes().count(b"\n") for path in metrics if path.is_file()), self.epochs)
 
-    def told(self) -> str:
+    def summary(self) -> str:
         """What came of it, by the hold-out: nobody is to look at the test set while runs go on."""
         found = measures(read_run(self.folder))
         accuracy = found["holdout"]

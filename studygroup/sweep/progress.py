@@ -10,7 +10,7 @@ from typing import Any
 from studygroup.sweep.job import Job
 
 
-class GridProgress:
+class SweepProgress:
     """A bar for the grid and one for each running job on a terminal; a line per job that ended elsewhere, or nothing if not wanted.
 
     Work is counted in the jobs' weights, so that the time left is an estimate even if some methods cost ten times what others do.

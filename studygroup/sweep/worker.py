@@ -1,4 +1,4 @@
-"""One cell with one seed, in a process of its own.
+"""One variant with one seed, in a process of its own.
 
 The task comes as a line of JSON on standard input, and what came of it goes as JSON to standard output; everything that is printed
 meanwhile goes to standard error. When standard input ends, because somebody wants to stop or is no more, the run saves itself.
@@ -16,11 +16,11 @@ import traceback
 from pathlib import Path
 from typing import Any
 
-VALIDATION = "validation.json"
+VALIDATION = "unused.json"
 
 
 def work(task: dict[str, Any]) -> dict[str, str]:
-    """Train a cell, going on with what is there.
+    """Train a variant, going on with what is there.
 
     Args:
         task: all `arguments` of `studygroup.train`, `threads` (None to leave them as they are), `validation` samples, and the `cwd`.
@@ -39,13 +39,13 @@ def work(task: dict[str, Any]) -> dict[str, str]:
     folder = Path(task["arguments"]["out"])
     try:
         run = session.train({**task["arguments"], "resume": (folder / "config.yaml").exists(), "overwrite": False})
-        if task["validation"]:
-            from studygroup.sweep.validation import validate
+        if task["score_on_unused"]:
+            from studygroup.sweep.unused import validate
 
-            validate(run, task["validation"], folder / VALIDATION)
+            validate(run, task["score_on_unused"], folder / VALIDATION)
     except KeyboardInterrupt:
         return {"stopped": "everything is saved"}
-    except Exception as error:  # noqa: BLE001 (the other cells go on)
+    except Exception as error:  # noqa: BLE001 (the other variants go on)
         expected = isinstance(error, UserError | TrainingError)
         message = " ".join(str(error).split())
         return {"error": message if expected else f"{type(error).__name__}: {message}", "traceback": traceback.format_exc()}

@@ -9,7 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from studygroup.distributed.context import ALONE, Ranks
+from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 
 Logits = Callable[[Tensor], dict[str, Tensor]]
 
@@ -41,7 +41,7 @@ def diversity(probabilities: Tensor) -> Tensor:
 
 
 @torch.no_grad()
-def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]], ranks: Ranks = ALONE) -> Scores:
+def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]], ranks: DistContext = SINGLE_PROCESS) -> Scores:
     """Score members on a data set.
 
     Args:
@@ -65,7 +65,7 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
         if len(students) > 1:
             apart = apart + diversity(probabilities).sum().double().cpu()
         samples += len(labels)
-    every = ranks.collect(
+    every = ranks.all_gather_object(
         {
             "correct": {name: float(total) for name, total in correct.items()},
             "nats": {name: float(total) for name, total in nats.items()},

@@ -14,19 +14,21 @@ import torch
 from torch import Tensor, nn
 
 from studygroup.data import Augment, Dataset, Split, evaluation_batches, reading_order
+from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 from studygroup.methods.method import Method
-from studygroup.networks.factory import Maker, spec_name
+from studygroup.networks.factory import NetworkFactory, spec_name
 from studygroup.networks.registry import parameter_count
-from studygroup.distributed.context import ALONE, Ranks
+from studygroup.runs.files import write_json
+from studygroup.runs.member import Member, Run
+from studygroup.runs.writer import write_member, write_predictions, write_weights
 from studygroup.training.evaluate import Scores
-from studygroup.runs.member import Member, Run, write_json, write_member, write_predictions, write_weights
 from studygroup.training.settings import Settings
-from studygroup.training.trainer import EVALUATION_BATCH, Best, Trainer, same_run, spread
+from studygroup.training.trainer import EVALUATION_BATCH, BestCheckpoint, Trainer, check_same_run, shard_group
 
 
 @dataclass(frozen=True, eq=False)
-class Material:
+class DataSplits:
     """What a run learns from: a prepared data set, divided.
 
     Attributes:
@@ -45,8 +47,8 @@ class Material:
 def fit(
     folder: Path,
     method: Method,
-    make: Maker,
-    material: Material,
+    factory: NetworkFactory,
+    splits: DataSplits,
     settings: Settings,
     *,
     label: str,
@@ -54,15 +56,15 @@ def fit(
     resume: bool = False,
     title: str = "train",
     resume_hint: str = "--resume",
-    ranks: Ranks = ALONE,
+    ranks: DistContext = SINGLE_PROCESS,
 ) -> Run:
     """Train a method and leave a finished run in `folder`; a run that is finished already is only opened.
 
     Args:
         folder: of the run.
         method: not assembled yet.
-        make: makes its networks.
-        material: what to learn from.
+        factory: makes its networks.
+        splits: what to learn from.
         settings: how.
         label: what result, cards and identity call the method.
         start: the finished run of an earlier stage whose weights this one starts from; by default it starts from fresh ones.
@@ -74,40 +76,40 @@ def fit(
     Raises:
         UserError, TrainingError, Interrupted: as `Trainer.run`.
     """
-    dataset = material.dataset
+    dataset = splits.dataset
     device = settings.torch_device()
-    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), material.augment)
-    teachers = [digest(teacher) for teacher in make.teachers]  # before a pivot learns
-    method.assemble(make)
+    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), splits.augment)
+    teachers = [weights_digest(teacher) for teacher in factory.teachers]  # before a pivot learns
+    method.build(factory)
     if start is not None:
-        take_up(method, start)
+        load_stage_weights(method, start)
     identity: dict[str, Any] = {
         "method": label,
         "options": method.options(),
         "group": method.describe(),
-        "student": spec_name(make.target),
-        "peers": [spec_name(peer) for peer in make.peers],
+        "student": spec_name(factory.target),
+        "peers": [spec_name(peer) for peer in factory.peers],
         "teacher": " ".join(teachers) or None,
-        "start": " ".join(digest(module) for module in handed_on(method).values()) if start is not None else None,
+        "start": " ".join(weights_digest(module) for module in stage_modules(method).values()) if start is not None else None,
         "data": {
             "key": dataset.key,
-            "training samples": len(material.train),
-            "hold-out samples": len(material.holdout),
-            "positions": positions(material),
-            "augment": material.augment,
+            "training samples": len(splits.train),
+            "hold-out samples": len(splits.holdout),
+            "positions": split_digest(splits),
+            "augment": splits.augment,
         },
         "settings": settings.identity(),
     }
-    if ranks.many and ranks.spread != "samples":
-        spread(method, ranks, len(dataset.classes))
-    if resume and ranks.first((folder / "result.json").is_file):
+    if ranks.is_distributed and ranks.shard != "samples":
+        shard_group(method, ranks, len(dataset.classes))
+    if resume and ranks.on_rank_zero((folder / "result.json").is_file):
         run = Run(folder)
-        same_run(run.result["identity"], json.loads(json.dumps(identity, default=str)))  # as it was written
+        check_same_run(run.result["identity"], json.loads(json.dumps(identity, default=str)))  # as it was written
         return run
     trainer = Trainer(
         method,
-        material.train,
-        material.holdout,
+        splits.train,
+        splits.holdout,
         preprocess,
         settings,
         folder,
@@ -117,49 +119,49 @@ def fit(
         ranks=ranks,
     )
     best = trainer.run(resume=resume)
-    finish(trainer, best, make, material, label)
+    finish(trainer, best, factory, splits, label)
     return Run(folder)
 
 
-def handed_on(method: Method) -> dict[str, nn.Module]:
+def stage_modules(method: Method) -> dict[str, nn.Module]:
     """What of an assembled method goes from stage to stage: by file name, its members, and what it keeps beside them."""
     students = {name: method.group[k] for k, name in enumerate(method.student_names())}
     members = {f"members/{name}": network for name, network in (*students.items(), *method.others().items())}
-    return members | {f"parts/{name}": module for name, module in method.kept().items()}
+    return members | {f"parts/{name}": module for name, module in method.modules_to_save().items()}
 
 
-def take_up(method: Method, start: Run) -> None:
+def load_stage_weights(method: Method, start: Run) -> None:
     """Give an assembled method the weights that an earlier stage left, after its last epoch.
 
     Raises:
         UserError: that stage left no such member or part, or one of another shape.
     """
-    for name, module in handed_on(method).items():
+    for name, module in stage_modules(method).items():
         try:
             module.load_state_dict(start.weights(name))
         except RuntimeError as error:
             raise UserError(f"{name} of {start.folder} does not fit what starts from it; train that stage again, by --overwrite") from error
 
 
-def finish(trainer: Trainer, best: Best, make: Maker, material: Material, label: str) -> None:
+def finish(trainer: Trainer, best: BestCheckpoint, factory: NetworkFactory, splits: DataSplits, label: str) -> None:
     """Test, and write members, predictions and the result."""
-    method, dataset, settings = trainer.method, material.dataset, trainer.settings
-    networks = trainer.recalibrated() if settings.recalibrate else {name: method.export(name) for name in method.members()}
-    scores = trainer.score(dataset.test, networks if settings.recalibrate else None) if len(dataset.test) else None
-    trainer.ranks.first(lambda: write(trainer, best, make, material, label, networks, scores))
+    method, dataset, settings = trainer.method, splits.dataset, trainer.settings
+    networks = trainer.recalibrated() if settings.recalibrate_bn else {name: method.export(name) for name in method.members()}
+    scores = trainer.score(dataset.test, networks if settings.recalibrate_bn else None) if len(dataset.test) else None
+    trainer.ranks.on_rank_zero(lambda: write(trainer, best, factory, splits, label, networks, scores))
 
 
 def write(
     trainer: Trainer,
-    best: Best,
-    make: Maker,
-    material: Material,
+    best: BestCheckpoint,
+    factory: NetworkFactory,
+    splits: DataSplits,
     label: str,
     networks: Mapping[str, nn.Module],
     scores: Scores | None,
 ) -> None:
     """Write members, predictions and the result."""
-    method, dataset, settings = trainer.method, material.dataset, trainer.settings
+    method, dataset, settings = trainer.method, splits.dataset, trainer.settings
     record = trainer.log.history[-1]
     common = {
         "classes": list(dataset.classes),
@@ -172,33 +174,37 @@ def write(
     }
     students = method.student_names()
     for name, network in networks.items():
-        spec = make.spec(students.index(name)) if name in students else make.teacher_spec
-        card = {"network": spec_name(spec) if spec is not None else name, "parameters": size(network), "epoch": settings.epochs - 1}
+        spec = factory.spec(students.index(name)) if name in students else factory.teacher_spec
+        card = {
+            "network": spec_name(spec) if spec is not None else name,
+            "parameters": total_parameters(network),
+            "epoch": settings.epochs - 1,
+        }
         write_member(trainer.folder, name, network.state_dict(), {**card, **common, "holdout": record["holdout"].get(name)})
-    for name, part in method.kept().items():
+    for name, part in method.modules_to_save().items():
         write_weights(trainer.folder / "parts" / f"{name}.safetensors", part.state_dict())
     dataset.inputs.save(trainer.folder)
     selected = networks[best.member]
     selected.load_state_dict(best.weights)
-    card = {"network": spec_name(make.target), "parameters": size(selected), "member": best.member, "epoch": best.epoch}
+    card = {"network": spec_name(factory.target), "parameters": total_parameters(selected), "member": best.member, "epoch": best.epoch}
     write_member(trainer.folder, "best", selected.state_dict(), {**card, **common, "holdout": best.accuracy})
     write_json(
         trainer.folder / "result.json",
         {
             "data": dataset.name,
             "method": label,
-            "student": spec_name(make.target),
+            "student": spec_name(factory.target),
             "seed": settings.seed,
             "epochs": settings.epochs,
             "candidates": list(method.candidates),
             "seconds": round(sum(past["seconds"] for past in trainer.log.history), 3),
-            "parameters": {name: size(network) for name, network in networks.items()},
+            "parameters": {name: total_parameters(network) for name, network in networks.items()},
             "trained_parameters": parameter_count(method),
             "selected": {
                 "member": best.member,
                 "epoch": best.epoch,
                 "holdout": best.accuracy,
-                "test": answer_test(trainer, selected, dataset),
+                "test": test_selected(trainer, selected, dataset),
             },
             "last": {
                 "epoch": settings.epochs - 1,
@@ -208,7 +214,7 @@ def write(
                 "diversity": scores.diversity if scores else None,
             },
             "ranks": communication(trainer),
-            "holdout_samples": len(material.holdout),
+            "holdout_samples": len(splits.holdout),
             "test_samples": len(dataset.test),
             "identity": trainer.identity,
         },
@@ -218,24 +224,24 @@ def write(
 def communication(trainer: Trainer) -> dict[str, object]:
     """How many ranks there were, and what each sent per step beside what summing all gradients would take (2 (R - 1) / R of them)."""
     ranks = trainer.ranks
-    if not ranks.many:
+    if not ranks.is_distributed:
         return {"number": 1}
     gradients = sum(parameter.nbytes for parameter in trainer.updater.parameters)
     return {
         "number": ranks.size,
-        "spread": ranks.spread,
+        "shard": ranks.shard,
         "bytes_per_step": trainer.log.history[-1]["bytes_sent"],
         "data_parallel_bytes_per_step": round(gradients * 2 * (ranks.size - 1) / ranks.size),
     }
 
 
-def answer_test(trainer: Trainer, network: nn.Module, dataset: Dataset) -> float | None:
+def test_selected(trainer: Trainer, network: nn.Module, dataset: Dataset) -> float | None:
     """Test accuracy in [0, 1] of the selected student, whose predictions are written down; None if there is no test set."""
     if not len(dataset.test):
         return None
     network.to(device=trainer.device, memory_format=trainer.format).eval()  # type: ignore[call-overload]
     batches = evaluation_batches(dataset.test, trainer.preprocess, EVALUATION_BATCH)
-    probabilities, labels = answers(lambda x: trainer.updater.forward(lambda: {"logits": network(x)}), batches)
+    probabilities, labels = predictions(lambda x: trainer.updater.forward(lambda: {"logits": network(x)}), batches)
     values, predicted = probabilities.max(-1)
     rows = sorted(zip(reading_order(dataset.test).tolist(), labels.tolist(), predicted.tolist(), values.tolist(), strict=True))
     classes = dataset.classes
@@ -243,13 +249,13 @@ def answer_test(trainer: Trainer, network: nn.Module, dataset: Dataset) -> float
     return float((predicted == labels).double().mean())
 
 
-def size(network: nn.Module) -> int:
+def total_parameters(network: nn.Module) -> int:
     """Number of parameters, frozen ones too."""
     return sum(parameter.numel() for parameter in network.parameters())
 
 
 @torch.no_grad()
-def answers(run: Callable[[Tensor], dict[str, Tensor] | None], batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
+def predictions(run: Callable[[Tensor], dict[str, Tensor] | None], batches: Iterable[tuple[Tensor, Tensor]]) -> tuple[Tensor, Tensor]:
     """Predicted distributions (N, C) float32 and labels (N,), on the CPU."""
     found, truth = [], []
     for inputs, labels in batches:
@@ -258,14 +264,14 @@ def answers(run: Callable[[Tensor], dict[str, Tensor] | None], batches: Iterable
     return torch.cat(found), torch.cat(truth)
 
 
-def positions(material: Material) -> str:
+def split_digest(splits: DataSplits) -> str:
     """A digest of which samples are for training and which for selection."""
     return hashlib.sha256(
-        b"".join(part.rows.tobytes() if part.rows is not None else b"all" for part in (material.train, material.holdout))
+        b"".join(part.rows.tobytes() if part.rows is not None else b"all" for part in (splits.train, splits.holdout))
     ).hexdigest()[:16]
 
 
-def digest(network: nn.Module) -> str:
+def weights_digest(network: nn.Module) -> str:
     """A digest of a network's weights."""
     found = hashlib.sha256()
     for name, value in network.state_dict().items():
@@ -293,7 +299,7 @@ def load_teacher(run: Run, dataset: Dataset) -> Member:
     if run.result["identity"]["data"]["key"] != dataset.key:
         warnings.warn(
             f"the teacher in {run.folder} was trained on other data than {dataset.name}, or on it divided otherwise (split_seed, "
-            "test_share): if it has learnt from what is tested here, test accuracies are too good",
+            "test_size): if it has learnt from what is tested here, test accuracies are too good",
             stacklevel=2,
         )
     return member

@@ -12,11 +12,11 @@ from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flo
 
 from studygroup.clock import Clock
 from studygroup.methods.method import Method
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
+from studygroup.training.fit import DataSplits
 from studygroup.training.settings import Settings
-from studygroup.training.fit import Material
 from studygroup.training.trainer import Trainer
-from studygroup.training.updater import Ledger
+from studygroup.training.updater import LossMeter
 
 COUNTED: dict[Any, Any] = {
     **flop_registry,
@@ -68,13 +68,13 @@ class Operations(TorchDispatchMode):
         return out
 
 
-def training_cost(method: Method, make: Maker, material: Material, settings: Settings, *, steps: int = STEPS) -> TrainingCost:
+def training_cost(method: Method, factory: NetworkFactory, splits: DataSplits, settings: Settings, *, steps: int = STEPS) -> TrainingCost:
     """Count the operations of a few real steps: matrix products and convolutions, forward and backward, 2 per multiply-add.
 
     Args:
         method: not assembled yet; it has learnt from the steps' batches afterwards.
-        make: makes its networks.
-        material: what to learn from.
+        factory: makes its networks.
+        splits: what to learn from.
         settings: how; networks must not be compiled, which would hide the operations.
         steps: how many steps, evenly over the training.
 
@@ -82,10 +82,10 @@ def training_cost(method: Method, make: Maker, material: Material, settings: Set
         UserError: the method cannot work with the network, the data or the batch size.
         TrainingError: a loss is not finite.
     """
-    device, dataset = settings.torch_device(), material.dataset
-    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), material.augment)
-    method.assemble(make)
-    trainer = Trainer(method, material.train, material.holdout, preprocess, settings, Path(), identity={})
+    device, dataset = settings.torch_device(), splits.dataset
+    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), splits.augment)
+    method.build(factory)
+    trainer = Trainer(method, splits.train, splits.holdout, preprocess, settings, Path(), identity={})
     method.train()
     flops, samples = 0, 0
     per_epoch = trainer.batches.steps()
@@ -94,7 +94,7 @@ def training_cost(method: Method, make: Maker, material: Material, settings: Set
         batch = next(trainer.batches.epoch(epoch, step))
         clock = Clock(epoch, settings.epochs, step, per_epoch, settings.seed)
         with Operations() as counted:
-            trainer.updater.learn(batch, clock, Ledger())
+            trainer.updater.learn(batch, clock, LossMeter())
         flops += counted.flops
         samples += len(batch)
     return TrainingCost(flops / samples, sum(trainer.batches.met))

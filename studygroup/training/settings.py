@@ -8,6 +8,7 @@ from typing import Literal
 
 import torch
 
+from studygroup.devices import has_fast_bf16, pick_device
 from studygroup.errors import UserError
 from studygroup.schedules import cosine, milestones, warmup
 
@@ -33,10 +34,10 @@ class Settings:
     milestones: tuple[int, ...] = ()
     gamma: float = 0.1
     warmup: float = 0.0
-    clip: float | None = None
-    accumulate: int = 1
+    clip_grad_norm: float | None = None
+    microbatches: int = 1
     select_from: Literal["all", "last"] = "all"
-    recalibrate: bool = False
+    recalibrate_bn: bool = False
     device: str = "auto"
     precision: Literal["auto", "bf16", "float32"] = "auto"
     channels_last: bool | None = None
@@ -50,9 +51,9 @@ class Settings:
             raise UserError("schedule is milestones, but no milestones are given; give epochs such as 60,120,160")
         if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
             raise UserError("nesterov needs a momentum above 0; give --momentum 0.9 or --no-nesterov")
-        if self.accumulate > self.batch_size:
+        if self.microbatches > self.batch_size:
             raise UserError(
-                f"accumulate is {self.accumulate}, more parts than a batch of {self.batch_size} has samples; give at most {self.batch_size}"
+                f"microbatches is {self.microbatches}, but a batch has {self.batch_size} samples; give at most {self.batch_size}"
             )
 
     def rate(self, epoch: int, progress: float) -> float:
@@ -91,29 +92,3 @@ class Settings:
         """What two runs must have in common for the one to go on with the other."""
         free = {"device", "compile", "checkpoint_steps", "tensorboard", "progress"}
         return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items() if name not in free}
-
-
-def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` takes a GPU if there is one.
-
-    Raises:
-        UserError: there is no such device.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    try:
-        device = torch.device(name)
-        torch.empty(0, device=device)
-    except (RuntimeError, AssertionError) as error:
-        raise UserError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try auto or cpu") from error
-    return device
-
-
-def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 is done in hardware."""
-    if device.type == "cuda":
-        return torch.cuda.get_device_capability(device) >= (8, 0)
-    if device.type == "cpu":
-        able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
-    return False

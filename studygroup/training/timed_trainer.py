@@ -16,16 +16,16 @@ from torch import Tensor
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
-from studygroup.data.progress import bar
+from studygroup.data.progress import progress_bar
 from studygroup.methods.method import Method
-from studygroup.networks.factory import Maker
+from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.registry import parameter_count
+from studygroup.training.fit import DataSplits
 from studygroup.training.memory import StepMemory, step_memory
 from studygroup.training.settings import Settings
-from studygroup.training.fit import Material
-from studygroup.training.timing import Spread, interleave, ratio, seconds_of, spread
+from studygroup.training.timing import Quartiles, interleave, quartiles, ratio, seconds_of
 from studygroup.training.trainer import Trainer
-from studygroup.training.updater import Ledger
+from studygroup.training.updater import LossMeter
 
 WARM_UP = 2  # steps of each lane before anything is timed
 REPEATS = 15  # many short turns: a machine that is busy for a while spoils few of them
@@ -56,11 +56,11 @@ class Cost:
     seconds_per_step: float
     seconds_per_epoch: float
     samples_per_second: float
-    ratio: Spread
+    ratio: Quartiles
     memory: StepMemory | None
 
 
-class Lane:
+class TimedTrainer:
     """A method that takes as many training steps as it is asked for, warmed up.
 
     Attributes:
@@ -69,26 +69,26 @@ class Lane:
         memory: of one step; None if the networks are compiled, which hides it.
     """
 
-    def __init__(self, name: str, method: Method, make: Maker, material: Material, settings: Settings) -> None:
+    def __init__(self, name: str, method: Method, factory: NetworkFactory, splits: DataSplits, settings: Settings) -> None:
         """Assemble the method and take a few steps.
 
         Args:
             name: for tables.
             method: not assembled yet.
-            make: makes its networks.
-            material: what to learn from.
+            factory: makes its networks.
+            splits: what to learn from.
             settings: how.
 
         Raises:
             UserError: the method cannot work with the network, the data or the batch size.
         """
         device = settings.torch_device()
-        dataset = material.dataset
-        preprocess = dataset.inputs.prepare(device, settings.memory_format(device), material.augment)
-        method.assemble(make)
+        dataset = splits.dataset
+        preprocess = dataset.inputs.prepare(device, settings.memory_format(device), splits.augment)
+        method.build(factory)
         self.name = name
         self.device = device
-        self.trainer = Trainer(method, material.train, material.holdout, preprocess, settings, Path(), identity={})
+        self.trainer = Trainer(method, splits.train, splits.holdout, preprocess, settings, Path(), identity={})
         self.parameters = parameter_count(method)
         self.batch_size = 0
         self._lessons = self._all_lessons()
@@ -108,24 +108,24 @@ class Lane:
     def _step(self) -> None:
         self._learn(*next(self._lessons))
 
-    def _learn(self, batch: Batch, clock: Clock, ledger: Ledger) -> None:
-        self.trainer.updater.learn(batch, clock, ledger)
+    def _learn(self, batch: Batch, clock: Clock, meter: LossMeter) -> None:
+        self.trainer.updater.learn(batch, clock, meter)
 
-    def _all_lessons(self) -> Iterator[tuple[Batch, Clock, Ledger]]:
+    def _all_lessons(self) -> Iterator[tuple[Batch, Clock, LossMeter]]:
         """The batches of epoch after epoch; those that are cut short by an epoch's end are left out, as all steps are to be alike."""
         batches, settings = self.trainer.batches, self.trainer.settings
         self.trainer.method.train()
         steps = batches.steps()
         for epoch in count():
-            ledger = Ledger()
+            meter = LossMeter()
             for step, batch in enumerate(batches.epoch(epoch % settings.epochs)):
                 self.batch_size = max(self.batch_size, len(batch))
                 if len(batch) == self.batch_size:
-                    yield batch, Clock(epoch % settings.epochs, settings.epochs, step, steps, settings.seed), ledger
+                    yield batch, Clock(epoch % settings.epochs, settings.epochs, step, steps, settings.seed), meter
 
     def _measure_memory(self) -> StepMemory:
-        batch, clock, ledger = next(self._lessons)
-        return step_memory(lambda: self._learn(batch, clock, ledger), self._resident(batch))
+        batch, clock, meter = next(self._lessons)
+        return step_memory(lambda: self._learn(batch, clock, meter), self._resident(batch))
 
     def _resident(self, batch: Batch) -> list[Tensor]:
         method, optimizer = self.trainer.method, self.trainer.updater.optimizer
@@ -133,11 +133,13 @@ class Lane:
         return [*method.parameters(), *method.buffers(), *state, batch.inputs, batch.labels, batch.indices, *batch.views]
 
 
-def compare(lanes: Sequence[Lane], *, steps: int | None = None, repeats: int = REPEATS, progress: bool = False) -> tuple[list[Cost], int]:
+def compare(
+    trainers: Sequence[TimedTrainer], *, steps: int | None = None, repeats: int = REPEATS, progress: bool = False
+) -> tuple[list[Cost], int]:
     """Time the lanes in turn.
 
     Args:
-        lanes: of different names; the first is what the others are compared with.
+        trainers: of different names; the first is what the others are compared with.
         steps: of each lane in every repetition; by default as many as let all end in about a minute.
         repeats: how often each has its turn.
         progress: show a progress bar.
@@ -146,26 +148,26 @@ def compare(lanes: Sequence[Lane], *, steps: int | None = None, repeats: int = R
         The costs, in the lanes' order, and the number of steps.
     """
     if steps is None:
-        once = sum(lane.run(1) for lane in lanes)
+        once = sum(timed.run(1) for timed in trainers)
         steps = min(max(int(ABOUT / (repeats * once)), 1), MOST_STEPS)
-    with bar("Measuring", repeats * len(lanes), "samples", show=progress) as advance:
-        turns = interleave({lane.name: partial(lane.run, steps) for lane in lanes}, repeats, warm_up=0, after=lambda: advance(1))
+    with progress_bar("Measuring", repeats * len(trainers), "samples", show=progress) as advance:
+        turns = interleave({timed.name: partial(timed.run, steps) for timed in trainers}, repeats, warm_up=0, after=lambda: advance(1))
     # Seconds of an epoch, by lane and repetition.
-    epochs = [[seconds / steps * lane.trainer.batches.steps() for seconds in turns[lane.name]] for lane in lanes]
-    return [_cost(lane, own, epochs[0]) for lane, own in zip(lanes, epochs, strict=True)], steps
+    epochs = [[seconds / steps * timed.trainer.batches.steps() for seconds in turns[timed.name]] for timed in trainers]
+    return [_cost(timed, own, epochs[0]) for timed, own in zip(trainers, epochs, strict=True)], steps
 
 
-def _cost(lane: Lane, epochs: Sequence[float], reference: Sequence[float]) -> Cost:
-    epoch = spread(epochs).value
-    steps = lane.trainer.batches.steps()
+def _cost(timed: TimedTrainer, epochs: Sequence[float], reference: Sequence[float]) -> Cost:
+    epoch = quartiles(epochs).value
+    steps = timed.trainer.batches.steps()
     return Cost(
-        lane.name,
-        len(lane.trainer.method.group),
-        lane.parameters,
+        timed.name,
+        len(timed.trainer.method.group),
+        timed.parameters,
         steps,
         epoch / steps,
         epoch,
-        lane.batch_size * steps / epoch,
+        timed.batch_size * steps / epoch,
         ratio(epochs, reference),
-        lane.memory,
+        timed.memory,
     )

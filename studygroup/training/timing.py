@@ -11,7 +11,7 @@ import torch
 
 
 @dataclass(frozen=True)
-class Spread:
+class Quartiles:
     """A value with the first and third quartile of what it was made from."""
 
     value: float
@@ -19,19 +19,19 @@ class Spread:
     high: float
 
 
-def spread(values: Sequence[float]) -> Spread:
+def quartiles(values: Sequence[float]) -> Quartiles:
     """The median of at least one value, and the quartiles."""
     middle = statistics.median(values)
     if len(values) == 1:
-        return Spread(middle, middle, middle)
+        return Quartiles(middle, middle, middle)
     low, _, high = statistics.quantiles(values, n=4, method="inclusive")
-    return Spread(middle, low, high)
+    return Quartiles(middle, low, high)
 
 
-def ratio(times: Sequence[float], reference: Sequence[float]) -> Spread:
+def ratio(times: Sequence[float], reference: Sequence[float]) -> Quartiles:
     """The ratio of two medians, with the quartiles of the ratio over the repetitions, which both have in common."""
-    apart = spread([one / other for one, other in zip(times, reference, strict=True)])
-    return Spread(statistics.median(times) / statistics.median(reference), apart.low, apart.high)
+    apart = quartiles([one / other for one, other in zip(times, reference, strict=True)])
+    return Quartiles(statistics.median(times) / statistics.median(reference), apart.low, apart.high)
 
 
 def interleave(

@@ -20,18 +20,18 @@ from torch import Tensor, nn
 
 from studygroup import randomness
 from studygroup.clock import Clock
-from studygroup.data import Batches, Prepare, Split, evaluation_batches
+from studygroup.data import Batches, Split, Transform, evaluation_batches
+from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, recalibrate_bn
 from studygroup.methods.method import Method
-from studygroup.distributed.context import ALONE, Ranks
-from studygroup.training import checkpoint
-from studygroup.training.evaluate import Scores, score
+from studygroup.runs import checkpoint
 from studygroup.runs.metrics import Log
+from studygroup.training.evaluate import Scores, score
 from studygroup.training.progress import Progress
 from studygroup.training.settings import Settings
 from studygroup.training.signals import StopRequest
-from studygroup.training.updater import Ledger, Updater
+from studygroup.training.updater import LossMeter, Updater
 
 EVALUATION_BATCH = 500
 CHECKED_EVERY = 50  # steps between looks at the losses on a device where a look is a synchronisation
@@ -43,7 +43,7 @@ class Interrupted(KeyboardInterrupt):
 
 
 @dataclass
-class Best:
+class BestCheckpoint:
     """The member and epoch with the highest hold-out accuracy so far; `weights` are those of the plain network."""
 
     member: str
@@ -54,16 +54,16 @@ class Best:
 
 
 @dataclass
-class Moment:
+class TrainState:
     """Where a run stands: `epoch` epochs and `step` steps of the next are done."""
 
     epoch: int = 0
     step: int = 0
     seconds: float = 0.0
     samples: int = 0
-    sent: float = 0.0  # bytes
-    ledger: Ledger = field(default_factory=Ledger)
-    best: Best | None = None
+    bytes_sent: float = 0.0
+    meter: LossMeter = field(default_factory=LossMeter)
+    best: BestCheckpoint | None = None
 
 
 class Trainer:
@@ -87,14 +87,14 @@ class Trainer:
         method: Method,
         train: Split,
         holdout: Split,
-        preprocess: Prepare,
+        preprocess: Transform,
         settings: Settings,
         folder: Path,
         *,
         identity: Mapping[str, object],
         title: str = "train",
         resume_hint: str = "--resume",
-        ranks: Ranks = ALONE,
+        ranks: DistContext = SINGLE_PROCESS,
     ) -> None:
         self.method = method
         self.ranks = ranks
@@ -112,19 +112,19 @@ class Trainer:
             train,
             preprocess,
             batch_size=settings.batch_size,
-            dealing=method.dealing(),
+            partition=method.partition(),
             seed=settings.seed,
             ranks=ranks,
             whole_batch=method.whole_batch,
         )
         self.updater = Updater(method, settings, self.device, ranks)
         self.log = Log(folder, tensorboard=settings.tensorboard, writes=ranks.rank == 0)
-        self.now = Moment()
+        self.state = TrainState()
         if settings.compile:
             frozen = [module.network for module in method.modules() if isinstance(module, Frozen)]
-            compile_parts([*method.group.parts(), *method.others().values(), *frozen])
+            compile_parts([*method.group.compiled_modules(), *method.others().values(), *frozen])
 
-    def run(self, *, resume: bool = False) -> Best:
+    def run(self, *, resume: bool = False) -> BestCheckpoint:
         """Train to the end.
 
         Args:
@@ -146,67 +146,67 @@ class Trainer:
         try:
             with StopRequest() as stop:
                 self.method.train()
-                while self.now.epoch < self.settings.epochs:
+                while self.state.epoch < self.settings.epochs:
                     self.run_epoch(steps, stop, bars)
         finally:
             bars.close()
             self.log.close()
-        assert self.now.best is not None
-        return self.now.best
+        assert self.state.best is not None
+        return self.state.best
 
     def run_epoch(self, steps: int, stop: StopRequest, bars: Progress) -> None:
         """The rest of the running epoch, then evaluation, record and checkpoint."""
-        now = self.now
-        started, before = time.perf_counter(), now.seconds
-        sent = now.sent - self.ranks.sent
-        batches = self.batches.epoch(now.epoch, now.step)
-        while now.step < steps:
+        state = self.state
+        started, before = time.perf_counter(), state.seconds
+        sent = state.bytes_sent - self.ranks.bytes_sent
+        batches = self.batches.epoch(state.epoch, state.step)
+        while state.step < steps:
             batch = next(batches)
-            clock = Clock(now.epoch, self.settings.epochs, now.step, steps, self.settings.seed)
-            own = (self.ranks.rank,) if self.ranks.many else ()
-            torch.manual_seed(randomness.derive(self.settings.seed, "step", now.epoch, now.step, *own))  # dropout
-            self.updater.learn(batch, clock, now.ledger)
-            now.step += 1
-            now.samples += sum(batch.part.sizes) if batch.part is not None else len(batch)
-            now.seconds = before + time.perf_counter() - started
-            now.sent = sent + self.ranks.sent
-            looks = self.device.type == "cpu" or now.step % CHECKED_EVERY == 0
+            clock = Clock(state.epoch, self.settings.epochs, state.step, steps, self.settings.seed)
+            own = (self.ranks.rank,) if self.ranks.is_distributed else ()
+            torch.manual_seed(randomness.derive_seed(self.settings.seed, "step", state.epoch, state.step, *own))  # dropout
+            self.updater.learn(batch, clock, state.meter)
+            state.step += 1
+            state.samples += sum(batch.shard.sizes) if batch.shard is not None else len(batch)
+            state.seconds = before + time.perf_counter() - started
+            state.bytes_sent = sent + self.ranks.bytes_sent
+            looks = self.device.type == "cpu" or state.step % CHECKED_EVERY == 0
             if self.device.type != "cpu" and looks:
-                now.ledger.check(clock)
-            bars.step(now.epoch, now.step)
+                state.meter.check(clock)
+            bars.step(state.epoch, state.step)
             every = self.settings.checkpoint_steps
-            stops = self.ranks.anyone(stop.asked) if looks or not self.ranks.many else False
-            if stops or (every and now.step % every == 0 and now.step < steps):
-                now.ledger.check(clock)
+            stops = self.ranks.any_rank(stop.asked) if looks or not self.ranks.is_distributed else False
+            if stops or (every and state.step % every == 0 and state.step < steps):
+                state.meter.check(clock)
                 self.save()
             if stops:
                 raise Interrupted(
-                    f"stopped after epoch {now.epoch}, step {now.step} of the next; everything is saved. Go on with: {self.resume_hint}"
+                    f"stopped after epoch {state.epoch}, step {state.step} of the next; everything is saved. Go on with: {self.resume_hint}"
                 )
-        now.ledger.check(Clock(now.epoch, self.settings.epochs, steps - 1, steps, self.settings.seed))
-        now.seconds = before + time.perf_counter() - started
+        state.meter.check(Clock(state.epoch, self.settings.epochs, steps - 1, steps, self.settings.seed))
+        state.seconds = before + time.perf_counter() - started
         self.finish_epoch(bars)
 
     def finish_epoch(self, bars: Progress) -> None:
         """Evaluate, select, record and save."""
-        now = self.now
-        self.tell_private()
-        networks = self.recalibrated() if self.settings.recalibrate else None
+        state = self.state
+        self.sync_private_state()
+        networks = self.recalibrated() if self.settings.recalibrate_bn else None
         scores = self.score(self.holdout, networks) if len(self.holdout) else None
         self.select(scores, networks)
         record = {
-            "epoch": now.epoch,
-            "seconds": round(now.seconds, 4),
-            "samples_per_second": round(now.samples / max(now.seconds, 1e-9), 2),
-            "learning_rate": self.settings.learning_rate * self.settings.rate(now.epoch, now.epoch + 1),
-            "losses": now.ledger.joined(self.ranks).means(),
+            "epoch": state.epoch,
+            "seconds": round(state.seconds, 4),
+            "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),
+            "learning_rate": self.settings.learning_rate * self.settings.rate(state.epoch, state.epoch + 1),
+            "losses": state.meter.merged(self.ranks).means(),
             "holdout": scores.accuracy if scores else {},
             "holdout_cross_entropy": scores.cross_entropy if scores else {},
             "diversity": scores.diversity if scores else None,
         }
-        if self.ranks.many:
-            record["bytes_sent"] = round(now.sent / max(now.step, 1))
-        self.now = Moment(epoch=now.epoch + 1, best=now.best)
+        if self.ranks.is_distributed:
+            record["bytes_sent"] = round(state.bytes_sent / max(state.step, 1))
+        self.state = TrainState(epoch=state.epoch + 1, best=state.best)
         self.log.history.append(record)
         self.save()
         self.log.append(record)
@@ -214,8 +214,8 @@ class Trainer:
 
     def select(self, scores: Scores | None, networks: Mapping[str, nn.Module] | None) -> None:
         """Keep the candidate with the best hold-out accuracy so far; ties go to the lower cross-entropy, then to the earlier one."""
-        now = self.now
-        last = now.epoch + 1 == self.settings.epochs
+        state = self.state
+        last = state.epoch + 1 == self.settings.epochs
         if not last and (scores is None or self.settings.select_from == "last"):
             return
         if scores is None:
@@ -224,7 +224,7 @@ class Trainer:
         else:
             rank = {name: (-scores.accuracy[name], scores.cross_entropy[name]) for name in self.method.candidates}
             name = min(rank, key=rank.__getitem__)
-            best = now.best
+            best = state.best
             if (
                 best is not None
                 and best.accuracy is not None
@@ -234,7 +234,9 @@ class Trainer:
                 return
         network = networks[name] if networks else self.method.export(name)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-        now.best = Best(name, now.epoch, scores.accuracy[name] if scores else None, scores.cross_entropy[name] if scores else None, weights)
+        state.best = BestCheckpoint(
+            name, state.epoch, scores.accuracy[name] if scores else None, scores.cross_entropy[name] if scores else None, weights
+        )
 
     def score(self, split: Split, networks: Mapping[str, nn.Module] | None = None) -> Scores:
         """Every member (or the given networks) on a split, in the run's precision."""
@@ -260,43 +262,43 @@ class Trainer:
         batches = Batches(self.batches.split, self.preprocess, batch_size=self.settings.batch_size, seed=self.settings.seed)
         found = {}
         for name in self.method.members():
-            inputs = (batch.inputs for batch in islice(batches.epoch(self.now.epoch), RECALIBRATION_BATCHES))
+            inputs = (batch.inputs for batch in islice(batches.epoch(self.state.epoch), RECALIBRATION_BATCHES))
             network = self.method.export(name).eval()
             found[name] = recalibrate_bn(network, inputs, run=lambda module, x: self.updater.forward(lambda: {"logits": module(x)}))
         return found
 
-    def tell_private(self) -> None:
+    def sync_private_state(self) -> None:
         """Give every rank what only the rank of a student knows: its weights, their optimiser's state, its statistics."""
-        if not self.ranks.many or self.ranks.spread == "samples":
+        if not self.ranks.is_distributed or self.ranks.shard == "samples":
             return
-        self.method.group.tell()
-        if self.ranks.spread == "members":
-            self.updater.tell_state()
+        self.method.group.sync_students()
+        if self.ranks.shard == "members":
+            self.updater.sync_optimizer_state()
 
     def save(self) -> None:
         """Write a checkpoint of this moment."""
-        now = self.now
-        if now.step:
-            self.tell_private()
-        ledger = now.ledger.joined(self.ranks)
-        state = {
+        state = self.state
+        if state.step:
+            self.sync_private_state()
+        meter = state.meter.merged(self.ranks)
+        saved = {
             "identity": json.dumps(self.identity),
             "history": json.dumps(self.log.history),
             "method": self.method.state_dict(),
             "optimizer": self.updater.optimizer.state_dict(),
-            "epoch": now.epoch,
-            "step": now.step,
-            "seconds": now.seconds,
-            "samples": now.samples,
-            "sent": now.sent,
-            "ledger": ledger.state(),
-            "best": vars(now.best) if now.best else None,
+            "epoch": state.epoch,
+            "step": state.step,
+            "seconds": state.seconds,
+            "samples": state.samples,
+            "bytes_sent": state.bytes_sent,
+            "losses": meter.state(),
+            "best": vars(state.best) if state.best else None,
         }
 
         def write() -> None:
-            checkpoint.save(self.folder / "checkpoints", state, epoch=now.epoch, step=now.step)
+            checkpoint.save(self.folder / "checkpoints", saved, epoch=state.epoch, step=state.step)
 
-        self.ranks.first(write)
+        self.ranks.on_rank_zero(write)
 
     def restore(self) -> None:
         """Go back to the newest checkpoint that is whole; to the beginning if there is none.
@@ -305,19 +307,19 @@ class Trainer:
             UserError: it is of a run with another method, group, data set or recipe.
             TrainingError: all checkpoints are damaged.
         """
-        state = checkpoint.load_newest(self.folder / "checkpoints")
-        if state is None:
+        saved = checkpoint.load_newest(self.folder / "checkpoints")
+        if saved is None:
             self.log.restore([])
             return
-        same_run(json.loads(state["identity"]), self.identity)
-        self.method.load_state_dict(state["method"])
-        self.updater.optimizer.load_state_dict(state["optimizer"])
-        ledger = Ledger()
-        if self.ranks.rank == 0 or self.ranks.spread == "members":  # what all had added up is one rank's now
-            ledger.load(state["ledger"], self.device)
-        best = Best(**state["best"]) if state["best"] else None
-        self.now = Moment(state["epoch"], state["step"], state["seconds"], state["samples"], state["sent"], ledger, best)
-        self.log.restore(json.loads(state["history"]))
+        check_same_run(json.loads(saved["identity"]), self.identity)
+        self.method.load_state_dict(saved["method"])
+        self.updater.optimizer.load_state_dict(saved["optimizer"])
+        meter = LossMeter()
+        if self.ranks.rank == 0 or self.ranks.shard == "members":  # what all had added up is one rank's now
+            meter.load(saved["losses"], self.device)
+        best = BestCheckpoint(**saved["best"]) if saved["best"] else None
+        self.state = TrainState(saved["epoch"], saved["step"], saved["seconds"], saved["samples"], saved["bytes_sent"], meter, best)
+        self.log.restore(json.loads(saved["history"]))
 
 
 def compile_parts(parts: Sequence[nn.Module]) -> None:
@@ -330,21 +332,21 @@ def compile_parts(parts: Sequence[nn.Module]) -> None:
         part.compile()
 
 
-def spread(method: Method, ranks: Ranks, classes: int) -> None:
+def shard_group(method: Method, ranks: DistContext, classes: int) -> None:
     """Let a method's students, or members, live on different ranks.
 
     Raises:
         UserError: they cannot.
     """
-    if ranks.spread == "students" and method.dealing().division == "none":
+    if ranks.shard == "students" and method.partition().division == "none":
         raise UserError(
             "students can be spread over ranks if each learns from a share of its own; these learn from the same samples: "
-            "take --spread samples, or members"
+            "take --shard samples, or members"
         )
-    method.group.spread(ranks, classes)
+    method.group.shard(ranks, classes)
 
 
-def same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
+def check_same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise UserError, naming what differs, unless two identities are the same."""
     before, after = dict(_leaves(saved)), dict(_leaves(wanted))
     differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]

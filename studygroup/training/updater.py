@@ -10,13 +10,13 @@ from torch import Tensor
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
-from studygroup.errors import TrainingError, UserError, unknown
+from studygroup.distributed.context import SINGLE_PROCESS, DistContext
+from studygroup.errors import TrainingError, UserError, unknown_name
 from studygroup.methods.method import Losses, Method
-from studygroup.distributed.context import ALONE, Ranks
 from studygroup.training.settings import Settings
 
 
-class Ledger:
+class LossMeter:
     """Sums of the losses of an epoch by name, kept on the device: reading them would wait for it at every step."""
 
     def __init__(self) -> None:
@@ -42,15 +42,15 @@ class Ledger:
             value = "nan" if torch.isnan(self.sums[bad[0]]) else "infinite"
             raise TrainingError(
                 f"the {loss} loss of {member} is {value} in epoch {clock.epoch + 1}, step {clock.step + 1}{more}; "
-                "the last good checkpoint is kept; try a lower learning rate or --clip 5 in a new run"
+                "the last good checkpoint is kept; try a lower learning rate or --clip-grad-norm 5 in a new run"
             )
 
-    def joined(self, ranks: Ranks) -> Ledger:
+    def merged(self, ranks: DistContext) -> LossMeter:
         """What all ranks have added up; members that every rank knows all about are counted once."""
-        if not ranks.many or ranks.spread == "members":
+        if not ranks.is_distributed or ranks.shard == "members":
             return self
-        whole = Ledger()
-        for sums, counts in ranks.collect(({name: float(total) for name, total in self.sums.items()}, self.counts)):
+        whole = LossMeter()
+        for sums, counts in ranks.all_gather_object(({name: float(total) for name, total in self.sums.items()}, self.counts)):
             for name, total in sums.items():
                 whole.sums[name] = whole.sums.get(name, torch.zeros((), dtype=torch.float64)) + total
                 whole.counts[name] = whole.counts.get(name, 0.0) + counts[name]
@@ -69,7 +69,7 @@ class Ledger:
 class Updater:
     """Owns the optimiser; turns each yield of a method's step into one update, in which all ranks take part."""
 
-    def __init__(self, method: Method, settings: Settings, device: torch.device, ranks: Ranks = ALONE) -> None:
+    def __init__(self, method: Method, settings: Settings, device: torch.device, ranks: DistContext = SINGLE_PROCESS) -> None:
         self.method = method
         self.ranks = ranks
         self.settings = settings
@@ -79,7 +79,7 @@ class Updater:
         scales = {**method.learning_rate_scales(), **settings.learning_rate_scales}
         for member in settings.learning_rate_scales:
             if member not in sets:
-                raise unknown("member with a learning rate of its own", member, sets)
+                raise unknown_name("member with a learning rate of its own", member, sets)
         check_cut(method, settings)
         groups = [{"params": parameters, "scale": scales.get(name, 1.0)} for name, parameters in sets.items()]
         self.optimizer = _optimizer(settings, groups)
@@ -103,7 +103,7 @@ class Updater:
                 "take a larger batch_size, larger images, or fewer students"
             ) from error
 
-    def learn(self, batch: Batch, clock: Clock, ledger: Ledger) -> None:
+    def learn(self, batch: Batch, clock: Clock, meter: LossMeter) -> None:
         """Everything that one batch teaches.
 
         Raises:
@@ -112,19 +112,19 @@ class Updater:
         factor = self.settings.rate(clock.epoch, clock.epoch + (clock.step + 1) / clock.steps)
         for group in self.optimizer.param_groups:
             group["lr"] = self.settings.learning_rate * group["scale"] * factor
-        parts = batch.split(self.settings.accumulate) if self.settings.accumulate > 1 else [batch]
+        parts = batch.split(self.settings.microbatches) if self.settings.microbatches > 1 else [batch]
         lessons = [(self.method.step(part, clock), self.weights(part, batch)) for part in parts]
         while True:
             open_lessons = 0
             for lesson, weight in lessons:
-                with self.ranks.synchronised() if batch.part is not None else nullcontext():
+                with self.ranks.sync_batch_norm() if batch.shard is not None else nullcontext():
                     losses = self.forward(lambda lesson=lesson: next(lesson, None))  # type: ignore[misc]
                 if losses is None:
                     continue
                 open_lessons += 1
-                ledger.add(losses, weight)
+                meter.add(losses, weight)
                 if self.device.type == "cpu":
-                    ledger.check(clock)
+                    meter.check(clock)
                 weighted = (loss if (share := weight(name)) == 1.0 else share * loss for name, loss in losses.items())
                 total = sum(weighted, torch.zeros((), device=self.device))
                 if total.requires_grad:
@@ -140,10 +140,10 @@ class Updater:
             part: what the losses are of.
             batch: what this rank learns from in this step, of which it is a part.
         """
-        whole = batch.part.sizes if batch.part is not None else batch.share_sizes
+        whole = batch.shard.sizes if batch.shard is not None else batch.student_sizes
         # What every rank computes is counted once, unless it is nobody else's to learn from.
-        times = 1 if batch.part is not None or self.ranks.spread == "members" else self.ranks.size
-        common = sum(part.share_sizes) / sum(whole) / times
+        times = 1 if batch.shard is not None or self.ranks.shard == "members" else self.ranks.size
+        common = sum(part.student_sizes) / sum(whole) / times
         if part.sizes is None:
             return lambda name: common
         shares = zip(self.method.student_names(), part.sizes, whole, strict=True)
@@ -153,28 +153,28 @@ class Updater:
     def update(self) -> None:
         """One optimiser update of what received a gradient."""
         self.ranks.sum_gradients(self.parameters)
-        if self.settings.clip is not None:
-            self.clip(self.settings.clip)
+        if self.settings.clip_grad_norm is not None:
+            self.clip_grad_norm(self.settings.clip_grad_norm)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
-    def tell_state(self) -> None:
+    def sync_optimizer_state(self) -> None:
         """Give every rank the optimiser's state of the members that live elsewhere."""
         names = self.method.student_names()
         for k, name in enumerate(names):
             owner = self.ranks.owner(k, len(names))
             states = [self.optimizer.state[parameter] for parameter in self.sets.get(name, [])]
             shapes = [{key: list(value.shape) for key, value in state.items() if isinstance(value, Tensor)} for state in states]
-            for parameter, state, known in zip(self.sets.get(name, []), states, self.ranks.collect(shapes)[owner], strict=True):
+            for parameter, state, known in zip(self.sets.get(name, []), states, self.ranks.all_gather_object(shapes)[owner], strict=True):
                 for key, shape in known.items():
                     like = parameter.detach() if shape == list(parameter.shape) else torch.zeros(shape)
                     state.setdefault(key, torch.zeros_like(like))
                 self.ranks.broadcast([state[key] for key in known], owner)
 
-    def clip(self, largest: float) -> None:
+    def clip_grad_norm(self, largest: float) -> None:
         """Scale the gradients down to a joint norm of `largest`, if it is larger."""
         moved = [parameter for parameter in self.parameters if parameter.grad is not None]
-        if not self.ranks.many or self.ranks.spread != "members":
+        if not self.ranks.is_distributed or self.ranks.shard != "members":
             torch.nn.utils.clip_grad_norm_(moved, largest)
             return
         # Every rank has the gradients of its own members, and those of what is nobody's.
@@ -193,10 +193,10 @@ class Updater:
 
 def check_cut(method: Method, settings: Settings) -> None:
     """Raise UserError if batches are to be cut that the method needs whole, or have a single sample."""
-    if method.whole_batch and settings.accumulate > 1:
+    if method.whole_batch and settings.microbatches > 1:
         raise UserError(
-            f"accumulate is {settings.accumulate}, but this method relates the samples of a batch to each other; "
-            "its batches cannot be cut: take accumulate 1"
+            f"microbatches is {settings.microbatches}, but this method relates the samples of a batch to each other; "
+            "its batches cannot be cut: take microbatches 1"
         )
     if method.whole_batch and settings.batch_size < 2:
         raise UserError(

@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from studygroup import randomness
-from studygroup.batch import Batch, Dealing
-from studygroup.data import Batches, Preprocess, Split, evaluation_batches
+from studygroup.batch import Batch, Partition
+from studygroup.data import Batches, ImageTransform, Split, evaluation_batches
 from studygroup.errors import UserError
 
-PLAIN = Preprocess((1, 2, 2), (0.0,), (1.0,))
-AUGMENTED = Preprocess((1, 2, 2), (0.2,), (0.5,), "crop+flip")
+PLAIN = ImageTransform((1, 2, 2), (0.0,), (1.0,))
+AUGMENTED = ImageTransform((1, 2, 2), (0.2,), (0.5,), "crop+flip")
 
 
 def numbered(n: int) -> Split:
@@ -37,7 +37,7 @@ def equal(one: Sequence[Tensor], other: Sequence[Tensor]) -> bool:
 
 
 def expected_order(n: int, seed: int, epoch: int) -> list[int]:
-    return torch.randperm(n, generator=randomness.stream(seed, "order", epoch)).tolist()
+    return torch.randperm(n, generator=randomness.generator(seed, "order", epoch)).tolist()
 
 
 def trimmed(n: int, size: int) -> int:
@@ -68,17 +68,17 @@ def test_undealt_epoch(n: int, size: int, seed: int, epoch: int) -> None:
     epoch=st.integers(0, 2),
 )
 def test_dealt_epoch(n: int, students: int, size: int, division: str, per_student: bool, overlap: float, epoch: int) -> None:
-    dealing = Dealing(students, division, overlap, per_student)  # type: ignore[arg-type]
+    partition = Partition(students, division, overlap, per_student)  # type: ignore[arg-type]
     own = [n // students + (k < n % students) for k in range(students)]
     expected = [count + round(overlap * (n - count)) for count in own]
     sizes = [size if per_student else size // students + (k < size % students) for k in range(students)]
     possible = students <= n and min(sizes) > 0 and any(trimmed(m, b) > 0 for m, b in zip(expected, sizes, strict=True))
     if not possible:
         with pytest.raises(UserError):
-            Batches(numbered(n), PLAIN, batch_size=size, dealing=dealing, seed=1)
+            Batches(numbered(n), PLAIN, batch_size=size, partition=partition, seed=1)
         return
-    batches = Batches(numbered(n), PLAIN, batch_size=size, dealing=dealing, seed=1)
-    shares = batches.shares(epoch)
+    batches = Batches(numbered(n), PLAIN, batch_size=size, partition=partition, seed=1)
+    shares = batches.student_positions(epoch)
     assert [len(share) for share in shares] == expected
     order = expected_order(n, 1, epoch)
     rank = {sample: i for i, sample in enumerate(order)}
@@ -96,7 +96,7 @@ def test_dealt_epoch(n: int, students: int, size: int, division: str, per_studen
         assert batch.sizes is not None
         assert len(batch.sizes) == students
         assert len(batch) == sum(batch.sizes) > 0
-        for k, part in enumerate(batch.shares(students)):
+        for k, part in enumerate(batch.per_student(students)):
             met[k] += (part.inputs[:, 0, 0, 0] * 255).round().int().tolist()
             assert len(part) != 1 or sizes[k] == 1
             assert len(part) <= sizes[k]
@@ -106,21 +106,21 @@ def test_dealt_epoch(n: int, students: int, size: int, division: str, per_studen
 @pytest.mark.parametrize("division", ["fixed", "epoch"])
 @pytest.mark.parametrize("per_student", [True, False])
 def test_one_student_meets_the_undealt_order_bit_for_bit(division: str, per_student: bool) -> None:
-    dealt = Batches(numbered(50), AUGMENTED, batch_size=7, dealing=Dealing(1, division, 0.0, per_student), seed=5)  # type: ignore[arg-type]
+    partitioned = Batches(numbered(50), AUGMENTED, batch_size=7, partition=Partition(1, division, 0.0, per_student), seed=5)  # type: ignore[arg-type]
     undealt = Batches(numbered(50), AUGMENTED, batch_size=7, seed=5)
     for epoch in range(2):
-        for one, other in zip(dealt.epoch(epoch), undealt.epoch(epoch), strict=True):
+        for one, other in zip(partitioned.epoch(epoch), undealt.epoch(epoch), strict=True):
             assert torch.equal(one.inputs, other.inputs)
             assert torch.equal(one.labels, other.labels)
             assert torch.equal(one.indices, other.indices)
             assert one.sizes == (len(other),)
 
 
-@pytest.mark.parametrize("dealing", [Dealing(), Dealing(3, "epoch", 0.2, True), Dealing(3, "fixed", views=3)])
-def test_resuming_at_any_step_gives_the_tail_of_the_epoch(dealing: Dealing) -> None:
-    whole = list(Batches(numbered(40), AUGMENTED, batch_size=6, dealing=dealing, seed=2).epoch(3))
+@pytest.mark.parametrize("partition", [Partition(), Partition(3, "epoch", 0.2, True), Partition(3, "fixed", views=3)])
+def test_resuming_at_any_step_gives_the_tail_of_the_epoch(partition: Partition) -> None:
+    whole = list(Batches(numbered(40), AUGMENTED, batch_size=6, partition=partition, seed=2).epoch(3))
     for start in range(len(whole) + 1):
-        tail = list(Batches(numbered(40), AUGMENTED, batch_size=6, dealing=dealing, seed=2).epoch(3, start))
+        tail = list(Batches(numbered(40), AUGMENTED, batch_size=6, partition=partition, seed=2).epoch(3, start))
         assert len(tail) == len(whole) - start
         for one, other in zip(tail, whole[start:], strict=True):
             assert torch.equal(one.inputs, other.inputs)
@@ -131,8 +131,8 @@ def test_resuming_at_any_step_gives_the_tail_of_the_epoch(dealing: Dealing) -> N
 
 def test_fixed_division_keeps_the_shares_and_epoch_divides_anew() -> None:
     def shares(division: str, epoch: int, seed: int = 0) -> list[frozenset[int]]:
-        batches = Batches(numbered(40), PLAIN, batch_size=4, dealing=Dealing(4, division, 0.25, True), seed=seed)  # type: ignore[arg-type]
-        return [frozenset(share.tolist()) for share in batches.shares(epoch)]
+        batches = Batches(numbered(40), PLAIN, batch_size=4, partition=Partition(4, division, 0.25, True), seed=seed)  # type: ignore[arg-type]
+        return [frozenset(share.tolist()) for share in batches.student_positions(epoch)]
 
     assert shares("fixed", 0) == shares("fixed", 1) == shares("fixed", 7)
     assert shares("epoch", 0) != shares("epoch", 1)
@@ -141,28 +141,28 @@ def test_fixed_division_keeps_the_shares_and_epoch_divides_anew() -> None:
 
 
 def test_fixed_shares_are_met_in_another_order_each_epoch() -> None:
-    batches = Batches(numbered(40), PLAIN, batch_size=4, dealing=Dealing(2, "fixed"), seed=0)
-    assert batches.shares(0)[0].tolist() != batches.shares(1)[0].tolist()
+    batches = Batches(numbered(40), PLAIN, batch_size=4, partition=Partition(2, "fixed"), seed=0)
+    assert batches.student_positions(0)[0].tolist() != batches.student_positions(1)[0].tolist()
 
 
 def test_a_shorter_student_sits_out_the_last_step() -> None:
-    batches = Batches(numbered(9), PLAIN, batch_size=1, dealing=Dealing(2, "fixed", 0.0, True), seed=0)
+    batches = Batches(numbered(9), PLAIN, batch_size=1, partition=Partition(2, "fixed", 0.0, True), seed=0)
     assert [batch.sizes for batch in batches.epoch(0)] == [(1, 1)] * 4 + [(1, 0)]
 
 
 def test_a_trailing_share_of_one_is_dropped() -> None:
-    batches = Batches(numbered(7), PLAIN, batch_size=3, dealing=Dealing(2, "fixed", 0.0, True), seed=0)
-    assert [len(share) for share in batches.shares(0)] == [4, 3]
+    batches = Batches(numbered(7), PLAIN, batch_size=3, partition=Partition(2, "fixed", 0.0, True), seed=0)
+    assert [len(share) for share in batches.student_positions(0)] == [4, 3]
     assert [batch.sizes for batch in batches.epoch(0)] == [(3, 3)]
 
 
 def test_total_batch_is_divided_by_largest_remainder() -> None:
-    batches = Batches(numbered(40), PLAIN, batch_size=10, dealing=Dealing(4, "fixed"), seed=0)
+    batches = Batches(numbered(40), PLAIN, batch_size=10, partition=Partition(4, "fixed"), seed=0)
     assert next(batches.epoch(0)).sizes == (3, 3, 2, 2)
 
 
 def test_views_are_independent_and_the_first_is_the_inputs() -> None:
-    batch = next(Batches(numbered(30), AUGMENTED, batch_size=16, dealing=Dealing(3, views=3), seed=0).epoch(0))
+    batch = next(Batches(numbered(30), AUGMENTED, batch_size=16, partition=Partition(3, views=3), seed=0).epoch(0))
     assert len(batch.views) == 3
     assert batch.views[0] is batch.inputs
     assert not torch.equal(batch.views[0], batch.views[1])
@@ -193,18 +193,18 @@ def test_global_random_state_is_neither_used_nor_changed() -> None:
 
 
 @pytest.mark.parametrize(
-    ("n", "size", "dealing", "named"),
+    ("n", "size", "partition", "named"),
     [
-        (3, 8, Dealing(4, "fixed", per_student=True), "3 samples.*4 students"),
-        (30, 3, Dealing(4, "epoch"), "batch_size is 3"),
-        (30, 0, Dealing(), "batch_size is 0"),
-        (1, 4, Dealing(), "1 samples"),
-        (4, 4, Dealing(4, "fixed", per_student=True), "nobody has two"),
+        (3, 8, Partition(4, "fixed", per_student=True), "3 samples.*4 students"),
+        (30, 3, Partition(4, "epoch"), "batch_size is 3"),
+        (30, 0, Partition(), "batch_size is 0"),
+        (1, 4, Partition(), "1 samples"),
+        (4, 4, Partition(4, "fixed", per_student=True), "nobody has two"),
     ],
 )
-def test_too_little_is_refused(n: int, size: int, dealing: Dealing, named: str) -> None:
+def test_too_little_is_refused(n: int, size: int, partition: Partition, named: str) -> None:
     with pytest.raises(UserError, match=named):
-        Batches(numbered(n), PLAIN, batch_size=size, dealing=dealing, seed=0)
+        Batches(numbered(n), PLAIN, batch_size=size, partition=partition, seed=0)
 
 
 def test_evaluation_is_in_order_whole_and_never_augmented() -> None:

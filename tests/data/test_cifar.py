@@ -16,7 +16,8 @@ from typing import Any
 import numpy as np
 import pytest
 
-from studygroup.data import Dataset, cifar
+from studygroup.data import Dataset
+from studygroup.data.images import cifar
 from studygroup.errors import UserError
 
 Open = Callable[..., Dataset]
@@ -149,18 +150,18 @@ def test_another_checksum_is_logged(opened: Open, cifar_archive: Make, caplog: p
     assert "c58f30108f718f92721af3b95e74349a" in caplog.text
 
 
-def published(monkeypatch: pytest.MonkeyPatch, name: str, path: Path) -> None:
+def remote(monkeypatch: pytest.MonkeyPatch, name: str, path: Path) -> None:
     """Let this archive be the published one."""
     known = cifar.CIFAR_SETS[name]
-    archive = replace(known.published, size=path.stat().st_size, md5=hashlib.md5(path.read_bytes()).hexdigest())
-    monkeypatch.setitem(cifar.CIFAR_SETS, name, replace(known, published=archive))
+    archive = replace(known.remote, size=path.stat().st_size, md5=hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setitem(cifar.CIFAR_SETS, name, replace(known, remote=archive))
 
 
 def test_what_was_fetched_must_have_its_checksum(
     opened: Open, cifar_archive: Make, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = cifar_archive("cifar10")
-    published(monkeypatch, "cifar10", path)
+    remote(monkeypatch, "cifar10", path)
     place = cache / "downloads" / "cifar10" / path.name
     place.parent.mkdir(parents=True)
     place.write_bytes(path.read_bytes())

@@ -16,8 +16,8 @@ from tests.data.texts import asked
 def chosen(
     names: Sequence[str], texts: str = "", label: str | None = None, first: Sequence[Sequence[object]] = (), typed: Sequence[str] = ()
 ) -> Columns:
-    request = asked(None, Path(), text_columns=tuple(texts.split()), label_column=label)
-    return choose(names, request, "t.csv", lambda: first, typed=typed)
+    options = asked(None, Path(), text_columns=tuple(texts.split()), label_column=label)
+    return choose(names, options, "t.csv", lambda: first, typed=typed)
 
 
 def test_named_columns_are_taken_as_they_are(caplog: pytest.LogCaptureFixture) -> None:

@@ -11,8 +11,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studygroup.data import Dataset, download, idx
-from studygroup.data.cache.download import Published, fetch
+from studygroup.data import Dataset
+from studygroup.data.cache import download
+from studygroup.data.cache.download import RemoteFile, fetch
+from studygroup.data.images import idx
 from studygroup.errors import UserError
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 100_000, dtype=np.uint8).tobytes()
@@ -83,8 +85,8 @@ def publisher(monkeypatch: pytest.MonkeyPatch) -> Iterator[Publisher]:
         thread.join()
 
 
-def described(server: Publisher, content: bytes = CONTENT, path: str = "/data.bin") -> Published:
-    return Published(server.url + path, len(content), hashlib.md5(content).hexdigest())
+def described(server: Publisher, content: bytes = CONTENT, path: str = "/data.bin") -> RemoteFile:
+    return RemoteFile(server.url + path, len(content), hashlib.md5(content).hexdigest())
 
 
 def fetched(server: Publisher, cache: Path) -> Path:
@@ -201,13 +203,13 @@ def test_a_silent_server_is_given_up(publisher: Publisher, cache: Path, monkeypa
 
 
 def test_a_server_that_is_not_there(publisher: Publisher, cache: Path) -> None:
-    nobody = Published("http://127.0.0.1:1/data.bin", 1, "")
+    nobody = RemoteFile("http://127.0.0.1:1/data.bin", 1, "")
     with pytest.raises(UserError, match=r"127\.0\.0\.1:1 cannot be reached.*check the network"):
         fetch(nobody, cache / "downloads", cache, progress=False)
 
 
 def test_room_is_checked_first(publisher: Publisher, cache: Path) -> None:
-    huge = Published(publisher.url + "/data.bin", 1 << 60, "")
+    huge = RemoteFile(publisher.url + "/data.bin", 1 << 60, "")
     with pytest.raises(UserError, match=r"to fetch data\.bin needs .* GiB, but"):
         fetch(huge, cache / "downloads", cache, progress=False)
     assert publisher.ranges == []
@@ -243,12 +245,12 @@ def test_a_data_set_is_fetched_when_asked(
 ) -> None:
     root, arrays = idx_folder()
     monkeypatch.setattr(idx, "DEBIAN", tmp_path / "share")
-    published = []
+    remote = []
     for path in sorted(root.iterdir()):
         publisher.files[f"/{path.name}"] = path.read_bytes()
-        published.append(described(publisher, path.read_bytes(), f"/{path.name}"))
+        remote.append(described(publisher, path.read_bytes(), f"/{path.name}"))
     known = idx.IDX_SETS["mnist"]
-    monkeypatch.setitem(idx.IDX_SETS, "mnist", idx.IdxSet(known.classes, known.augment, tuple(published)))
+    monkeypatch.setitem(idx.IDX_SETS, "mnist", idx.IdxSet(known.classes, known.augment, tuple(remote)))
     data = opened("mnist", download=True)
     assert np.array_equal(data.train.inputs[:, 0], arrays["train-images-idx3-ubyte"])
     asked = len(publisher.ranges)
@@ -259,11 +261,11 @@ def test_a_data_set_is_fetched_when_asked(
 def test_addresses_and_checksums_are_those_of_the_publishers() -> None:
     from studygroup.data.images.cifar import CIFAR_SETS
 
-    assert CIFAR_SETS["cifar10"].published == Published(
+    assert CIFAR_SETS["cifar10"].remote == RemoteFile(
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a"
     )
-    assert CIFAR_SETS["cifar100"].published == Published(
+    assert CIFAR_SETS["cifar100"].remote == RemoteFile(
         "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", 169001437, "eb9058c3a382ffc7106e4002c42a8d85"
     )
     for known in idx.IDX_SETS.values():
-        assert [file.name for file in known.published] == [f"{stem}.gz" for pair in idx.FILES.values() for stem in pair]
+        assert [file.name for file in known.remote] == [f"{stem}.gz" for pair in idx.FILES.values() for stem in pair]

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from studygroup.data import fingerprint
+from studygroup.data.cache import fingerprint
 from studygroup.data.cache.fingerprint import fingerprints
 
 

@@ -14,8 +14,10 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from studygroup.data import Dataset, Split, fingerprint, images, read_image
-from studygroup.data import folder as folder_module
+from studygroup.data import Dataset, Split, read_image
+from studygroup.data.cache import fingerprint
+from studygroup.data.images import decode as images
+from studygroup.data.images import folder as folder_module
 from studygroup.errors import UserError
 
 Open = Callable[..., Dataset]
@@ -48,18 +50,18 @@ def test_one_tree_is_divided(opened: Open, folder: Make) -> None:
 
 def test_division_by_share_number_and_seed(opened: Open, folder: Make) -> None:
     root = folder({"dog": 12, "cat": 8})
-    assert len(opened(root, test_share=0.5).test) == 10
-    assert len(opened(root, test_share=7).test) == 7
-    assert len(opened(root, test_share=0).test) == 0
+    assert len(opened(root, test_size=0.5).test) == 10
+    assert len(opened(root, test_size=7).test) == 7
+    assert len(opened(root, test_size=0).test) == 0
     assert pixels(opened(root).test) == pixels(opened(root).test)
     assert pixels(opened(root, split_seed=1).test) != pixels(opened(root).test)
-    assert opened(root, split_seed=1).key != opened(root).key != opened(root, test_share=0.5).key
+    assert opened(root, split_seed=1).key != opened(root).key != opened(root, test_size=0.5).key
 
 
 @pytest.mark.parametrize(("train", "test"), [("train", "test"), ("train", "val"), ("Training", "Testing"), ("train", "validation")])
 def test_own_test_set(opened: Open, folder: Make, train: str, test: str) -> None:
     root = folder({f"{train}/a": 4, f"{train}/b": 5, f"{test}/a": 2, f"{test}/b": 3})
-    data = opened(root, test_share=0.9)
+    data = opened(root, test_size=0.9)
     assert (len(data.train), len(data.test)) == (9, 5)
     assert data.train.labels.tolist() == [0] * 4 + [1] * 5
     assert data.test.labels.tolist() == [0] * 2 + [1] * 3
@@ -82,7 +84,7 @@ def test_images_at_any_depth_and_what_is_left_out(opened: Open, folder: Make) ->
     (root / "a" / ".DS_Store.png").write_text("hidden")
     (root / "b" / ".thumbs").mkdir()
     shutil.copy(root / "a" / "000.png", root / "b" / ".thumbs" / "t.png")
-    data = opened(root, test_share=0)
+    data = opened(root, test_size=0)
     assert data.classes == ("a", "b")
     assert data.train.labels.tolist() == [0, 0, 1, 1, 1]
 
@@ -105,27 +107,27 @@ def test_a_constant_channel_has_deviation_one(opened: Open, tmp_path: Path) -> N
     for label in "ab":
         (tmp_path / "flat" / label).mkdir(parents=True)
         Image.new("L", (8, 8), 51).save(tmp_path / "flat" / label / "0.png")
-    data = opened(tmp_path / "flat", test_share=0)
+    data = opened(tmp_path / "flat", test_size=0)
     assert data.images.mean == pytest.approx((0.2,))
     assert data.images.std == (1.0,)
 
 
 def test_changed_content_is_prepared_again(opened: Open, folder: Make) -> None:
     root = folder({"a": 3, "b": 3})
-    first = opened(root, test_share=0)
+    first = opened(root, test_size=0)
     path = root / "b" / "001.png"
     times = path.stat()
     content = path.read_bytes()
     Image.new("RGB", (12, 12), "green").save(path)
     path.write_bytes(path.read_bytes().ljust(len(content), b"\0"))  # the same size and time: the status change time tells
     os.utime(path, ns=(times.st_atime_ns, times.st_mtime_ns))
-    second = opened(root, test_share=0)
+    second = opened(root, test_size=0)
     assert second.key != first.key
     assert pixels(second.train)[4] == read_image(path, second.images.shape).tobytes() != pixels(first.train)[4]
     path.write_bytes(content)
-    assert opened(root, test_share=0).key == first.key, "the content decides, not the time"
+    assert opened(root, test_size=0).key == first.key, "the content decides, not the time"
     path.rename(root / "a" / "moved.png")
-    assert opened(root, test_share=0).key not in (first.key, second.key)
+    assert opened(root, test_size=0).key not in (first.key, second.key)
 
 
 def test_an_unchanged_folder_is_not_read_again(opened: Open, folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -160,10 +162,10 @@ def test_many_prepared_files_open_fast(opened: Open, tmp_path: Path, monkeypatch
 
 def test_more_than_one_chunk(opened: Open, folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folder({"a": 5, "b": 6})
-    whole = opened(root, image_size=12, test_share=0)
+    whole = opened(root, image_size=12, test_size=0)
     monkeypatch.setattr(folder_module, "CHUNK", 3 * 12 * 12 * 4)  # four images
     shutil.rmtree(root.parent / "cache")
-    chunked = opened(root, image_size=12, test_share=0)
+    chunked = opened(root, image_size=12, test_size=0)
     assert pixels(chunked.train) == pixels(whole.train)
     assert chunked.images.mean == whole.images.mean
 
@@ -195,20 +197,20 @@ def test_broken_images_are_skipped_by_name(opened: Open, folder: Make, caplog: p
     root = broken_folder(folder)
     for _ in range(2):  # prepared, and opened again
         caplog.clear()
-        data = opened(root, broken="skip", test_share=0)
+        data = opened(root, on_error="skip", test_size=0)
         assert data.train.labels.tolist() == [0] * 4 + [1] * 3
         assert pixels(data.train)[2] == read_image(root / "a" / "003.png", data.images.shape).tobytes()
         assert [record.levelno for record in caplog.records] == [logging.WARNING]
         assert "a/002.png, b/000.png" in caplog.text
     with pytest.raises(UserError, match=r"2 images of photos.*a/002\.png"):
-        opened(root, broken="stop")
+        opened(root, on_error="stop")
 
 
 def test_skipping_must_leave_something(opened: Open, folder: Make) -> None:
     root = folder({"a": 5, "b": 1})
     (root / "b" / "000.png").write_bytes(b"torn")
     with pytest.raises(UserError, match=r"no image of class 'b'.*b/000\.png"):
-        opened(root, broken="skip")
+        opened(root, on_error="skip")
 
 
 def test_links_to_nowhere_are_broken_images(opened: Open, folder: Make) -> None:
@@ -216,14 +218,14 @@ def test_links_to_nowhere_are_broken_images(opened: Open, folder: Make) -> None:
     (root / "a" / "link.png").symlink_to("nowhere.png")
     with pytest.raises(UserError, match=r"1 image of photos.*a/link\.png"):
         opened(root)
-    assert len(opened(root, broken="skip", test_share=0).train) == 6
+    assert len(opened(root, on_error="skip", test_size=0).train) == 6
 
 
 def test_names_that_are_not_utf8(opened: Open, folder: Make) -> None:
     root = folder({"a": 3, "b": 3})
     strange = os.fsdecode(b"\xff.png")
     (root / "a" / strange).write_bytes((root / "a" / "000.png").read_bytes())
-    assert len(opened(root, test_share=0).train) == 7
+    assert len(opened(root, test_size=0).train) == 7
     (root / "a" / strange).write_bytes(b"torn")
     with pytest.raises(UserError, match=r"a/\?\.png"):
         opened(root)

@@ -12,7 +12,7 @@ from typing import Any
 
 import pytest
 
-from studygroup.data import hub
+from studygroup.data.texts import hub
 from studygroup.data.texts.hub import Hub
 from studygroup.errors import UserError
 from tests.data.texts import asked, read, rows
@@ -113,7 +113,7 @@ def test_which_split_is_the_test(stub: Stub, cache: Path, caplog: pytest.LogCapt
     assert source.splits["test"].where == "saved validation"
     assert "saved test is not used: its labels are hidden" in caplog.text
     assert "not used of saved: the splits unsupervised" in caplog.text
-    source = Hub(asked(stub({**splits, "test": some(-1, 0)}, label=CLASSES), cache, broken="skip"))
+    source = Hub(asked(stub({**splits, "test": some(-1, 0)}, label=CLASSES), cache, on_error="skip"))
     contents = source.read()
     assert rows(contents, "test") == [("text 1", "neg")]
     assert contents.broken == ["row 1 of saved test (no label)"]
@@ -134,7 +134,7 @@ def test_classes_that_differ(stub: Stub, cache: Path) -> None:
 
 def test_broken_rows(stub: Stub, cache: Path) -> None:
     folder = stub({"": {"text": ["a", None, 3, "\ud800", "e", "f"], "label": [0, 0, 0, 0, 7, None]}}, label=CLASSES)
-    contents = Hub(asked(folder, cache, broken="skip")).read()
+    contents = Hub(asked(folder, cache, on_error="skip")).read()
     assert rows(contents) == [("a", "neg")]
     assert contents.broken == [
         "row 2 of saved (column 'text' is missing)",
@@ -180,11 +180,11 @@ def test_fetching(stub: Stub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> N
 
 def test_another_process_fetches_first(stub: Stub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     @contextmanager
-    def locked(path: Path) -> Iterator[bool]:
+    def file_lock(path: Path) -> Iterator[bool]:
         stub({"": some(0, 1)}, str(path.with_suffix("")), label=CLASSES)
         yield True
 
-    monkeypatch.setattr(hub, "locked", locked)
+    monkeypatch.setattr(hub, "locked", file_lock)
     assert len(read(Hub(asked(Path("x"), cache, download=True)))["train"]) == 2, "there is no load_dataset to be called"
 
 
@@ -237,7 +237,7 @@ def test_the_library_itself(tmp_path: Path, cache: Path) -> None:
     )
     data["train"] = data["train"].with_format("numpy")
     data.save_to_disk(str(tmp_path / "saved"))
-    source = Hub(asked(tmp_path / "saved", cache, broken="skip"))
+    source = Hub(asked(tmp_path / "saved", cache, on_error="skip"))
     contents = source.read()
     assert contents.classes == CLASSES
     assert rows(contents) == [(f"text {i}", CLASSES[label]) for i, label in enumerate(labels)]

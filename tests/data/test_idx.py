@@ -12,7 +12,8 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studygroup.data import Dataset, idx
+from studygroup.data import Dataset
+from studygroup.data.images import idx
 from studygroup.errors import UserError
 
 Open = Callable[..., Dataset]

@@ -10,7 +10,8 @@ from pathlib import Path
 
 import pytest
 
-from studygroup.data import imdb, text_folder
+from studygroup.data.texts import folder as text_folder
+from studygroup.data.texts import imdb
 from studygroup.data.texts.imdb import Imdb
 from studygroup.errors import UserError
 from tests.data.texts import asked, pack, read, rows
@@ -75,7 +76,7 @@ def test_key_is_of_the_archive(archive: Path, cache: Path) -> None:
 
 def test_what_cannot_be_decoded(tmp_path: Path, cache: Path) -> None:
     path = pack(tmp_path / "mine.tar.gz", {**members(), "aclImdb/train/pos/9_9.txt": b"caf\xe9"})
-    contents = Imdb(asked(path, cache, broken="skip")).read()
+    contents = Imdb(asked(path, cache, on_error="skip")).read()
     assert rows(contents) == expected()["train"]
     assert contents.broken == ["aclImdb/train/pos/9_9.txt (bytes that are not utf-8; another encoding is given by --encoding)"]
     with pytest.raises(UserError, match=r"aclImdb/train/pos/9_9.txt \(bytes"):
@@ -145,7 +146,7 @@ def test_a_huge_member_is_broken(tmp_path: Path, cache: Path, monkeypatch: pytes
     monkeypatch.setattr(imdb, "MAX_BYTES", 1000)
     monkeypatch.setattr(text_folder, "MAX_BYTES", 1000)
     path = pack(tmp_path / ARCHIVE, {**members(), "aclImdb/train/neg/9_1.txt": b"x" * 1_000_000})
-    contents = Imdb(asked(path, cache, broken="skip")).read()
+    contents = Imdb(asked(path, cache, on_error="skip")).read()
     assert rows(contents) == expected()["train"]
     assert contents.broken == ["aclImdb/train/neg/9_1.txt (more than 1000 bytes)"]
 

@@ -42,9 +42,7 @@ def test_digits_at_another_size(opened: Open) -> None:
 
 
 def test_keys_tell_options_apart(opened: Open) -> None:
-    keys = {
-        opened("digits", **options).key for options in ({}, {"image_size": 16}, {"channels": 3}, {"split_seed": 1}, {"test_share": 0.3})
-    }
+    keys = {opened("digits", **options).key for options in ({}, {"image_size": 16}, {"channels": 3}, {"split_seed": 1}, {"test_size": 0.3})}
     assert len(keys) == 5
     assert opened("digits").key in keys
 
@@ -99,11 +97,11 @@ def test_a_folder_that_is_called_like_a_data_set(
         ({"image_size": 0}, "image_size is 0"),
         ({"image_size": 10**6}, "image_size is 1000000"),
         ({"channels": 2}, "channels is 2"),
-        ({"test_share": 1.0}, "test_share is 1"),
-        ({"test_share": -0.1}, "test_share is -0.1"),
-        ({"test_share": 5000}, "test_share is 5000"),
-        ({"test_share": float("nan")}, "test_share is nan"),
-        ({"broken": "ignore"}, "broken is 'ignore'"),
+        ({"test_size": 1.0}, "test_size is 1"),
+        ({"test_size": -0.1}, "test_size is -0.1"),
+        ({"test_size": 5000}, "test_size is 5000"),
+        ({"test_size": float("nan")}, "test_size is nan"),
+        ({"on_error": "ignore"}, "on_error is 'ignore'"),
     ],
 )
 def test_bad_options(opened: Open, options: dict[str, object], named: str) -> None:

@@ -15,10 +15,12 @@ import numpy as np
 import pytest
 
 from studygroup import lock
-from studygroup.data import Dataset, cached, prepare
+from studygroup.data import Dataset
+from studygroup.data.cache import entries as cached
 from studygroup.data.cache.array_file import ArrayFile
+from studygroup.data.images import store as prepare
 from studygroup.data.images.store import Prepared
-from studygroup.data.source import Chunk, Contents, Part
+from studygroup.data.source import Chunk, RawDataset, RawSplit
 from studygroup.errors import UserError
 
 Open = Callable[..., Dataset]
@@ -36,9 +38,9 @@ class Numbers:
     def key(self) -> str:
         return f"numbers {self.rows}"
 
-    def read(self) -> Contents:
+    def read(self) -> RawDataset:
         self.read_count += 1
-        return Contents(("a", "b"), (2, 4, 4), np.dtype(np.uint8), {"train": Part(self.rows, self.chunks())})
+        return RawDataset(("a", "b"), (2, 4, 4), np.dtype(np.uint8), {"train": RawSplit(self.rows, self.chunks())})
 
     def chunks(self) -> Iterator[Chunk]:
         for start in range(0, self.rows, 8):
@@ -236,10 +238,10 @@ def test_memory_stays_bounded(cache: Path) -> None:
     import tracemalloc
 
     class Large(Numbers):
-        def read(self) -> Contents:
+        def read(self) -> RawDataset:
             chunk = np.zeros((16, 3, 128, 128), dtype=np.uint8)
             chunks = ((chunk, np.zeros(16, dtype=np.int64)) for _ in range(64))
-            return Contents(("a", "b"), (3, 128, 128), np.dtype(np.uint8), {"train": Part(1024, chunks)})
+            return RawDataset(("a", "b"), (3, 128, 128), np.dtype(np.uint8), {"train": RawSplit(1024, chunks)})
 
     tracemalloc.start()
     try:

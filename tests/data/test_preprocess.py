@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from studygroup.data import Preprocess
+from studygroup.data import ImageTransform
 from studygroup.errors import UserError
 
 
@@ -19,8 +19,8 @@ def bright(n: int = 64, channels: int = 3, height: int = 16, width: int = 16) ->
     return torch.randint(1, 256, (n, channels, height, width), generator=torch.Generator().manual_seed(0), dtype=torch.uint8)
 
 
-def identity(shape: tuple[int, int, int], augment: str) -> Preprocess:
-    return Preprocess(shape, (0.0,) * shape[0], (1.0,) * shape[0], augment)  # type: ignore[arg-type]
+def identity(shape: tuple[int, int, int], augment: str) -> ImageTransform:
+    return ImageTransform(shape, (0.0,) * shape[0], (1.0,) * shape[0], augment)  # type: ignore[arg-type]
 
 
 def bytes_of(images: Tensor) -> np.ndarray:
@@ -29,7 +29,7 @@ def bytes_of(images: Tensor) -> np.ndarray:
 
 def test_normalisation_is_per_channel() -> None:
     raw = bright()
-    out = Preprocess((3, 16, 16), (0.1, 0.2, 0.3), (0.5, 0.25, 1.0))(raw)
+    out = ImageTransform((3, 16, 16), (0.1, 0.2, 0.3), (0.5, 0.25, 1.0))(raw)
     assert out.dtype == torch.float32
     for channel, (mean, std) in enumerate(zip((0.1, 0.2, 0.3), (0.5, 0.25, 1.0), strict=True)):
         torch.testing.assert_close(out[:, channel], (raw[:, channel].float() / 255 - mean) / std)
@@ -70,7 +70,7 @@ def test_each_image_is_a_crop_of_itself_padded_with_black(shape: tuple[int, int,
 
 def test_padding_is_black_before_normalisation() -> None:
     raw = torch.full((64, 1, 8, 8), 255, dtype=torch.uint8)
-    out = Preprocess((1, 8, 8), (0.5,), (0.25,), "crop")(raw, seed=0)
+    out = ImageTransform((1, 8, 8), (0.5,), (0.25,), "crop")(raw, seed=0)
     assert set(out.unique().tolist()) == {2.0, -2.0}
 
 
@@ -91,7 +91,7 @@ def test_the_global_random_state_is_restored() -> None:
 
 
 def test_memory_format() -> None:
-    preprocess = Preprocess((3, 16, 16), (0.0,) * 3, (1.0,) * 3, "crop+flip", "cpu", torch.channels_last)
+    preprocess = ImageTransform((3, 16, 16), (0.0,) * 3, (1.0,) * 3, "crop+flip", "cpu", torch.channels_last)
     for seed in (None, 0):
         assert preprocess(bright(), seed=seed).is_contiguous(memory_format=torch.channels_last)
 

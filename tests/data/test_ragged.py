@@ -35,7 +35,7 @@ def test_rows_are_padded_to_the_longest(rows: list[list[int]], data: st.DataObje
     assert ragged.gather(places, width).tolist() == padded([rows[i] for i in chosen], pad, width)
     assert len(ragged) == len(rows)
     assert ragged.lengths.tolist() == [len(row) for row in rows]
-    tokens, lengths = ragged.joined(places)
+    tokens, lengths = ragged.concat(places)
     assert tokens.tolist() == [token for i in chosen for token in rows[i]]
     assert lengths.tolist() == [len(rows[i]) for i in chosen]
 

@@ -82,7 +82,7 @@ def test_broken_rows(tmp_path: Path, cache: Path) -> None:
     table = csv(("1", "a"), ("0", "a"), ("6", "a"), ("good", "a"), ("1", "a", "b"), ("2", "b")) + b'"3","caf\xe9"\n"3"\n"4","open\n'
     files = {**members("yelp_review_full"), "yelp_review_full_csv/train.csv": table}
     path = pack(tmp_path / "yelp_review_full_csv.tgz", files)
-    contents = Reviews("yelp_review_full", asked(path, cache, broken="skip")).read()
+    contents = Reviews("yelp_review_full", asked(path, cache, on_error="skip")).read()
     assert rows(contents) == [("a", "1"), ("b", "2")]
     assert contents.broken == [
         "row 2 of train.csv (line 2: the label '0' is not from 1 to 5)",

@@ -1,4 +1,4 @@
-"""Tables of texts: read as they are meant, and what is broken is told."""
+"""Tables of texts: read as they are meant, and what is on_error is told."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from typing import Any
 
 import pytest
 
-from studygroup.data import text_file
-from studygroup.data.texts.table import SUFFIXES, Table, is_table
+from studygroup.data.texts import files as text_file
 from studygroup.data.texts.source import Row
+from studygroup.data.texts.table import SUFFIXES, Table, is_table
 from studygroup.errors import UserError
 from tests.data.texts import asked, read, rows
 
@@ -106,7 +106,7 @@ def test_what_is_broken_in_json_lines(table: Opened) -> None:
         "[" * 100_000,
         good,
     ]
-    found, names = broken(table("t.jsonl", "\n".join(content), broken="skip"))
+    found, names = broken(table("t.jsonl", "\n".join(content), on_error="skip"))
     assert found == [("a", "x")] * 2
     assert names == [
         "row 2 of t.jsonl (line 3: no 'label')",
@@ -126,7 +126,7 @@ def test_what_is_broken_in_json_lines(table: Opened) -> None:
 
 def test_what_is_broken_in_csv(table: Opened) -> None:
     content = 'text,label\ngood,x\n"two\nlines",y\nshort\na,b,c\n\nno label,\n"quote" in it,x\ngood, y \n"open,x\nuntil,the end\n'
-    found, names = broken(table("t.csv", content, broken="skip"))
+    found, names = broken(table("t.csv", content, on_error="skip"))
     assert found == [("good", "x"), ("two\nlines", "y"), ("good", "y")]
     assert names == [
         "row 3 of t.csv (line 5: 1 column instead of 2)",
@@ -135,7 +135,7 @@ def test_what_is_broken_in_csv(table: Opened) -> None:
         "row 6 of t.csv (line 9: a quote within quotes that is not doubled)",
         "row 8 of t.csv (line 11: a quote that is not closed)",
     ]
-    with pytest.raises(UserError, match=r"^row 3 of t.csv \(line 5: 1 column instead of 2\) cannot be read; .*--broken skip"):
+    with pytest.raises(UserError, match=r"^row 3 of t.csv \(line 5: 1 column instead of 2\) cannot be read; .*--on-error skip"):
         read(table("t.csv", content))
 
 
@@ -143,8 +143,8 @@ def test_a_table_of_another_format_is_refused_even_if_rows_are_skipped(table: Op
     monkeypatch.setattr(text_file, "MANY_BROKEN", 10)
     content = "text,label\n" + "good,x\n" * 30 + "short\n" * 100
     with pytest.raises(UserError, match=r"31 of the first 61 rows of t cannot be read, e.g. row 61 of t.csv .* another format"):
-        read(table("t.csv", content, broken="skip"))
-    assert len(broken(table("t.csv", "text,label\n" + "good,x\nshort\n" * 100, broken="skip"))[1]) == 100
+        read(table("t.csv", content, on_error="skip"))
+    assert len(broken(table("t.csv", "text,label\n" + "good,x\nshort\n" * 100, on_error="skip"))[1]) == 100
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
@@ -164,7 +164,7 @@ def test_other_encodings(table: Opened, encoding: str) -> None:
 
 def test_bytes_that_cannot_be_decoded(table: Opened) -> None:
     content = b"note,text,label\n\xff,a,x\nn,caf\xe9,y\nn,b\xc3\xa9,y\nn,\xf0\x9f\x98,z\nn,t,\xe9\n"
-    found, names = broken(table("t.csv", content, broken="skip"))
+    found, names = broken(table("t.csv", content, on_error="skip"))
     assert found == [("a", "x"), ("bé", "y")], "what is not used may be broken"
     hint = "another encoding is given by --encoding"
     assert names == [
@@ -174,9 +174,9 @@ def test_bytes_that_cannot_be_decoded(table: Opened) -> None:
     ]
     with pytest.raises(UserError, match=r"row 2 of t.csv \(line 3: .*not utf-8"):
         read(table("t.csv", content))
-    names = broken(table("t.jsonl", b'{"text": "a", "label": 1}\n{"text": "\xff", "label": 1}', broken="skip"))[1]
+    names = broken(table("t.jsonl", b'{"text": "a", "label": 1}\n{"text": "\xff", "label": 1}', on_error="skip"))[1]
     assert names == [f"row 2 of t.jsonl (line 2: bytes that are not utf-8; {hint})"]
-    names = broken(table("t.csv", "text,label\na,x\nb,y".encode("utf-16") + b"\0\xd8", broken="skip"))[1]
+    names = broken(table("t.csv", "text,label\na,x\nb,y".encode("utf-16") + b"\0\xd8", on_error="skip"))[1]
     assert names == [f"row 2 of t.csv (line 3: the label has bytes that are not utf-16; {hint})"]
 
 
@@ -290,7 +290,7 @@ def test_the_key_is_of_what_the_rows_depend_on(table: Opened, caplog: pytest.Log
     options: dict[str, Any] = {"text_columns": ("text",), "label_column": "label"}
     key = table("t.csv", content, **options).key()
     assert table("other.csv", content, **options).key() == key, "not where it lies"
-    assert table("t.csv", content, broken="skip", **options).key() == key, "broken rows are not among the rows"
+    assert table("t.csv", content, on_error="skip", **options).key() == key, "broken rows are not among the rows"
     others = [
         table("t.csv", content + "a,b,y\n", **options).key(),
         table("t.tsv", content.replace(",", "\t"), **options).key(),
@@ -391,11 +391,11 @@ def test_parquet(tmp_path: Path, cache: Path) -> None:
     bad = pyarrow.Array.from_buffers(
         pyarrow.string(), 2, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"a\xff")]
     )
-    assert broken(table({"text": bad, "label": [1, 2]}, broken="skip")) == (
+    assert broken(table({"text": bad, "label": [1, 2]}, on_error="skip")) == (
         [("a", "1")],
         ["row 2 of t.parquet (column 'text' has bytes that are not utf-8)"],
     )
-    assert broken(table({"text": ["a", None, "c"], "label": [1.5, 2, None]}, broken="skip")) == (
+    assert broken(table({"text": ["a", None, "c"], "label": [1.5, 2, None]}, on_error="skip")) == (
         [("a", "1.5")],
         ["row 2 of t.parquet (column 'text' is missing)", "row 3 of t.parquet (no label)"],
     )

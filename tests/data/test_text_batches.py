@@ -11,10 +11,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from studygroup.batch import Dealing
+from studygroup.batch import Partition
 from studygroup.data import Batches, Ragged, Split, batches, evaluation_batches, reading_order
+from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
-from studygroup.distributed.context import Ranks
 
 
 class AsTheyAre:
@@ -74,15 +74,15 @@ def test_who_meets_what_is_as_without_lengths(
     if size < students:
         size += students
     lengths = np.random.default_rng(n).integers(0, 30, n)
-    dealing = Dealing(students, division, overlap, per_student)  # type: ignore[arg-type]
+    partition = Partition(students, division, overlap, per_student)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(batches, "POOL", pool)
         try:
-            made = Batches(split_of(lengths), IDS, batch_size=size, dealing=dealing, seed=3)
+            made = Batches(split_of(lengths), IDS, batch_size=size, partition=partition, seed=3)
         except UserError:
             return
         steps = list(made.epoch(epoch))
-        shares = made.shares(epoch)
+        shares = made.student_positions(epoch)
     plain = drawn(made, epoch)
     for share, other, met, size in zip(shares, plain, made.met, made.sizes, strict=True):
         assert sorted(share[:met].tolist()) == sorted(other[:met].tolist()), "the same samples are met, each as often"
@@ -101,12 +101,12 @@ def test_who_meets_what_is_as_without_lengths(
 def test_a_pool_is_sorted_and_its_steps_are_shuffled_alike_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(batches, "POOL", 5)
     lengths = np.random.default_rng(0).permutation(200)
-    made = Batches(split_of(lengths), IDS, batch_size=4, dealing=Dealing(4, "fixed", 0.0, True), seed=0)
+    made = Batches(split_of(lengths), IDS, batch_size=4, partition=Partition(4, "fixed", 0.0, True), seed=0)
 
     def orders(epoch: int) -> list[list[list[int]]]:
         """For each share and pool, which of its steps, by length, comes when."""
         found = []
-        for share, other in zip(made.shares(epoch), drawn(made, epoch), strict=True):
+        for share, other in zip(made.student_positions(epoch), drawn(made, epoch), strict=True):
             order = []
             for pool in range(0, 12, 4):  # each share has 12 whole steps and 2 samples more: pools of 4 steps
                 cut = slice(pool * 4, (pool + 4) * 4)
@@ -127,8 +127,8 @@ def test_little_is_padded() -> None:
     split = split_of(lengths)
     made = Batches(split, IDS, batch_size=64, seed=0)
     assert pads(made, 0) < 0.08
-    assert pads(Batches(split, IDS, batch_size=64, dealing=Dealing(4, "epoch", 0.0, True), seed=0), 0) < 0.11
-    assert pads(Batches(split, IDS, batch_size=64, dealing=Dealing(8, "epoch"), seed=0), 0) < 0.15, "shares of 8 differ more"
+    assert pads(Batches(split, IDS, batch_size=64, partition=Partition(4, "epoch", 0.0, True), seed=0), 0) < 0.11
+    assert pads(Batches(split, IDS, batch_size=64, partition=Partition(8, "epoch"), seed=0), 0) < 0.15, "shares of 8 differ more"
     random = drawn(made, 0)[0][: len(lengths) // 64 * 64].reshape(-1, 64)
     assert 1 - lengths[random].sum() / (lengths[random].max(axis=1).sum() * 64) > 0.5
 
@@ -140,21 +140,21 @@ def test_lengths_are_not_in_order_over_an_epoch_and_differ_between_epochs() -> N
     assert len(widths) == 100
     assert abs(np.corrcoef(widths, np.arange(100))[0, 1]) < 0.3
     assert 30 < (np.diff(widths) > 0).sum() < 70
-    one, other = made.shares(0)[0], made.shares(1)[0]
+    one, other = made.student_positions(0)[0], made.student_positions(1)[0]
     assert not np.array_equal(one, other)
     assert {*map(frozenset, one.reshape(-1, 64).tolist())}.isdisjoint(map(frozenset, other.reshape(-1, 64).tolist())), "other company"
     few = Batches(split_of(lengths[:640]), IDS, batch_size=64, seed=0)
-    companies = [{*map(frozenset, few.shares(epoch)[0].reshape(-1, 64).tolist())} for epoch in range(2)]
+    companies = [{*map(frozenset, few.student_positions(epoch)[0].reshape(-1, 64).tolist())} for epoch in range(2)]
     assert companies[0].isdisjoint(companies[1]), "also of a set that is a single pool"
     again = Batches(split_of(lengths), IDS, batch_size=64, seed=0)
-    assert np.array_equal(again.shares(1)[0], other)
-    assert not np.array_equal(Batches(split_of(lengths), IDS, batch_size=64, seed=1).shares(0)[0], one)
+    assert np.array_equal(again.student_positions(1)[0], other)
+    assert not np.array_equal(Batches(split_of(lengths), IDS, batch_size=64, seed=1).student_positions(0)[0], one)
 
 
-@pytest.mark.parametrize("dealing", [Dealing(), Dealing(3, "epoch", 0.2, True), Dealing(2, "fixed", views=2)])
-def test_resuming_at_any_step_gives_the_tail_of_the_epoch(dealing: Dealing) -> None:
+@pytest.mark.parametrize("partition", [Partition(), Partition(3, "epoch", 0.2, True), Partition(2, "fixed", views=2)])
+def test_resuming_at_any_step_gives_the_tail_of_the_epoch(partition: Partition) -> None:
     def make() -> Batches:
-        return Batches(split_of(long_tailed(50)), IDS, batch_size=5, dealing=dealing, seed=2)
+        return Batches(split_of(long_tailed(50)), IDS, batch_size=5, partition=partition, seed=2)
 
     whole = list(make().epoch(1))
     for start in range(0, len(whole) + 1, 3):
@@ -165,32 +165,32 @@ def test_resuming_at_any_step_gives_the_tail_of_the_epoch(dealing: Dealing) -> N
 
 
 def test_views_of_texts_are_the_same_tensor() -> None:
-    batch = next(Batches(split_of(long_tailed(50)), IDS, batch_size=5, dealing=Dealing(2, views=2), seed=2).epoch(0))
+    batch = next(Batches(split_of(long_tailed(50)), IDS, batch_size=5, partition=Partition(2, views=2), seed=2).epoch(0))
     assert batch.views[0] is batch.views[1] is batch.inputs
 
 
 def test_one_student_meets_the_undealt_order() -> None:
-    def make(dealing: Dealing) -> Batches:
-        return Batches(split_of(long_tailed(50)), IDS, batch_size=7, dealing=dealing, seed=5)
+    def make(partition: Partition) -> Batches:
+        return Batches(split_of(long_tailed(50)), IDS, batch_size=7, partition=partition, seed=5)
 
-    for one, other in zip(make(Dealing(1, "fixed", 0.0, True)).epoch(0), make(Dealing()).epoch(0), strict=True):
+    for one, other in zip(make(Partition(1, "fixed", 0.0, True)).epoch(0), make(Partition()).epoch(0), strict=True):
         assert torch.equal(one.inputs, other.inputs)
 
 
 @pytest.mark.parametrize("whole_batch", [False, True])
 @pytest.mark.parametrize("spread", ["samples", "students"])
 def test_parts_on_ranks_have_the_width_of_the_whole(spread: str, whole_batch: bool) -> None:
-    def make(ranks: Ranks) -> Batches:
-        dealing = Dealing(2, "fixed")
-        return Batches(split_of(long_tailed(60)), IDS, batch_size=12, dealing=dealing, seed=0, ranks=ranks, whole_batch=whole_batch)
+    def make(ranks: DistContext) -> Batches:
+        partition = Partition(2, "fixed")
+        return Batches(split_of(long_tailed(60)), IDS, batch_size=12, partition=partition, seed=0, ranks=ranks, whole_batch=whole_batch)
 
-    whole = list(make(Ranks()).epoch(0))
-    parts = [list(make(Ranks(rank, 2, spread)).epoch(0)) for rank in range(2)]  # type: ignore[arg-type]
+    whole = list(make(DistContext()).epoch(0))
+    parts = [list(make(DistContext(rank, 2, spread)).epoch(0)) for rank in range(2)]  # type: ignore[arg-type]
     narrow = 0
     for step, batch in enumerate(whole):
         for part in (parts[0][step], parts[1][step]):
-            assert part.part is not None
-            assert torch.equal(part.inputs, batch.inputs[part.part.rows])
+            assert part.shard is not None
+            assert torch.equal(part.inputs, batch.inputs[part.shard.rows])
             narrow += int((part.inputs[:, -1] == 0).all())
             if whole_batch:
                 assert torch.equal(part.whole.inputs, batch.inputs)
@@ -225,7 +225,7 @@ def test_images_are_read_as_they_are() -> None:
 def test_global_random_state_is_neither_used_nor_changed() -> None:
     before = torch.random.get_rng_state()
     make: Callable[[], Batches] = lambda: Batches(split_of(long_tailed(50)), IDS, batch_size=5, seed=2)  # noqa: E731
-    one = make().shares(0)
+    one = make().student_positions(0)
     assert torch.equal(before, torch.random.get_rng_state())
     torch.manual_seed(1)
-    assert np.array_equal(make().shares(0)[0], one[0])
+    assert np.array_equal(make().student_positions(0)[0], one[0])

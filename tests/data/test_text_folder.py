@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from studygroup.data import text_folder
+from studygroup.data.texts import folder as text_folder
 from studygroup.data.texts.folder import TextFolder, is_text_folder
 from studygroup.errors import UserError
 from tests.data.texts import asked, read, rows
@@ -84,7 +84,7 @@ def test_what_is_no_folder_of_texts(written: Write, cache: Path, tmp_path: Path)
 def test_encodings(written: Write, cache: Path) -> None:
     root = written({"a/1.txt": "é".encode("latin-1"), "b/1.txt": "ü".encode("utf-16"), "b/2.txt": "ü".encode("utf-8-sig")})
     assert read(TextFolder(asked(root, cache, encoding="latin-1")))["train"][0] == ("é", "a")
-    contents = TextFolder(asked(root, cache, broken="skip")).read()
+    contents = TextFolder(asked(root, cache, on_error="skip")).read()
     assert rows(contents) == [("ü", "b"), ("ü", "b")]
     assert contents.broken == ["a/1.txt (bytes that are not utf-8; another encoding is given by --encoding)"]
     with pytest.raises(UserError, match=r"a/1.txt \(bytes that are not utf-8.*cannot be read; repair or remove it, or skip"):
@@ -94,7 +94,7 @@ def test_encodings(written: Write, cache: Path) -> None:
 def test_texts_that_cannot_be_read(written: Write, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_folder, "MAX_BYTES", 1000)
     root = written({"a/1.txt": "x" * 1000, "a/2.txt": "x" * 1001, "b/1.txt": "y", "b/2.txt": "z"})
-    source = TextFolder(asked(root, cache, broken="skip"))
+    source = TextFolder(asked(root, cache, on_error="skip"))
     (root / "b" / "2.txt").unlink()
     contents = source.read()
     assert rows(contents) == [("x" * 1000, "a"), ("y", "b")]

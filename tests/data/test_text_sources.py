@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from studygroup.data import reads_texts
-from studygroup.data.texts.imdb import Imdb
 from studygroup.data.sources import parse
+from studygroup.data.texts.imdb import Imdb
 from studygroup.data.texts.reviews import REVIEW_SETS, Reviews
 from studygroup.data.texts.sources import TEXT_SOURCES, find_text
 from studygroup.errors import UserError

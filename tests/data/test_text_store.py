@@ -13,10 +13,11 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from studygroup.data import text_store, tokens
 from studygroup.data.cache.array_file import ArrayFile
-from studygroup.data.source import Broken
-from studygroup.data.texts.source import Row, TextContents, TextPart
+from studygroup.data.source import OnError
+from studygroup.data.texts import store as text_store
+from studygroup.data.texts import tokens
+from studygroup.data.texts.source import RawTexts, RawTextSplit, Row
 from studygroup.data.texts.store import Texts, TextStore
 from studygroup.data.texts.tokenizers import Bpe, Chars, load_tokenizer, make_tokenizer
 from studygroup.data.texts.tokens import sample, tokenise, trained_tokenizer
@@ -47,15 +48,15 @@ class Reviews:
     def key(self) -> str:
         return self.own_key
 
-    def read(self) -> TextContents:
+    def read(self) -> RawTexts:
         self.read_count += 1
         found: list[str] = []
         parts = {}
         for name, rows in self.splits.items():
             rows = list(rows) if isinstance(rows, list) else rows
             counted: list[int] = []
-            parts[name] = TextPart(self.rows(rows, found, counted), 100, lambda counted=counted: len(counted))  # type: ignore[misc]
-        return TextContents(self.classes, parts, found)
+            parts[name] = RawTextSplit(self.rows(rows, found, counted), 100, lambda counted=counted: len(counted))  # type: ignore[misc]
+        return RawTexts(self.classes, parts, found)
 
     def rows(self, rows: Iterable[Row], found: list[str], counted: list[int]) -> Iterator[Row]:
         for row in rows:
@@ -66,13 +67,13 @@ class Reviews:
         self.broken = []
 
 
-def stored(source: Reviews, cache: Path, broken: Broken = "stop") -> TextStore:
-    return text_store.store(source, cache, broken=broken, progress=False)
+def stored(source: Reviews, cache: Path, broken: OnError = "stop") -> TextStore:
+    return text_store.store(source, cache, on_error=broken, progress=False)
 
 
-def rest(cache: Path, shelf: str = "texts") -> list[str]:
+def rest(cache: Path, category: str = "texts") -> list[str]:
     """What is on a shelf of the cache but locks."""
-    return sorted(path.name for path in (cache / shelf).glob("*") if path.suffix != ".lock")
+    return sorted(path.name for path in (cache / category).glob("*") if path.suffix != ".lock")
 
 
 def rows_of(found: TextStore, split: str) -> list[Row]:
@@ -166,7 +167,7 @@ def test_a_column_that_is_no_label_is_refused_before_all_is_read(cache: Path, mo
 
 def test_broken_rows_stop_or_are_skipped(cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     names = [f"row {i} of reviews.csv" for i in range(25)]
-    with pytest.raises(UserError, match=r"25 texts of reviews cannot be read: row 0 .*row 4 of reviews.csv, …; .*--broken skip"):
+    with pytest.raises(UserError, match=r"25 texts of reviews cannot be read: row 0 .*row 4 of reviews.csv, …; .*--on-error skip"):
         stored(Reviews(broken=names), cache)
     assert rest(cache) == []
     for _ in range(2):  # as it is stored, and as it is opened again

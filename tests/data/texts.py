@@ -8,16 +8,16 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
-from studygroup.data.texts.source import Row, TextContents, TextRequest, TextSource
+from studygroup.data.texts.source import RawTexts, Row, TextReadOptions, TextSource
 
 
-def asked(path: Path | None, cache: Path, **options: Any) -> TextRequest:
+def asked(path: Path | None, cache: Path, **options: Any) -> TextReadOptions:
     """A request with the defaults of the command line."""
-    defaults: dict[str, Any] = {"text_columns": (), "label_column": None, "encoding": None, "broken": "stop", "download": False}
-    return TextRequest(path=path, cache=cache, progress=False, **(defaults | options))
+    defaults: dict[str, Any] = {"text_columns": (), "label_column": None, "encoding": None, "on_error": "stop", "download": False}
+    return TextReadOptions(path=path, cache=cache, progress=False, **(defaults | options))
 
 
-def rows(contents: TextContents, split: str = "train") -> list[Row]:
+def rows(contents: RawTexts, split: str = "train") -> list[Row]:
     """All rows of a split; that they were all read is what the progress says then."""
     part = contents.parts[split]
     assert part.done() == 0

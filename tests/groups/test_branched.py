@@ -12,9 +12,9 @@ import torch
 from torch import Tensor, nn
 
 from studygroup.errors import UserError
-from studygroup.groups import Branched, peek, pooled, together
+from studygroup.groups import Branched, batched_call, pooled, predict_targets
 from studygroup.groups.branched import ScaledGradient
-from studygroup.networks import Chain, Maker, create, observe, parameter_count
+from studygroup.networks import Chain, NetworkFactory, create, extract_features, parameter_count
 from studygroup.networks.chain import Pool
 from tests.methods.tiny import CLASSES, Plain, images, layer, snapshot, tiny
 
@@ -24,13 +24,13 @@ FORMS: list[dict[str, Any]] = [{}, {"branch_from": "stage1"}, {"branch_from": "h
 every_form = pytest.mark.parametrize("form", FORMS, ids=["default", "stage1", "head", "whole"])
 
 
-def make(number: int) -> nn.Module:
-    return Maker(tiny, num_classes=CLASSES, in_channels=1, seed=3).copy(number)
+def make_copy(number: int) -> nn.Module:
+    return NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, seed=3).copy(number)
 
 
 def group_of(students: int = 4, *, double: bool = False, **options: Any) -> Branched:
     """In train mode, with running statistics that are not those of fresh networks."""
-    group = Branched(make, students, **options).train()
+    group = Branched(make_copy, students, **options).train()
     group = group.double() if double else group
     with torch.no_grad():
         group(images(6, seed=90).to(next(group.parameters()).dtype))
@@ -108,8 +108,8 @@ def test_networks_that_cannot_be_cut(spec: Any, options: dict[str, Any], message
 
 @every_form
 def test_trunk_and_first_branch_are_the_first_copy_and_branch_k_is_copy_k(form: dict[str, Any]) -> None:
-    group = Branched(make, 3, **form)
-    copies = [make(k).state_dict() for k in range(3)]
+    group = Branched(make_copy, 3, **form)
+    copies = [make_copy(k).state_dict() for k in range(3)]
     for k in range(3):
         trunk = names(group.trunk)
         for name, value in group.export(k).state_dict().items():
@@ -133,7 +133,7 @@ def test_students_are_plain_networks_with_a_common_part(form: dict[str, Any], tr
         torch.testing.assert_close(group[k](inputs), plain[k])
         torch.testing.assert_close(group.branch_outputs(shared)[k], plain[k])
         torch.testing.assert_close(group.classify(group.features(shared))[k], plain[k])
-        torch.testing.assert_close(group.features(shared)[k], observe(group.export(k), inputs).pooled)
+        torch.testing.assert_close(group.features(shared)[k], extract_features(group.export(k), inputs).pooled)
 
 
 def test_the_trunk_runs_once() -> None:
@@ -235,7 +235,7 @@ def test_one_tensor_goes_through_a_network_once() -> None:
             seen.append(len(x))
             return 2 * x
 
-    found = together(Doubling(), {4: first, 2: second, 7: first})
+    found = batched_call(Doubling(), {4: first, 2: second, 7: first})
     assert seen == [5]
     assert list(found) == [4, 2, 7]
     for key, x in ((4, first), (2, second), (7, first)):
@@ -303,7 +303,7 @@ def test_a_student_shares_the_groups_parameters() -> None:
 def test_asking_a_student_leaves_no_trace() -> None:
     group = group_of(3)
     before = snapshot(group)
-    peek(group[1], images(4, seed=1))
+    predict_targets(group[1], images(4, seed=1))
     assert all(torch.equal(value, before[name]) for name, value in snapshot(group).items())
 
 
@@ -317,12 +317,12 @@ def test_an_export_is_a_plain_copy(form: dict[str, Any], training: bool) -> None
         assert network.stages == tiny().stages
         assert {m.training for m in network.modules()} == {training}
         assert list(network.state_dict()) == list(tiny().state_dict())
-        logits = peek(group[k], images(3, seed=1))
-        torch.testing.assert_close(peek(network, images(3, seed=1)), logits)
+        logits = predict_targets(group[k], images(3, seed=1))
+        torch.testing.assert_close(predict_targets(network, images(3, seed=1)), logits)
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.zero_()
-        torch.testing.assert_close(peek(group[k], images(3, seed=1)), logits)
+        torch.testing.assert_close(predict_targets(group[k], images(3, seed=1)), logits)
 
 
 def test_a_chain_that_uses_one_module_twice_can_be_cut() -> None:
@@ -339,7 +339,7 @@ def test_a_chain_that_uses_one_module_twice_can_be_cut() -> None:
 
 @every_form
 def test_saved_weights_come_back_and_copies_are_whole(form: dict[str, Any]) -> None:
-    saved, other = group_of(3, **form).eval(), Branched(lambda k: make(k + 5), 3, **form).eval()
+    saved, other = group_of(3, **form).eval(), Branched(lambda k: make_copy(k + 5), 3, **form).eval()
     inputs = images(3, seed=1)
     duplicate = copy.deepcopy(saved)
     other.load_state_dict(saved.state_dict())
@@ -356,18 +356,18 @@ def test_saved_weights_come_back_and_copies_are_whole(form: dict[str, Any]) -> N
 @every_form
 def test_parts_are_everything_that_runs(form: dict[str, Any]) -> None:
     group = group_of(2, **form)
-    held = [id(p) for part in group.parts() for p in part.parameters()]
+    held = [id(p) for part in group.compiled_modules() for p in part.parameters()]
     assert sorted(held) == sorted(id(p) for p in group.parameters())
     calls: list[int] = []
-    for number, part in enumerate(group.parts()):
+    for number, part in enumerate(group.compiled_modules()):
         part.register_forward_hook(lambda *_, number=number: calls.append(number))
     group(images(3, seed=0))
-    assert sorted(calls) == list(range(len(group.parts())))
+    assert sorted(calls) == list(range(len(group.compiled_modules())))
 
 
 def test_compiled_parts_are_used_and_exported_plain() -> None:
     group = group_of(2)
-    for part in group.parts():
+    for part in group.compiled_modules():
         part.compile(backend="eager")
     inputs = images(4, seed=0)
     with torch.no_grad():

@@ -8,8 +8,8 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from studygroup.groups import Independent, peek
-from studygroup.networks import Maker
+from studygroup.groups import Independent, predict_targets
+from studygroup.networks import NetworkFactory
 from tests.methods.tiny import CLASSES, images, snapshot, tiny, wider
 
 SHARES = [4, 3, 0, 5]
@@ -17,7 +17,7 @@ IMITATED = [[2, 1, 3], [0], [0, 1], [2, 0]]
 
 
 def group_of(students: int = 4, targets: str = "batch_stats") -> Independent:
-    networks = [Maker((tiny, wider)[k % 2], num_classes=CLASSES, in_channels=1, seed=1).student(k) for k in range(students)]
+    networks = [NetworkFactory((tiny, wider)[k % 2], num_classes=CLASSES, in_channels=1, seed=1).student(k) for k in range(students)]
     group = Independent(networks, targets=targets).double().train()  # type: ignore[arg-type]
     for k, network in enumerate(networks):
         network(images(5, seed=90 + k).double())  # running statistics to tell apart
@@ -61,9 +61,9 @@ def test_without_batch_statistics_it_equals_a_loop_over_pairs() -> None:
     own, taught = group.study(shares(), IMITATED)
     for k, x in enumerate(shares()):
         for j, logits in zip(IMITATED[k] if len(x) else [], taught[k], strict=True):
-            torch.testing.assert_close(logits, peek(group[j], x))
+            torch.testing.assert_close(logits, predict_targets(group[j], x))
         if len(x):
-            torch.testing.assert_close(own[k].detach(), peek(group[k], x))
+            torch.testing.assert_close(own[k].detach(), predict_targets(group[k], x))
 
 
 @pytest.mark.parametrize("detach", [True, False])
@@ -88,5 +88,5 @@ def test_forward_export_and_description() -> None:
         network = group.export(k)
         assert torch.equal(network(inputs), logits)
         assert not {id(p) for p in network.parameters()} & {id(p) for p in group.parameters()}
-        assert group[k] is group.networks[k] is group.parts()[k]
+        assert group[k] is group.networks[k] is group.compiled_modules()[k]
     assert group.describe() == {"group": "independent", "students": 2}

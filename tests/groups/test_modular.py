@@ -17,22 +17,22 @@ from torch.func import functional_call
 from torch.nn.modules.batchnorm import _BatchNorm
 
 from studygroup.errors import UserError
-from studygroup.groups import Modular, peek
+from studygroup.groups import Modular, predict_targets
 from studygroup.groups.modular import Stream
 from studygroup.groups.norm import PooledBatchNorm, StudentBatchNorm
 from studygroup.groups.routes import draw_routes
 from studygroup.losses import cross_entropy, soft_kl
-from studygroup.networks import Chain, Maker
+from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.chain import Pool
 from tests.methods.tiny import CLASSES, Plain, images, layer, tiny
 
 
-def make(number: int) -> nn.Module:
-    return Maker(tiny, num_classes=CLASSES, in_channels=1, seed=3).copy(number)
+def make_copy(number: int) -> nn.Module:
+    return NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, seed=3).copy(number)
 
 
 def group_of(students: int, modules: int = 2, *, double: bool = False, **options: Any) -> Modular:
-    group = Modular(make, students, modules, **options).train()
+    group = Modular(make_copy, students, modules, **options).train()
     return group.double() if double else group
 
 
@@ -139,7 +139,7 @@ def test_unused_modules_are_those_on_no_route() -> None:
     on_route = {(depth, int(module)) for route in group.routes for depth, module in enumerate(route)}
     everything = {(depth, module) for depth in range(4) for module in range(3)} | {(4, 0)}
     assert set(group.unused_modules()) == everything - on_route
-    assert len(group.parts()) == len(on_route)
+    assert len(group.compiled_modules()) == len(on_route)
     assert all(group.sharers(d, m) == sum(int(route[d]) == m for route in group.routes) for d, m in everything)
 
 
@@ -219,7 +219,7 @@ def test_every_module_starts_from_weights_of_its_own() -> None:
         first = [next(module.parameters()) for module in layer_.children()]
         assert all(not torch.equal(a, b) for a, b in itertools.combinations(first, 2))
     for name, value in group.export(0).state_dict().items():
-        assert torch.equal(value, make(0).state_dict()[name]), "the first student starts as that network alone"
+        assert torch.equal(value, make_copy(0).state_dict()[name]), "the first student starts as that network alone"
 
 
 def test_a_route_shares_the_modules() -> None:
@@ -243,11 +243,11 @@ def test_what_routes_have_in_common_may_be_computed_once(bn: str) -> None:
             module.register_forward_hook(lambda _, x, __, depth=depth: counts.update({depth: len(x[0])}))
     inputs = images(3, seed=9)
     with torch.no_grad():
-        together = group(inputs)
+        batched_call = group(inputs)
         if bn == "pooled":
             prefixes = [len({tuple(route[: depth + 1]) for route in group.routes.tolist()}) for depth in range(len(group.layers))]
             assert [counts[depth] for depth in range(len(group.layers))] == [3 * parties for parties in prefixes]
-        for k, logits in enumerate(together):
+        for k, logits in enumerate(batched_call):
             torch.testing.assert_close(logits, group[k](inputs))
             torch.testing.assert_close(logits, group.export(k)(inputs))
 
@@ -459,12 +459,12 @@ def test_the_pooled_pass_equals_its_definition(
         expected_own = [z if len(inputs[k]) else inputs[k].new_zeros(0) for k, z in enumerate(trail[-1])]
         expected_taught: list[list[Tensor]] = []
         wanted = [(k, j) for k, x in enumerate(inputs) for j in imitated[k] if len(x)]
-        together = loop.targets(wanted, [[x.detach() for x in maps] for maps in trail] if detach else trail)
+        batched_call = loop.targets(wanted, [[x.detach() for x in maps] for maps in trail] if detach else trail)
         for k, x in enumerate(inputs):
             logits = []
             for j in imitated[k] if len(x) else []:
                 if mode == "batch_stats":
-                    logits.append(together[k, j].detach() if detach else together[k, j])
+                    logits.append(batched_call[k, j].detach() if detach else batched_call[k, j])
                 elif detach:  # from the very beginning: what is shared must change no number
                     logits.append(loop.target(j, x).detach())
                 else:  # the gradient goes through the own part of the way, and takes statistics beyond it for constants
@@ -597,7 +597,7 @@ def test_flags_are_put_back_after_studying() -> None:
 def test_students_statistics_are_kept_apart() -> None:
     group = group_of(2, 1, distinct=False, bn="per_student")
     group.study([images(6, seed=1), 5 + 3 * images(6, seed=2)], [[], []])
-    alone = [Maker(tiny, num_classes=CLASSES, in_channels=1, seed=3).copy(0).train() for _ in range(2)]
+    alone = [NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, seed=3).copy(0).train() for _ in range(2)]
     alone[0](images(6, seed=1))
     alone[1](5 + 3 * images(6, seed=2))
     assert_same_statistics(group, alone, 1e-5)
@@ -606,7 +606,7 @@ def test_students_statistics_are_kept_apart() -> None:
 
 def test_running_statistics_of_the_given_network_are_taken_over() -> None:
     def used(number: int) -> nn.Module:
-        network = make(number).train()
+        network = make_copy(number).train()
         with torch.no_grad():
             network(5 * images(6, seed=number))
         return network
@@ -638,12 +638,12 @@ def test_an_export_is_a_plain_copy(bn: str, training: bool) -> None:
         assert {m.training for m in network.modules()} == {training}
         assert not any(isinstance(m, StudentBatchNorm) for m in network.modules())
         assert {name: value.shape for name, value in network.state_dict().items()} == {n: v.shape for n, v in tiny().state_dict().items()}
-        logits = peek(group[k], images(3, seed=1))
-        torch.testing.assert_close(peek(network, images(3, seed=1)), logits)
+        logits = predict_targets(group[k], images(3, seed=1))
+        torch.testing.assert_close(predict_targets(network, images(3, seed=1)), logits)
         with torch.no_grad():
             for parameter in network.parameters():
                 parameter.zero_()
-        torch.testing.assert_close(peek(group[k], images(3, seed=1)), logits)
+        torch.testing.assert_close(predict_targets(group[k], images(3, seed=1)), logits)
 
 
 @pytest.mark.parametrize("bn", ["pooled", "per_student"])
@@ -694,12 +694,12 @@ def test_batch_norms_inside_blocks_are_found() -> None:
 def test_the_maker_of_copies_is_asked_for_as_many_as_needed() -> None:
     asked: list[int] = []
 
-    def counted(make: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
+    def counted(make_copy: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:
         def inner(number: int) -> nn.Module:
             asked.append(number)
-            return make(number)
+            return make_copy(number)
 
         return inner
 
-    Modular(counted(make), 5, 3, head="per_student")
+    Modular(counted(make_copy), 5, 3, head="per_student")
     assert sorted(asked) == [0, 1, 2, 3, 4]

@@ -8,7 +8,7 @@ from torch import nn
 
 from studygroup.batch import Batch
 from studygroup.groups import Modular
-from studygroup.networks import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, Maker, create, parameter_count
+from studygroup.networks import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, NetworkFactory, create, parameter_count
 from tests.methods.tiny import CLASSES, VOCABULARY, assembled, sentences, shape_of, updates
 
 
@@ -65,6 +65,6 @@ def test_every_layer_has_parameters(name: str) -> None:
 
 def test_the_first_student_starts_as_the_network_alone() -> None:
     for name in ("wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2", *OF_TEXTS):
-        make = Maker(name, num_classes=CLASSES, **shape_of(name in OF_TEXTS))
-        alone, student = make.student(0).state_dict(), Modular(make.copy, 2).export(0).state_dict()
+        make_copy = NetworkFactory(name, num_classes=CLASSES, **shape_of(name in OF_TEXTS))
+        alone, student = make_copy.student(0).state_dict(), Modular(make_copy.copy, 2).export(0).state_dict()
         assert all(torch.equal(value, student[key]) for key, value in alone.items())

@@ -11,12 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+from studygroup.distributed.context import DistContext, _Synchronised
 from studygroup.errors import UserError
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
 from studygroup.groups.target import target_mode
 from studygroup.networks.padded import Padded, Positions
 from studygroup.networks.vdcnn import ConvolutionBlock
-from studygroup.distributed.context import Ranks, _Synchronised
 
 # student -> lengths of its texts: one has empty texts among others, one nothing but empty texts
 LENGTHS = {2: (5, 0, 3), 0: (1, 7), 3: (0, 0), 1: (4, 4, 6, 2)}
@@ -63,10 +63,10 @@ def test_by_student_is_a_loop_over_students(training: bool, shortcut: bool) -> N
     shared, alone = block(shortcut), block(shortcut)
     by_student(shared)
     shared.train(training)
-    together = shared(every())
-    parts = together.values.split([len(lengths) for lengths in LENGTHS.values()])
-    weights = torch.randn(together.values.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
-    (together.values * weights).sum().backward()
+    batched_call = shared(every())
+    parts = batched_call.values.split([len(lengths) for lengths in LENGTHS.values()])
+    weights = torch.randn(batched_call.values.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(9))
+    (batched_call.values * weights).sum().backward()
     start = 0
     for (student, lengths), part in zip(LENGTHS.items(), parts, strict=True):
         own = copy.deepcopy(block(shortcut)).train(training)
@@ -180,7 +180,7 @@ def test_pooled_without_any_text() -> None:
     assert [int(cast(Tensor, norm.num_batches_tracked)) for norm in norms] == [0, 0, 0]
 
 
-class Together(Ranks):
+class Together(DistContext):
     """Two ranks, of which the other says what a list has ready; and says what this one has said."""
 
     def __init__(self, others: list[Tensor]) -> None:

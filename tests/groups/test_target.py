@@ -9,7 +9,7 @@ import torch
 from torch import Tensor, nn
 
 from studygroup.errors import UserError
-from studygroup.groups import Frozen, peek, recalibrate_bn, target_mode
+from studygroup.groups import Frozen, predict_targets, recalibrate_bn, target_mode
 from studygroup.groups.norm import StudentBatchNorm
 from tests.methods.tiny import images, snapshot, tiny
 
@@ -41,7 +41,7 @@ def test_flags_come_back_even_after_an_error(mode: Any, training: bool) -> None:
         raise RuntimeError("in the middle")
     assert flags(network) == before
     with pytest.raises(RuntimeError):
-        peek(network, torch.zeros(2, 9, 8, 8), mode)
+        predict_targets(network, torch.zeros(2, 9, 8, 8), mode)
     assert flags(network) == before
     assert torch.is_grad_enabled()
 
@@ -63,7 +63,7 @@ def test_batch_statistics_without_dropout_or_trace() -> None:
     network = network_of()
     before = snapshot(network)
     x = images(6, seed=1)
-    found = peek(network, x)
+    found = predict_targets(network, x)
     expected = network[4](network[3](normalised(network[0](x), network[1], (0, 2, 3))))
     torch.testing.assert_close(found, normalised(expected, network[5], (0,)).detach(), rtol=1e-4, atol=1e-5)
     assert not found.requires_grad
@@ -73,7 +73,7 @@ def test_batch_statistics_without_dropout_or_trace() -> None:
 def test_evaluation_targets_are_those_of_evaluation() -> None:
     network = network_of()
     before = snapshot(network)
-    found = peek(network, images(6, seed=1), "eval")
+    found = predict_targets(network, images(6, seed=1), "eval")
     assert all(torch.equal(value, before[name]) for name, value in snapshot(network).items())
     assert torch.equal(found, network.eval()(images(6, seed=1)).detach())
 
@@ -82,7 +82,7 @@ def test_training_targets_move_the_running_statistics() -> None:
     network = network_of()
     before = snapshot(network)
     torch.manual_seed(1)
-    found = peek(network, images(6, seed=1), "train")
+    found = predict_targets(network, images(6, seed=1), "train")
     assert not torch.equal(before["1.running_mean"], snapshot(network)["1.running_mean"])
     assert int(snapshot(network)["1.num_batches_tracked"]) == 2
     torch.manual_seed(1)
@@ -93,7 +93,7 @@ def test_training_targets_move_the_running_statistics() -> None:
 def test_a_network_in_evaluation_stays_there(mode: Any) -> None:
     network = network_of().eval()
     before = snapshot(network)
-    assert torch.equal(peek(network, images(6, seed=1), mode), network(images(6, seed=1)).detach())
+    assert torch.equal(predict_targets(network, images(6, seed=1), mode), network(images(6, seed=1)).detach())
     assert all(torch.equal(value, before[name]) for name, value in snapshot(network).items())
 
 
@@ -108,9 +108,9 @@ def test_student_norms_follow_the_mode() -> None:
     x = images(6, seed=1).view(3, 2, 8, 8)
     norm.segments = [(2, 3)]
     before = snapshot(norm)
-    peek(norm, x)
+    predict_targets(norm, x)
     assert all(torch.equal(value, before[name]) for name, value in snapshot(norm).items())
-    torch.testing.assert_close(peek(norm, x, "eval"), x / (1 + norm.eps) ** 0.5)
+    torch.testing.assert_close(predict_targets(norm, x, "eval"), x / (1 + norm.eps) ** 0.5)
     norm(x)
     moved = [not torch.equal(snapshot(norm)["running_mean"][k], before["running_mean"][k]) for k in range(3)]
     assert moved == [False, False, True]

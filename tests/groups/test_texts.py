@@ -12,10 +12,10 @@ import torch
 from torch import Tensor, nn
 
 from studygroup.errors import UserError
-from studygroup.groups import Branched, Group, Independent, Modular, peek, pooled, target_mode, together
+from studygroup.groups import Branched, Group, Independent, Modular, batched_call, pooled, predict_targets, target_mode
 from studygroup.groups.branched import scaled_gradient
 from studygroup.groups.modular import _is_random
-from studygroup.networks import Chain, Maker, create, parameter_count
+from studygroup.networks import Chain, NetworkFactory, create, parameter_count
 from studygroup.networks.padded import Padded
 from tests.groups.test_modular import Loop, assert_same_gradients, assert_same_statistics, total_loss
 from tests.methods.tiny import CLASSES, VOCABULARY, sentences, tiny_text
@@ -29,14 +29,14 @@ every_network = pytest.mark.parametrize("spec", SPECS, ids=["transformer", "vdcn
 
 
 def maker_of(spec: Any) -> Callable[[int], nn.Module]:
-    return Maker(spec, num_classes=CLASSES, vocabulary=VOCABULARY, seed=3).copy
+    return NetworkFactory(spec, num_classes=CLASSES, vocabulary=VOCABULARY, seed=3).copy
 
 
 def routes_of(spec: Any, students: int, modules: int = 2, **options: Any) -> Modular:
     return Modular(maker_of(spec), students, modules, **options).double().train()
 
 
-def dealt(shares: Sequence[int]) -> list[Tensor]:
+def partitioned(shares: Sequence[int]) -> list[Tensor]:
     """The texts of every student, all padded to one length."""
     return list(sentences(max(sum(shares), 1), seed=40).split(list(shares)))
 
@@ -50,11 +50,11 @@ def sizes(module: nn.Module) -> int:
 
 def test_embedding_and_head_are_one_for_all() -> None:
     def on_paper(name: str, classes: int) -> Modular:
-        def make(_: int) -> nn.Module:
+        def make_copy(_: int) -> nn.Module:
             with torch.device("meta"):
                 return create(name, classes)
 
-        return Modular(make, 8)
+        return Modular(make_copy, 8)
 
     words, characters = on_paper("transformer", 2), on_paper("vdcnn9", 5)
     assert [len(list(layer.children())) for layer in words.layers] == [1, 2, 2, 2, 1]
@@ -100,7 +100,7 @@ def test_the_fused_pass_equals_a_loop_over_students(
     group = routes_of(spec, students, bn="per_student", targets=mode, **options)
     loop = Loop(group)
     for _ in range(2):
-        inputs = dealt(shares)
+        inputs = partitioned(shares)
         own, taught = group.study(inputs, imitated, detach=detach)
         expected_own = [loop.run(k, x) if len(x) else x.new_zeros(0) for k, x in enumerate(inputs)]
         expected_taught = [[loop.target(j, x, mode) for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
@@ -125,7 +125,7 @@ def test_pooled_routes_of_one_module_are_one_network(spec: Any, targets: Any) ->
     """All texts of all students make one batch, and everybody is imitated by what everybody knows already."""
     group = routes_of(spec, 3, 1, distinct=False, targets=targets)
     network = copy.deepcopy(group.export(0))
-    inputs = dealt([4, 5, 3])
+    inputs = partitioned([4, 5, 3])
     own, taught = group.study(inputs, [[1, 2], [0], [0, 1]])
     torch.testing.assert_close(torch.cat(own), network(torch.cat(inputs)))
     for k, logits in enumerate(taught):
@@ -154,7 +154,7 @@ def test_what_a_route_has_in_common_with_the_own_is_not_computed_again(spec: Any
     group = routes_of(spec, 6, bn=bn)
     rows = calls_of(group)
     imitated = [[j for j in range(6) if j != k] for k in range(6)]
-    group.study(dealt([5] * 6), imitated)
+    group.study(partitioned([5] * 6), imitated)
     routes = group.routes.tolist()
     for depth in range(len(group.layers)):
         assert rows[depth, True] == 30
@@ -170,13 +170,13 @@ def only_embedding_drops(number: int) -> nn.Module:
     return network
 
 
-@pytest.mark.parametrize("make", [maker_of(DROPPING), only_embedding_drops], ids=["everywhere", "embedding"])
+@pytest.mark.parametrize("make_copy", [maker_of(DROPPING), only_embedding_drops], ids=["everywhere", "embedding"])
 @pytest.mark.parametrize("students", [1, 3])
-def test_targets_share_nothing_that_came_out_of_dropout(make: Callable[[int], nn.Module], students: int) -> None:
+def test_targets_share_nothing_that_came_out_of_dropout(make_copy: Callable[[int], nn.Module], students: int) -> None:
     torch.manual_seed(0)
-    group = Modular(make, 3, 2).train()
+    group = Modular(make_copy, 3, 2).train()
     rows = calls_of(group)
-    inputs = dealt([4, 4, 4])
+    inputs = partitioned([4, 4, 4])
     imitated = [[j for j in range(3) if j != k][: students - 1] or [k] for k in range(3)]
     own, taught = group.study(inputs, imitated)
     quiet = [group.eval()(x) for x in inputs]
@@ -204,7 +204,7 @@ def test_dropout_inside_a_function_is_seen_and_switched_off() -> None:
     assert not any(map(_is_random, create(TRANSFORMER, CLASSES).modules()))
     network = nn.Sequential(Attention(), nn.BatchNorm1d(3)).train()
     x = torch.randn(5, 3)
-    torch.testing.assert_close(peek(network, x), peek(network, x))
+    torch.testing.assert_close(predict_targets(network, x), predict_targets(network, x))
     with target_mode(network):
         assert not network[0].training
         assert network[1].training
@@ -215,7 +215,7 @@ def test_dropout_inside_a_function_is_seen_and_switched_off() -> None:
 @pytest.mark.parametrize("bn", ["pooled", "per_student"])
 def test_routes_leave_as_plain_networks(spec: Any, bn: Any) -> None:
     group = routes_of(spec, 3, bn=bn)
-    group.study(dealt([4, 4, 4]), [[]] * 3)
+    group.study(partitioned([4, 4, 4]), [[]] * 3)
     group.eval()
     inputs = sentences(5, seed=8)
     for k, logits in enumerate(group(inputs)):
@@ -297,10 +297,10 @@ def test_the_mean_over_a_text_is_of_its_positions() -> None:
 @pytest.mark.parametrize("detach", [True, False])
 def test_studying_is_asking_each_student(spec: Any, kind: str, detach: bool) -> None:
     """In eval mode, where no sample depends on another."""
-    make = maker_of(spec)
-    group: Group = Branched(make, 3) if kind == "branched" else Independent([make(k) for k in range(3)])
+    make_copy = maker_of(spec)
+    group: Group = Branched(make_copy, 3) if kind == "branched" else Independent([make_copy(k) for k in range(3)])
     group = group.double().eval()
-    inputs, imitated = dealt([3, 0, 5]), [[2, 1], [0], [0]]
+    inputs, imitated = partitioned([3, 0, 5]), [[2, 1], [0], [0]]
     own, taught = group.study(inputs, imitated, detach=detach)
     for k, x in enumerate(inputs):
         if len(x):
@@ -316,7 +316,7 @@ def test_texts_on_their_way_go_through_a_network_together() -> None:
     network = create(TRANSFORMER, CLASSES, vocabulary=VOCABULARY).double()
     few, more = (network.embed(sentences(count, seed=count)) for count in (2, 3))
     rest = nn.Sequential(*(network.get_submodule(name) for name in list(network.blocks())[1:]))
-    found = together(rest, {0: few, 5: more, 7: few})
+    found = batched_call(rest, {0: few, 5: more, 7: few})
     torch.testing.assert_close(found[0], network.after_embedding(few))
     torch.testing.assert_close(found[5], network.after_embedding(more))
     assert found[7] is found[0]

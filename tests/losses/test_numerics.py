@@ -7,15 +7,15 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
-from studygroup.losses.numerics import full, full_precision, unit
+from studygroup.losses.numerics import as_float32, full_precision, unit
 
 
 def test_only_half_precision_is_converted() -> None:
-    assert full(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.float32
-    assert full(torch.ones(2, dtype=torch.float16)).dtype == torch.float32
+    assert as_float32(torch.ones(2, dtype=torch.bfloat16)).dtype == torch.float32
+    assert as_float32(torch.ones(2, dtype=torch.float16)).dtype == torch.float32
     for kept in (torch.float32, torch.float64, torch.int64):
         tensor = torch.ones(2, dtype=kept)
-        assert full(tensor) is tensor
+        assert as_float32(tensor) is tensor
 
 
 def test_full_precision_reaches_lists_and_keywords() -> None:

@@ -97,7 +97,7 @@ def test_the_boundary_loss_by_the_formula() -> None:
     base = (method.teacher(batch.inputs).argmax(-1) == batch.labels).nonzero().flatten()
     assert len(base) == 3
     student = method.export("student0").train()
-    targets = draw_targets(method.teacher(batch.inputs), batch.labels, EARLY.stream("targets"))
+    targets = draw_targets(method.teacher(batch.inputs), batch.labels, EARLY.generator("targets"))
     moved = method.attack(batch.inputs[base], batch.labels[base], targets[base])
     with torch.no_grad():
         expected = 1.2 * (1 - 4 / 240) * soft_cross_entropy(student(moved), method.teacher(moved), 3.0)

@@ -23,7 +23,7 @@ def drawn(draws: int, **options: Any) -> Tensor:
     method = CGL(**options)
     counts = torch.zeros(method.count, method.count)
     for step in range(draws):
-        for k, chosen in enumerate(method.subgroups.draw(Clock(step=step, steps=draws).stream("subgroups"))):
+        for k, chosen in enumerate(method.subgroups.draw(Clock(step=step, steps=draws).generator("subgroups"))):
             assert len(set(chosen)) == len(chosen)
             assert k not in chosen
             counts[k, chosen] += 1
@@ -49,7 +49,7 @@ def test_fixed_selection_has_its_size(probability: float, size: int) -> None:
     method = CGL(8, probability=probability, select="fixed")
     draws = 700
     for step in range(20):
-        assert {len(chosen) for chosen in method.subgroups.draw(Clock(step=step, steps=20).stream("subgroups"))} == {size}
+        assert {len(chosen) for chosen in method.subgroups.draw(Clock(step=step, steps=20).generator("subgroups"))} == {size}
     counts = off_diagonal(drawn(draws, students=8, probability=probability, select="fixed"))
     share = size / 7
     assert ((counts - draws * share).abs() <= 5 * math.sqrt(draws * share * (1 - share))).all()
@@ -64,7 +64,7 @@ def test_the_ends_of_the_probability(select: str) -> None:
 
 def test_subgroups_change_from_step_to_step_and_come_back_after_a_resume() -> None:
     method = CGL(8, probability=0.5)
-    groups = [method.subgroups.draw(Clock(epoch=2, step=step, steps=4, seed=5).stream("subgroups")) for step in (1, 2, 1)]
+    groups = [method.subgroups.draw(Clock(epoch=2, step=step, steps=4, seed=5).generator("subgroups")) for step in (1, 2, 1)]
     assert groups[0] == groups[2] != groups[1]
 
 
@@ -74,7 +74,7 @@ def test_the_expected_divisor_gives_the_mean_of_the_others_in_expectation(select
     draws = 2000
     total, squares = torch.zeros(2, 6, dtype=torch.float64)
     for step in range(draws):
-        chosen = method.subgroups.draw(Clock(step=step, steps=draws).stream("subgroups"))[2]
+        chosen = method.subgroups.draw(Clock(step=step, steps=draws).generator("subgroups"))[2]
         target = method.subgroups.target(
             torch.zeros(1, 6), [torch.eye(6)[j : j + 1] for j in chosen]
         )  # student j's logits are unit vector j
@@ -119,7 +119,7 @@ def test_without_imitation_the_loss_is_the_sum_of_cross_entropies() -> None:
     losses = one_step(method, batch)
     assert set(losses) == {f"student{k}/cross_entropy" for k in range(3)}
     fresh = assembled("cgl", {"students": 3, "probability": 0.0, "bn": "per_student"})
-    for k, share in enumerate(batch.shares(3)):
+    for k, share in enumerate(batch.per_student(3)):
         alone = cross_entropy(fresh.export(f"student{k}").train()(share.inputs), share.labels)
         torch.testing.assert_close(losses[f"student{k}/cross_entropy"], alone)
 
@@ -133,7 +133,7 @@ def test_the_whole_loss_against_a_loop_over_students() -> None:
     clock = Clock(epoch=1, epochs=8)
     losses = one_step(method, batch, clock)
     phi = math.exp(-5 * (1 - 1 / 4) ** 2)
-    for k, share in enumerate(batch.shares(3)):
+    for k, share in enumerate(batch.per_student(3)):
         logits = [network.train()(share.inputs) for network in networks]
         target = (sum(logits) - logits[k]) / 2
         torch.testing.assert_close(losses[f"student{k}/cross_entropy"], cross_entropy(logits[k], share.labels))
@@ -262,6 +262,6 @@ def test_rescaling_divides_by_the_students_of_a_module() -> None:
 
 
 def test_how_samples_are_dealt() -> None:
-    assert CGL().dealing().division == "epoch"
-    dealing = CGL(5, division="fixed", overlap=0.25, batch="per_student").dealing()
-    assert (dealing.students, dealing.division, dealing.overlap, dealing.per_student) == (5, "fixed", 0.25, True)
+    assert CGL().partition().division == "epoch"
+    partition = CGL(5, division="fixed", overlap=0.25, batch="per_student").partition()
+    assert (partition.students, partition.division, partition.overlap, partition.per_student) == (5, "fixed", 0.25, True)

@@ -13,7 +13,7 @@ from studygroup.clock import Clock
 from studygroup.groups import Branched
 from studygroup.losses import cross_entropy, soft_cross_entropy, soft_kl
 from studygroup.methods import CLILR
-from studygroup.networks import Maker, parameter_count
+from studygroup.networks import NetworkFactory, parameter_count
 from studygroup.schedules import ramp
 from tests.methods.tiny import CLASSES, assembled, batch_for, optimizer_of, snapshot, train
 
@@ -29,7 +29,7 @@ def logits_of(students: int) -> list[Tensor]:
 def test_lessons_of_the_default_form(options: dict[str, Any], temperature: float) -> None:
     method, logits = CLILR(3, **options), logits_of(3)
     for k in range(3):
-        losses = method.lesson(k, logits, LABELS, 0.3)
+        losses = method.student_loss(k, logits, LABELS, 0.3)
         target = sum(logits[j] for j in range(3) if j != k) / 2
         assert isinstance(target, Tensor)
         torch.testing.assert_close(losses[f"student{k}/cross_entropy"], F.cross_entropy(logits[k], LABELS))
@@ -41,7 +41,7 @@ def test_lessons_of_the_default_form(options: dict[str, Any], temperature: float
 )
 def test_lessons_of_the_papers_form(options: dict[str, Any], temperature: float, beta: float) -> None:
     method, logits = CLILR(3, preset="paper", **options), logits_of(3)
-    losses = method.lesson(1, logits, LABELS, 1.0)
+    losses = method.student_loss(1, logits, LABELS, 1.0)
     expected = (1 - beta) * soft_cross_entropy(logits[1], (logits[0] + logits[2]) / 2, temperature)
     torch.testing.assert_close(losses["student1/imitation"], expected)
     torch.testing.assert_close(losses["student1/cross_entropy"], beta * cross_entropy(logits[1], LABELS))
@@ -51,7 +51,7 @@ def test_lessons_of_the_papers_form(options: dict[str, Any], temperature: float,
 @pytest.mark.parametrize("detach", [True, False])
 def test_the_others_are_constants_unless_attached(preset: Any, detach: bool) -> None:
     logits = logits_of(3)
-    imitation = CLILR(3, preset=preset, detach=detach).lesson(0, logits, LABELS, 1.0)["student0/imitation"]
+    imitation = CLILR(3, preset=preset, detach=detach).student_loss(0, logits, LABELS, 1.0)["student0/imitation"]
     own, *others = torch.autograd.grad(imitation, logits, allow_unused=True)
     assert own is not None
     assert [gradient is None for gradient in others] == [detach] * 2
@@ -98,7 +98,7 @@ def test_parameters_are_the_branches_and_the_trunk() -> None:
 @pytest.mark.parametrize(("classes", "expected"), [(10, 1_529_848), (100, 1_553_248)])
 def test_parameter_counts(classes: int, expected: int) -> None:
     method = CLILR()
-    method.assemble(Maker("resnet32", num_classes=classes, in_channels=3))
+    method.build(NetworkFactory("resnet32", num_classes=classes, in_channels=3))
     assert parameter_count(method) == expected
     assert parameter_count(method.export("student3")) == {10: 466_906, 100: 472_756}[classes]
 

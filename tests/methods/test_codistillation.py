@@ -147,7 +147,7 @@ def test_two_students_that_always_exchange_are_deep_mutual_learning() -> None:
 def test_shares_are_taught_by_the_others_on_their_own_samples(students: int) -> None:
     method = assembled_codistillation(students=students, division="fixed")
     batch = batch_for(method)
-    shares = batch.shares(students)
+    shares = batch.per_student(students)
     train(method, optimizer_of(method), range(1))
     stale = [copied.eval() for copied in copies(method)]
     asked: list[int] = []
@@ -222,7 +222,7 @@ def test_impossible_probabilities_do_no_harm() -> None:
 
 
 def test_how_samples_are_dealt() -> None:
-    assert Codistillation().dealing().division == "none"
-    dealing = Codistillation(3, division="fixed", overlap=0.5).dealing()
-    assert (dealing.students, dealing.division, dealing.overlap, dealing.per_student) == (3, "fixed", 0.5, True)
-    assert not Codistillation(3, division="epoch", batch="total").dealing().per_student
+    assert Codistillation().partition().division == "none"
+    partition = Codistillation(3, division="fixed", overlap=0.5).partition()
+    assert (partition.students, partition.division, partition.overlap, partition.per_student) == (3, "fixed", 0.5, True)
+    assert not Codistillation(3, division="epoch", batch="total").partition().per_student

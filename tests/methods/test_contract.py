@@ -322,11 +322,11 @@ def test_nothing_is_left_changed_at_a_yield(case: Case) -> None:
 @texts_too
 def test_bfloat16_autocast_gives_float32_losses(case: Case) -> None:
     method = case.make()
-    lesson = method.step(batch_for(method), Clock())
+    feature_losses = method.step(batch_for(method), Clock())
     optimizer = optimizer_of(method)
     while True:
         with torch.autocast("cpu", dtype=torch.bfloat16):
-            losses = next(lesson, None)
+            losses = next(feature_losses, None)
         if losses is None:
             break
         assert {loss.dtype for loss in losses.values()} == {torch.float32}
@@ -421,7 +421,7 @@ def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
     method = create_method(case.method, case.options)
     teacher = trained_teacher(case.texts)
     before = snapshot(teacher)
-    method.assemble(maker(peers=case.peers, teacher=teacher, texts=case.texts))
+    method.build(maker(peers=case.peers, teacher=teacher, texts=case.texts))
     method.train()
     train(method, optimizer_of(method), range(1))
     assert teacher.training
@@ -435,9 +435,9 @@ def test_a_needed_teacher_that_is_missing_is_said_so(name: str) -> None:
     make = maker()
     if method.needs_teacher:
         with pytest.raises(UserError, match="teacher"):
-            method.assemble(make)
+            method.build(make)
     else:
-        method.assemble(make)
+        method.build(make)
 
 
 @pytest.mark.parametrize("name", METHODS)

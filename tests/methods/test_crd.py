@@ -14,7 +14,7 @@ from studygroup.errors import UserError
 from studygroup.losses import MemoryBank, contrastive_representation
 from studygroup.methods import CRD, create_method
 from studygroup.methods import crd as module
-from studygroup.networks import Maker
+from studygroup.networks import NetworkFactory
 from tests.methods.tiny import CLASSES, SAMPLES, assembled, batch_for, maker, optimizer_of, tiny, train, trained_teacher
 
 
@@ -154,6 +154,6 @@ def test_labels_must_be_known_and_of_several_classes() -> None:
     make = maker(teacher=trained_teacher())
     make.labels = torch.zeros(SAMPLES, dtype=torch.int64)
     with pytest.raises(UserError, match="all training samples are of one class; crd needs samples of others"):
-        create_method("crd").assemble(make)
+        create_method("crd").build(make)
     with pytest.raises(UserError, match="has to know the classes of all training samples; give Maker their labels"):
-        create_method("crd").assemble(Maker(tiny, num_classes=CLASSES, in_channels=1, teacher=trained_teacher()))
+        create_method("crd").build(NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, teacher=trained_teacher()))

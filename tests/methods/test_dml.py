@@ -35,7 +35,7 @@ def test_lessons_against_the_formula(options: dict[str, Any], temperature: float
     method = DML(3, **options)
     logits = logits_of(3)
     for k in range(3):
-        losses = method.lesson(k, logits, LABELS)
+        losses = method.student_loss(k, logits, LABELS)
         peers = [logits[j] for j in range(3) if j != k]
         if method.target == "mean_logits":
             expected = soft_kl(logits[k], (peers[0] + peers[1]) / 2, temperature)
@@ -49,7 +49,7 @@ def test_lessons_against_the_formula(options: dict[str, Any], temperature: float
 @pytest.mark.parametrize("detach", [True, False])
 def test_peers_are_targets_unless_attached(detach: bool) -> None:
     logits = logits_of(2)
-    mimicry = DML(detach=detach).lesson(0, logits, LABELS)["student0/mimicry"]
+    mimicry = DML(detach=detach).student_loss(0, logits, LABELS)["student0/mimicry"]
     own, peer = torch.autograd.grad(mimicry, logits, allow_unused=True)
     assert own is not None
     assert (peer is None) == detach
@@ -58,7 +58,7 @@ def test_peers_are_targets_unless_attached(detach: bool) -> None:
 def test_two_students_are_treated_alike() -> None:
     one, other = logits_of(2)
     method = DML()
-    first, second = method.lesson(0, [one, other], LABELS), method.lesson(1, [other, one], LABELS)
+    first, second = method.student_loss(0, [one, other], LABELS), method.student_loss(1, [other, one], LABELS)
     assert [float(loss.detach()) for loss in first.values()] == [float(loss.detach()) for loss in second.values()]
 
 

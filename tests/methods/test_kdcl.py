@@ -53,7 +53,7 @@ def test_losses_against_the_formula(options: dict[str, Any], variant: str, hard:
 def test_every_network_sees_a_view_of_its_own() -> None:
     for views in (True, False):
         method = assembled_kdcl(students=3, views=views)
-        assert method.dealing().views == (3 if views else 1)
+        assert method.partition().views == (3 if views else 1)
         batch = batch_for(method)
         seen: list[Tensor] = []
         for k in range(3):

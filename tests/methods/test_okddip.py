@@ -14,7 +14,7 @@ from studygroup.errors import UserError
 from studygroup.losses import soft_kl
 from studygroup.methods import OKDDip
 from studygroup.methods.okddip import Attention
-from studygroup.networks import Chain, Maker, observe, parameter_count
+from studygroup.networks import Chain, NetworkFactory, extract_features, parameter_count
 from tests.methods.tiny import assembled, batch_for, images, optimizer_of, train
 
 LATE = Clock(epoch=299, epochs=300)
@@ -59,7 +59,7 @@ def test_losses_against_the_formula(form: str, students: int) -> None:
     features, logits = [], []
     for network in networks:
         assert isinstance(network, Chain)
-        found = observe(network, batch.inputs)
+        found = extract_features(network, batch.inputs)
         features.append(found.pooled)
         logits.append(found.logits)
     *peers, leader = logits
@@ -120,7 +120,7 @@ def test_the_leader_is_deployed_and_the_only_candidate() -> None:
 )
 def test_parameter_counts(form: Any, classes: int, expected: int) -> None:
     method = OKDDip(form=form)
-    method.assemble(Maker("resnet32", num_classes=classes, in_channels=3))
+    method.build(NetworkFactory("resnet32", num_classes=classes, in_channels=3))
     assert parameter_count(method) == expected
     assert parameter_count(method.attention) == 1_024
 

@@ -14,7 +14,7 @@ from studygroup.errors import UserError
 from studygroup.losses import soft_kl
 from studygroup.methods import ONE
 from studygroup.methods.one import Gate
-from studygroup.networks import Maker, parameter_count
+from studygroup.networks import NetworkFactory, parameter_count
 from tests.methods.tiny import assembled, batch_for, images, train
 
 LATE = Clock(epoch=299, epochs=300)
@@ -111,7 +111,7 @@ def test_the_ramp_is_80_of_300_epochs() -> None:
 )
 def test_parameter_counts(students: int, classes: int, expected: int) -> None:
     method = ONE(students)
-    method.assemble(Maker("resnet32", num_classes=classes, in_channels=3))
+    method.build(NetworkFactory("resnet32", num_classes=classes, in_channels=3))
     assert parameter_count(method) == expected
     assert parameter_count(method.gate) == {3: 105, 4: 140}[students]
 

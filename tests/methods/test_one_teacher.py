@@ -17,7 +17,7 @@ from studygroup.errors import UserError
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods import METHODS, create_method
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.networks import Chain, Maker, create, head_of
+from studygroup.networks import Chain, NetworkFactory, create, head_of
 from studygroup.networks.chain import Pool
 from studygroup.networks.factory import Spec
 from studygroup.training.settings import Settings
@@ -53,7 +53,7 @@ def assembled(name: str, spec: Spec = tiny, teacher: nn.Module | None = None, **
         options.setdefault("negatives", 5)
     method = create_method(name, options)
     assert isinstance(method, OneTeacher)
-    method.assemble(maker(spec, teacher=teacher if teacher is not None else trained_teacher()))
+    method.build(maker(spec, teacher=teacher if teacher is not None else trained_teacher()))
     return method.train()
 
 
@@ -250,7 +250,7 @@ def test_what_connects_them_follows_the_seed_and_nothing_else(name: str) -> None
     torch.manual_seed(2)
     assert all(torch.equal(value, first[key]) for key, value in weights(kd_weight=1.0).items())
     plain = create_method("baseline")
-    plain.assemble(maker())
+    plain.build(maker())
     for key, value in plain.state_dict().items():
         assert torch.equal(first[key], value), "the student starts as it does alone"
 
@@ -336,8 +336,8 @@ def test_maps_are_enough(name: str) -> None:
 
 @pytest.mark.parametrize("name", ["fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "nst"])
 def test_terms_of_several_places_are_added_up(name: str) -> None:
-    def found(*places: str) -> tuple[OneTeacher, Tensor]:
-        method = assembled(name, student_layers=places, teacher_layers=places)
+    def found(*feature_layers: str) -> tuple[OneTeacher, Tensor]:
+        method = assembled(name, student_layers=feature_layers, teacher_layers=feature_layers)
         return method, feature_loss(losses_of(method))
 
     (one, first), (other, second), (both, total) = found("stem"), found("stage1"), found("stem", "stage1")
@@ -362,8 +362,8 @@ REAL = [
 @pytest.mark.parametrize("name", ["fitnet", "vid", "srrl"])
 def test_the_networks_of_the_library_fit_together(name: str, student: str, teacher: str) -> None:
     method = create_method(name)
-    make = Maker(student, num_classes=3, in_channels=3, image_size=(32, 32), teacher=create(teacher, 3))
-    method.assemble(make)
+    make = NetworkFactory(student, num_classes=3, in_channels=3, image_size=(32, 32), teacher=create(teacher, 3))
+    method.build(make)
     (losses,) = method.train().step(Batch(torch.randn(2, 3, 32, 32), torch.tensor([0, 2]), torch.arange(2)), Clock())
     assert all(torch.isfinite(loss) for loss in losses.values())
 
@@ -372,7 +372,7 @@ def test_the_networks_of_the_library_fit_together(name: str, student: str, teach
 def test_other_numbers_of_stages_are_refused_before_training(name: str) -> None:
     method = create_method(name)
     with pytest.raises(UserError, match=r"student is watched at stage1_block1, .*teacher at .*name as many of each with student_layers"):
-        method.assemble(Maker("resnet8", num_classes=3, in_channels=3, teacher=create("vgg8", 3)))
+        method.build(NetworkFactory("resnet8", num_classes=3, in_channels=3, teacher=create("vgg8", 3)))
 
 
 # ---------------------------------------------------------------- what is refused
@@ -435,13 +435,13 @@ def test_batches_of_related_samples_are_whole_and_have_two(name: str) -> None:
     with pytest.raises(UserError, match=r"batch_size is 1, .* take a batch_size of at least 2"):
         check_cut(method, Settings(batch_size=1))
     with pytest.raises(UserError, match=r"its batches cannot be cut"):
-        check_cut(method, Settings(batch_size=8, accumulate=2))
+        check_cut(method, Settings(batch_size=8, microbatches=2))
 
 
 @pytest.mark.parametrize("name", ["fitnet", "at", "vid", "nst", "srrl"])
 def test_losses_that_are_means_over_samples_may_be_cut(name: str) -> None:
     check_cut(create_method(name), Settings(batch_size=1))
-    check_cut(create_method(name), Settings(batch_size=8, accumulate=2))
+    check_cut(create_method(name), Settings(batch_size=8, microbatches=2))
 
 
 # ---------------------------------------------------------------- srrl
@@ -450,7 +450,7 @@ def test_losses_that_are_means_over_samples_may_be_cut(name: str) -> None:
 def test_srrl_reads_what_the_pool_takes() -> None:
     teacher = create("wrn_16_1", CLASSES, in_channels=1).eval()
     method = assembled("srrl", tiny, teacher)
-    assert method.teacher_places == ["norm"], "behind the last batch norm"
+    assert method.teacher_paths == ["norm"], "behind the last batch norm"
     assert head_of(method.teacher.network)[1].classifier is method.teacher.network.classifier
 
 

@@ -214,7 +214,7 @@ def test_a_step_against_its_description(style: str, reuse: bool, count: int) -> 
     logits = [network(x) for network in students]
     errors = torch.stack([F.cross_entropy(z, y, reduction="none").detach() for z in logits])
     best = min(range(3), key=lambda k: float(errors[k].mean()))
-    generator = CLOCK.stream("intensive")
+    generator = CLOCK.generator("intensive")
     partners = feedback(errors, generator)
     assert sorted(partners.tolist()) == plain_feedback(errors)
     share = float(beta(1.0, generator))
@@ -255,7 +255,7 @@ def test_a_teacher_that_agrees_teaches_nothing_but_the_labels() -> None:
     method = ORC(alpha=0.3)
     logits = torch.randn(6, CLASSES, requires_grad=True)
     labels = torch.randint(CLASSES, (6,))
-    losses = method.lesson(1, "group", logits, labels, [logits.detach(), logits.detach() + 5.0])
+    losses = method.student_loss(1, "group", logits, labels, [logits.detach(), logits.detach() + 5.0])
     assert float(losses["student1/group"].detach()) == pytest.approx(0.0, abs=1e-6)
     torch.testing.assert_close(losses["student1/cross_entropy"], 0.7 * F.cross_entropy(logits, labels))
 
@@ -263,9 +263,9 @@ def test_a_teacher_that_agrees_teaches_nothing_but_the_labels() -> None:
 def test_individual_teachers_are_added_up() -> None:
     logits, first, second = torch.randn(3, 6, CLASSES).unbind()
     labels = torch.randint(CLASSES, (6,))
-    both = ORC(alpha=0.5).lesson(0, "group", logits, labels, [first, second])["student0/group"]
+    both = ORC(alpha=0.5).student_loss(0, "group", logits, labels, [first, second])["student0/group"]
     torch.testing.assert_close(both, 0.5 * (soft_kl(logits, first, 4.0) + soft_kl(logits, second, 4.0)))
-    joined = ORC(alpha=0.5, style="ensemble").lesson(0, "group", logits, labels, [first, second])["student0/group"]
+    joined = ORC(alpha=0.5, style="ensemble").student_loss(0, "group", logits, labels, [first, second])["student0/group"]
     torch.testing.assert_close(joined, 0.5 * soft_kl(logits, (first + second) / 2, 4.0))
 
 
@@ -300,7 +300,7 @@ def test_every_intensive_lesson_is_what_it_says() -> None:
         assert isinstance(method, ORC)
         seen: list[Tensor] = []
         method.pivot.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
-        method.intensive.lesson(method.pivot, batch, errors, torch.Generator().manual_seed(1))
+        method.intensive.loss(method.pivot, batch, errors, torch.Generator().manual_seed(1))
         generator = torch.Generator().manual_seed(1)
         partners = torch.randperm(len(batch), generator=generator) if intensive == "mixup" else feedback(errors, generator)
         share = 0.0 if intensive == "feedback" else float(beta(1.0, generator))
@@ -326,7 +326,7 @@ def test_each_sample_may_have_its_own_share() -> None:
     errors = torch.rand(3, len(batch), generator=torch.Generator().manual_seed(0))
     seen: list[Tensor] = []
     method.pivot.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    loss = method.intensive.lesson(method.pivot, batch, errors, torch.Generator().manual_seed(1))
+    loss = method.intensive.loss(method.pivot, batch, errors, torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1)
     partners = feedback(errors, generator)
     shares = beta(1.0, generator, len(batch)).float()

@@ -17,7 +17,7 @@ from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.methods import AB, FSP, FT, METHODS, Losses, Method, create_method
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.networks import Chain, Maker
+from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.factory import Spec
 from studygroup.networks.mixing import mixed_logits, mixes_texts
 from studygroup.networks.padded import Padded
@@ -101,8 +101,8 @@ def test_padding_teaches_nothing(name: str) -> None:
 @pytest.mark.parametrize("name", ALLOWED)
 def test_padding_teaches_nothing_in_real_networks(name: str, spec: Spec) -> None:
     method = create_method(name, OPTIONS.get(name))
-    teacher = Maker(spec, num_classes=CLASSES, vocabulary=VOCABULARY, seed=9).student(0) if method.needs_teacher else None
-    method.assemble(maker(spec, teacher=teacher, texts=True))
+    teacher = NetworkFactory(spec, num_classes=CLASSES, vocabulary=VOCABULARY, seed=9).student(0) if method.needs_teacher else None
+    method.build(maker(spec, teacher=teacher, texts=True))
     method.double().train()
     assert_same_losses(method, widths(method))
 
@@ -114,8 +114,8 @@ FIRST_STAGES = [(AB, small_transformer), (AB, small_vdcnn), (AB, wider_text), (F
 def test_padding_teaches_nothing_in_a_first_stage(kind: type[AB | FSP], spec: Spec) -> None:
     method = kind().initial()
     student = tiny_text if kind is AB and spec is wider_text else spec  # of other widths, so that there is a connector
-    teacher = Maker(spec, num_classes=CLASSES, vocabulary=VOCABULARY, seed=9).student(0)
-    method.assemble(maker(student, teacher=teacher, texts=True))
+    teacher = NetworkFactory(spec, num_classes=CLASSES, vocabulary=VOCABULARY, seed=9).student(0)
+    method.build(maker(student, teacher=teacher, texts=True))
     method.double().train()
     assert_same_losses(method, widths(method))
 
@@ -143,11 +143,11 @@ def test_where_maps_of_texts_are_compared() -> None:
     }
     for spec, after in blocks.items():
         expected = {"at": after, "fitnet": after[1:2], "sp": after[-1:], "srrl": after[-1:], "rkd": []}
-        for name, places in expected.items():
+        for name, feature_layers in expected.items():
             method = create_method(name)
             assert isinstance(method, OneTeacher)
-            method.assemble(maker(spec, teacher=spec(), texts=True))
-            assert method.student_places == method.teacher_places == places
+            method.build(maker(spec, teacher=spec(), texts=True))
+            assert method.student_paths == method.teacher_paths == feature_layers
 
 
 # ---------------------------------------------------------------- what is refused
@@ -164,7 +164,7 @@ def test_methods_of_images_say_why(name: str) -> None:
 def test_there_are_methods_of_images_alone() -> None:
     assert set(REFUSED) == {"bss", "ft"}
     with pytest.raises(UserError, match="ft compares maps"):
-        FT().initial().assemble(maker(teacher=trained_teacher(texts=True), texts=True))
+        FT().initial().build(maker(teacher=trained_teacher(texts=True), texts=True))
 
 
 @pytest.mark.parametrize("name", ["cc", "crd"])
@@ -179,15 +179,15 @@ def test_what_embeds_a_number_of_values_takes_no_map_of_texts(name: str) -> None
 def test_maps_of_texts_are_not_pooled_to_one_length(name: str, teacher: str, shown: str) -> None:
     method = create_method(name, {"student_layers": ("stage1",), "teacher_layers": (teacher,)})
     with pytest.raises(UserError, match=rf"8 positions, {shown}; name features of the same length"):
-        method.assemble(maker(small_vdcnn, teacher=small_vdcnn(), texts=True))
+        method.build(maker(small_vdcnn, teacher=small_vdcnn(), texts=True))
 
 
 def test_flows_of_texts_do_not_change_their_length() -> None:
     teacher = small_vdcnn()
     with pytest.raises(UserError, match="one map has 8 positions, another 4 positions"):
-        FSP().initial().assemble(maker(small_vdcnn, teacher=teacher, texts=True))
-    places = ("stem", "stage1")
-    FSP(student_layers=places, teacher_layers=places).initial().assemble(maker(small_vdcnn, teacher=teacher, texts=True))
+        FSP().initial().build(maker(small_vdcnn, teacher=teacher, texts=True))
+    feature_layers = ("stem", "stage1")
+    FSP(student_layers=feature_layers, teacher_layers=feature_layers).initial().build(maker(small_vdcnn, teacher=teacher, texts=True))
 
 
 @pytest.mark.parametrize("name", ["at", "rkd"])
@@ -242,7 +242,7 @@ def test_texts_cannot_be_mixed_where_the_embedding_is_not_known() -> None:
 def test_orc_says_what_to_do_about_a_pivot_whose_embedding_is_not_known(intensive: str) -> None:
     def orc(intensive: str) -> Method:
         method = create_method("orc", {"intensive": intensive})
-        method.assemble(maker(teacher=PlainText(), texts=True))
+        method.build(maker(teacher=PlainText(), texts=True))
         return method.train()
 
     with pytest.raises(UserError, match=r"pivot, PlainText, .*--method\.intensive feedback"):
@@ -256,5 +256,5 @@ def test_orc_says_what_to_do_about_a_pivot_whose_embedding_is_not_known(intensiv
 
 
 def test_texts_are_not_augmented_so_one_view_is_enough() -> None:
-    assert assembled("kdcl", texts=True).dealing().views == 1
-    assert assembled("kdcl").dealing().views == 2
+    assert assembled("kdcl", texts=True).partition().views == 1
+    assert assembled("kdcl").partition().views == 2

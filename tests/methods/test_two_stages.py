@@ -19,7 +19,7 @@ from studygroup.methods import AB, FSP, FT, Method, create_method
 from studygroup.methods.ab import Boundaries
 from studygroup.methods.fsp import Flows
 from studygroup.methods.ft import Paraphrasing
-from studygroup.networks import observe
+from studygroup.networks import extract_features
 from studygroup.networks.connectors import Paraphraser
 from tests.methods import test_contract as contract
 from tests.methods.tiny import Plain, assembled, batch_for, maker, optimizer_of, snapshot, train, trained_teacher, updates
@@ -42,7 +42,7 @@ def first(name: str, seed: int = 0, teacher: nn.Module | None = None, **options:
     method = create_method(name, options)
     assert isinstance(method, AB | FSP | FT)
     stage = method.initial()
-    stage.assemble(maker(seed=seed, teacher=teacher or teacher_for(name)))
+    stage.build(maker(seed=seed, teacher=teacher or teacher_for(name)))
     return stage.train()
 
 
@@ -88,7 +88,7 @@ def test_the_boundary_loss_is_of_the_maps_before_their_activation() -> None:
     method = first("ab", margin=0.5)
     assert isinstance(method, Boundaries)
     batch = batch_for(method)
-    student, teacher = observe(method.group[0], batch.inputs), observe(trained_teacher().eval(), batch.inputs)
+    student, teacher = extract_features(method.group[0], batch.inputs), extract_features(trained_teacher().eval(), batch.inputs)
     expected = activation_boundary(method.connector(student.pre[1:]), teacher.pre[1:], 0.5)
     losses = next(method.step(batch, Clock()))
     assert set(losses) == {"student0/boundary"}
@@ -99,7 +99,7 @@ def test_the_boundary_loss_is_of_the_maps_before_their_activation() -> None:
 def test_the_flow_is_from_the_stem_to_the_last_stage() -> None:
     method = first("fsp")
     batch = batch_for(method)
-    student, teacher = observe(method.group[0], batch.inputs), observe(teacher_for("fsp").eval(), batch.inputs)
+    student, teacher = extract_features(method.group[0], batch.inputs), extract_features(teacher_for("fsp").eval(), batch.inputs)
     assert len(student.maps) == 3
     losses = next(method.step(batch, Clock()))
     assert set(losses) == {"student0/flow"}
@@ -126,7 +126,7 @@ def test_paraphrasing_reconstructs_and_leaves_the_student_alone() -> None:
     method = first("ft")
     assert isinstance(method, Paraphrasing)
     batch = batch_for(method)
-    maps = observe(trained_teacher().eval(), batch.inputs).maps[-1]
+    maps = extract_features(trained_teacher().eval(), batch.inputs).maps[-1]
     expected = (method.paraphraser(maps) - maps).square().mean()
     torch.testing.assert_close(next(method.step(batch, Clock()))["group/reconstruction"], expected)
     before = snapshot(method)
@@ -134,7 +134,7 @@ def test_paraphrasing_reconstructs_and_leaves_the_student_alone() -> None:
     moved = {key for key, value in snapshot(method).items() if not torch.equal(value, before[key])}
     assert moved == {key for key in before if key.startswith("paraphraser")}
     assert losses[-1]["group/reconstruction"] < losses[0]["group/reconstruction"]
-    assert method.kept() == {"paraphraser": method.paraphraser}
+    assert method.modules_to_save() == {"paraphraser": method.paraphraser}
 
 
 def normalised(maps: Tensor) -> Tensor:
@@ -146,7 +146,7 @@ def test_factor_transfer_against_the_formula() -> None:
     method = assembled("ft", {"weight": 3.0, "kd_weight": 0.5, "label_weight": 0.25, "temperature": 2.0})
     assert isinstance(method, FT)
     batch = batch_for(method)
-    student, teacher = observe(method.group[0], batch.inputs), observe(trained_teacher().eval(), batch.inputs)
+    student, teacher = extract_features(method.group[0], batch.inputs), extract_features(trained_teacher().eval(), batch.inputs)
     paraphraser = method.paraphraser.network
     assert isinstance(paraphraser, Paraphraser)
     translated, factors = method.translator(student.maps[-1]), paraphraser.factors(teacher.maps[-1])
@@ -218,9 +218,9 @@ def test_any_module_learns_if_its_layers_are_named(name: str) -> None:
     assert isinstance(method, AB | FT)
     stage = method.initial()
     make = maker(Plain, teacher=trained_teacher())
-    stage.assemble(make)
+    stage.build(make)
     stage.train()
     train(stage, optimizer_of(stage), range(2))
     unnamed = type(method)().initial()
     with pytest.raises(UserError, match=r"Plain is no chain of blocks.*body"):
-        unnamed.assemble(make)
+        unnamed.build(make)

@@ -16,10 +16,10 @@ from torch import Tensor, nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.methods import Losses, Method, create_method
-from studygroup.networks import Chain, Maker
+from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.chain import Pool
-from studygroup.networks.layers import TokenEmbedding
 from studygroup.networks.factory import Spec
+from studygroup.networks.layers import TokenEmbedding
 from studygroup.networks.transformer import MeanPool, TransformerBlock
 from studygroup.networks.vdcnn import ConvolutionBlock, Stem
 
@@ -103,7 +103,7 @@ def trained_teacher(texts: bool = False) -> nn.Module:
 
 @cache
 def _teacher(texts: bool) -> nn.Module:
-    teacher = Maker(wider_text if texts else wider, num_classes=CLASSES, **shape_of(texts), seed=99).student(0).train()
+    teacher = NetworkFactory(wider_text if texts else wider, num_classes=CLASSES, **shape_of(texts), seed=99).student(0).train()
     with torch.no_grad():
         for number in range(3):
             teacher((sentences if texts else images)(SAMPLES, seed=1000 + number))
@@ -144,13 +144,13 @@ def inputs_for(method: nn.Module, count: int, *, seed: int) -> Tensor:
 
 def batch_for(method: Method, number: int = 0, count: int = SAMPLES, sizes: tuple[int, ...] | None = None) -> Batch:
     """Batch `number`, dealt unevenly to the method's students if the method has its batches dealt, in as many views as it wants."""
-    dealing = method.dealing()
-    if sizes is None and dealing.division != "none":
-        cuts = [count * k * (k + 1) // (dealing.students * (dealing.students + 1)) for k in range(dealing.students + 1)]
+    partition = method.partition()
+    if sizes is None and partition.division != "none":
+        cuts = [count * k * (k + 1) // (partition.students * (partition.students + 1)) for k in range(partition.students + 1)]
         sizes = tuple(high - low for low, high in pairwise(cuts))
     labels = torch.randint(CLASSES, (count,), generator=torch.Generator().manual_seed(500 + number))
-    views = tuple(inputs_for(method, count, seed=number + 10_000 * view) for view in range(dealing.views))
-    return Batch(views[0], labels, torch.arange(count), sizes, views if dealing.views > 1 else ())
+    views = tuple(inputs_for(method, count, seed=number + 10_000 * view) for view in range(partition.views))
+    return Batch(views[0], labels, torch.arange(count), sizes, views if partition.views > 1 else ())
 
 
 def maker(
@@ -161,18 +161,18 @@ def maker(
     teacher: nn.Module | None = None,
     more_teachers: Sequence[nn.Module] = (),
     texts: bool = False,
-) -> Maker:
+) -> NetworkFactory:
     """What makes networks for the images, or the texts, and the labels of these tests."""
     spec = spec or (tiny_text if texts else tiny)
     labels = torch.arange(SAMPLES) % CLASSES
     shape = {"num_classes": CLASSES, **shape_of(texts)}
-    return Maker(spec, **shape, seed=seed, peers=peers, teacher=teacher, more_teachers=more_teachers, labels=labels)
+    return NetworkFactory(spec, **shape, seed=seed, peers=peers, teacher=teacher, more_teachers=more_teachers, labels=labels)
 
 
 def assistants(method: Method) -> list[nn.Module]:
     """As many networks as the method has assistants, each with weights of its own."""
     count = len(method.options().get("assistants") or ())
-    return [Maker(tiny, num_classes=CLASSES, in_channels=1, seed=90 - number).student(0) for number in range(count)]
+    return [NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, seed=90 - number).student(0) for number in range(count)]
 
 
 def assembled(
@@ -186,7 +186,7 @@ def assembled(
 ) -> Method:
     method = create_method(name, options)
     teacher = trained_teacher(texts) if method.needs_teacher else None
-    method.assemble(maker(spec, seed=seed, peers=peers, teacher=teacher, more_teachers=assistants(method), texts=texts))
+    method.build(maker(spec, seed=seed, peers=peers, teacher=teacher, more_teachers=assistants(method), texts=texts))
     return method.train()
 
 

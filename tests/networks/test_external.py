@@ -15,9 +15,9 @@ from torch import Tensor, nn
 
 import studygroup
 from studygroup import UserError
-from studygroup.networks import Maker, create, observe
+from studygroup.networks import NetworkFactory, create, extract_features
 from studygroup.networks.chain import Pool
-from studygroup.networks.factory import build, spec_name, try_out
+from studygroup.networks.factory import build_network, spec_name, try_out
 from studygroup.training import Run
 
 SMALL: dict[str, Any] = {"epochs": 1, "train_size": 96, "holdout": 24, "batch_size": 32, "progress": False, "precision": "float32"}
@@ -62,11 +62,11 @@ def timm(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.mark.usefixtures("timm")
 def test_a_model_of_timm_by_name() -> None:
-    network = build("timm:wide_net.tag", num_classes=6, in_channels=1)
+    network = build_network("timm:wide_net.tag", num_classes=6, in_channels=1)
     assert isinstance(network, Net)
     assert network(torch.zeros(2, 1, 5, 5)).shape == (2, 6)
     assert spec_name("timm:tiny_net") == "timm:tiny_net"
-    students = Maker("timm:tiny_net", num_classes=6, in_channels=1).students(2)
+    students = NetworkFactory("timm:tiny_net", num_classes=6, in_channels=1).students(2)
     assert not torch.equal(students[0].state_dict()["fc.weight"], students[1].state_dict()["fc.weight"])
 
 
@@ -88,8 +88,8 @@ def test_models_of_timm_are_trained_saved_and_loaded(tmp_path: Path) -> None:
 
 @pytest.mark.usefixtures("timm")
 def test_a_model_of_timm_is_seen_by_paths() -> None:
-    network = build("timm:tiny_net", num_classes=6, in_channels=1)
-    found = observe(network, torch.randn(2, 1, 5, 5, generator=torch.Generator().manual_seed(0)), ["body"])
+    network = build_network("timm:tiny_net", num_classes=6, in_channels=1)
+    found = extract_features(network, torch.randn(2, 1, 5, 5, generator=torch.Generator().manual_seed(0)), ["body"])
     assert torch.equal(found.pre[0].relu(), found.maps[0])
     assert found.pooled.shape == (2, 4)
 
@@ -105,7 +105,7 @@ def test_a_model_of_timm_is_seen_by_paths() -> None:
 )
 def test_what_timm_cannot_make_is_said(name: str, channels: int, named: str) -> None:
     with pytest.raises(UserError, match=re.escape(named)):
-        build(name, num_classes=6, in_channels=channels)
+        build_network(name, num_classes=6, in_channels=channels)
 
 
 def test_timm_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_timm_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path)
 
 def test_our_own_networks_do_not_import_timm() -> None:
     assert "timm" not in sys.modules
-    build("resnet8", num_classes=6, in_channels=1)
+    build_network("resnet8", num_classes=6, in_channels=1)
     assert "timm" not in sys.modules
 
 
@@ -216,4 +216,4 @@ def test_the_error_names_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
     nothings: Callable[[], object] = nothing
     monkeypatch.setattr("studygroup.networks.registry.nothing", nothings, raising=False)
     with pytest.raises(UserError, match=r"studygroup\.networks\.registry:nothing gave a str"):
-        build("studygroup.networks.registry:nothing", num_classes=2, in_channels=1)
+        build_network("studygroup.networks.registry:nothing", num_classes=2, in_channels=1)

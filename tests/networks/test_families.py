@@ -7,7 +7,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
-from studygroup.networks import create, observe
+from studygroup.networks import create, extract_features
 from studygroup.networks.layers import Shuffle
 from studygroup.networks.mobilenetv2 import InvertedResidual
 from studygroup.networks.shufflenetv1 import ShuffleUnit
@@ -176,7 +176,7 @@ def test_a_vgg_network_written_out() -> None:
     linear = network.get_submodule("classifier")
     assert isinstance(linear, nn.Linear)
     with torch.no_grad():
-        found = observe(network, x)
+        found = extract_features(network, x)
     for seen, expected in zip(found.maps, maps, strict=True):
         torch.testing.assert_close(seen, expected)
     torch.testing.assert_close(found.logits, maps[-1].mean((2, 3)) @ linear.weight.T + linear.bias)
@@ -185,7 +185,7 @@ def test_a_vgg_network_written_out() -> None:
 @pytest.mark.parametrize(("size", "last"), [(8, 1), (28, 3), (32, 4), (56, 7), (63, 7), (64, 4), (224, 14)])
 def test_vgg_halves_once_more_from_64_pixels_on(size: int, last: int) -> None:
     with torch.device("meta"):
-        maps = observe(create("vgg8", num_classes=5), torch.zeros(2, 3, size, size)).maps
+        maps = extract_features(create("vgg8", num_classes=5), torch.zeros(2, 3, size, size)).maps
     assert maps[-1].shape[2:] == (last, last)
 
 

@@ -12,7 +12,7 @@ from torch import Tensor, nn
 
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, Modular
-from studygroup.networks import Chain, Maker, create, head_of, observe, places
+from studygroup.networks import Chain, NetworkFactory, create, extract_features, feature_layers, head_of
 from studygroup.networks.chain import Pool
 from tests.methods.tiny import Plain, tiny
 
@@ -22,7 +22,7 @@ POST_ACTIVATION = ["resnet8", "resnet50", "vgg8", "shufflenetv1", "shufflenetv2"
 
 def made(name: str) -> Chain:
     """A network whose running statistics have moved."""
-    network = Maker(name, num_classes=5, in_channels=3, seed=1).student(0)
+    network = NetworkFactory(name, num_classes=5, in_channels=3, seed=1).student(0)
     assert isinstance(network, Chain)
     with torch.no_grad():
         network.train()(images(seed=9))
@@ -49,7 +49,7 @@ def test_observing_is_one_ordinary_call(name: str, training: bool) -> None:
     for path, module in network.named_modules():
         module.register_forward_hook(lambda *_, path=path: calls.update([path]))
     before = hooks(network)
-    found = observe(network, images())
+    found = extract_features(network, images())
     assert hooks(network) == before
     assert torch.equal(found.logits, other(images()))
     for path, value in network.named_buffers():
@@ -60,7 +60,7 @@ def test_observing_is_one_ordinary_call(name: str, training: bool) -> None:
 @pytest.mark.parametrize("name", FAMILIES)
 def test_a_map_is_what_comes_out_of_a_stage(name: str) -> None:
     network = made(name).eval()
-    found = observe(network, images())
+    found = extract_features(network, images())
     activation, maps = images(), []
     for stage, names in network.stages.items():
         for block in names:
@@ -75,7 +75,7 @@ def test_a_map_is_what_comes_out_of_a_stage(name: str) -> None:
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", POST_ACTIVATION)
 def test_before_the_activation(name: str, training: bool) -> None:
-    found = observe(made(name).train(training), images())
+    found = extract_features(made(name).train(training), images())
     for maps, pre in zip(found.maps, found.pre, strict=True):
         assert torch.equal(pre.relu(), maps)
         assert pre.min() < 0, "the activation has not changed it"
@@ -83,7 +83,7 @@ def test_before_the_activation(name: str, training: bool) -> None:
 
 def test_before_the_activation_written_out() -> None:
     network = made("resnet8").eval()
-    found = observe(network, images())
+    found = extract_features(network, images())
     block = network.get_submodule("stage2_block1")
     part = block.get_submodule
     x = found.maps[1]
@@ -98,14 +98,14 @@ def test_before_the_activation_written_out() -> None:
 def test_of_wide_residual_networks_it_is_what_the_next_batch_norm_makes_of_the_map(training: bool) -> None:
     network = made("wrn_16_2").train(training)
     reference = copy.deepcopy(network)
-    found = observe(network, images())
+    found = extract_features(network, images())
     for number, norm in enumerate(("stage1_block1.bn1", "stage2_block1.bn1", "stage3_block1.bn1", "norm.0")):
         torch.testing.assert_close(found.pre[number], reference.get_submodule(norm)(found.maps[number]))
         assert found.maps[number].min() < 0, "a map of a network with pre-activation is a sum"
 
 
 def test_of_mobilenetv2_only_the_stem_has_an_activation() -> None:
-    found = observe(made("mobilenetv2"), images())
+    found = extract_features(made("mobilenetv2"), images())
     assert torch.equal(found.pre[0].relu(), found.maps[0])
     assert [pre is maps for pre, maps in zip(found.pre, found.maps, strict=True)] == [False, True, True, True, True]
 
@@ -118,13 +118,13 @@ def test_gradients_go_through_all_of_it(name: str) -> None:
             if isinstance(module, nn.ReLU):  # without kinks, so that differences are slopes
                 setattr(parent, child, nn.Softplus())
     inputs = images().double().requires_grad_()
-    found = observe(network, inputs)
+    found = extract_features(network, inputs)
     seen = [*found.maps, *found.pre, found.pooled, found.logits]
     assert all(tensor.requires_grad for tensor in seen)
     weights = [torch.randn(t.shape, dtype=torch.float64, generator=torch.Generator().manual_seed(k)) for k, t in enumerate(seen)]
 
     def direction(inputs: Tensor) -> Tensor:
-        again = observe(network, inputs)
+        again = extract_features(network, inputs)
         tensors = [*again.maps, *again.pre, again.pooled, again.logits]
         return torch.stack([(t * w).sum() for t, w in zip(tensors, weights, strict=True)]).sum()
 
@@ -140,22 +140,22 @@ def test_gradients_go_through_all_of_it(name: str) -> None:
 
 def test_without_gradient_nothing_has_any() -> None:
     with torch.no_grad():
-        found = observe(made("resnet8"), images())
+        found = extract_features(made("resnet8"), images())
     assert not any(t.requires_grad for t in (*found.maps, *found.pre, found.pooled, found.logits))
 
 
 def test_positions_of_a_chain_by_stage_or_by_path() -> None:
     network = made("resnet8").eval()
-    whole = observe(network, images())
-    some = observe(network, images(), ["stage3", "stage1_block1.bn2", "stem"])
+    whole = extract_features(network, images())
+    some = extract_features(network, images(), ["stage3", "stage1_block1.bn2", "stem"])
     assert torch.equal(some.maps[0], whole.maps[3])
     assert torch.equal(some.maps[2], whole.maps[0])
     assert some.maps[1].shape == whole.maps[1].shape
-    assert places(network) == ["stem", "stage1_block1", "stage2_block1", "stage3_block1"]
-    assert places(network, ["stage2", "pool"]) == ["stage2_block1", "pool"]
-    twice = observe(network, images(), ["stage3", "stem", "stage3_block1"])
+    assert feature_layers(network) == ["stem", "stage1_block1", "stage2_block1", "stage3_block1"]
+    assert feature_layers(network, ["stage2", "pool"]) == ["stage2_block1", "pool"]
+    twice = extract_features(network, images(), ["stage3", "stem", "stage3_block1"])
     assert [maps.shape[1] for maps in twice.maps] == [64, 16, 64]
-    none = observe(network, images(), [])
+    none = extract_features(network, images(), [])
     assert none.maps == none.pre == ()
     assert torch.equal(none.pooled, whole.pooled)
 
@@ -163,7 +163,7 @@ def test_positions_of_a_chain_by_stage_or_by_path() -> None:
 def test_under_autocast_the_precision_is_that_of_the_call() -> None:
     network = made("wrn_16_1").eval()
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        found = observe(network, images())
+        found = extract_features(network, images())
         assert torch.equal(found.logits, network(images()))
     assert {maps.dtype for maps in found.maps} == {torch.bfloat16}
 
@@ -171,10 +171,10 @@ def test_under_autocast_the_precision_is_that_of_the_call() -> None:
 @pytest.mark.filterwarnings("ignore")  # the compiler warns about itself
 def test_a_compiled_network_is_seen() -> None:
     network = made("wrn_16_1").eval()
-    expected = observe(network, images())
+    expected = extract_features(network, images())
     network.compile(backend="eager")
     torch.testing.assert_close(network(images()), expected.logits)
-    found = observe(network, images())
+    found = extract_features(network, images())
     for seen, wanted in zip((*found.maps, *found.pre), (*expected.maps, *expected.pre), strict=True):
         torch.testing.assert_close(seen, wanted)
     torch.testing.assert_close(network(images()), expected.logits)
@@ -182,20 +182,20 @@ def test_a_compiled_network_is_seen() -> None:
 
 def test_a_frozen_teacher_is_seen_without_gradient() -> None:
     network = made("resnet8")
-    expected = observe(copy.deepcopy(network).eval(), images())
+    expected = extract_features(copy.deepcopy(network).eval(), images())
     teacher = Frozen(network).train()
-    found = teacher.observe(images())
+    found = teacher.extract_features(images())
     assert torch.equal(found.logits, expected.logits)
     assert all(torch.equal(seen, wanted) for seen, wanted in zip(found.pre, expected.pre, strict=True))
     assert not any(t.requires_grad for t in (*found.maps, *found.pre, found.pooled, found.logits))
-    assert teacher.observe(images(), ["stem"]).maps[0].shape == expected.maps[0].shape
+    assert teacher.extract_features(images(), ["stem"]).maps[0].shape == expected.maps[0].shape
 
 
 def test_a_route_is_seen_by_paths() -> None:
     group = Modular(lambda _: tiny(), 2).eval()
     inputs = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
-    found = observe(group[1], inputs, ["path.0", "path.2"])
-    plain = observe(group.export(1), inputs, ["stem", "second"])
+    found = extract_features(group[1], inputs, ["path.0", "path.2"])
+    plain = extract_features(group.export(1), inputs, ["stem", "second"])
     for seen, expected in zip((*found.maps, *found.pre, found.logits), (*plain.maps, *plain.pre, plain.logits), strict=True):
         torch.testing.assert_close(seen, expected)
 
@@ -251,7 +251,7 @@ def test_a_network_of_ones_own_by_paths() -> None:
     x = images(3, 6).double().requires_grad_()
     expected = by_hand(copy.deepcopy(network), x)
     before = hooks(network)
-    found = observe(network, x, ["norm", "first", "second"])
+    found = extract_features(network, x, ["norm", "first", "second"])
     assert hooks(network) == before == 0
     seen = {"norm": found.maps[0], "first": found.maps[1], "second": found.maps[2], "pre": found.pre[1]}
     seen |= {"pooled": found.pooled, "logits": found.logits}
@@ -295,7 +295,7 @@ class Sum(nn.Module):
 def test_what_is_changed_in_place_is_told_apart() -> None:
     torch.manual_seed(0)
     network = InPlace().eval()
-    found = observe(network, images(3, 6), ["stem", "sum"])
+    found = extract_features(network, images(3, 6), ["stem", "sum"])
     norm = network.norm(network.stem(images(3, 6)))
     assert norm.min() < 0
     torch.testing.assert_close(found.pre[0], norm)  # the next normalisation's, before the ReLU that works on its output
@@ -305,7 +305,7 @@ def test_what_is_changed_in_place_is_told_apart() -> None:
 
 def test_nested_positions_and_the_activation_itself() -> None:
     network = Own().eval()
-    found = observe(network, images(3, 6), ["first", "first.2", "first.1"])
+    found = extract_features(network, images(3, 6), ["first", "first.2", "first.1"])
     assert torch.equal(found.maps[0], found.maps[1])
     assert torch.equal(found.pre[0], found.pre[1])
     assert torch.equal(found.pre[0], found.maps[2])
@@ -315,29 +315,35 @@ def test_nested_positions_and_the_activation_itself() -> None:
 def test_the_classifier_by_its_path() -> None:
     network = Own().eval()
     x = images(3, 6)
-    assert observe(network, x, []).pooled.shape == (3, 6)
-    found = observe(network, x, [], classifier="project")
+    assert extract_features(network, x, []).pooled.shape == (3, 6)
+    found = extract_features(network, x, [], classifier="project")
     assert found.pooled.shape == (3, 4)
     convolutional = nn.Sequential(nn.Conv2d(3, 7, 3), nn.AdaptiveAvgPool2d(1), nn.Conv2d(7, 5, 1), nn.Flatten())
-    found = observe(convolutional, x, ["0"], classifier="2")
+    found = extract_features(convolutional, x, ["0"], classifier="2")
     assert found.pooled.shape == (3, 7)
     torch.testing.assert_close(found.pooled, found.maps[0].mean((2, 3)))
-    assert torch.equal(observe(convolutional, x, ["0"]).maps[0], found.maps[0])  # without it maps and logits are seen all the same
+    assert torch.equal(extract_features(convolutional, x, ["0"]).maps[0], found.maps[0])  # without it maps and logits are seen all the same
 
 
 @pytest.mark.parametrize(
     ("watch", "named"),
     [
-        (lambda: observe(Own(), images(2, 6), ["frist"]), r"unknown module of Own 'frist'; did you mean first"),
-        (lambda: observe(create("resnet8", 5), images(2, 8), ["stage5"]), r"unknown module of Chain 'stage5'; did you mean stage"),
-        (lambda: observe(Own(), images(2, 6), [], classifier="haed"), r"'haed'; did you mean head"),
-        (lambda: observe(Own(), images(2, 6)), r"Own is no chain of blocks.*such as first, second, norm"),
-        (lambda: observe(Own(), images(2, 6), ["unused"]), r"the module 'unused' of Own did not run"),
-        (lambda: observe(Own(), images(2, 6), [], classifier="unused").pooled, r"the classifier that was named did not run"),
-        (lambda: observe(Own(), images(2, 6), ["pair"]), r"the module 'pair' gives a tuple, not a tensor"),
-        (lambda: observe(nn.Conv2d(3, 5, 1), images(2, 6), []).pooled, r"of Conv2d is not known: no linear layer ran; name the module"),
-        (lambda: observe(nn.Linear(6, 5), images(2, 6), []).pooled, r"the classifier of Linear takes \(2, 3, 6, 6\), not \(B, d\)"),
-        (lambda: observe(Pair(), images(2, 6), []), r"Pair gives a tuple; it must give a tensor of logits"),
+        (lambda: extract_features(Own(), images(2, 6), ["frist"]), r"unknown module of Own 'frist'; did you mean first"),
+        (lambda: extract_features(create("resnet8", 5), images(2, 8), ["stage5"]), r"unknown module of Chain 'stage5'; did you mean stage"),
+        (lambda: extract_features(Own(), images(2, 6), [], classifier="haed"), r"'haed'; did you mean head"),
+        (lambda: extract_features(Own(), images(2, 6)), r"Own is no chain of blocks.*such as first, second, norm"),
+        (lambda: extract_features(Own(), images(2, 6), ["unused"]), r"the module 'unused' of Own did not run"),
+        (lambda: extract_features(Own(), images(2, 6), [], classifier="unused").pooled, r"the classifier that was named did not run"),
+        (lambda: extract_features(Own(), images(2, 6), ["pair"]), r"the module 'pair' gives a tuple, not a tensor"),
+        (
+            lambda: extract_features(nn.Conv2d(3, 5, 1), images(2, 6), []).pooled,
+            r"of Conv2d is not known: no linear layer ran; name the module",
+        ),
+        (
+            lambda: extract_features(nn.Linear(6, 5), images(2, 6), []).pooled,
+            r"the classifier of Linear takes \(2, 3, 6, 6\), not \(B, d\)",
+        ),
+        (lambda: extract_features(Pair(), images(2, 6), []), r"Pair gives a tuple; it must give a tensor of logits"),
         (lambda: head_of(Plain()), r"Plain is no chain of blocks"),
     ],
 )
@@ -350,9 +356,9 @@ def test_what_cannot_be_seen_is_said(watch: Callable[[], object], named: str) ->
 def test_hooks_are_removed_after_a_failure() -> None:
     network = Own()
     with pytest.raises(RuntimeError):
-        observe(network, torch.zeros(2, 4, 6, 6), ["first"])
+        extract_features(network, torch.zeros(2, 4, 6, 6), ["first"])
     with pytest.raises(UserError):
-        observe(network, images(2, 6), ["pair"])
+        extract_features(network, images(2, 6), ["pair"])
     assert hooks(network) == 0
 
 
@@ -363,7 +369,7 @@ def test_hooks_are_removed_after_a_failure() -> None:
 def test_the_head_turns_the_pooled_map_into_logits(name: str) -> None:
     network = made(name).eval()
     position, head = head_of(network)
-    found = observe(network, images(), [position])
+    found = extract_features(network, images(), [position])
     torch.testing.assert_close(head(found.maps[0]), found.logits)
     torch.testing.assert_close(found.maps[0].mean((2, 3)), found.pooled)
     assert found.maps[0].min() >= 0, "behind the last activation"

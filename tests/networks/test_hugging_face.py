@@ -17,9 +17,9 @@ import torch
 from torch import Tensor, nn
 
 from studygroup import UserError
-from studygroup.networks import Maker, observe
+from studygroup.networks import NetworkFactory, extract_features
 from studygroup.networks.external import SequenceClassifier
-from studygroup.networks.factory import build, spec_name, try_out, with_stem
+from studygroup.networks.factory import build_network, spec_name, try_out, with_stem
 
 TOKENS = 20
 IDS = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0], [0, 0, 0, 0]])
@@ -142,16 +142,16 @@ def weights(network: nn.Module) -> tuple[Tensor, Tensor]:
 
 @pytest.mark.usefixtures("transformers")
 def test_a_classifier_as_a_network(folder: Path) -> None:
-    network = build(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
+    network = build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     assert network.training
     logits = network(IDS)
     saved = safetensors.torch.load_file(folder / "model.safetensors")
     means = torch.stack([saved["base_model.embedding.weight"][ids].mean(0) for ids in (IDS[0], IDS[1, :2], IDS[2])])
     torch.testing.assert_close(logits, means @ saved["score.weight"].T + saved["score.bias"])
     torch.testing.assert_close(network(nn.functional.pad(IDS, (0, 3))), logits)
-    assert observe(network, IDS, []).pooled.shape == (3, 4)
+    assert extract_features(network, IDS, []).pooled.shape == (3, 4)
     try_out(f"hf:{folder}", IDS, num_classes=3, vocabulary=TOKENS)
-    again = build(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
+    again = build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     again.load_state_dict(network.state_dict())
 
 
@@ -159,7 +159,7 @@ def test_a_classifier_as_a_network(folder: Path) -> None:
 @pytest.mark.parametrize("classes", [3, 4])
 def test_students_share_a_pretrained_body(folder: Path, classes: int) -> None:
     """The first has the folder's classifier, if that fits; all others a new one."""
-    make = Maker(f"hf:{folder}", num_classes=classes, vocabulary=TOKENS)
+    make = NetworkFactory(f"hf:{folder}", num_classes=classes, vocabulary=TOKENS)
     (body, first), (same, other), (_, third), (_, again) = (weights(make.student(k)) for k in (0, 1, 2, 1))
     saved = safetensors.torch.load_file(folder / "model.safetensors")
     assert torch.equal(body, saved["base_model.embedding.weight"])
@@ -176,7 +176,7 @@ def test_students_share_a_pretrained_body(folder: Path, classes: int) -> None:
 @pytest.mark.usefixtures("transformers")
 def test_a_configuration_without_weights_makes_new_networks(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
-    make = Maker(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
+    make = NetworkFactory(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     bodies = [weights(make.student(k))[0] for k in (0, 1, 0)]
     assert not torch.equal(bodies[0], bodies[1])
     assert torch.equal(bodies[0], bodies[2])
@@ -184,13 +184,13 @@ def test_a_configuration_without_weights_makes_new_networks(folder: Path) -> Non
 
 def test_loading_is_quiet_and_leaves_the_logger_as_it_was(transformers: Transformers, folder: Path) -> None:
     logging = transformers.utils.logging
-    build(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
+    build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     assert logging.seen == [(40, False)]
     assert (logging.verbosity, logging.bar) == (30, True)
     logging.bar = False
     (folder / "model.safetensors").write_bytes(b"nothing")
     with pytest.raises(UserError, match="cannot be made"):
-        build(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
+        build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     assert (logging.verbosity, logging.bar) == (30, False)
 
 
@@ -241,22 +241,22 @@ def of_another(folder: Path) -> None:
 def test_a_folder_that_cannot_be_read_is_said(folder: Path, spoil: Callable[[Path], None], named: str) -> None:
     spoil(folder)
     with pytest.raises(UserError, match=re.escape(named)) as caught:
-        build(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
+        build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("transformers")
 def test_data_that_do_not_fit_are_said(folder: Path) -> None:
     with pytest.raises(UserError, match="knows 20 tokens, and the data have 21; give the data the tokenizer of its own folder"):
-        build(f"hf:{folder}", num_classes=3, vocabulary=21)
+        build_network(f"hf:{folder}", num_classes=3, vocabulary=21)
     with pytest.raises(UserError, match="reads texts, and the data are images"):
-        build(f"hf:{folder}", num_classes=3, in_channels=3)
+        build_network(f"hf:{folder}", num_classes=3, in_channels=3)
 
 
 def test_transformers_that_are_not_there(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"needs transformers, which cannot be imported .*pip install transformers"):
-        build(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
+        build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
 
 
 # ---------------------------------------------------------------- the package itself
@@ -285,14 +285,14 @@ def quiet(real: Any) -> Iterator[None]:
 def test_a_real_classifier(saved: tuple[Any, Path], capfd: pytest.CaptureFixture[str]) -> None:
     model, folder = saved
     capfd.readouterr()
-    network = build(f"hf:{folder}", num_classes=3, vocabulary=TOKENS).eval()
+    network = build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS).eval()
     ids = IDS[:2]
     torch.testing.assert_close(network(ids), model(input_ids=ids, attention_mask=(ids != 0).long()).logits)
     torch.testing.assert_close(network(nn.functional.pad(IDS, (0, 5)))[:2], network(IDS)[:2])
     assert network(IDS).isfinite().all()
     with pytest.raises(UserError, match=r"cannot take texts of 13 tokens \(.*\); cut texts shorter, or take another network"):
         try_out(f"hf:{folder}", torch.ones(2, 13, dtype=torch.int64), num_classes=3, vocabulary=TOKENS)
-    make = Maker(f"hf:{folder}", num_classes=4, vocabulary=TOKENS)
+    make = NetworkFactory(f"hf:{folder}", num_classes=4, vocabulary=TOKENS)
     states = [make.student(k).state_dict() for k in (0, 1, 1)]
     differ = {key for key, value in states[0].items() if not torch.equal(value, states[1][key])}
     assert differ == {"network.classifier.weight"}
@@ -308,5 +308,5 @@ def test_code_in_a_real_folder_is_not_run(saved: tuple[Any, Path]) -> None:
     (folder / "config.json").write_text(json.dumps(config | own))
     (folder / "own.py").write_text(f"open({str(folder / 'it-ran')!r}, 'w')\nclass Config: pass\nclass Model: pass\n")
     with pytest.raises(UserError, match="cannot be made for 3 classes"):
-        build(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
+        build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     assert not (folder / "it-ran").exists()

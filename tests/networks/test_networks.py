@@ -13,9 +13,9 @@ from torch import Tensor, nn
 from studygroup import networks
 from studygroup.errors import UserError
 from studygroup.groups import Modular
-from studygroup.networks import IMAGE_NETWORKS, Chain, Maker, create, observe, parameter_count
+from studygroup.networks import IMAGE_NETWORKS, Chain, NetworkFactory, create, extract_features, parameter_count
 from studygroup.networks.chain import Pool
-from studygroup.networks.factory import build, spec_name
+from studygroup.networks.factory import Spec, build_network, spec_name
 
 # name: (parameters with 100 classes, with 10 classes)
 COUNTS = {
@@ -119,7 +119,7 @@ def test_any_size_and_number_of_channels(name: str, shape: tuple[int, int, int])
 @pytest.mark.parametrize("name", FEATURES)
 def test_features(name: str) -> None:
     with torch.device("meta"):
-        found = observe(create(name, num_classes=10), torch.zeros(2, 3, 32, 32))
+        found = extract_features(create(name, num_classes=10), torch.zeros(2, 3, 32, 32))
     assert all(maps.shape[2] == maps.shape[3] for maps in found.maps)
     assert " ".join(f"{maps.shape[1]}x{maps.shape[2]}" for maps in found.maps) + f" / {found.pooled.shape[1]}" == FEATURES[name]
     assert [pre.shape for pre in found.pre] == [maps.shape for maps in found.maps]
@@ -237,8 +237,8 @@ def nothing() -> str:
     return "no network"
 
 
-def maker(target: networks.maker.Spec = "resnet8", **options: object) -> Maker:
-    return Maker(target, num_classes=6, in_channels=1, **options)  # type: ignore[arg-type]
+def maker(target: Spec = "resnet8", **options: object) -> NetworkFactory:
+    return NetworkFactory(target, num_classes=6, in_channels=1, **options)  # type: ignore[arg-type]
 
 
 def same(one: nn.Module, other: nn.Module) -> bool:
@@ -274,7 +274,7 @@ def test_a_network_alone_and_the_first_student_of_a_group_start_alike() -> None:
 
 def test_parts_of_a_method_have_streams_of_their_own() -> None:
     def part(seed: int, name: str) -> nn.Linear:
-        return maker(seed=seed).part(name, lambda: nn.Linear(3, 2))
+        return maker(seed=seed).extra_module(name, lambda: nn.Linear(3, 2))
 
     before = torch.get_rng_state()
     first = part(0, "gate")
@@ -344,7 +344,7 @@ def test_a_given_module_that_cannot_start_afresh_is_refused() -> None:
 )
 def test_what_a_network_can_be_made_from(spec: str | Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(importlib.import_module("studygroup.networks.resnet"), "narrow8", partial(networks.resnet.narrow, 8), raising=False)
-    network = build(spec, num_classes=6, in_channels=1).eval()
+    network = build_network(spec, num_classes=6, in_channels=1).eval()
     with torch.no_grad():
         assert network(torch.zeros(2, 1, 9, 9)).shape == (2, 6)
     assert spec_name(spec)
@@ -370,7 +370,7 @@ def test_specs_have_names() -> None:
 )
 def test_what_cannot_be_made_is_named(spec: str | Callable[..., nn.Module], shown: str) -> None:
     with pytest.raises(UserError, match=shown):
-        build(spec, num_classes=6, in_channels=1)
+        build_network(spec, num_classes=6, in_channels=1)
 
 
 def test_a_teacher_is_handed_out_as_a_copy() -> None:

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 
 import studygroup
 from studygroup import UserError, config
-from studygroup.networks import IMAGE_NETWORKS, create, observe, parameter_count
+from studygroup.networks import IMAGE_NETWORKS, create, extract_features, parameter_count
 from studygroup.networks.factory import with_stem
 from studygroup.networks.registry import full_name, stems
 from studygroup.training import Run
@@ -27,7 +27,7 @@ def noise(*shape: int) -> Tensor:
 def on_paper(name: str, size: int, **options: Any) -> list[int]:
     """Heights of the maps."""
     with torch.device("meta"):
-        return [maps.shape[2] for maps in observe(create(name, 10, **options), torch.zeros(2, 3, size, size)).maps]
+        return [maps.shape[2] for maps in extract_features(create(name, 10, **options), torch.zeros(2, 3, size, size)).maps]
 
 
 @pytest.mark.parametrize(

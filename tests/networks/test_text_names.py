@@ -11,8 +11,8 @@ import torch
 from torch import Tensor, nn
 
 from studygroup import UserError
-from studygroup.networks import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, Maker, create, parameter_count, tokenizer_of
-from studygroup.networks.factory import build, is_fresh, try_out, with_stem
+from studygroup.networks import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, NetworkFactory, create, parameter_count, tokenizer_of
+from studygroup.networks.factory import build_network, is_fresh, try_out, with_stem
 from studygroup.networks.registry import full_name, options_of, reads_texts, stems
 
 TINY = "transformer@depth=1,heads=2,hidden=4,embedding=4,feedforward=4"
@@ -166,16 +166,16 @@ def test_a_wrong_name_is_said(name: str, named: str) -> None:
         (lambda: full_name("vdcnn9", "large", 224), "vdcnn9 reads texts and has no stem 'large'; leave stem out"),
         (lambda: full_name("vdcnn9@large", "auto", 224), "vdcnn9@large has 'large' where OPTION=VALUE is expected"),
         (lambda: with_stem("transformer@head=8", "auto", 224), "unknown option of transformer 'head'"),
-        (lambda: build("vdcnn9", num_classes=2, in_channels=3), "vdcnn9 reads texts, and the data are images; take resnet20 or another"),
+        (lambda: build_network("vdcnn9", num_classes=2, in_channels=3), "vdcnn9 reads texts, and the data are images; take resnet20 or another"),
         (
-            lambda: build("resnet18@large", num_classes=2, vocabulary=9),
+            lambda: build_network("resnet18@large", num_classes=2, vocabulary=9),
             "resnet18@large reads images, and the data are texts; take transformer, vdcnn9, vdcnn17 or vdcnn29, or hf:FOLDER",
         ),
-        (lambda: build("timm:resnet18", num_classes=2, vocabulary=9), "timm:resnet18 reads images, and the data are texts; take"),
-        (lambda: build(Bag, num_classes=2, in_channels=9), ":Bag reads texts, and the data are images; take resnet20"),
-        (lambda: build("resnt8", num_classes=2, vocabulary=9), "unknown network 'resnt8'; did you mean resnet8"),
-        (lambda: build("vdcnn9", num_classes=2), "in_channels is None, vocabulary None; give one of them: the data are images or texts"),
-        (lambda: build("vdcnn9", num_classes=2, in_channels=1, vocabulary=9), "in_channels is 1, vocabulary 9; give one of them"),
+        (lambda: build_network("timm:resnet18", num_classes=2, vocabulary=9), "timm:resnet18 reads images, and the data are texts; take"),
+        (lambda: build_network(Bag, num_classes=2, in_channels=9), ":Bag reads texts, and the data are images; take resnet20"),
+        (lambda: build_network("resnt8", num_classes=2, vocabulary=9), "unknown network 'resnt8'; did you mean resnet8"),
+        (lambda: build_network("vdcnn9", num_classes=2), "in_channels is None, vocabulary None; give one of them: the data are images or texts"),
+        (lambda: build_network("vdcnn9", num_classes=2, in_channels=1, vocabulary=9), "in_channels is 1, vocabulary 9; give one of them"),
         (lambda: try_out("resnet8", torch.ones(2, 9, dtype=torch.int64), num_classes=2, vocabulary=9), "resnet8 reads images"),
         (
             lambda: try_out(Bag, torch.ones(2, 12, dtype=torch.int64), num_classes=2, vocabulary=9),
@@ -199,18 +199,18 @@ def test_functions_get_what_the_data_are() -> None:
         assert isinstance(network, nn.Linear)
         return network.out_features
 
-    assert features(build(either, num_classes=2, in_channels=3)) == 30
-    assert features(build(either, num_classes=2, vocabulary=7)) == 7
-    assert features(build(anything, num_classes=2, in_channels=3)) == 5
-    assert features(build(anything, num_classes=2, vocabulary=7)) == 9
-    bag = build(Bag, num_classes=2, vocabulary=7)
+    assert features(build_network(either, num_classes=2, in_channels=3)) == 30
+    assert features(build_network(either, num_classes=2, vocabulary=7)) == 7
+    assert features(build_network(anything, num_classes=2, in_channels=3)) == 5
+    assert features(build_network(anything, num_classes=2, vocabulary=7)) == 9
+    bag = build_network(Bag, num_classes=2, vocabulary=7)
     assert bag(torch.ones(3, 4, dtype=torch.int64)).shape == (3, 2)
     for spec in (Bag, bag, TINY, "vdcnn9@width=2,embedding=2,hidden=2"):
         try_out(spec, torch.ones(2, 9, dtype=torch.int64), num_classes=2, vocabulary=7)
 
 
 def test_making_students_that_read_texts() -> None:
-    make = Maker(TINY, num_classes=3, vocabulary=11, peers=["vdcnn9@width=2,hidden=4", Bag])
+    make = NetworkFactory(TINY, num_classes=3, vocabulary=11, peers=["vdcnn9@width=2,hidden=4", Bag])
     assert torch.equal(make.example(), torch.ones(1, 8, dtype=torch.int64))
     assert make.in_channels is None
     students = make.students(3)
@@ -219,13 +219,13 @@ def test_making_students_that_read_texts() -> None:
     weights = [network.get_parameter("classifier.weight") for network in (first, again, other)]
     assert torch.equal(weights[0], weights[1])
     assert not torch.equal(weights[0], weights[2])
-    given = Maker(first, num_classes=3, vocabulary=11)
+    given = NetworkFactory(first, num_classes=3, vocabulary=11)
     fresh = given.copy(1)
     assert torch.equal(given.copy(0).get_parameter("classifier.weight"), weights[0])
     assert not torch.equal(fresh.get_parameter("classifier.weight"), weights[0])
     assert fresh.get_parameter("embedding.embedding.tokens.weight")[0].eq(0).all(), "the pad's vector"
     with pytest.raises(UserError, match="resnet8 reads images, and the data are texts"):
-        Maker("resnet8", num_classes=3, vocabulary=11).student(0)
+        NetworkFactory("resnet8", num_classes=3, vocabulary=11).student(0)
 
 
 def test_what_is_trained_first() -> None:

@@ -12,7 +12,7 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from studygroup.errors import UserError
-from studygroup.networks import TEXT_NETWORKS, Chain, create, head_of, observe, parameter_count
+from studygroup.networks import TEXT_NETWORKS, Chain, create, extract_features, head_of, parameter_count
 from studygroup.networks.padded import Padded, Positions, maps, of_maps
 from studygroup.networks.transformer import MeanPool, positions
 from studygroup.networks.vdcnn import ConvolutionBlock, KMaxPool, halved
@@ -465,7 +465,7 @@ def test_k_max_pooling_hands_on_what_is_no_number() -> None:
 @pytest.mark.parametrize("name", SMALL)
 def test_maps_of_texts(name: str) -> None:
     network, ids = small(name).eval(), padded(texts())
-    found = observe(network, ids)
+    found = extract_features(network, ids)
     assert torch.equal(found.logits, network(ids))
     x: Tensor | Padded = ids
     seen = {}
@@ -493,7 +493,7 @@ def test_maps_of_texts(name: str) -> None:
 
 @pytest.mark.parametrize("name", SMALL)
 def test_features_learn(name: str) -> None:
-    found = observe(small(name), padded(texts()))
+    found = extract_features(small(name), padded(texts()))
     for value in (*found.maps, *found.pre, found.pooled):
         assert value.requires_grad
     torch.stack([value.square().sum() for value in (*found.maps, *found.pre)]).sum().backward()
@@ -504,7 +504,7 @@ def test_the_head_takes_what_the_pool_takes(name: str) -> None:
     network, ids = small(name).eval(), padded(texts())
     position, head = head_of(network)
     assert position == list(network.ends().values())[-1]
-    found = observe(network, ids, [position])
+    found = extract_features(network, ids, [position])
     assert found.masks[0] is not None
     assert torch.equal(head(of_maps(found.maps[0], found.masks[0])), found.logits)
     other = torch.ones_like(found.maps[0])  # as a connector may make, which knows no padding
@@ -532,7 +532,7 @@ def test_what_the_next_norm_makes_of_a_text() -> None:
     stages = {"embedding": ["embedding"], "stage1": ["stage1_block1"], "stage2": ["own"], "head": ["pool", "classifier"]}
     blocks["own"] = Preactivated()
     network = Chain({stage: {name: blocks[name] for name in names} for stage, names in stages.items()}).eval()
-    found = observe(network, padded(texts()))
+    found = extract_features(network, padded(texts()))
     assert found.masks[0] is not None
     expected = Padded(
         blocks["own"].get_submodule("norm")(of_maps(found.maps[0], found.masks[0]).values) * found.masks[0].unsqueeze(-1), found.masks[0]
@@ -542,12 +542,12 @@ def test_what_the_next_norm_makes_of_a_text() -> None:
 
 
 def test_images_have_no_masks_and_the_classifier_of_a_chain_is_its_block() -> None:
-    found = observe(create("resnet8", 3, 1), torch.zeros(2, 1, 8, 8))
+    found = extract_features(create("resnet8", 3, 1), torch.zeros(2, 1, 8, 8))
     assert found.masks == (None,) * 4
     network = small("vdcnn9").eval()
-    named = observe(network, padded(texts()), [], classifier="classifier.4")
+    named = extract_features(network, padded(texts()), [], classifier="classifier.4")
     assert named.pooled.shape == (7, 10)
-    assert observe(network, padded(texts()), []).pooled.shape == (7, 96)
+    assert extract_features(network, padded(texts()), []).pooled.shape == (7, 96)
 
 
 def test_every_network_of_texts_is_tested() -> None:

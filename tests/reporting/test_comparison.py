@@ -17,7 +17,7 @@ from studygroup.reporting import COMPARISON_FILES, comparison, render_comparison
 from studygroup.reporting.comparison_tables import operations, render_comparison_markdown
 from tests.reporting.conftest import MakeRun
 
-# By cell: method, what teaches it, samples x operations of an epoch, test accuracies by seed.
+# By variant: method, what teaches it, samples x operations of an epoch, test accuracies by seed.
 CELLS: dict[str, tuple[str, str | None, float | None, list[float]]] = {
     "teacher": ("baseline", None, 3e9, [0.95, 0.95, 0.95]),
     "baseline": ("baseline", None, 1e9, [0.90, 0.91, 0.89]),
@@ -29,25 +29,25 @@ CELLS: dict[str, tuple[str, str | None, float | None, list[float]]] = {
 
 @pytest.fixture
 def folder(tmp_path: Path, make_run: MakeRun) -> Path:
-    cells = []
+    variants = []
     for name, (method, teacher, flops, tests) in CELLS.items():
         for seed, test in enumerate(tests):
             if test:
                 make_run(f"out/runs/{name}-s{seed}", method=method, seed=seed, test=test, students=1 if method == "baseline" else 2)
         cost = {} if flops is None else {"flops_per_sample": flops / 1000, "samples_per_epoch": 1000}
         arguments = {"method": method, "student": "resnet8", "teacher": None, "epochs": 5}
-        cells.append({"name": name, "arguments": arguments, "teacher": teacher, "teaches": name == "teacher", **cost})
+        variants.append({"name": name, "arguments": arguments, "teacher": teacher, "teaches": name == "teacher", **cost})
     manifest = {
         "data": "digits",
         "reference": "baseline",
         "seeds": [0, 1, 2],
         "budget": "equal-epochs",
         "count_teacher": False,
-        "validation": 0,
+        "score_on_unused": 0,
         "command": "studygroup compare digits",
         "place": "2 processes",
         "machine": {"processor": "A processor", "gpu": None},
-        "cells": cells,
+        "variants": variants,
         "failed": {"dml-4-s1": "the loss is nan"},
     }
     (tmp_path / "out" / "comparison.json").write_text(json.dumps(manifest))
@@ -67,7 +67,7 @@ def drawn(result: dict[str, Any], width: int | None = None) -> str:
 
 def test_rows(folder: Path) -> None:
     result = comparison(folder)
-    rows = {row["cell"]: row for row in result["rows"]}
+    rows = {row["variant"]: row for row in result["rows"]}
     assert list(rows) == ["kd", "dml", "baseline", "dml-4", "teacher"]
     dml = rows["dml"]
     assert dml["difference_by_seed"] == pytest.approx({0: 0.01, 1: 0.02, 2: 0.0})
@@ -87,7 +87,7 @@ def test_rows(folder: Path) -> None:
 
 def test_a_run_that_is_not_there_yet_is_left_out(folder: Path) -> None:
     (folder / "runs" / "kd-s2" / "result.json").unlink()
-    kd = next(row for row in comparison(folder)["rows"] if row["cell"] == "kd")
+    kd = next(row for row in comparison(folder)["rows"] if row["variant"] == "kd")
     assert (kd["seeds"], kd["failed"]) == ([0, 1], [])
 
 
@@ -136,7 +136,7 @@ def test_without_a_hold_out_the_order_is_the_one_given(folder: Path) -> None:
         result["selected"]["holdout"] = None
         path.write_text(json.dumps(result))
     result = comparison(folder)
-    assert [row["cell"] for row in result["rows"]] == ["baseline", "dml", "dml-4", "kd", "teacher"]
+    assert [row["variant"] for row in result["rows"]] == ["baseline", "dml", "dml-4", "kd", "teacher"]
     text = render_comparison_markdown(result)
     assert "Nothing is held out: in the order given" in text
     assert "| hold-out |" not in text
@@ -159,24 +159,24 @@ def test_all_files(folder: Path) -> None:
     picture = np.asarray(Image.open(folder / "leaderboard.png").convert("RGB"))
     assert picture.shape[1] > 1200
     assert (picture < 250).any(-1).mean() > 0.01, "something is drawn"
-    assert json.loads((folder / "leaderboard.json").read_text())["rows"][0]["cell"] == "kd"
+    assert json.loads((folder / "leaderboard.json").read_text())["rows"][0]["variant"] == "kd"
     assert "0=0.01;1=0.02" in (folder / "leaderboard.csv").read_text()
 
 
 def test_a_picture_of_one_cell_with_one_seed(folder: Path) -> None:
     manifest = json.loads((folder / "comparison.json").read_text())
-    edit(folder, seeds=[0], cells=[cell for cell in manifest["cells"] if cell["name"] == "baseline"])
+    edit(folder, seeds=[0], variants=[variant for variant in manifest["variants"] if variant["name"] == "baseline"])
     write_comparison(folder)
     assert (folder / "leaderboard.png").exists()
 
 
 def test_a_picture_of_many_cells(folder: Path) -> None:
     manifest = json.loads((folder / "comparison.json").read_text())
-    cells = manifest["cells"]
+    variants = manifest["variants"]
     for number in range(9):
         (folder / "runs" / f"more-{number}-s0").symlink_to(folder / "runs" / "dml-s0")
-        cells.append({**cells[2], "name": f"more-{number}"})
-    edit(folder, cells=cells)
+        variants.append({**variants[2], "name": f"more-{number}"})
+    edit(folder, variants=variants)
     write_comparison(folder)
     assert (folder / "leaderboard.png").exists()
 

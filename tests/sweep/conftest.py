@@ -1,4 +1,4 @@
-"""Comparisons of tiny runs on digits, one cell after the other in this process."""
+"""Comparisons of tiny runs on digits, one variant after the other in this process."""
 
 from __future__ import annotations
 
@@ -9,8 +9,8 @@ from typing import Any
 import pytest
 
 import studygroup
-from studygroup.sweep import comparison, worker
 from studygroup.reporting import comparison_plot, curves
+from studygroup.sweep import comparison, worker
 
 SMALL: dict[str, Any] = {"student": "resnet8", "epochs": 1, "train_size": 96, "holdout": 48, "batch_size": 32, "precision": "float32"}
 Compare = Callable[..., dict[str, Any]]
@@ -19,7 +19,7 @@ Compare = Callable[..., dict[str, Any]]
 class Here:
     """Runs every task at once, in this process, and notes their names."""
 
-    room, what = 2, "this process"
+    slots, what = 2, "this process"
 
     def __init__(self) -> None:
         self.begun: list[str] = []
@@ -48,11 +48,11 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 @pytest.fixture
 def here(monkeypatch: pytest.MonkeyPatch) -> Here:
-    place = Here()
+    executor = Here()
     monkeypatch.setattr(comparison_plot, "draw_comparison", lambda *_: None)  # pictures take longer than such runs
     monkeypatch.setattr(curves, "draw", lambda *_: None)
-    monkeypatch.setattr(comparison, "choose_place", lambda *_: place)
-    return place
+    monkeypatch.setattr(comparison, "choose_executor", lambda *_: executor)
+    return executor
 
 
 @pytest.fixture
@@ -68,4 +68,4 @@ def compare(tmp_path: Path, cache: Path, here: Here) -> Compare:
 
 
 def by_cell(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
-    return {row["cell"]: row for row in result["rows"]}
+    return {row["variant"]: row for row in result["rows"]}

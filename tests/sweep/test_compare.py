@@ -14,10 +14,10 @@ import scipy.stats
 
 import studygroup
 from studygroup import TrainingError, UserError, cli, reporting
-from studygroup.sweep import comparison
-from studygroup.sweep.variants import make_cells
-from studygroup.lock import held
+from studygroup.lock import lock_dir
 from studygroup.parameters import parameters_of
+from studygroup.sweep import comparison
+from studygroup.sweep.variants import make_variants
 from studygroup.training.flops import TrainingCost
 from tests.sweep.conftest import SMALL, Compare, Here, by_cell
 
@@ -48,9 +48,9 @@ def test_two_methods_and_two_seeds(compare: Compare, here: Here, tmp_path: Path,
     assert dml["cost"] == pytest.approx(2.0, rel=0.01), "two networks instead of one"
     assert result["failed"] == {}
     assert result["out"] == str(out)
-    assert json.loads((out / "leaderboard.json").read_text())["rows"][0]["cell"] == result["rows"][0]["cell"]
+    assert json.loads((out / "leaderboard.json").read_text())["rows"][0]["variant"] == result["rows"][0]["variant"]
     with open(out / "leaderboard.csv") as file:
-        assert {row["cell"] for row in csv.DictReader(file)} == {"baseline", "dml"}
+        assert {row["variant"] for row in csv.DictReader(file)} == {"baseline", "dml"}
     written = (out / "leaderboard.md").read_text()
     assert "not by test accuracy" in written
     assert "- command: `studygroup compare digits --methods dml --seeds 2 --student resnet8 --epochs 1 --batch-size 32" in written
@@ -68,7 +68,7 @@ def test_sorted_by_hold_out_and_by_nothing_else(compare: Compare, tmp_path: Path
         result = json.loads(path.read_text())
         result["selected"] |= {"holdout": holdout, "test": test}
         path.write_text(json.dumps(result))
-    assert [row["cell"] for row in reporting.comparison(out)["rows"]] == ["baseline", "dml"]
+    assert [row["variant"] for row in reporting.comparison(out)["rows"]] == ["baseline", "dml"]
 
 
 def test_what_is_finished_is_not_run_again(compare: Compare, here: Here, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -76,7 +76,7 @@ def test_what_is_finished_is_not_run_again(compare: Compare, here: Here, tmp_pat
     here.begun.clear()
     measured: list[str] = []
     real = comparison.measure
-    monkeypatch.setattr(comparison, "measure", lambda cell, cells: measured.append(cell.name) or real(cell, cells))  # type: ignore[func-returns-value]
+    monkeypatch.setattr(comparison, "measure", lambda variant, variants: measured.append(variant.name) or real(variant, variants))  # type: ignore[func-returns-value]
     assert compare(methods=["dml"])["rows"] == first["rows"]
     assert here.begun == []
     assert measured == []
@@ -102,12 +102,12 @@ def test_a_stopped_run_goes_on(compare: Compare, here: Here, tmp_path: Path, cac
 
 
 def test_a_failed_cell_is_reported_and_the_rest_goes_on(compare: Compare, here: Here, tmp_path: Path) -> None:
-    cells = {
+    variants = {
         "wild": {"method": "dml", "learning_rate": 1e30},
         "pupil": {"method": "kd", "teacher": "wild"},
         "tame": {"method": {"name": "dml", "students": 3}},
     }
-    result = compare(cells=cells, seeds=1)
+    result = compare(variants=variants, seeds=1)
     assert list(result["failed"]) == ["wild-s0", "pupil-s0"]
     assert "loss" in result["failed"]["wild-s0"]
     assert result["failed"]["pupil-s0"] == "its teacher wild-s0 failed"
@@ -124,7 +124,7 @@ def test_a_failed_cell_is_reported_and_the_rest_goes_on(compare: Compare, here: 
 def test_the_exit_code_says_that_a_cell_failed(here: Here, tmp_path: Path, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     recipe = tmp_path / "recipe.yaml"
     small = "".join(f"{key}: {value}\n" for key, value in SMALL.items())
-    recipe.write_text(f"data: digits\n{small}cells:\n  wild: {{method: dml, learning_rate: 1e30}}\n")
+    recipe.write_text(f"data: digits\n{small}variants:\n  wild: {{method: dml, learning_rate: 1e30}}\n")
     words = f"compare --config {recipe} --seeds 1 --out {tmp_path / 'out'} --cache {cache} --no-progress"
     assert cli.main(words.split()) == 1
     written = capsys.readouterr().out
@@ -165,10 +165,10 @@ def test_a_run_as_the_teacher(compare: Compare, here: Here, tmp_path: Path, cach
 
 
 def test_scores_of_images_that_nothing_has_used(compare: Compare, tmp_path: Path) -> None:
-    result = compare(methods=["dml"], seeds=1, validation=200)
+    result = compare(methods=["dml"], seeds=1, score_on_unused=200)
     out = tmp_path / "out"
     for name, row in by_cell(result).items():
-        scored = json.loads((out / "runs" / f"{name}-s0" / "validation.json").read_text())
+        scored = json.loads((out / "runs" / f"{name}-s0" / "unused.json").read_text())
         record = result_of(out / "runs" / f"{name}-s0")
         assert scored["samples"] == 200
         assert row["test"] == scored["accuracy"]["best"]
@@ -194,13 +194,13 @@ STAND_INS = {"baseline": 100.0, "dml": 200.0, "cgl": 130.0, "kd": 140.0, "slow":
 def test_equal_compute(
     compare: Compare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count_teacher: bool, epochs: dict[str, int]
 ) -> None:
-    monkeypatch.setattr(comparison, "measure", lambda cell, _: TrainingCost(STAND_INS[cell.name] / 96, 96))
+    monkeypatch.setattr(comparison, "measure", lambda variant, _: TrainingCost(STAND_INS[variant.name] / 96, 96))
     monkeypatch.setattr(comparison, "run_all", lambda *_, **__: True)
-    slow = {"slow": {"method": "orc", "teacher": "resnet14", "accumulate": 1}}
+    slow = {"slow": {"method": "orc", "teacher": "resnet14", "microbatches": 1}}
     schedule: dict[str, Any] = {"schedule": "milestones", "milestones": [10, 16], "warmup": 2.0}
     result = compare(
         methods=["dml", "cgl", "kd"],
-        cells=slow,
+        variants=slow,
         teacher="resnet14",
         teacher_epochs=5,
         epochs=20,
@@ -208,15 +208,17 @@ def test_equal_compute(
         count_teacher=count_teacher,
         **schedule,
     )
-    assert {row["cell"]: row["epochs"] for row in result["rows"]} == epochs
-    costs = {row["cell"]: row["cost"] for row in result["rows"]}
+    assert {row["variant"]: row["epochs"] for row in result["rows"]} == epochs
+    costs = {row["variant"]: row["cost"] for row in result["rows"]}
     assert costs["dml"] == 1.0
     assert costs["cgl"] == pytest.approx(15 * 130 / 2000)
     assert all(cost <= 1 for name, cost in costs.items() if name != "slow")
-    cells = {cell["name"]: cell["arguments"] for cell in json.loads((tmp_path / "out" / "comparison.json").read_text())["cells"]}
-    assert cells["dml"]["milestones"] == [5, 8]
-    assert cells["dml"]["warmup"] == 1.0
-    assert cells["slow"]["milestones"] == [1]
+    variants = {
+        variant["name"]: variant["arguments"] for variant in json.loads((tmp_path / "out" / "comparison.json").read_text())["variants"]
+    }
+    assert variants["dml"]["milestones"] == [5, 8]
+    assert variants["dml"]["warmup"] == 1.0
+    assert variants["slow"]["milestones"] == [1]
 
 
 @pytest.mark.slow
@@ -235,7 +237,7 @@ def test_stages_of_a_length_of_their_own_come_off_the_budget(compare: Compare, m
         "ab": TrainingCost(1.0, 100, 700.0),
         "fsp": TrainingCost(1.0, 100, 9e9),
     }
-    monkeypatch.setattr(comparison, "measure", lambda cell, _: costs.get(cell.name, TrainingCost(5.0, 100)))
+    monkeypatch.setattr(comparison, "measure", lambda variant, _: costs.get(variant.name, TrainingCost(5.0, 100)))
     monkeypatch.setattr(comparison, "run_all", lambda *_, **__: True)
     options = {"takd.assistants": ["resnet8"]}
     result = by_cell(compare(methods=["takd", "ab", "fsp"], options=options, teacher="resnet14", epochs=20, budget="equal-compute"))
@@ -249,12 +251,12 @@ def test_stages_of_a_length_of_their_own_come_off_the_budget(compare: Compare, m
 
 
 def measured(cache: Path, **given: Any) -> TrainingCost:
-    """What a cell of this method costs on digits, from a resnet14 unless another teacher is given."""
+    """What a variant of this method costs on digits, from a resnet14 unless another teacher is given."""
     known = parameters_of(studygroup.train)
     words = {name: word.default for name, word in parameters_of(studygroup.compare).items()}
     words |= {**SMALL, "data": "digits", "cache": cache, "teacher": "resnet14", "methods": [given.pop("method")], **given}
-    cells, _ = make_cells(words, known)
-    return comparison.measure(cells[-1], cells)
+    variants, _ = make_variants(words, known)
+    return comparison.measure(variants[-1], variants)
 
 
 @pytest.mark.parametrize("epochs", [1, 3])
@@ -287,8 +289,10 @@ def test_seconds_and_the_table_are_of_all_stages(compare: Compare, here: Here, t
     assert first["epochs"] == 2
     assert result["ab"]["seconds"] == pytest.approx(first["seconds"] + last["seconds"])
     assert result["teacher-resnet14"]["seconds"] == result_of(tmp_path / "out" / "runs" / "teacher-resnet14-s0")["seconds"]
-    (cell,) = (cell for cell in json.loads((tmp_path / "out" / "comparison.json").read_text())["cells"] if cell["name"] == "ab")
-    assert result["ab"]["flops"] == cell["flops_before"] + cell["flops_per_sample"] * cell["samples_per_epoch"]
+    (variant,) = (
+        variant for variant in json.loads((tmp_path / "out" / "comparison.json").read_text())["variants"] if variant["name"] == "ab"
+    )
+    assert result["ab"]["flops"] == variant["flops_before"] + variant["flops_per_sample"] * variant["samples_per_epoch"]
     assert result["ab"]["cost"] > 2
 
 
@@ -298,10 +302,10 @@ def test_a_folder_that_counts_the_last_stage_only(compare: Compare, here: Here, 
     whole = by_cell(compare(**words))["fsp"]
     path = tmp_path / "out" / "comparison.json"
     manifest = json.loads(path.read_text())
-    for cell in manifest["cells"]:
-        before = cell.pop("flops_before")
+    for variant in manifest["variants"]:
+        before = variant.pop("flops_before")
         for word in ("text_columns", "tokenizer"):  # that there was not
-            del cell["arguments"][word]
+            del variant["arguments"][word]
     path.write_text(json.dumps(manifest))
     assert by_cell(reporting.comparison(tmp_path / "out"))["fsp"]["flops"] == whole["flops"] - before > 0
     here.begun.clear()
@@ -339,8 +343,8 @@ def test_the_recipe_that_is_left_goes_on(compare: Compare, here: Here, tmp_path:
         ({"methods": ["cgll"]}, "unknown method 'cgll'; did you mean cgl"),
         ({"methods": ["dml"], "seeds": 0}, "seeds is 0; it must be at least 1"),
         ({"methods": ["dml"], "workers": 0}, "workers is 0; it must be at least 1"),
-        ({"methods": ["dml"], "validation": -1}, "validation is -1"),
-        ({"methods": ["dml"], "validation": 5000}, "validation is 5000, but only 1294 of the training samples are not used"),
+        ({"methods": ["dml"], "score_on_unused": -1}, "score_on_unused is -1"),
+        ({"methods": ["dml"], "score_on_unused": 5000}, "score_on_unused is 5000, but only 1294 of the training samples are not used"),
         ({"methods": ["dml"], "epochs": 0}, "epochs is 0"),
         ({}, "there is nothing to compare; give --methods"),
         ({"methods": ["dml", "dml"]}, "dml is given twice"),
@@ -353,15 +357,15 @@ def test_the_recipe_that_is_left_goes_on(compare: Compare, here: Here, tmp_path:
         ({"methods": ["dml"], "options": {"cgl.students": 3}}, "options are given for cgl, which is not compared"),
         ({"methods": ["dml"], "options": {"students": 3}}, "options: students=3 names no option; write METHOD.OPTION=VALUE"),
         ({"methods": ["dml"], "options": {"dml.student": 3}}, "unknown option of dml 'student'; did you mean students"),
-        ({"cells": {"a/b": {"method": "dml"}}}, "cell a/b: its name is to be a folder's"),
-        ({"cells": {"a": "dml"}}, "cell a is 'dml'; write the words"),
-        ({"cells": {"a": {"students": 3, "method": "dml"}}}, "cell a: unknown key 'students'; did you mean student"),
-        ({"cells": {"a": {"seed": 3, "method": "dml"}}}, "cell a: unknown key 'seed'"),
-        ({"cells": {"a": {"epochs": "many", "method": "dml"}}}, "cell a: epochs is 'many'"),
-        ({"cells": {"a": {"epochs": 0, "method": "dml"}}}, "cell a: epochs is 0"),
-        ({"cells": {"a": {"epochs": 3}}}, "cell a names no method"),
-        ({"cells": {"a": {"method": "kd", "teacher": "b"}, "b": {"method": "kd", "teacher": "a"}}}, "cell . learns from itself"),
-        ({"cells": {"a": {"method": "dml", "teacher": "resnet14"}}}, "cell a: dml takes no teacher"),
+        ({"variants": {"a/b": {"method": "dml"}}}, "variant a/b: its name is to be a folder's"),
+        ({"variants": {"a": "dml"}}, "variant a is 'dml'; write the words"),
+        ({"variants": {"a": {"students": 3, "method": "dml"}}}, "variant a: unknown key 'students'; did you mean student"),
+        ({"variants": {"a": {"seed": 3, "method": "dml"}}}, "variant a: unknown key 'seed'"),
+        ({"variants": {"a": {"epochs": "many", "method": "dml"}}}, "variant a: epochs is 'many'"),
+        ({"variants": {"a": {"epochs": 0, "method": "dml"}}}, "variant a: epochs is 0"),
+        ({"variants": {"a": {"epochs": 3}}}, "variant a names no method"),
+        ({"variants": {"a": {"method": "kd", "teacher": "b"}, "b": {"method": "kd", "teacher": "a"}}}, "variant . learns from itself"),
+        ({"variants": {"a": {"method": "dml", "teacher": "resnet14"}}}, "variant a: dml takes no teacher"),
         ({"methods": ["cgl"], "options": {"cgl.students": 40}, "batch_size": 64}, "cgl: "),
         ({"methods": ["dml"], "ray": "auto"}, "ray is not installed"),
     ],
@@ -411,7 +415,7 @@ def test_a_folder_that_another_comparison_has(compare: Compare, here: Here, tmp_
     compare(methods=["dml"], seeds=1)
     before = sorted((tmp_path / "out").rglob("*"))
     for overwrite in (False, True):
-        with held(tmp_path / "out"), pytest.raises(UserError, match=r"another process is at work in .*out; wait until it is done"):
+        with lock_dir(tmp_path / "out"), pytest.raises(UserError, match=r"another process is at work in .*out; wait until it is done"):
             compare(methods=["dml"], seeds=2, overwrite=overwrite)
         assert sorted((tmp_path / "out").rglob("*")) == before
 

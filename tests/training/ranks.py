@@ -16,22 +16,22 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn as start
 
-from studygroup.data import Preprocess
+from studygroup.data import ImageTransform
 from studygroup.data.dataset import Split
-from studygroup.data.inputs import Prepare, ToDevice
+from studygroup.data.inputs import TokenTransform, Transform
 from studygroup.data.texts.ragged import Ragged
+from studygroup.distributed.context import DistContext, Sharding, init_distributed
 from studygroup.methods import AB, FSP, FT, create_method
-from studygroup.networks import Chain, Maker
+from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.chain import Pool
-from studygroup.distributed.context import Ranks, Spread, join
 from studygroup.training.settings import Settings
-from studygroup.training.trainer import Trainer, spread
+from studygroup.training.trainer import Trainer, shard_group
 from tests.methods.tiny import CLASSES, assistants, sentences, shape_of, tiny, tiny_text, trained_teacher
 
 SAMPLES, HELD = 52, 14
 
 
-class Double(Preprocess):
+class Double(ImageTransform):
     """In float64, so that another order of summation is far below what a mistake would change."""
 
     def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
@@ -60,22 +60,22 @@ class Scene:
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
-    spread: Spread = "samples"
+    shard: Sharding = "samples"
     norms: bool = False
     settings: Mapping[str, Any] = field(default_factory=dict)
     first: bool = False
     texts: bool = False
 
 
-def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
+def trainer_of(scene: Scene, ranks: DistContext, folder: Path) -> Trainer:
     """A trainer on random images of 8x8, or on texts."""
     generator = np.random.default_rng(0)
     inputs: Any = generator.integers(0, 256, (SAMPLES + HELD, 1, 8, 8), dtype=np.uint8)
-    prepare: Prepare = Double((1, 8, 8), (0.5,), (0.25,), "crop+flip")
+    prepare: Transform = Double((1, 8, 8), (0.5,), (0.25,), "crop+flip")
     if scene.texts:
         assert scene.norms, "all chains of texts have batch norm here"
         inputs = Ragged.of([row[row > 0] for row in sentences(SAMPLES + HELD, seed=0).numpy()])
-        prepare = ToDevice(torch.device("cpu"))
+        prepare = TokenTransform(torch.device("cpu"))
     labels = generator.integers(0, CLASSES, SAMPLES + HELD)
     everything = Split(inputs, labels)
     train, held = everything.take(np.arange(SAMPLES)), everything.take(np.arange(SAMPLES, SAMPLES + HELD))
@@ -88,13 +88,17 @@ def trainer_of(scene: Scene, ranks: Ranks, folder: Path) -> Trainer:
         method = method.initial()
     teacher = None
     if method.needs_teacher:
-        teacher = trained_teacher(scene.texts) if scene.norms else Maker(normless, num_classes=CLASSES, in_channels=1, seed=77).student(0)
+        teacher = (
+            trained_teacher(scene.texts)
+            if scene.norms
+            else NetworkFactory(normless, num_classes=CLASSES, in_channels=1, seed=77).student(0)
+        )
     shape: dict[str, Any] = {"num_classes": CLASSES, **shape_of(scene.texts)}
     known = torch.from_numpy(train.labels)
-    method.assemble(Maker(network, **shape, seed=1, teacher=teacher, more_teachers=more_teachers, labels=known))
+    method.build(NetworkFactory(network, **shape, seed=1, teacher=teacher, more_teachers=more_teachers, labels=known))
     method.double()
-    if ranks.many and ranks.spread != "samples":
-        spread(method, ranks, CLASSES)
+    if ranks.is_distributed and ranks.shard != "samples":
+        shard_group(method, ranks, CLASSES)
     return Trainer(method, train, held, prepare, settings, folder, identity={"scene": repr(scene.method)}, ranks=ranks)
 
 
@@ -102,7 +106,7 @@ class Stopped(Exception):
     """A run that came to a sudden end."""
 
 
-def play(scene: Scene, ranks: Ranks, folder: Path, *, resume: bool = False, stop_after: int | None = None) -> dict[str, Any]:
+def play(scene: Scene, ranks: DistContext, folder: Path, *, resume: bool = False, stop_after: int | None = None) -> dict[str, Any]:
     """Train, and tell what came of it; nothing if it is to end in the middle of a step."""
     trainer = trainer_of(scene, ranks, folder)
     steps = iter(range(stop_after) if stop_after is not None else count())
@@ -123,7 +127,7 @@ def play(scene: Scene, ranks: Ranks, folder: Path, *, resume: bool = False, stop
         "history": trainer.log.history,
         "best": (best.member, best.epoch),
         "momentum": [dict(trainer.updater.optimizer.state[p]) for p in trainer.updater.parameters],
-        "sent": ranks.sent,
+        "sent": ranks.bytes_sent,
     }
 
 
@@ -147,9 +151,9 @@ def _process(rank: int, size: int, port: int, work: Callable[..., Any], folder: 
 def play_all(rank: int, scenes: list[Scene], folder: Path, resume: bool = False, stop_after: int | None = None) -> list[dict[str, Any]]:
     """Every scene, one after the other, in one group of processes."""
     found = []
-    with join() as ranks:
+    with init_distributed() as ranks:
         for number, scene in enumerate(scenes):
-            own = Ranks(ranks.rank, ranks.size, scene.spread)
+            own = DistContext(ranks.rank, ranks.size, scene.shard)
             own._agreed = 1000 * number
             found.append(play(scene, own, folder / f"scene{number}", resume=resume, stop_after=stop_after))
     return found

@@ -15,10 +15,10 @@ import studygroup
 from studygroup import CGL, DML, UserError
 from studygroup.data import open_dataset
 from studygroup.methods import Baseline
-from studygroup.networks import Maker, create, parameter_count
+from studygroup.networks import NetworkFactory, create, parameter_count
 from studygroup.session import with_students
-from studygroup.training import Material, Settings, Trainer
-from studygroup.training.timed_trainer import Lane, compare
+from studygroup.training import DataSplits, Settings, Trainer
+from studygroup.training.timed_trainer import TimedTrainer, compare
 from tests.methods.tiny import tiny
 
 QUICK: dict[str, Any] = {"steps": 1, "repeats": 2, "train_size": 160, "batch_size": 32, "progress": False, "precision": "float32"}
@@ -97,7 +97,7 @@ def test_a_teacher_is_not_trained(benchmark: Callable[..., dict[str, Any]]) -> N
         ({"method": "dml", "teacher": "resnet8"}, "dml takes no teacher"),
         ({"method": "kd", "teacher": "resnet9"}, "neither a run's folder nor a network"),
         ({"batch_size": 4}, "batch_size is 4 for 8 students"),
-        ({"method": "orc", "teacher": "resnet8", "accumulate": 2}, "cannot be cut"),
+        ({"method": "orc", "teacher": "resnet8", "microbatches": 2}, "cannot be cut"),
         ({"method": "kd", "teacher": "resnet8", "group_sizes": [2]}, "kd has no number of students; leave group_sizes out"),
         ({"method": "dml", "peers": ["resnet14"], "group_sizes": [4]}, "peers say how many students there are"),
         ({"group_sizes": [4, 0]}, "group_sizes is 0; it must be at least 1"),
@@ -120,42 +120,42 @@ def test_other_numbers_of_students_keep_everything_else() -> None:
     assert with_students(CGL(1, probability=0.25), 4).options()["probability"] == 0.0
 
 
-def digits(cache: Path, samples: int) -> Material:
+def digits(cache: Path, samples: int) -> DataSplits:
     dataset = open_dataset("digits", cache=cache, progress=False)
-    return Material(dataset, dataset.train.take(np.arange(samples)), dataset.train.take(np.arange(samples, samples + 20)), "crop")
+    return DataSplits(dataset, dataset.train.take(np.arange(samples)), dataset.train.take(np.arange(samples, samples + 20)), "crop")
 
 
 def test_a_step_is_the_trainers(cache: Path, tmp_path: Path) -> None:
     """After as many steps the weights are those of a run, bit for bit."""
-    material = digits(cache, 128)
+    splits = digits(cache, 128)
     settings = Settings(epochs=1, batch_size=32, precision="float32", progress=False)
-    lane = Lane("group", CGL(2), Maker("resnet8", num_classes=10, in_channels=1), material, settings)
-    assert lane.batch_size == 32
-    lane.run(1)
+    timed = TimedTrainer("group", CGL(2), NetworkFactory("resnet8", num_classes=10, in_channels=1), splits, settings)
+    assert timed.batch_size == 32
+    timed.run(1)
     method = CGL(2)
-    method.assemble(Maker("resnet8", num_classes=10, in_channels=1))
-    trainer = Trainer(method, material.train, material.holdout, lane.trainer.preprocess, settings, tmp_path, identity={})
+    method.build(NetworkFactory("resnet8", num_classes=10, in_channels=1))
+    trainer = Trainer(method, splits.train, splits.holdout, timed.trainer.preprocess, settings, tmp_path, identity={})
     assert trainer.batches.steps() == 4, "two to warm up, one to measure the memory, one to run"
     trainer.run()
     for name, value in trainer.method.state_dict().items():
         if isinstance(value, torch.Tensor):
-            assert torch.equal(lane.trainer.method.state_dict()[name], value), name
+            assert torch.equal(timed.trainer.method.state_dict()[name], value), name
 
 
 def test_batches_that_an_epoch_cuts_short_are_left_out(cache: Path) -> None:
-    material = digits(cache, 80)
+    splits = digits(cache, 80)
     settings = Settings(epochs=2, batch_size=32, precision="float32", progress=False)
-    make = Maker(tiny, num_classes=10, in_channels=1)
-    lane = Lane("alone", Baseline(), make, material, settings)
+    networks = NetworkFactory(tiny, num_classes=10, in_channels=1)
+    timed = TimedTrainer("alone", Baseline(), networks, splits, settings)
     sizes: list[int] = []
-    learn = lane.trainer.updater.learn
+    learn = timed.trainer.updater.learn
 
-    def noting(batch: Any, clock: Any, ledger: Any) -> None:
+    def noting(batch: Any, clock: Any, meter: Any) -> None:
         sizes.append(len(batch))
-        learn(batch, clock, ledger)
+        learn(batch, clock, meter)
 
-    lane.trainer.updater.learn = noting  # type: ignore[method-assign]
-    lane.run(7)
+    timed.trainer.updater.learn = noting  # type: ignore[method-assign]
+    timed.run(7)
     assert sizes == [32] * 7
 
 
@@ -175,9 +175,9 @@ def test_the_number_of_steps_follows_from_the_time_that_one_takes(cache: Path, m
             self.asked.append(steps)
             return 2.0 * steps
 
-    lane: Any = Slow()
-    [cost], steps = compare([lane], repeats=5)
+    timed: Any = Slow()
+    [cost], steps = compare([timed], repeats=5)
     assert steps == 5, "5 repetitions of 5 steps of 2 seconds are 50"
-    assert lane.asked == [1, 5, 5, 5, 5, 5]
+    assert timed.asked == [1, 5, 5, 5, 5, 5]
     assert (cost.seconds_per_step, cost.seconds_per_epoch, cost.samples_per_second) == (2.0, 200.0, 5.0)
-    assert compare([lane], repeats=100)[1] == 1, "at least one"
+    assert compare([timed], repeats=100)[1] == 1, "at least one"

@@ -21,12 +21,14 @@ from studygroup import TrainingError, UserError
 from studygroup.batch import Batch
 from studygroup.cli import main
 from studygroup.clock import Clock
+from studygroup.devices import pick_device
 from studygroup.methods import Baseline
-from studygroup.networks import Maker
-from studygroup.training import Run, checkpoint
-from studygroup.runs.member import claimed
-from studygroup.training.settings import Settings, pick_device
-from studygroup.training.updater import Ledger, Updater
+from studygroup.networks import NetworkFactory
+from studygroup.runs import checkpoint
+from studygroup.runs.folder import lock_run_dir
+from studygroup.training import Run
+from studygroup.training.settings import Settings
+from studygroup.training.updater import LossMeter, Updater
 
 SIZES = {"--epochs": "2", "--train-size": "128", "--holdout": "32", "--batch-size": "32", "--precision": "float32"}
 SMALL = [*(word for pair in SIZES.items() for word in pair), "--no-progress"]
@@ -56,7 +58,7 @@ def shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["digits", "--student", "nowhere:network"], "cannot import the network 'nowhere:network'"),
         (["digits", "--device", "cuda:99"], "device 'cuda:99' cannot be used"),
         (["digits", "--schedule", "milestones"], "no milestones are given"),
-        (["digits", "--method", "orc", "--teacher", "resnet8", "--accumulate", "2"], "its batches cannot be cut"),
+        (["digits", "--method", "orc", "--teacher", "resnet8", "--microbatches", "2"], "its batches cannot be cut"),
         (["digits", "--method", "rkd", "--teacher", "resnet8", "--batch-size", "1"], "take a batch_size of at least 2"),
         (["digits", "--learning-rate-scales", "pivt=0.1", "--method", "dml"], "'pivt'"),
         (["digits", "--holdout", "99999"], "holdout is 99999"),
@@ -90,7 +92,7 @@ def test_a_folder_that_is_not_empty(train: Callable[..., Run], tmp_path: Path) -
     (precious / "thesis.tex").write_text("years of work")
     for overwrite in (False, True):
         with ExitStack() as stack, pytest.raises(UserError, match=r"not empty and holds no run \(thesis.tex\)"):
-            stack.enter_context(claimed(precious, resume=False, overwrite=overwrite))
+            stack.enter_context(lock_run_dir(precious, resume=False, overwrite=overwrite))
     assert (precious / "thesis.tex").read_text() == "years of work"
     train(method="dml", epochs=1, overwrite=True)
     assert Run(run.folder).result["method"] == "dml"
@@ -146,10 +148,10 @@ def test_a_loss_that_is_not_finite(train: Callable[..., Run], tmp_path: Path, mo
 
 
 def test_infinite_losses_are_named_too() -> None:
-    ledger = Ledger()
-    ledger.add({"student3/imitation": torch.tensor(float("inf"))}, lambda _: 1.0)
+    meter = LossMeter()
+    meter.add({"student3/imitation": torch.tensor(float("inf"))}, lambda _: 1.0)
     with pytest.raises(TrainingError, match="imitation loss of student3 is infinite in epoch 5, step 2"):
-        ledger.check(Clock(epoch=4, epochs=9, step=1, steps=7))
+        meter.check(Clock(epoch=4, epochs=9, step=1, steps=7))
 
 
 def test_a_diverging_run_ends_with_one_line(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
@@ -205,7 +207,7 @@ def test_a_teacher_of_other_classes_or_inputs(train: Callable[..., Run], teacher
 
 
 def test_a_teacher_that_may_know_the_test(train: Callable[..., Run], teacher: Path) -> None:
-    with pytest.warns(UserWarning, match=r"was trained on other data than digits, or on it divided otherwise \(split_seed, test_share\)"):
+    with pytest.warns(UserWarning, match=r"was trained on other data than digits, or on it divided otherwise \(split_seed, test_size\)"):
         train(method="kd", teacher=teacher, epochs=1, split_seed=1)
     train(method="kd", teacher=teacher, epochs=1, overwrite=True)  # and no warning, which would be an error
 
@@ -232,8 +234,8 @@ def test_devices() -> None:
 def test_other_value_errors_are_not_taken_for_batch_norms() -> None:
     own = Updater.__new__(Updater)
     method: Any = Baseline()
-    method.assemble(Maker("resnet8", num_classes=2, in_channels=1))
+    method.build(NetworkFactory("resnet8", num_classes=2, in_channels=1))
     own.__init__(method, Settings(precision="float32"), torch.device("cpu"))  # type: ignore[misc]
     labels = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(RuntimeError, match="expected input"):
-        own.learn(Batch(torch.zeros(2, 3, 8, 8), labels, labels), Clock(), Ledger())
+        own.learn(Batch(torch.zeros(2, 3, 8, 8), labels, labels), Clock(), LossMeter())

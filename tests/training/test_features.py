@@ -19,15 +19,15 @@ from studygroup import UserError, config
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.methods import CGL, DML, Baseline
-from studygroup.networks import Chain, Maker, create, parameter_count
+from studygroup.networks import Chain, NetworkFactory, create, parameter_count
 from studygroup.training import Run, Settings, score
 from studygroup.training.evaluate import diversity
-from studygroup.training.updater import Ledger, Updater
+from studygroup.training.updater import LossMeter, Updater
 
 
 def updater(method: Any, **settings: Any) -> Updater:
     """A method on 8x8 images, assembled, with its updater."""
-    method.assemble(Maker("resnet8", num_classes=4, in_channels=1))
+    method.build(NetworkFactory("resnet8", num_classes=4, in_channels=1))
     method.train()
     return Updater(method, Settings(**{"precision": "float32", "schedule": "constant", **settings}), torch.device("cpu"))
 
@@ -179,11 +179,11 @@ def test_accumulation_is_the_same_update(method: Callable[[], Any], sizes: tuple
     """Without batch norm's dependence on the batch, parts add up to the whole."""
     found = []
     for parts in (1, 3):
-        own = updater(method(), accumulate=parts, batch_size=12, clip=1.0)
+        own = updater(method(), microbatches=parts, batch_size=12, clip_grad_norm=1.0)
         for module in own.method.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
-        own.learn(batch(12, sizes), Clock(), Ledger())
+        own.learn(batch(12, sizes), Clock(), LossMeter())
         found.append(weights(own.method))
     for whole, summed in zip(*found, strict=True):
         torch.testing.assert_close(whole, summed, atol=1e-6, rtol=1e-4)
@@ -192,7 +192,7 @@ def test_accumulation_is_the_same_update(method: Callable[[], Any], sizes: tuple
 def test_learning_rates_by_member() -> None:
     own = updater(DML(2), learning_rate_scales={"student1": 0.0}, weight_decay=0.0)
     before = [weights(own.method.group[k]) for k in (0, 1)]
-    own.learn(batch(8), Clock(), Ledger())
+    own.learn(batch(8), Clock(), LossMeter())
     assert not any(torch.equal(a, b) for a, b in zip(before[0], weights(own.method.group[0]), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(before[1], weights(own.method.group[1]), strict=True))
     with pytest.raises(UserError, match="'studnt1'; did you mean student1"):
@@ -200,9 +200,9 @@ def test_learning_rates_by_member() -> None:
 
 
 def test_clipping_bounds_the_joint_norm() -> None:
-    own = updater(Baseline(), clip=1e-3, learning_rate=1.0, momentum=0.0, nesterov=False, weight_decay=0.0)
+    own = updater(Baseline(), clip_grad_norm=1e-3, learning_rate=1.0, momentum=0.0, nesterov=False, weight_decay=0.0)
     before = weights(own.method)
-    own.learn(batch(8), Clock(), Ledger())
+    own.learn(batch(8), Clock(), LossMeter())
     moved = torch.cat([(a - b).flatten() for a, b in zip(before, weights(own.method), strict=True)])
     assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-3)
 
@@ -212,7 +212,7 @@ def test_optimisers_learn(optimizer: Any) -> None:
     own = updater(Baseline(), optimizer=optimizer, learning_rate=0.05 if optimizer == "sgd" else 1e-3)
     ledgers = []
     for _ in range(12):
-        ledgers.append(Ledger())
+        ledgers.append(LossMeter())
         own.learn(batch(16), Clock(), ledgers[-1])
     assert ledgers[-1].means()["student0/cross_entropy"] < ledgers[0].means()["student0/cross_entropy"] / 2
 
@@ -250,7 +250,7 @@ def test_diversity_and_ensemble_by_hand() -> None:
 
 
 def test_recalibration_gives_members_statistics_of_their_own(train: Callable[..., Run]) -> None:
-    run = train(method="cgl", method_options={"students": 2, "modules": 1, "distinct": False}, recalibrate=True)
+    run = train(method="cgl", method_options={"students": 2, "modules": 1, "distinct": False}, recalibrate_bn=True)
     # one route for both students: the same network, so the same statistics, but not the moving averages of training
     first, second = (run.member(name).network.state_dict() for name in ("student0", "student1"))
     for key in first:
@@ -347,15 +347,15 @@ def test_predict(train: Callable[..., Run], tmp_path: Path, capsys: pytest.Captu
     (tmp_path / "images" / "deep").mkdir(parents=True)
     for number in range(20):
         Image.fromarray((digits.images[number] * 255 / 16).round().astype("uint8")).save(tmp_path / "images" / "deep" / f"{number:02d}.png")
-    answers = run.best.predict(tmp_path / "images", top=3, batch_size=7)
-    assert [Path(answer["path"]).name for answer in answers] == [f"{number:02d}.png" for number in range(20)]
-    assert sum(answer["label"] == str(digits.target[number]) for number, answer in enumerate(answers)) >= 15
-    assert all(len(answer["top"]) == 3 and answer["top"][0] == (answer["label"], answer["probability"]) for answer in answers)
-    assert answers == studygroup.predict(run.folder, [tmp_path / "images"], top=3)
+    predictions = run.best.predict(tmp_path / "images", top=3, batch_size=7)
+    assert [Path(answer["path"]).name for answer in predictions] == [f"{number:02d}.png" for number in range(20)]
+    assert sum(answer["label"] == str(digits.target[number]) for number, answer in enumerate(predictions)) >= 15
+    assert all(len(answer["top"]) == 3 and answer["top"][0] == (answer["label"], answer["probability"]) for answer in predictions)
+    assert predictions == studygroup.predict(run.folder, [tmp_path / "images"], top=3)
     (tmp_path / "images" / "broken.png").write_bytes(b"not an image")
     with pytest.raises(UserError, match=r"broken\.png"):
         run.best.predict(tmp_path / "images")
-    assert len(run.best.predict(tmp_path / "images", broken="skip")) == 20
+    assert len(run.best.predict(tmp_path / "images", on_error="skip")) == 20
     assert "broken.png" in capsys.readouterr().err
     with pytest.raises(UserError, match="did you mean student0"):
         studygroup.predict(run.folder, [tmp_path / "images"], member="student1")
@@ -392,12 +392,12 @@ def test_a_broken_image_is_skipped_as_asked(train: Callable[..., Run], tmp_path:
             Image.new("L", (9, 7), number * 10 if name == "cat" else 255 - number).save(tmp_path / "photos" / name / f"{number}.png")
     (tmp_path / "photos" / "cat" / "torn.jpg").write_bytes(b"\xff\xd8\xff")
     wanted: dict[str, Any] = {"data": tmp_path / "photos", "method": "baseline", "image_size": 8, "train_size": None, "holdout": 4}
-    with pytest.raises(UserError, match=r"cat/torn\.jpg.*--broken skip"):
+    with pytest.raises(UserError, match=r"cat/torn\.jpg.*--on-error skip"):
         train(**wanted)
-    run = train(**wanted, broken="skip")
+    run = train(**wanted, on_error="skip")
     assert run.result["test_samples"] == 8
     # a run's own data is read as it was for training
     assert studygroup.evaluate(run.folder, progress=False)["best"]["accuracy"] == run.result["selected"]["test"]
     with pytest.raises(UserError, match=r"torn\.jpg"):
         studygroup.evaluate(run.folder, data=tmp_path / "photos", progress=False)
-    assert studygroup.evaluate(run.folder, data=tmp_path / "photos", broken="skip", progress=False)["best"]["samples"] == 40
+    assert studygroup.evaluate(run.folder, data=tmp_path / "photos", on_error="skip", progress=False)["best"]["samples"] == 40

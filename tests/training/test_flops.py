@@ -12,8 +12,8 @@ from torch import nn
 
 from studygroup.data import open_dataset
 from studygroup.methods import CGL, DML, KD, Baseline, Method
-from studygroup.networks import Maker
-from studygroup.training import Material, Settings
+from studygroup.networks import NetworkFactory
+from studygroup.training import DataSplits, Settings
 from studygroup.training.flops import Operations, TrainingCost, training_cost
 
 HIDDEN = 16
@@ -29,29 +29,29 @@ STEP = FORWARD + FIRST + 2 * SECOND
 
 
 @pytest.fixture
-def material(cache: Path) -> Material:
+def splits(cache: Path) -> DataSplits:
     dataset = open_dataset("digits", image_size=8, cache=cache, progress=False)
-    return Material(dataset, dataset.train.take(np.arange(100)), dataset.train.take(np.arange(100, 120)), "none")
+    return DataSplits(dataset, dataset.train.take(np.arange(100)), dataset.train.take(np.arange(100, 120)), "none")
 
 
 SETTINGS = Settings(epochs=3, batch_size=32, precision="float32", progress=False)
 
 
-def cost(method: Method, material: Material, settings: Settings = SETTINGS, teacher: nn.Module | None = None) -> TrainingCost:
-    return training_cost(method, Maker(mlp, num_classes=10, in_channels=1, teacher=teacher), material, settings)
+def cost(method: Method, splits: DataSplits, settings: Settings = SETTINGS, teacher: nn.Module | None = None) -> TrainingCost:
+    return training_cost(method, NetworkFactory(mlp, num_classes=10, in_channels=1, teacher=teacher), splits, settings)
 
 
-def test_a_network_alone(material: Material) -> None:
-    found = cost(Baseline(), material)
+def test_a_network_alone(splits: DataSplits) -> None:
+    found = cost(Baseline(), splits)
     assert found.flops_per_sample == pytest.approx(STEP)
     assert found.samples_per_epoch == 100
     assert found.flops_per_epoch == pytest.approx(100 * STEP)
 
 
-def test_groups_and_teachers(material: Material) -> None:
-    assert cost(DML(3), material).flops_per_sample == pytest.approx(3 * STEP)
+def test_groups_and_teachers(splits: DataSplits) -> None:
+    assert cost(DML(3), splits).flops_per_sample == pytest.approx(3 * STEP)
     teacher = mlp(10, 1)
-    assert cost(KD(), material, teacher=teacher).flops_per_sample == pytest.approx(STEP + FORWARD)
+    assert cost(KD(), splits, teacher=teacher).flops_per_sample == pytest.approx(STEP + FORWARD)
 
 
 def test_gradients_that_a_method_takes_itself() -> None:
@@ -74,26 +74,26 @@ def test_attention(masked: bool) -> None:
     assert counted.flops == 5 * product, "the forward products are not kept, but computed again: one of them"
 
 
-def test_parts_of_a_batch_cost_what_it_does(material: Material) -> None:
-    assert cost(Baseline(), material, replace(SETTINGS, accumulate=4)).flops_per_sample == pytest.approx(STEP)
+def test_parts_of_a_batch_cost_what_it_does(splits: DataSplits) -> None:
+    assert cost(Baseline(), splits, replace(SETTINGS, microbatches=4)).flops_per_sample == pytest.approx(STEP)
 
 
-def test_a_trailing_single_sample_is_not_learnt_from(material: Material) -> None:
-    smaller = replace(material, train=material.train.take(np.arange(97)))
+def test_a_trailing_single_sample_is_not_learnt_from(splits: DataSplits) -> None:
+    smaller = replace(splits, train=splits.train.take(np.arange(97)))
     assert cost(Baseline(), smaller).samples_per_epoch == 96
 
 
-def test_steps_that_are_drawn_cost_what_they_cost_on_average(material: Material) -> None:
-    make = Maker("resnet8", num_classes=10, in_channels=1)
-    alone = training_cost(Baseline(), make, material, SETTINGS).flops_per_sample
-    groups = [training_cost(CGL(4, probability=p), make, material, SETTINGS).flops_per_sample for p in (0.0, 0.5, 1.0)]
+def test_steps_that_are_drawn_cost_what_they_cost_on_average(splits: DataSplits) -> None:
+    networks = NetworkFactory("resnet8", num_classes=10, in_channels=1)
+    alone = training_cost(Baseline(), networks, splits, SETTINGS).flops_per_sample
+    groups = [training_cost(CGL(4, probability=p), networks, splits, SETTINGS).flops_per_sample for p in (0.0, 0.5, 1.0)]
     assert groups == sorted(groups)
     assert groups[0] == pytest.approx(alone, rel=0.01), "each sample is learnt by one student"
     assert groups[2] > 1.2 * alone
 
 
-def test_nothing_random_is_left_behind(material: Material) -> None:
-    assert cost(Baseline(), material) == cost(Baseline(), material)
+def test_nothing_random_is_left_behind(splits: DataSplits) -> None:
+    assert cost(Baseline(), splits) == cost(Baseline(), splits)
     state = torch.get_rng_state()
-    cost(DML(2), material)
+    cost(DML(2), splits)
     assert torch.equal(torch.get_rng_state(), state)

@@ -14,9 +14,9 @@ from typing import Any
 
 import pytest
 
-from studygroup import launch
+from studygroup.distributed import launch
+from studygroup.distributed.context import RankLost
 from studygroup.errors import TrainingError, UserError
-from studygroup.distributed.context import Lost
 from studygroup.training import Run
 
 ASKED: dict[str, Any] = {"devices": 1, "nodes": 1, "rendezvous": None}
@@ -47,7 +47,7 @@ def test_the_error_that_explains_the_others_is_the_one_that_is_told() -> None:
         launch._outcome(told)
     with pytest.raises(UserError, match="no data"):
         launch._outcome({**told, 2: {"UserError": "no data"}})
-    with pytest.raises(Lost, match="no answer"):
+    with pytest.raises(RankLost, match="no answer"):
         launch._outcome({0: {"Lost": "no answer"}, 1: {"Lost": "nor here"}})
     assert launch._outcome({1: {"result": "b"}, 0: {"result": "a"}}) == "a"
 

@@ -7,23 +7,23 @@ from pathlib import Path
 import pytest
 
 from studygroup.clock import Clock
+from studygroup.distributed.context import SINGLE_PROCESS
 from studygroup.methods import METHODS
-from studygroup.distributed.context import ALONE
 from studygroup.training.memory import step_memory
-from studygroup.training.updater import Ledger
+from studygroup.training.updater import LossMeter
 from tests.training.ranks import Scene, trainer_of
 
 
 @pytest.mark.parametrize("name", METHODS)
 def test_activations_of_a_finished_lesson_are_gone_when_the_optimiser_runs(name: str, tmp_path: Path) -> None:
-    trainer = trainer_of(Scene(name, norms=True), ALONE, tmp_path)
+    trainer = trainer_of(Scene(name, norms=True), SINGLE_PROCESS, tmp_path)
     trainer.method.train()
     batches = trainer.batches.epoch(0)
-    trainer.updater.learn(next(batches), Clock(0, 4, 0, 4), Ledger())  # the optimiser's state is there from now on
+    trainer.updater.learn(next(batches), Clock(0, 4, 0, 4), LossMeter())  # the optimiser's state is there from now on
     batch = next(batches)
     state = [value for state in trainer.updater.optimizer.state.values() for value in state.values()]
     resident = [*trainer.method.parameters(), *trainer.method.buffers(), *state, batch.inputs, batch.labels, batch.indices, *batch.views]
-    memory = step_memory(lambda: trainer.updater.learn(batch, Clock(0, 4, 1, 4), Ledger()), resident)
+    memory = step_memory(lambda: trainer.updater.learn(batch, Clock(0, 4, 1, 4), LossMeter()), resident)
     assert memory.left, "there was an update"
     assert set(memory.left) == {0}
     assert memory.waiting[-1] == 0

@@ -9,10 +9,10 @@ from typing import Any
 import pytest
 import torch
 
+from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 from studygroup.methods import METHODS, create_method
-from studygroup.distributed.context import ALONE, Ranks
-from studygroup.training.trainer import spread
+from studygroup.training.trainer import shard_group
 from tests.methods.tiny import assembled
 from tests.training.ranks import Scene, in_ranks, play, play_all
 
@@ -25,7 +25,7 @@ SCENES = [
     # data-parallel: every method, on networks without batch norm
     *(Scene(name) for name in METHODS),
     Scene("cgl", {"students": 3, "detach_targets": False}),
-    Scene("cgl", {"students": 3, "batch": "per_student"}, settings={"batch_size": 3, "accumulate": 3}),
+    Scene("cgl", {"students": 3, "batch": "per_student"}, settings={"batch_size": 3, "microbatches": 3}),
     Scene("cgl", {"students": 3, "routing": False, "overlap": 0.2}),
     Scene("dgkd", {"assistants": ("resnet20", "resnet14")}),
     *(Scene(name, first=True) for name in ("ab", "fsp", "ft")),
@@ -33,7 +33,7 @@ SCENES = [
     Scene("orc", {"intensive": "mixup", "recompute": True}),
     Scene("orc", {"intensive": "feedback"}),
     Scene("dml", SEQUENTIAL),
-    Scene("baseline", settings={"clip": 0.5, "batch_size": 7, "accumulate": 2}),
+    Scene("baseline", settings={"clip_grad_norm": 0.5, "batch_size": 7, "microbatches": 2}),
     Scene("baseline", settings={"batch_size": 10}, norms=True),  # a last batch of two, which is everybody's on three ranks
     Scene("baseline", settings={"optimizer": "adam", "learning_rate": 0.01}),
     # with the statistics of the whole batch where there is batch norm
@@ -43,7 +43,7 @@ SCENES = [
     Scene("cgl", {"students": 3, "targets": "train"}, norms=True),
     Scene("cgl", {"students": 3, "targets": "recall"}, norms=True),
     AT_THE_BOUNDARY,
-    Scene("rkd", {"kd_weight": 0.5}, norms=True, settings={"clip": 0.5}),
+    Scene("rkd", {"kd_weight": 0.5}, norms=True, settings={"clip_grad_norm": 0.5}),
     Scene("crd", {"negatives": 20, "student_layers": ("stage1",), "teacher_layers": ("stage2",)}, norms=True),
     # students and their shares on different ranks
     Scene("cgl", {"students": 4}, "students"),
@@ -52,11 +52,11 @@ SCENES = [
     Scene("cgl", {"students": 5, "probability": 0.6, "targets": "recall"}, "students", norms=True),
     Scene("cgl", {"students": 4, "probability": 0.2, "detach_targets": False}, "students", norms=True),
     Scene("cgl", {"students": 4, "bn": "per_student", "head": "per_student"}, "students", norms=True),
-    Scene("cgl", {"students": 4, "targets": "eval"}, "students", norms=True, settings={"clip": 0.5}),
+    Scene("cgl", {"students": 4, "targets": "eval"}, "students", norms=True, settings={"clip_grad_norm": 0.5}),
     # separate networks on different ranks
     Scene("dml", {"students": 3}, "members", norms=True),
     Scene("dml", {"students": 3, "preset": "okddip"}, "members", norms=True),
-    Scene("dml", SEQUENTIAL, "members", norms=True, settings={"clip": 0.5}),
+    Scene("dml", SEQUENTIAL, "members", norms=True, settings={"clip_grad_norm": 0.5}),
     Scene("dml", {"students": 2}, "members", norms=True, settings={"optimizer": "adam", "learning_rate": 0.01}),
     Scene("cgl", {"students": 4, "routing": False}, "members", norms=True),
     Scene("kdcl", {"students": 3}, "members", norms=True),
@@ -66,7 +66,7 @@ SCENES = [
     Scene("codistillation", {"students": 3, "exchange_interval": 2, "burn_in": 0.0}, norms=True),
     Scene("kdcl", {"students": 3, "variant": "general"}, norms=True),
     Scene("orc", {}, "members", norms=True),
-    Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip": 0.5}),
+    Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip_grad_norm": 0.5}),
     # texts, whose positions are normalised, wherever they are
     *(Scene(name, norms=True, texts=True) for name in ("orc", "at", "fitnet")),
     Scene("sp", {"weight": 30.0}, norms=True, texts=True),
@@ -75,7 +75,7 @@ SCENES = [
     Scene("dml", {"students": 3}, "members", norms=True, texts=True),
 ]
 KINDS = ["texts" if scene.texts else "norms" if scene.norms else "plain" for scene in SCENES]
-IDS = [f"{scene.method}-{scene.spread}-{kind}-{number}" for number, (scene, kind) in enumerate(zip(SCENES, KINDS, strict=True))]
+IDS = [f"{scene.method}-{scene.shard}-{kind}-{number}" for number, (scene, kind) in enumerate(zip(SCENES, KINDS, strict=True))]
 
 
 @pytest.fixture(scope="module", params=[2, 3])
@@ -89,7 +89,7 @@ def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 
 def fits(scene: Scene, ranks: int) -> bool:
-    return scene.spread == "samples" or create_method(scene.method, dict(scene.options)).options()["students"] >= ranks
+    return scene.shard == "samples" or create_method(scene.method, dict(scene.options)).options()["students"] >= ranks
 
 
 @pytest.fixture(scope="module")
@@ -107,7 +107,7 @@ def test_ranks_together_give_the_numbers_of_one_process(
     if number not in alone:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")
-            alone[number] = play(SCENES[number], ALONE, tmp_path)
+            alone[number] = play(SCENES[number], SINGLE_PROCESS, tmp_path)
     for found in together[number]:
         assert_same(found, alone[number])
 
@@ -144,13 +144,13 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
     in_ranks(2, play_all, tmp_path / "two", INTERRUPTED, runs, False, 3)
     in_ranks(3, play_all, tmp_path / "three", INTERRUPTED, runs, True, 2)
     for number, scene in enumerate(INTERRUPTED):
-        found = play(scene, ALONE, runs / f"scene{number}", resume=True)
-        assert_same(found, play(scene, ALONE, tmp_path / f"alone{number}"))
+        found = play(scene, SINGLE_PROCESS, runs / f"scene{number}", resume=True)
+        assert_same(found, play(scene, SINGLE_PROCESS, tmp_path / f"alone{number}"))
 
 
 def test_the_numbers_are_not_the_same_by_doing_nothing(alone: dict[int, dict[str, Any]], tmp_path: Path) -> None:
-    first = play(SCENES[0], ALONE, tmp_path / "a")
-    other = play(Scene(SCENES[0].method, settings={"learning_rate": 0.04}), ALONE, tmp_path / "b")
+    first = play(SCENES[0], SINGLE_PROCESS, tmp_path / "a")
+    other = play(Scene(SCENES[0].method, settings={"learning_rate": 0.04}), SINGLE_PROCESS, tmp_path / "b")
     assert any(not torch.allclose(first["weights"][name], value) for name, value in other["weights"].items())
 
 
@@ -191,9 +191,9 @@ def test_images_are_moved_on_ranks(together: list[list[dict[str, Any]]]) -> None
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("sizes", [(16,), (5, 6, 7), (3, 0, 9), (2, 1, 1), (1,)])
-@pytest.mark.parametrize("spread", ["samples", "students", "members"])
-def test_the_parts_of_a_batch_are_the_batch(size: int, sizes: tuple[int, ...], spread: Any) -> None:
-    spans = [Ranks(rank, size, spread).spans(sizes) for rank in range(size)]
+@pytest.mark.parametrize("shard", ["samples", "students", "members"])
+def test_the_parts_of_a_batch_are_the_batch(size: int, sizes: tuple[int, ...], shard: Any) -> None:
+    spans = [DistContext(rank, size, shard).spans(sizes) for rank in range(size)]
     if any(part is None for part in spans):
         assert all(part is None for part in spans), "a batch is everybody's or nobody's"
         return
@@ -205,7 +205,7 @@ def test_the_parts_of_a_batch_are_the_batch(size: int, sizes: tuple[int, ...], s
 
 def test_students_are_spread_evenly() -> None:
     for size in (1, 2, 3, 4):
-        owners = [Ranks(0, size).owner(k, 9) for k in range(9)]
+        owners = [DistContext(0, size).owner(k, 9) for k in range(9)]
         counts = [owners.count(rank) for rank in range(size)]
         assert owners == sorted(owners)
         assert max(counts) - min(counts) <= 1
@@ -224,4 +224,4 @@ def test_what_cannot_be_spread_is_refused() -> None:
     ]
     for name, options, way, words in refused:
         with pytest.raises(UserError, match=words):
-            spread(assembled(name, options), Ranks(0, 2, way), 4)
+            shard_group(assembled(name, options), DistContext(0, 2, way), 4)

@@ -18,7 +18,8 @@ import torch
 from studygroup import UserError
 from studygroup.methods import METHODS
 from studygroup.networks import NETWORKS, create
-from studygroup.training import Run, checkpoint
+from studygroup.runs import checkpoint
+from studygroup.training import Run
 from studygroup.training.trainer import Interrupted, Trainer
 from studygroup.training.updater import Updater
 
@@ -124,10 +125,10 @@ def test_killed_within_an_epoch_and_resumed(
     "where",
     [
         "studygroup.training.trainer.Trainer.save",  # the epoch is evaluated, its checkpoint is not written
-        "studygroup.runs.checkpoint.os.replace",  # a temporary file lies beside the checkpoints
+        "studygroup.runs.files.os.replace",  # a temporary file lies beside the checkpoints
         "studygroup.runs.metrics.Log.append",  # the checkpoint is there, the record is not
         "studygroup.training.fit.write_member",  # trained to the end, but no member is written
-        "studygroup.training.fit.answer_test",  # members are there, the result is not
+        "studygroup.training.fit.test_selected",  # members are there, the result is not
     ],
 )
 def test_killed_between_two_writes_and_resumed(

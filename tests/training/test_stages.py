@@ -18,7 +18,7 @@ from studygroup.cli import main
 from studygroup.methods import AB, DGKD, METHODS, TAKD, Baseline, create_method
 from studygroup.plans import PLANS, Stage, stages_of
 from studygroup.training import Run, Settings
-from studygroup.training.fit import digest
+from studygroup.training.fit import weights_digest
 from studygroup.training.trainer import Interrupted, Trainer
 from tests.training.conftest import SMALL
 from tests.training.test_resume import assert_same, stop_at
@@ -71,7 +71,7 @@ def test_assistants_are_trained_in_order_each_by_those_before_it(
     assert [result["method"] for result in results] == ["baseline", name, name, name]
     assert [result["epochs"] for result in results] == [1, 2, 2, 1]
     assert [result["identity"]["options"].get("assistants") for result in results] == [None, [], ["resnet14"], ["resnet14", "resnet8"]]
-    left = [digest(Run(folder).best.network) for folder in folders]
+    left = [weights_digest(Run(folder).best.network) for folder in folders]
     learnt = [teachers_of(folder) for folder in folders[1:]]
     assert learnt == ([[left[0]], [left[1]], [left[2]]] if name == "takd" else [left[:1], left[:2], left[:3]])
     assert set(run.members) == {"student0"}
@@ -81,7 +81,7 @@ def test_assistants_are_trained_in_order_each_by_those_before_it(
 def test_a_trained_run_and_one_assistant(train: Callable[..., Run], teacher: Path, tmp_path: Path, trained: list[str]) -> None:
     train(method="takd", teacher=teacher, method_options={"assistants": ["resnet8"]}, epochs=1)
     assert trained == ["assistant1", "train"]
-    assert teachers_of(tmp_path / "run" / "stages" / "assistant1") == [digest(Run(teacher).best.network)]
+    assert teachers_of(tmp_path / "run" / "stages" / "assistant1") == [weights_digest(Run(teacher).best.network)]
     again = config.load(tmp_path / "run" / "config.yaml", studygroup.train)
     assert again["method_options"] == {**TAKD().options(), "assistants": ["resnet8"]}
     studygroup.train(str(again.pop("data")), **{**again, "out": tmp_path / "again"})  # type: ignore[arg-type]

@@ -25,7 +25,7 @@ from tests.training.test_resume import assert_same, stop_at
 TINY = "transformer@depth=2,heads=2,hidden=16,embedding=16,feedforward=32"
 WORDS = {"sea": ["wave", "ship", "fish", "salt", "tide"], "wood": ["tree", "leaf", "deer", "moss", "path"]}
 COMMON = ["the", "a", "is", "old", "very", "near"]
-TEXTS: dict[str, Any] = {"student": TINY, "vocabulary": 300, "method": "baseline", "test_share": 60.0, "learning_rate": 0.01, "epochs": 4}
+TEXTS: dict[str, Any] = {"student": TINY, "vocabulary": 300, "method": "baseline", "test_size": 60.0, "learning_rate": 0.01, "epochs": 4}
 
 
 def write(path: Path, rows: Sequence[tuple[str, str]], names: tuple[str, str] = ("text", "label")) -> Path:
@@ -63,11 +63,11 @@ def test_it_learns_and_answers(learnt: Path, tmp_path: Path, monkeypatch: pytest
     run = Run(learnt)
     assert run.result["selected"]["test"] >= 0.95
     asked = ["the ship is near the tide", "an old deer, a mossy path"]
-    answers = studygroup.predict(learnt, asked)
-    assert [(row["text"], row["label"]) for row in answers] == [(asked[0], "sea"), (asked[1], "wood")]
+    predictions = studygroup.predict(learnt, asked)
+    assert [(row["text"], row["label"]) for row in predictions] == [(asked[0], "sea"), (asked[1], "wood")]
 
     alone = [studygroup.predict(learnt, [text])[0]["probability"] for text in asked]
-    assert alone == pytest.approx([row["probability"] for row in answers], abs=1e-2), "whatever stands beside it"
+    assert alone == pytest.approx([row["probability"] for row in predictions], abs=1e-2), "whatever stands beside it"
     letter = tmp_path / "letter.txt"
     letter.write_text("\ufefffish and salt", encoding="utf-8")
     (tmp_path / "empty").mkdir()
@@ -116,7 +116,7 @@ def test_what_a_run_leaves(learnt: Path, table: Path) -> None:
     opened = studygroup.data.open_dataset(
         table,
         vocabulary=300,
-        test_share=60.0,
+        test_size=60.0,
         cache=learnt.parent / "cache",
         progress=False,
         tokenizer=Run(learnt).best.inputs.opening()["tokenizer"],
@@ -202,7 +202,7 @@ def test_a_character_network(train: Callable[..., Run], table: Path) -> None:
         ({"label_column": "stars"}, "stars"),
         ({"method": "bss", "teacher": TINY}, "bss"),
         ({"student": "transformer@dept=3"}, "did you mean depth"),
-        ({"test_share": 300.0}, "test_share|samples"),
+        ({"test_size": 300.0}, "test_size|samples"),
     ],
 )
 def test_what_cannot_work_is_said_at_once(

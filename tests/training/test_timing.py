@@ -9,13 +9,13 @@ import torch
 from torch import Tensor, nn
 
 from studygroup.training.memory import LiveTensors, bytes_of, step_memory
-from studygroup.training.timing import interleave, ratio, seconds_of, spread
+from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
 
 
 def test_a_median_and_its_quartiles() -> None:
-    found = spread([5.0, 1.0, 3.0, 2.0, 4.0])
+    found = quartiles([5.0, 1.0, 3.0, 2.0, 4.0])
     assert (found.value, found.low, found.high) == (3.0, 2.0, 4.0)
-    alone = spread([7.0])
+    alone = quartiles([7.0])
     assert (alone.value, alone.low, alone.high) == (7.0, 7.0, 7.0)
 
 

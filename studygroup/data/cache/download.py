@@ -18,9 +18,9 @@ from typing import cast
 from urllib.parse import urlsplit
 
 from studygroup.data.cache.disk import check_room, writing
-from studygroup.data.progress import bar
+from studygroup.data.progress import progress_bar
 from studygroup.errors import UserError
-from studygroup.lock import locked
+from studygroup.lock import file_lock
 
 TIMEOUT = 30.0
 """Seconds without a byte after which a connection counts as lost."""
@@ -34,7 +34,7 @@ logger = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
-class Published:
+class RemoteFile:
     """A file as its publisher describes it: where it is, its size in bytes, its MD5 checksum."""
 
     url: str
@@ -51,11 +51,11 @@ class Lost(Exception):
     """A connection that failed, and may succeed later."""
 
 
-def fetch(published: Published, folder: Path, cache: Path, *, progress: bool = True) -> Path:
+def fetch(remote: RemoteFile, folder: Path, cache: Path, *, progress: bool = True) -> Path:
     """Fetch a file into a folder of the cache unless it is there; what an earlier call left in its `.part` is not fetched again.
 
     Args:
-        published: the file.
+        remote: the file.
         folder: where to put it.
         cache: the cache's folder, for messages.
         progress: show a progress bar.
@@ -66,29 +66,29 @@ def fetch(published: Published, folder: Path, cache: Path, *, progress: bool = T
     Raises:
         UserError: it cannot be had, or what comes is not what was published.
     """
-    target, part = folder / published.name, folder / f"{published.name}.part"
+    target, part = folder / remote.name, folder / f"{remote.name}.part"
     if target.exists():
         return target
     with writing(cache):
         folder.mkdir(parents=True, exist_ok=True)
-        with locked(folder / f"{published.name}.lock"):
+        with file_lock(folder / f"{remote.name}.lock"):
             if target.exists():  # just fetched by another process
                 return target
-            check_room(folder, published.size - _size(part), f"to fetch {published.name}")
-            _fetch_rest(published, part, progress)
+            check_room(folder, remote.size - _size(part), f"to fetch {remote.name}")
+            _fetch_rest(remote, part, progress)
             with part.open("rb") as file:
                 digest = hashlib.file_digest(file, "md5").hexdigest()
-            if _size(part) != published.size or digest != published.md5:
-                raise _other_file(published, part, f"{_size(part)} bytes with the MD5 {digest} instead of {published.md5}")
+            if _size(part) != remote.size or digest != remote.md5:
+                raise _other_file(remote, part, f"{_size(part)} bytes with the MD5 {digest} instead of {remote.md5}")
             os.replace(part, target)
     return target
 
 
-def check_sum(published: Published, place: Path, fetched: Path) -> None:
+def verify_checksum(remote: RemoteFile, place: Path, fetched: Path) -> None:
     """Check a file's checksum: what was fetched must have the published one; the user's own may be another on purpose, which is logged.
 
     Args:
-        published: what it should be.
+        remote: what it should be.
         place: the file.
         fetched: the folder for what is fetched.
 
@@ -100,21 +100,21 @@ def check_sum(published: Published, place: Path, fetched: Path) -> None:
             digest = hashlib.file_digest(file, "md5").hexdigest()
     except OSError as error:
         raise UserError(f"{place} cannot be read: {error.strerror}; change its permissions, or give another archive") from error
-    if digest == published.md5:
+    if digest == remote.md5:
         return
     if place.parent == fetched:
         raise UserError(f"{place} has changed since it was fetched (MD5 {digest}); delete it and run with --download")
-    logger.warning("%s is not the published archive: its MD5 is %s, not %s", place, digest, published.md5)
+    logger.warning("%s is not the published archive: its MD5 is %s, not %s", place, digest, remote.md5)
 
 
-def _fetch_rest(published: Published, part: Path, progress: bool) -> None:
+def _fetch_rest(remote: RemoteFile, part: Path, progress: bool) -> None:
     """Fetch what is missing of `part`, over as many connections as it takes while more and more comes."""
     idle, most = 0, _size(part)
-    with bar(f"Fetching {published.name}", published.size, "bytes", show=progress) as advance:
+    with progress_bar(f"Fetching {remote.name}", remote.size, "bytes", show=progress) as advance:
         shown = 0
-        while _size(part) < published.size:
+        while _size(part) < remote.size:
             try:
-                for size in _connection(published, part):
+                for size in _connection(remote, part):
                     advance(size - shown)
                     shown = size
                 return
@@ -123,13 +123,13 @@ def _fetch_rest(published: Published, part: Path, progress: bool) -> None:
                 most = max(most, _size(part))
                 if idle >= ATTEMPTS:
                     raise UserError(
-                        f"{published.url} cannot be fetched: {error}; run the same command again to go on where it stopped, "
+                        f"{remote.url} cannot be fetched: {error}; run the same command again to go on where it stopped, "
                         "or get the file elsewhere and give its place"
                     ) from error
                 time.sleep(PAUSE * 2**idle)
 
 
-def _connection(published: Published, part: Path) -> Iterator[int]:
+def _connection(remote: RemoteFile, part: Path) -> Iterator[int]:
     """Append to `part` what the server sends from its end on, or write it anew if the server starts at the beginning.
 
     Yields:
@@ -140,17 +140,17 @@ def _connection(published: Published, part: Path) -> Iterator[int]:
         UserError: the server does not have the file.
     """
     done = _size(part)
-    with _answer(published, part, done) as answer:
+    with _answer(remote, part, done) as answer:
         content_range = re.fullmatch(r"bytes (\d+)-\d+/(\d+)", answer.headers.get("Content-Range", ""))
         goes_on = answer.status == 206 and content_range is not None and int(content_range[1]) == done
         size = done if goes_on else 0
         length = content_range[2] if goes_on and content_range else answer.headers.get("Content-Length")
         total = int(length) if length and length.isdigit() else None
-        if total not in (None, published.size):
-            raise _other_file(published, part, f"{total} bytes")
+        if total not in (None, remote.size):
+            raise _other_file(remote, part, f"{total} bytes")
         with part.open("ab" if goes_on else "wb") as file:
             # At most one byte too many: enough to see that it is another file.
-            while size <= published.size and (data := _receive(answer, min(CHUNK, published.size + 1 - size))):
+            while size <= remote.size and (data := _receive(answer, min(CHUNK, remote.size + 1 - size))):
                 file.write(data)
                 size += len(data)
                 yield size
@@ -158,13 +158,11 @@ def _connection(published: Published, part: Path) -> Iterator[int]:
         raise Lost(f"the connection ended after {size} of {total} bytes")
 
 
-def _answer(published: Published, part: Path, done: int) -> http.client.HTTPResponse:
+def _answer(remote: RemoteFile, part: Path, done: int) -> http.client.HTTPResponse:
     """Ask for the file from byte `done` on."""
     headers = {"User-Agent": "studygroup", "Accept-Encoding": "identity"} | ({"Range": f"bytes={done}-"} if done else {})
     try:
-        return cast(
-            http.client.HTTPResponse, urllib.request.urlopen(urllib.request.Request(published.url, headers=headers), timeout=TIMEOUT)
-        )
+        return cast(http.client.HTTPResponse, urllib.request.urlopen(urllib.request.Request(remote.url, headers=headers), timeout=TIMEOUT))
     except urllib.error.HTTPError as error:
         error.close()
         answered = f"the server answers {error.code} {error.reason}"
@@ -172,11 +170,11 @@ def _answer(published: Published, part: Path, done: int) -> http.client.HTTPResp
             part.unlink()
         if error.code >= 500 or error.code in (408, 416, 429):
             raise Lost(answered) from error
-        raise UserError(f"{published.url} cannot be fetched: {answered}; get the file elsewhere and give its place") from error
+        raise UserError(f"{remote.url} cannot be fetched: {answered}; get the file elsewhere and give its place") from error
     except urllib.error.URLError as error:
         if isinstance(error.reason, socket.gaierror | ConnectionRefusedError):
-            host = urlsplit(published.url).netloc
-            raise UserError(f"{host} cannot be reached ({error.reason}); check the network, or get {published.url} elsewhere") from error
+            host = urlsplit(remote.url).netloc
+            raise UserError(f"{host} cannot be reached ({error.reason}); check the network, or get {remote.url} elsewhere") from error
         raise Lost(str(error.reason)) from error
     except (OSError, http.client.HTTPException) as error:
         raise Lost(str(error) or type(error).__name__) from error
@@ -189,11 +187,11 @@ def _receive(answer: http.client.HTTPResponse, size: int) -> bytes:
         raise Lost(str(error) or type(error).__name__) from error
 
 
-def _other_file(published: Published, part: Path, sent: str) -> UserError:
+def _other_file(remote: RemoteFile, part: Path, sent: str) -> UserError:
     """The error for content that is not what was published; it is deleted."""
     part.unlink(missing_ok=True)
     return UserError(
-        f"{published.url} is not the published file: {sent}, published were {published.size} bytes; "
+        f"{remote.url} is not the published file: {sent}, published were {remote.size} bytes; "
         "try again later, or get the file elsewhere and give its place"
     )
 

@@ -20,9 +20,9 @@ from pathlib import Path
 from typing import TypeVar
 
 from studygroup.data.cache.disk import writing
-from studygroup.data.source import Broken
+from studygroup.data.source import OnError
 from studygroup.errors import UserError
-from studygroup.lock import locked
+from studygroup.lock import file_lock
 
 META = "meta.json"
 MAX_NAMED = 5
@@ -34,14 +34,14 @@ T = TypeVar("T")
 logger = logging.getLogger(__name__)
 
 
-def key_of(*words: object) -> str:
+def hash_of(*words: object) -> str:
     """Hash of what something in the cache depends on."""
     return hashlib.blake2b(repr(words).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
 
-def home_of(cache: Path, shelf: str, name: str, key: str) -> Path:
+def cache_dir(cache: Path, category: str, name: str, key: str) -> Path:
     """The folder for something in the cache."""
-    return cache / shelf / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:40]}-{key}"
+    return cache / category / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:40]}-{key}"
 
 
 def cached(home: Path, cache: Path, read: Callable[[], T | None], write: Callable[[Path], None]) -> T:
@@ -60,7 +60,7 @@ def cached(home: Path, cache: Path, read: Callable[[], T | None], write: Callabl
     if found is None:
         with writing(cache):
             home.parent.mkdir(parents=True, exist_ok=True)
-            with locked(home.with_name(home.name + ".lock")):
+            with file_lock(home.with_name(home.name + ".lock")):
                 found = read()  # made by the process that held the lock before
                 if found is None:
                     _clean(home)
@@ -87,7 +87,7 @@ def _clean(home: Path) -> None:
         if owner == home.name:
             shutil.rmtree(rest, ignore_errors=True)
             continue
-        with locked(home.with_name(owner + ".lock"), wait=False) as free:
+        with file_lock(home.with_name(owner + ".lock"), wait=False) as free:
             if free:
                 shutil.rmtree(rest, ignore_errors=True)
 
@@ -110,7 +110,7 @@ def _make(home: Path, write: Callable[[Path], None]) -> None:
 # ---------------------------------------------------------------- what was left out
 
 
-def check_skipped(names: Sequence[str], what: str, where: str, broken: Broken, home: Path) -> None:
+def check_skipped(names: Sequence[str], what: str, where: str, on_error: OnError, home: Path) -> None:
     """Refuse, or tell the log, that samples were left out of what lies at `home`.
 
     Raises:
@@ -118,7 +118,7 @@ def check_skipped(names: Sequence[str], what: str, where: str, broken: Broken, h
     """
     if not names:
         return
-    if broken == "stop":
+    if on_error == "stop":
         raise broken_error(names, what, where)
     shown = ", ".join(names[:MAX_LOGGED]) + (f" and more, listed in {home / META}" if len(names) > MAX_LOGGED else "")
     logger.warning("skipped %s of %s that cannot be read: %s", _number(names, what), where, shown)
@@ -127,7 +127,7 @@ def check_skipped(names: Sequence[str], what: str, where: str, broken: Broken, h
 def broken_error(names: Sequence[str], what: str, where: str) -> UserError:
     """The error that names the first of the broken samples."""
     shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
-    return UserError(f"{_number(names, what)} of {where} cannot be read: {shown}; repair or remove them, or skip them (--broken skip)")
+    return UserError(f"{_number(names, what)} of {where} cannot be read: {shown}; repair or remove them, or skip them (--on-error skip)")
 
 
 def _number(names: Sequence[str], what: str) -> str:

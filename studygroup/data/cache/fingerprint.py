@@ -11,8 +11,8 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
-from studygroup.data.pool import in_threads
-from studygroup.data.progress import bar
+from studygroup.data.pool import thread_map
+from studygroup.data.progress import progress_bar
 
 # A file that changed so shortly before it was hashed may change again without a change of its times (nanoseconds).
 SETTLED = 2_000_000_000
@@ -66,8 +66,8 @@ def fingerprints(
 
     entries = {name: known[name] for name in names if name in known}
     if changed:
-        with bar(f"Reading {root.name}", len(changed), "samples", show=progress) as advance:
-            for i, entry in zip(changed, in_threads(read, changed), strict=True):
+        with progress_bar(f"Reading {root.name}", len(changed), "samples", show=progress) as advance:
+            for i, entry in zip(changed, thread_map(read, changed), strict=True):
                 entries[names[i]] = entry
                 advance(1)
     if changed or len(known) != len(entries):

@@ -20,10 +20,10 @@ from typing import IO, Any
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.cache.download import Published, check_sum, fetch
+from studygroup.data.cache.download import RemoteFile, fetch, verify_checksum
 from studygroup.data.cache.fingerprint import fingerprints
 from studygroup.data.images.transform import Augment
-from studygroup.data.source import Contents, Part, Request
+from studygroup.data.source import RawDataset, RawSplit, ReadOptions
 from studygroup.errors import UserError
 
 SHAPE = (3, 32, 32)
@@ -35,7 +35,7 @@ MAX_MEMBER, MAX_TOTAL, MAX_REST = 1 << 28, 1 << 30, 1 << 20
 class CifarSet:
     """What is published of one data set: the archive, the folder in it, its files by split, where labels and class names are."""
 
-    published: Published
+    remote: RemoteFile
     folder: str
     files: dict[str, tuple[str, ...]]
     labels: str
@@ -47,7 +47,7 @@ class CifarSet:
 HOST = "https://www.cs.toronto.edu/~kriz/"
 CIFAR_SETS = {
     "cifar10": CifarSet(
-        Published(HOST + "cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a"),
+        RemoteFile(HOST + "cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a"),
         "cifar-10-batches-py",
         {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
         labels="labels",
@@ -56,7 +56,7 @@ CIFAR_SETS = {
         classes=10,
     ),
     "cifar100": CifarSet(
-        Published(HOST + "cifar-100-python.tar.gz", 169001437, "eb9058c3a382ffc7106e4002c42a8d85"),
+        RemoteFile(HOST + "cifar-100-python.tar.gz", 169001437, "eb9058c3a382ffc7106e4002c42a8d85"),
         "cifar-100-python",
         {"train": ("train",), "test": ("test",)},
         labels="fine_labels",
@@ -72,12 +72,12 @@ class Cifar:
 
     augment: Augment = "crop+flip"
 
-    def __init__(self, name: str, request: Request) -> None:
+    def __init__(self, name: str, options: ReadOptions) -> None:
         self.name = name
         self.known = CIFAR_SETS[name]
-        self.cache = request.cache
-        self.fetched = request.cache / "downloads" / name
-        self.place = self._find(request)
+        self.cache = options.cache
+        self.fetched = options.cache / "downloads" / name
+        self.place = self._find(options)
 
     def key(self) -> str:
         """See `Source`."""
@@ -85,25 +85,25 @@ class Cifar:
         found = fingerprints(folder, names, self.cache, purpose=self.name, progress=False)
         return hashlib.blake2b("\n".join(digest for digest, _ in found).encode(), digest_size=16).hexdigest()
 
-    def read(self) -> Contents:
+    def read(self) -> RawDataset:
         """See `Source`."""
         known = self.known
         if self.place.is_file():
-            check_sum(self.known.published, self.place, self.fetched)
+            verify_checksum(self.known.remote, self.place, self.fetched)
             tables = dict(read_archive(self.place, known.folder, self._wanted()))
         else:
             tables = {name: read_file(self.place / name) for name in self._wanted()}
         if missing := [name for name in self._wanted() if name not in tables]:
-            raise UserError(f"{self.place} has no {known.folder}/{missing[0]}; give the published {known.published.name}")
+            raise UserError(f"{self.place} has no {known.folder}/{missing[0]}; give the published {known.remote.name}")
         names = tables[known.meta].get(known.names)
         if not isinstance(names, list) or len(names) != known.classes:
-            raise UserError(f"{self.place}: {known.meta} does not name {known.classes} classes; give the published {known.published.name}")
+            raise UserError(f"{self.place}: {known.meta} does not name {known.classes} classes; give the published {known.remote.name}")
         classes = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
         parts = {}
         for split, files in known.files.items():
             samples = [self._samples(file, tables[file]) for file in files]
-            parts[split] = Part(sum(len(labels) for _, labels in samples), iter(samples))
-        return Contents(classes, SHAPE, np.dtype(np.uint8), parts)
+            parts[split] = RawSplit(sum(len(labels) for _, labels in samples), iter(samples))
+        return RawDataset(classes, SHAPE, np.dtype(np.uint8), parts)
 
     def _wanted(self) -> list[str]:
         return [file for files in self.known.files.values() for file in files] + [self.known.meta]
@@ -119,16 +119,16 @@ class Cifar:
             raise UserError(f"{self.place}: {file} has {self.known.labels} that are not from 0 to {self.known.classes - 1}")
         return np.ascontiguousarray(data).reshape(-1, *SHAPE), np.array(labels, dtype=np.int64)
 
-    def _find(self, request: Request) -> Path:
+    def _find(self, options: ReadOptions) -> Path:
         """The archive or the unpacked folder."""
-        archive = self.known.published.name
-        if request.path is None:
-            if request.download:
-                return fetch(self.known.published, self.fetched, request.cache, progress=request.progress)
+        archive = self.known.remote.name
+        if options.path is None:
+            if options.download:
+                return fetch(self.known.remote, self.fetched, options.cache, progress=options.progress)
             if (self.fetched / archive).is_file():
                 return self.fetched / archive
             raise UserError(f"{self.name} is not there; fetch it with --download, or give {archive} as {self.name}:PATH")
-        path = request.path
+        path = options.path
         if path.is_file() or (path / self.known.meta).is_file():
             return self._complete(path)
         for place in (path / self.known.folder, path / archive):
@@ -140,7 +140,7 @@ class Cifar:
 
     def _complete(self, place: Path) -> Path:
         if place.is_dir() and (missing := [name for name in self._wanted() if not (place / name).is_file()]):
-            raise UserError(f"{place} has no {missing[0]}; unpack {self.known.published.name} again, or give the archive itself")
+            raise UserError(f"{place} has no {missing[0]}; unpack {self.known.remote.name} again, or give the archive itself")
         return place
 
 

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studygroup.data.images.transform import Augment
-from studygroup.data.source import Chunk, Contents, Part, Request
+from studygroup.data.source import Chunk, RawDataset, RawSplit, ReadOptions
 from studygroup.errors import UserError
 
 
@@ -19,9 +19,9 @@ class Digits:
     name = "digits"
     augment: Augment = "crop"
 
-    def __init__(self, request: Request) -> None:
-        if request.path is not None:
-            raise UserError(f"digits comes with scikit-learn and has no place of its own; leave out {str(request.path)!r}")
+    def __init__(self, options: ReadOptions) -> None:
+        if options.path is not None:
+            raise UserError(f"digits comes with scikit-learn and has no place of its own; leave out {str(options.path)!r}")
 
     @cached_property
     def samples(self) -> Chunk:
@@ -37,8 +37,8 @@ class Digits:
         images, labels = self.samples
         return hashlib.blake2b(images.tobytes() + labels.tobytes(), digest_size=16).hexdigest()
 
-    def read(self) -> Contents:
+    def read(self) -> RawDataset:
         """See `Source`."""
         images, labels = self.samples
-        part = Part(len(labels), iter([(images, labels)]))
-        return Contents(tuple("0123456789"), images.shape[1:], images.dtype, {"train": part})
+        part = RawSplit(len(labels), iter([(images, labels)]))
+        return RawDataset(tuple("0123456789"), images.shape[1:], images.dtype, {"train": part})

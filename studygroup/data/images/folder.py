@@ -10,12 +10,12 @@ from itertools import islice
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.class_folders import Kind, Sample, as_text, scan
 from studygroup.data.cache.fingerprint import fingerprints
+from studygroup.data.class_folders import Kind, Sample, as_text, scan
 from studygroup.data.images.decode import GREY_MODES, BrokenImage, decode, decoding, list_images, mode
-from studygroup.data.pool import in_threads
 from studygroup.data.images.transform import Augment
-from studygroup.data.source import Chunk, Contents, Part, Request
+from studygroup.data.pool import thread_map
+from studygroup.data.source import Chunk, RawDataset, RawSplit, ReadOptions
 from studygroup.errors import UserError
 
 DEFAULT_SIZE = 32
@@ -29,12 +29,12 @@ class Folder:
 
     augment: Augment = "crop+flip"
 
-    def __init__(self, request: Request) -> None:
-        if request.path is None or not request.path.is_dir():
-            raise UserError(f"{request.path} does not exist; give a folder with one sub-folder of images per class")
-        self.root = request.path
+    def __init__(self, options: ReadOptions) -> None:
+        if options.path is None or not options.path.is_dir():
+            raise UserError(f"{options.path} does not exist; give a folder with one sub-folder of images per class")
+        self.root = options.path
         self.name = self.root.resolve().name or "folder"
-        self.request = request
+        self.options = options
         self.classes, self.samples = scan(self.root, IMAGES)
 
     def key(self) -> str:
@@ -46,18 +46,18 @@ class Folder:
         )
         return hashlib.blake2b(repr(content).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
-    def read(self) -> Contents:
+    def read(self) -> RawDataset:
         """See `Source`."""
         broken: list[str] = []
-        parts = {split: Part(len(samples), self._decode(samples, broken)) for split, samples in self.samples.items()}
-        return Contents(self.classes, self.shape, np.dtype(np.uint8), parts, broken)
+        parts = {split: RawSplit(len(samples), self._decode(samples, broken)) for split, samples in self.samples.items()}
+        return RawDataset(self.classes, self.shape, np.dtype(np.uint8), parts, broken)
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of the prepared images. Unless asked for, grey only if every image is; the headers tell."""
         grey = all(header in GREY_MODES for _, header in self._facts if header)
-        size = self.request.image_size or DEFAULT_SIZE
-        return self.request.channels or (1 if grey else 3), size, size
+        size = self.options.image_size or DEFAULT_SIZE
+        return self.options.channels or (1 if grey else 3), size, size
 
     @cached_property
     def _listed(self) -> tuple[list[str], list[Sample]]:
@@ -70,7 +70,7 @@ class Folder:
         """Content hash and pixel format of each of them."""
         names = [sample.name for sample in self._listed[1]]
         with decoding():
-            return fingerprints(self.root, names, self.request.cache, purpose="folder", examine=mode, progress=self.request.progress)
+            return fingerprints(self.root, names, self.options.cache, purpose="folder", examine=mode, progress=self.options.progress)
 
     def _decode(self, samples: list[Sample], broken: list[str]) -> Iterator[Chunk]:
         """The images in chunks (n, C, H, W), with their labels (n,); the names of unreadable ones are appended to `broken`."""
@@ -83,7 +83,7 @@ class Folder:
 
         step = max(CHUNK // int(np.prod(self.shape)), 1)
         with decoding():
-            loaded = zip(samples, in_threads(load, samples), strict=True)
+            loaded = zip(samples, thread_map(load, samples), strict=True)
             while some := list(islice(loaded, step)):
                 broken += [as_text(sample.name) for sample, image in some if image is None]
                 good = [(image, sample.label) for sample, image in some if image is not None]

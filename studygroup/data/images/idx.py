@@ -19,10 +19,10 @@ from typing import BinaryIO, cast
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.cache.download import Published, fetch
+from studygroup.data.cache.download import RemoteFile, fetch
 from studygroup.data.cache.fingerprint import fingerprints
 from studygroup.data.images.transform import Augment
-from studygroup.data.source import Chunk, Contents, Part, Request
+from studygroup.data.source import Chunk, RawDataset, RawSplit, ReadOptions
 from studygroup.errors import UserError
 
 DEBIAN = Path("/usr/share/datasets")
@@ -36,7 +36,7 @@ class IdxSet:
 
     classes: tuple[str, ...]
     augment: Augment
-    published: tuple[Published, ...]
+    remote: tuple[RemoteFile, ...]
     package: str | None = None
 
 
@@ -47,20 +47,20 @@ IDX_SETS = {
         tuple("0123456789"),
         "crop",
         (
-            Published(MNIST_HOST + "train-images-idx3-ubyte.gz", 9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
-            Published(MNIST_HOST + "train-labels-idx1-ubyte.gz", 28881, "d53e105ee54ea40749a09fcbcd1e9432"),
-            Published(MNIST_HOST + "t10k-images-idx3-ubyte.gz", 1648877, "9fb629c4189551a2d022fa330f9573f3"),
-            Published(MNIST_HOST + "t10k-labels-idx1-ubyte.gz", 4542, "ec29112dd5afa0611ce80d1b7f02629c"),
+            RemoteFile(MNIST_HOST + "train-images-idx3-ubyte.gz", 9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
+            RemoteFile(MNIST_HOST + "train-labels-idx1-ubyte.gz", 28881, "d53e105ee54ea40749a09fcbcd1e9432"),
+            RemoteFile(MNIST_HOST + "t10k-images-idx3-ubyte.gz", 1648877, "9fb629c4189551a2d022fa330f9573f3"),
+            RemoteFile(MNIST_HOST + "t10k-labels-idx1-ubyte.gz", 4542, "ec29112dd5afa0611ce80d1b7f02629c"),
         ),
     ),
     "fashion-mnist": IdxSet(
         ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot"),
         "crop+flip",
         (
-            Published(FASHION_HOST + "train-images-idx3-ubyte.gz", 26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
-            Published(FASHION_HOST + "train-labels-idx1-ubyte.gz", 29515, "25c81989df183df01b3e8a0aad5dffbe"),
-            Published(FASHION_HOST + "t10k-images-idx3-ubyte.gz", 4422102, "bef4ecab320f06d8554ea6380940ec79"),
-            Published(FASHION_HOST + "t10k-labels-idx1-ubyte.gz", 5148, "bb300cfdad3c16e7a12a480ee83cd310"),
+            RemoteFile(FASHION_HOST + "train-images-idx3-ubyte.gz", 26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),
+            RemoteFile(FASHION_HOST + "train-labels-idx1-ubyte.gz", 29515, "25c81989df183df01b3e8a0aad5dffbe"),
+            RemoteFile(FASHION_HOST + "t10k-images-idx3-ubyte.gz", 4422102, "bef4ecab320f06d8554ea6380940ec79"),
+            RemoteFile(FASHION_HOST + "t10k-labels-idx1-ubyte.gz", 5148, "bb300cfdad3c16e7a12a480ee83cd310"),
         ),
         package="dataset-fashion-mnist",
     ),
@@ -70,19 +70,19 @@ IDX_SETS = {
 class Idx:
     """MNIST or Fashion-MNIST: from the folder that was given, else where Debian's package puts it, else fetched before."""
 
-    def __init__(self, name: str, request: Request) -> None:
+    def __init__(self, name: str, options: ReadOptions) -> None:
         self.name = name
         self.known = IDX_SETS[name]
         self.augment = self.known.augment
-        self.cache = request.cache
-        self.folder, self.files = self._find(request)
+        self.cache = options.cache
+        self.folder, self.files = self._find(options)
 
     def key(self) -> str:
         """See `Source`."""
         found = fingerprints(self.folder, [path.name for path in self._paths()], self.cache, purpose=self.name, progress=False)
         return hashlib.blake2b("\n".join(digest for digest, _ in found).encode(), digest_size=16).hexdigest()
 
-    def read(self) -> Contents:
+    def read(self) -> RawDataset:
         """See `Source`."""
         parts, shapes = {}, {}
         for split, (images, labels) in self.files.items():
@@ -90,28 +90,28 @@ class Idx:
             classes = read_labels(labels, len(self.known.classes))
             if len(classes) != rows:
                 raise UserError(f"{images} has {rows} images, but {labels} has {len(classes)} labels; get both from the same place")
-            parts[split] = Part(rows, read_images(images, classes))
+            parts[split] = RawSplit(rows, read_images(images, classes))
             shapes[split] = (1, height, width)
         if shapes["train"] != shapes["test"]:
             raise UserError(f"the images in {self.folder} are {shapes['train'][1:]} for training and {shapes['test'][1:]} for the test")
-        return Contents(self.known.classes, shapes["train"], np.dtype(np.uint8), parts)
+        return RawDataset(self.known.classes, shapes["train"], np.dtype(np.uint8), parts)
 
     def _paths(self) -> list[Path]:
         return [path for pair in self.files.values() for path in pair]
 
-    def _find(self, request: Request) -> tuple[Path, dict[str, tuple[Path, Path]]]:
-        fetched = request.cache / "downloads" / self.name
-        if request.path is not None:
-            if not request.path.is_dir():
+    def _find(self, options: ReadOptions) -> tuple[Path, dict[str, tuple[Path, Path]]]:
+        fetched = options.cache / "downloads" / self.name
+        if options.path is not None:
+            if not options.path.is_dir():
                 raise UserError(
-                    f"{request.path} is not a folder; give the one with {FILES['train'][0]}.gz and the other files of {self.name}"
+                    f"{options.path} is not a folder; give the one with {FILES['train'][0]}.gz and the other files of {self.name}"
                 )
-            places = [request.path]
+            places = [options.path]
         else:
             places = [DEBIAN / self.name, fetched]
-            if request.download and not any(all(find_file(place, stem) for pair in FILES.values() for stem in pair) for place in places):
-                for published in self.known.published:
-                    fetch(published, fetched, request.cache, progress=request.progress)
+            if options.download and not any(all(find_file(place, stem) for pair in FILES.values() for stem in pair) for place in places):
+                for remote in self.known.remote:
+                    fetch(remote, fetched, options.cache, progress=options.progress)
         missing = ""
         for place in places:
             found = {stem: find_file(place, stem) for pair in FILES.values() for stem in pair}
@@ -119,8 +119,8 @@ class Idx:
             if len(complete) == len(found):
                 return place, {split: (complete[images], complete[labels]) for split, (images, labels) in FILES.items()}
             missing = next(stem for stem, path in found.items() if path is None)
-        if request.path is not None:
-            raise UserError(f"{request.path} has no {missing}.gz (or {missing}); give the folder with the four files of {self.name}")
+        if options.path is not None:
+            raise UserError(f"{options.path} has no {missing}.gz (or {missing}); give the folder with the four files of {self.name}")
         package = f"install Debian's package {self.known.package}, " if self.known.package else ""
         raise UserError(f"{self.name} is not there; fetch it with --download, {package}or give its folder as {self.name}:FOLDER")
 

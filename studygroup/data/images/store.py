@@ -15,12 +15,12 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studygroup.data.cache.array_file import ArrayFile
-from studygroup.data.cache.entries import META, broken_error, cached, check_skipped, home_of, key_of, write_meta
-from studygroup.data.dataset import Split
 from studygroup.data.cache.disk import check_room
+from studygroup.data.cache.entries import META, broken_error, cache_dir, cached, check_skipped, hash_of, write_meta
+from studygroup.data.dataset import Split
 from studygroup.data.images.decode import fit_array
-from studygroup.data.progress import bar
-from studygroup.data.source import Broken, Contents, Source
+from studygroup.data.progress import progress_bar
+from studygroup.data.source import OnError, RawDataset, Source
 from studygroup.errors import UserError
 
 FORMAT = 1
@@ -49,7 +49,7 @@ class Prepared:
 
 
 def prepare(
-    source: Source, cache: Path, *, image_size: int | None, channels: int | None, broken: Broken = "stop", progress: bool = True
+    source: Source, cache: Path, *, image_size: int | None, channels: int | None, on_error: OnError = "stop", progress: bool = True
 ) -> Prepared:
     """Open what is prepared of a source, and prepare it first if that is not done.
 
@@ -58,16 +58,16 @@ def prepare(
         cache: the cache's folder.
         image_size: height and width of the prepared images; None for the source's own.
         channels: 1 or 3; None for the source's own.
-        broken: `stop` refuses what was prepared by skipping broken samples.
+        on_error: `stop` refuses what was prepared by skipping broken samples.
         progress: show progress bars.
 
     Raises:
         UserError: the source cannot be read, or the cache has no room or cannot be written.
     """
-    key = key_of(FORMAT, source.key(), image_size, channels)
-    home = home_of(cache, SHELF, source.name, key)
-    prepared = cached(home, cache, partial(_open, home, key), partial(_write, source, image_size, channels, broken, progress))
-    check_skipped(prepared.broken, WHAT, source.name, broken, home)
+    key = hash_of(FORMAT, source.key(), image_size, channels)
+    home = cache_dir(cache, SHELF, source.name, key)
+    prepared = cached(home, cache, partial(_open, home, key), partial(_write, source, image_size, channels, on_error, progress))
+    check_skipped(prepared.broken, WHAT, source.name, on_error, home)
     return prepared
 
 
@@ -88,7 +88,7 @@ def _open(home: Path, key: str) -> Prepared | None:
         return None
 
 
-def _write(source: Source, image_size: int | None, channels: int | None, broken: Broken, progress: bool, work: Path) -> None:
+def _write(source: Source, image_size: int | None, channels: int | None, on_error: OnError, progress: bool, work: Path) -> None:
     contents = source.read()
     own_channels, height, width = contents.shape
     shape = (channels or own_channels, image_size or height, image_size or width)
@@ -97,7 +97,7 @@ def _write(source: Source, image_size: int | None, channels: int | None, broken:
     check_room(work.parent, total * row + (1 << 16), f"to prepare {source.name}")
     rows = {}
     counts = {name: np.zeros(len(contents.classes), dtype=np.int64) for name in contents.parts}
-    with bar(f"Preparing {source.name}", total, "samples", show=progress) as advance:
+    with progress_bar(f"Preparing {source.name}", total, "samples", show=progress) as advance:
         for name, part in contents.parts.items():
             with (
                 ArrayFile(work / f"{name}_inputs.npy", shape, contents.dtype) as inputs,
@@ -113,13 +113,13 @@ def _write(source: Source, image_size: int | None, channels: int | None, broken:
                     advance(len(classes))
             rows[name] = inputs.rows
     if contents.broken:
-        _check_rest(contents, counts, source.name, broken)
+        _check_rest(contents, counts, source.name, on_error)
     write_meta(work, {"name": source.name, "classes": contents.classes, "rows": rows, "broken": contents.broken})
 
 
-def _check_rest(contents: Contents, counts: dict[str, NDArray[np.int64]], name: str, broken: Broken) -> None:
+def _check_rest(contents: RawDataset, counts: dict[str, NDArray[np.int64]], name: str, on_error: OnError) -> None:
     """Is there enough when the broken samples are left out, and may they be?"""
-    if broken == "stop":
+    if on_error == "stop":
         raise broken_error(contents.broken, WHAT, name)
     for part, samples in counts.items():
         if empty := [label for label, count in zip(contents.classes, samples, strict=True) if not count]:

@@ -14,7 +14,7 @@ from studygroup.errors import UserError
 Augment = Literal["none", "crop", "crop+flip"]
 
 
-class Preprocess:
+class ImageTransform:
     """Scale to [0, 1], augment if a seed is given, and normalise.
 
     The augmentation is a random crop of the image padded by an eighth of its size (at least one pixel), then, for `crop+flip`, a

@@ -6,7 +6,7 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from studygroup.data.texts.source import TextRequest, shorten
+from studygroup.data.texts.source import TextReadOptions, shorten
 from studygroup.errors import UserError
 
 # fmt: off
@@ -43,7 +43,7 @@ class Columns:
 
 def choose(
     names: Sequence[str],
-    request: TextRequest,
+    options: TextReadOptions,
     where: str,
     first: Callable[[], Sequence[Sequence[object]]],
     *,
@@ -58,7 +58,7 @@ def choose(
 
     Args:
         names: of all columns, in order.
-        request: what the user named.
+        options: what the user named.
         where: the table, for messages.
         first: reads some rows, from which two columns can be told apart.
         typed: columns that are known to hold labels; they count instead of those with usual names.
@@ -67,8 +67,8 @@ def choose(
     Raises:
         UserError: a column is not there, is there twice, or cannot be told from others.
     """
-    texts = request.text_columns
-    label = request.label_column
+    texts = options.text_columns
+    label = options.label_column
     for name in (*texts, *([label] if label is not None else [])):
         if name not in names:
             raise UserError(f"{where} has no column {name!r}; it has {_list(names)}{hint}")

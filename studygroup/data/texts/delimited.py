@@ -9,18 +9,18 @@ from itertools import islice
 from pathlib import Path
 
 from studygroup.data.texts.columns import LABEL_NAMES, TEXT_NAMES, plain
-from studygroup.data.texts.records import FIRST_ROWS, Record
 from studygroup.data.texts.files import Meter, csv_rows, file_lines, file_size, find_encoding, undecodable
-from studygroup.data.texts.source import TextRequest, shorten
+from studygroup.data.texts.records import FIRST_ROWS, Record
+from studygroup.data.texts.source import TextReadOptions, shorten
 from studygroup.errors import UserError
 
 
 class Delimited:
     """A CSV or TSV file. Its first row names the columns; if the user knows them by number, it has no such row."""
 
-    def __init__(self, path: Path, request: TextRequest, delimiter: str) -> None:
-        self.path, self.request, self.delimiter = path, request, delimiter
-        asked = [*request.text_columns, *([request.label_column] if request.label_column is not None else [])]
+    def __init__(self, path: Path, options: TextReadOptions, delimiter: str) -> None:
+        self.path, self.options, self.delimiter = path, options, delimiter
+        asked = [*options.text_columns, *([options.label_column] if options.label_column is not None else [])]
         self.numbered = bool(asked) and all(name.isdecimal() for name in asked)
         self.hint = "" if self.numbered else "; if its first row is no header, give columns by number (--text-columns 2 --label-column 1)"
         self.size = file_size(path)
@@ -28,7 +28,7 @@ class Delimited:
     @cached_property
     def encoding(self) -> str:
         """The file's, as asked for or found."""
-        return find_encoding(self.path, self.request.encoding)
+        return find_encoding(self.path, self.options.encoding)
 
     @property
     def damage(self) -> str:

@@ -13,8 +13,8 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from studygroup.data.source import Broken
-from studygroup.errors import UserError, in_short
+from studygroup.data.source import OnError
+from studygroup.errors import UserError, one_line
 
 MAX_TEXT = 1 << 24
 """Characters of a field, and of a line: what is longer is no text but e.g. a quote that is never closed."""
@@ -72,8 +72,8 @@ class Metered(io.FileIO):
 class BrokenRows:
     """What could not be read: collected where that is asked for, else the first is an error."""
 
-    def __init__(self, broken: Broken, where: str) -> None:
-        self.broken, self.where = broken, where
+    def __init__(self, on_error: OnError, where: str) -> None:
+        self.on_error, self.where = on_error, where
         self.names: list[str] = []
 
     def add(self, name: str, number: int) -> None:
@@ -86,8 +86,8 @@ class BrokenRows:
         Raises:
             UserError: rows are not to be skipped, or most of them would be.
         """
-        if self.broken == "stop":
-            raise UserError(f"{name} cannot be read; repair or remove it, or skip what is broken (--broken skip)")
+        if self.on_error == "stop":
+            raise UserError(f"{name} cannot be read; repair or remove it, or skip what is broken (--on-error skip)")
         self.names.append(name)
         if len(self.names) >= MANY_BROKEN and 2 * len(self.names) > number:
             raise UserError(
@@ -101,10 +101,10 @@ def reading(path: Path) -> Iterator[None]:
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
-        raise UserError(f"{path} is damaged or cut off ({in_short(error)}); get it again") from error
+        raise UserError(f"{path} is damaged or cut off ({one_line(error)}); get it again") from error
     except OSError as error:
         raise UserError(
-            f"{path} cannot be read: {error.strerror or in_short(error)}; change its permissions, or give another file"
+            f"{path} cannot be read: {error.strerror or one_line(error)}; change its permissions, or give another file"
         ) from error
 
 

@@ -8,11 +8,11 @@ from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from studygroup.data import images
-from studygroup.data.class_folders import Kind, as_text, folders, list_files, scan
 from studygroup.data.cache.fingerprint import fingerprints
+from studygroup.data.class_folders import Kind, as_text, folders, list_files, scan
+from studygroup.data.images import decode
 from studygroup.data.texts.files import MAX_TEXT, BrokenRows, Meter, check_encoding, encoding_of, undecodable
-from studygroup.data.texts.source import Row, TextContents, TextPart, TextRequest, no_columns
+from studygroup.data.texts.source import RawTexts, RawTextSplit, Row, TextReadOptions, no_columns
 from studygroup.errors import UserError
 
 SUFFIX = ".txt"
@@ -29,7 +29,7 @@ def is_text_folder(path: Path) -> bool:
         for _, inner, files in os.walk(path / name):
             inner[:] = [folder for folder in inner if not folder.startswith(".")]
             suffixes = {os.path.splitext(file)[1].lower() for file in files if not file.startswith(".")}
-            if suffixes & images.suffixes():
+            if suffixes & decode.suffixes():
                 return False
             texts = texts or SUFFIX in suffixes
     return texts
@@ -38,12 +38,12 @@ def is_text_folder(path: Path) -> bool:
 class TextFolder:
     """The texts below `request.path`."""
 
-    def __init__(self, request: TextRequest) -> None:
-        if request.path is None or not request.path.is_dir():
-            raise UserError(f"{request.path} is not a folder; give one with one sub-folder of texts ({SUFFIX}) per class")
-        no_columns(request, str(request.path))
-        check_encoding(request.encoding)
-        self.root, self.request = request.path, request
+    def __init__(self, options: TextReadOptions) -> None:
+        if options.path is None or not options.path.is_dir():
+            raise UserError(f"{options.path} is not a folder; give one with one sub-folder of texts ({SUFFIX}) per class")
+        no_columns(options, str(options.path))
+        check_encoding(options.encoding)
+        self.root, self.options = options.path, options
         self.name = self.root.resolve().name or "folder"
         self.classes, self.samples = scan(self.root, TEXTS)
 
@@ -51,23 +51,23 @@ class TextFolder:
         """See `TextSource`."""
         listed = [(split, sample) for split, samples in self.samples.items() for sample in samples]
         names = [sample.name for _, sample in listed]
-        facts = fingerprints(self.root, names, self.request.cache, purpose="texts", progress=self.request.progress)
+        facts = fingerprints(self.root, names, self.options.cache, purpose="texts", progress=self.options.progress)
         content = (
             self.classes,
-            self.request.encoding,
+            self.options.encoding,
             [(split, sample.name, digest) for (split, sample), (digest, _) in zip(listed, facts, strict=True)],
         )
         return hashlib.blake2b(repr(content).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
-    def read(self) -> TextContents:
+    def read(self) -> RawTexts:
         """See `TextSource`."""
-        broken = BrokenRows(self.request.broken, self.name)
+        broken = BrokenRows(self.options.on_error, self.name)
         parts = {}
         for split, samples in self.samples.items():
             files = [(sample.name, self.classes[sample.label]) for sample in samples]
             meter = Meter()
-            parts[split] = TextPart(texts_of(self.root, files, self.request.encoding, broken, meter), len(files), meter.done)
-        return TextContents(self.classes, parts, broken.names)
+            parts[split] = RawTextSplit(texts_of(self.root, files, self.options.encoding, broken, meter), len(files), meter.done)
+        return RawTexts(self.classes, parts, broken.names)
 
 
 def texts_of(root: Path, files: Iterable[Row], encoding: str | None, broken: BrokenRows, meter: Meter) -> Iterator[Row]:

@@ -20,15 +20,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES, list_files
-from studygroup.data.texts.columns import Columns, choose
 from studygroup.data.cache.disk import writing
 from studygroup.data.cache.fingerprint import fingerprints
-from studygroup.data.texts.records import FIRST_ROWS, Record, rows_of
+from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES, list_files
+from studygroup.data.texts.columns import Columns, choose
 from studygroup.data.texts.files import BrokenRows, Meter
-from studygroup.data.texts.source import TextContents, TextPart, TextRequest, no_encoding
-from studygroup.errors import UserError, in_short
-from studygroup.lock import locked
+from studygroup.data.texts.records import FIRST_ROWS, Record, rows_of
+from studygroup.data.texts.source import RawTexts, RawTextSplit, TextReadOptions, no_encoding
+from studygroup.errors import UserError, one_line
+from studygroup.lock import file_lock
 
 VERSION = 4
 """Of the library: the first that runs no code of data sets."""
@@ -82,7 +82,7 @@ class HubSplit:
                 batch = chosen[begin : min(begin + BATCH, stop)]
                 yield from zip(*(batch[name] for name in names), strict=True)
         except Exception as error:  # the library, arrow and the file system have many
-            raise UserError(f"{self.where} cannot be read ({in_short(error)}); get it again") from error
+            raise UserError(f"{self.where} cannot be read ({one_line(error)}); get it again") from error
 
 
 def _named(label: object, classes: Sequence[str]) -> str | None:
@@ -93,39 +93,39 @@ def _named(label: object, classes: Sequence[str]) -> str | None:
 class Hub:
     """The data set `request.path`: a folder, or the name of one that was or is to be fetched."""
 
-    def __init__(self, request: TextRequest) -> None:
-        if request.path is None:
+    def __init__(self, options: TextReadOptions) -> None:
+        if options.path is None:
             raise UserError("hub stands for any data set of Hugging Face's hub; give its name as hub:NAME, or a folder of save_to_disk")
-        no_encoding(request, f"hub:{request.path}")
-        self.request = request
-        self.library = _library(f"hub:{request.path}")
-        self.place = request.path if request.path.is_dir() else self._fetched(str(request.path))
-        self.name = request.path.resolve().name if request.path.is_dir() else str(request.path)
+        no_encoding(options, f"hub:{options.path}")
+        self.options = options
+        self.library = _library(f"hub:{options.path}")
+        self.place = options.path if options.path.is_dir() else self._fetched(str(options.path))
+        self.name = options.path.resolve().name if options.path.is_dir() else str(options.path)
         if not any((self.place / mark).is_file() for mark in MARKS):
             raise UserError(f"{self.place} was not written by save_to_disk: it has no {' or '.join(MARKS)}; give such a folder, or a table")
 
     def key(self) -> str:
         """See `TextSource`."""
         names = list_files(self.place, {".arrow", ".json"})
-        found = fingerprints(self.place, names, self.request.cache, purpose="hub", progress=False)
+        found = fingerprints(self.place, names, self.options.cache, purpose="hub", progress=False)
         content = (self.columns, list(self.splits), [(name, digest) for name, (digest, _) in zip(names, found, strict=True)])
         return hashlib.blake2b(repr(content).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
-    def read(self) -> TextContents:
+    def read(self) -> RawTexts:
         """See `TextSource`."""
-        broken = BrokenRows(self.request.broken, self.name)
+        broken = BrokenRows(self.options.on_error, self.name)
         parts = {}
         for split, table in self.splits.items():
             meter = Meter()
-            parts[split] = TextPart(rows_of(table, self.columns, table.where, broken, meter), table.size, meter.done)
-        return TextContents(self.splits["train"].classes(self.columns.label), parts, broken.names)
+            parts[split] = RawTextSplit(rows_of(table, self.columns, table.where, broken, meter), table.size, meter.done)
+        return RawTexts(self.splits["train"].classes(self.columns.label), parts, broken.names)
 
     @cached_property
     def columns(self) -> Columns:
         """Which columns hold texts and labels."""
         train = self._all["train"]
         typed = [name for name in train.names if train.classes(name) is not None]
-        return choose(train.names, self.request, train.where, train.first, typed=typed if len(typed) == 1 else ())
+        return choose(train.names, self.options, train.where, train.first, typed=typed if len(typed) == 1 else ())
 
     @cached_property
     def splits(self) -> dict[str, HubSplit]:
@@ -153,7 +153,7 @@ class Hub:
         try:
             data = self.library.load_from_disk(str(self.place))
         except Exception as error:  # as above
-            raise UserError(f"{self.place} cannot be read as a data set ({in_short(error)}); get it again") from error
+            raise UserError(f"{self.place} cannot be read as a data set ({one_line(error)}); get it again") from error
         if not hasattr(data, "keys"):
             return {"train": HubSplit(data, self.name)}
         inside = {name.lower(): name for name in data}
@@ -171,15 +171,15 @@ class Hub:
         """The folder in the cache with a data set of the hub, which is fetched if that is asked for."""
         if not re.fullmatch(r"[\w.-]+(/[\w.-]+)?(@[\w.-]+)?", name) or name.startswith("."):
             raise UserError(f"hub:{name} is neither a folder nor the name of a data set; give hub:OWNER/NAME, or hub:OWNER/NAME@CONFIG")
-        cache = self.request.cache
+        cache = self.options.cache
         home = cache / "downloads" / "hub" / name.replace("/", "--")
         if home.is_dir():
             return home
-        if not self.request.download:
+        if not self.options.download:
             raise UserError(f"hub:{name} is not there; fetch it with --download, or give a folder that save_to_disk wrote as hub:FOLDER")
         with writing(cache):
             home.parent.mkdir(parents=True, exist_ok=True)
-            with locked(home.with_name(home.name + ".lock")):
+            with file_lock(home.with_name(home.name + ".lock")):
                 if not home.is_dir():  # else just fetched by another process
                     self._fetch(name, home)
         return home
@@ -191,7 +191,7 @@ class Hub:
             try:
                 data = self.library.load_dataset(path, config or None)
             except Exception as error:  # as above
-                raise UserError(f"hub:{name} cannot be fetched ({in_short(error)}); check the name and the network") from error
+                raise UserError(f"hub:{name} cannot be fetched ({one_line(error)}); check the name and the network") from error
             data.save_to_disk(str(work))
             work.chmod(0o755)  # mkdtemp's folders are private; a cache may be shared
             os.replace(work, home)

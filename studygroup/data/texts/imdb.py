@@ -11,15 +11,15 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 
 from studygroup.data.cache.archive import locate, members
-from studygroup.data.class_folders import list_files
-from studygroup.data.cache.download import Published, check_sum, fetch
+from studygroup.data.cache.download import RemoteFile, fetch, verify_checksum
 from studygroup.data.cache.fingerprint import fingerprints
+from studygroup.data.class_folders import list_files
 from studygroup.data.texts.files import BrokenRows, Meter, file_size, reading
 from studygroup.data.texts.folder import MAX_BYTES, SUFFIX, text_of, texts_of
-from studygroup.data.texts.source import Row, TextContents, TextPart, TextRequest, no_columns, no_encoding
+from studygroup.data.texts.source import RawTexts, RawTextSplit, Row, TextReadOptions, no_columns, no_encoding
 from studygroup.errors import UserError
 
-PUBLISHED = Published(
+PUBLISHED = RemoteFile(
     "https://ai.stanford.edu/~amaas/data/sentiment/aclImdb_v1.tar.gz",
     84125825,
     "7c2ac02c03563afcf9b574c7e56c153a",
@@ -35,38 +35,38 @@ class Imdb:
 
     name = "imdb"
 
-    def __init__(self, request: TextRequest) -> None:
-        no_columns(request, self.name)
-        no_encoding(request, self.name)
-        self.request = request
-        self.fetched = request.cache / "downloads" / self.name
+    def __init__(self, options: TextReadOptions) -> None:
+        no_columns(options, self.name)
+        no_encoding(options, self.name)
+        self.options = options
+        self.fetched = options.cache / "downloads" / self.name
         self.place = self._find()
 
     def key(self) -> str:
         """See `TextSource`."""
         if self.place.is_file():
-            content = fingerprints(self.place.parent, [self.place.name], self.request.cache, purpose=self.name, progress=False)
+            content = fingerprints(self.place.parent, [self.place.name], self.options.cache, purpose=self.name, progress=False)
             words = [digest for digest, _ in content]
         else:
             names = [name for split in SPLITS for name, _ in self._files(split)]
-            content = fingerprints(self.place, names, self.request.cache, purpose=self.name, progress=self.request.progress)
+            content = fingerprints(self.place, names, self.options.cache, purpose=self.name, progress=self.options.progress)
             words = [f"{name} {digest}" for name, (digest, _) in zip(names, content, strict=True)]
         return hashlib.blake2b("\n".join(words).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
-    def read(self) -> TextContents:
+    def read(self) -> RawTexts:
         """See `TextSource`."""
-        broken = BrokenRows(self.request.broken, self.name)
+        broken = BrokenRows(self.options.on_error, self.name)
         parts = {}
         if self.place.is_file():
-            check_sum(PUBLISHED, self.place, self.fetched)
+            verify_checksum(PUBLISHED, self.place, self.fetched)
         for split in SPLITS:
             meter = Meter()
             if self.place.is_file():
-                parts[split] = TextPart(self._archived(split, broken, meter), file_size(self.place), meter.done)
+                parts[split] = RawTextSplit(self._archived(split, broken, meter), file_size(self.place), meter.done)
             else:
                 files = self._files(split)
-                parts[split] = TextPart(texts_of(self.place, files, "utf-8", broken, meter), len(files), meter.done)
-        return TextContents(CLASSES, parts, broken.names)
+                parts[split] = RawTextSplit(texts_of(self.place, files, "utf-8", broken, meter), len(files), meter.done)
+        return RawTexts(CLASSES, parts, broken.names)
 
     def _files(self, split: str) -> list[Row]:
         """The files of the unpacked folder and their labels."""
@@ -94,10 +94,10 @@ class Imdb:
 
     def _find(self) -> Path:
         """The archive or the unpacked folder."""
-        if self.request.path is not None:
-            return locate(self.request.path, PUBLISHED.name, FOLDER, INSIDE)
-        if self.request.download:
-            return fetch(PUBLISHED, self.fetched, self.request.cache, progress=self.request.progress)
+        if self.options.path is not None:
+            return locate(self.options.path, PUBLISHED.name, FOLDER, INSIDE)
+        if self.options.download:
+            return fetch(PUBLISHED, self.fetched, self.options.cache, progress=self.options.progress)
         if (self.fetched / PUBLISHED.name).is_file():
             return self.fetched / PUBLISHED.name
         raise UserError(f"{self.name} is not there; fetch it with --download, or give {PUBLISHED.name} as {self.name}:PATH")

@@ -9,9 +9,9 @@ from functools import cached_property
 from itertools import islice
 from pathlib import Path
 
-from studygroup.data.texts.records import FIRST_ROWS, Record
 from studygroup.data.texts.files import MARK, Meter, file_lines, file_size, find_encoding, undecodable
-from studygroup.data.texts.source import TextRequest, shorten
+from studygroup.data.texts.records import FIRST_ROWS, Record
+from studygroup.data.texts.source import TextReadOptions, shorten
 from studygroup.errors import UserError
 
 MISSING = object()
@@ -23,14 +23,14 @@ class JsonLines:
     damage = "half of a surrogate pair, which is no character"
     hint = ""
 
-    def __init__(self, path: Path, request: TextRequest) -> None:
-        self.path, self.request = path, request
+    def __init__(self, path: Path, options: TextReadOptions) -> None:
+        self.path, self.options = path, options
         self.size = file_size(path)
 
     @cached_property
     def encoding(self) -> str:
         """The file's, as asked for or found."""
-        return find_encoding(self.path, self.request.encoding)
+        return find_encoding(self.path, self.options.encoding)
 
     @cached_property
     def names(self) -> list[str]:

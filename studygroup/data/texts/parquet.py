@@ -8,10 +8,10 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-from studygroup.data.texts.records import FIRST_ROWS, Record
 from studygroup.data.texts.files import BUFFER, Meter
-from studygroup.data.texts.source import TextRequest, no_encoding
-from studygroup.errors import UserError, in_short
+from studygroup.data.texts.records import FIRST_ROWS, Record
+from studygroup.data.texts.source import TextReadOptions, no_encoding
+from studygroup.errors import UserError, one_line
 
 BATCH = 256
 """Rows that are read at a time."""
@@ -25,8 +25,8 @@ class Parquet:
     damage = "bytes that are not utf-8"
     hint = ""
 
-    def __init__(self, path: Path, request: TextRequest) -> None:
-        no_encoding(request, str(path))
+    def __init__(self, path: Path, options: TextReadOptions) -> None:
+        no_encoding(options, str(path))
         try:
             import pyarrow.parquet as parquet
         except ImportError as error:
@@ -64,7 +64,7 @@ class Parquet:
             with self.parquet.ParquetFile(self.path, buffer_size=BUFFER, pre_buffer=False) as file:
                 yield file
         except (OSError, pa.ArrowException) as error:
-            raise UserError(f"{self.path} cannot be read as Parquet ({in_short(error)}); get or write it again") from error
+            raise UserError(f"{self.path} cannot be read as Parquet ({one_line(error)}); get or write it again") from error
 
 
 def _values(column: Any) -> list[object]:

@@ -8,7 +8,7 @@ import numpy as np
 
 from studygroup.data.dataset import Dataset, Split, divide
 from studygroup.data.inputs import Tokens
-from studygroup.data.texts.source import TextRequest
+from studygroup.data.texts.source import TextReadOptions
 from studygroup.data.texts.sources import find_text
 from studygroup.data.texts.store import store
 from studygroup.data.texts.tokenizers import Tokenizer
@@ -17,12 +17,12 @@ from studygroup.data.texts.tokens import tokenise, trained_tokenizer
 
 def open_texts(
     name: str,
-    request: TextRequest,
+    options: TextReadOptions,
     *,
     tokenizer: str | Tokenizer,
     vocabulary: int,
     max_length: int | None,
-    test_share: float,
+    test_size: float,
     split_seed: int,
 ) -> Dataset:
     """Open a data set of texts; what is not prepared yet is read once and kept in the cache.
@@ -31,24 +31,24 @@ def open_texts(
 
     Args:
         name: of the source.
-        request: what was asked for.
+        options: what was asked for.
         tokenizer: its kind, or one that is there.
         vocabulary: number of tokens of `bpe`, at most.
         max_length: tokens that a text is cut to; None for the tokenizer's own number.
-        test_share: share or number of the texts that are kept for the test if the data has no test set of its own.
+        test_size: share or number of the texts that are kept for the test if the data has no test set of its own.
         split_seed: of that division.
 
     Raises:
         UserError: the data cannot be used; the message names what is wrong and the remedy.
     """
-    source = find_text(name, request)
-    texts = store(source, request.cache, broken=request.broken, progress=request.progress)
+    source = find_text(name, options)
+    texts = store(source, options.cache, on_error=options.on_error, progress=options.progress)
     everything = np.arange(len(texts.splits["train"]))
-    learned, tested = (everything, None) if "test" in texts.splits else divide(len(everything), test_share, split_seed)
+    learned, tested = (everything, None) if "test" in texts.splits else divide(len(everything), test_size, split_seed)
     if isinstance(tokenizer, str):
-        tokenizer = trained_tokenizer(texts, learned, tokenizer, request.cache, vocabulary=vocabulary)
+        tokenizer = trained_tokenizer(texts, learned, tokenizer, options.cache, vocabulary=vocabulary)
     length = max_length or tokenizer.max_length
-    tokens = tokenise(texts, tokenizer, request.cache, length, progress=request.progress)
+    tokens = tokenise(texts, tokenizer, options.cache, length, progress=options.progress)
     splits = {part: Split(tokens[part], texts.splits[part].labels) for part in texts.splits}
     if tested is not None:
         splits = {"train": splits["train"].take(learned), "test": splits["train"].take(tested)}

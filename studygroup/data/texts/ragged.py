@@ -45,13 +45,13 @@ class Ragged:
 
     def gather(self, rows: NDArray[np.int64], width: int) -> NDArray[np.int64]:
         """Rows (b,) -> (b, T) int64, padded to `width` or to the longest of them, whatever is more."""
-        tokens, lengths = self.joined(rows)
+        tokens, lengths = self.concat(rows)
         here = np.arange(max(int(lengths.max(initial=1)), width)) < lengths[:, None]  # (b, T)
         found = np.full(here.shape, self.pad, dtype=np.int64)
         found[here] = tokens
         return found
 
-    def joined(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
+    def concat(self, rows: NDArray[np.int64]) -> tuple[NDArray[np.integer[Any]], NDArray[np.int64]]:
         """Rows (b,) one after the other, flat, and how many tokens each has (b,)."""
         rows = np.asarray(rows, dtype=np.int64)
         stops = np.asarray(self.ends[rows], dtype=np.int64)

@@ -14,9 +14,9 @@ from pathlib import PurePosixPath
 
 from studygroup.data.cache.archive import locate, members
 from studygroup.data.cache.fingerprint import fingerprints
-from studygroup.data.texts.records import joined_text
 from studygroup.data.texts.files import BrokenRows, Meter, csv_rows, decoded_lines, file_lines, file_size, is_utf8, reading, undecodable
-from studygroup.data.texts.source import Row, TextContents, TextPart, TextRequest, no_columns, no_encoding, shorten
+from studygroup.data.texts.records import joined_text
+from studygroup.data.texts.source import RawTexts, RawTextSplit, Row, TextReadOptions, no_columns, no_encoding, shorten
 from studygroup.errors import UserError
 
 HOME = "http://goo.gl/JyCnZq"
@@ -64,27 +64,27 @@ REVIEW_SETS = {
 class Reviews:
     """One of the sets: its archive, or a folder with the archive or with its unpacked folder."""
 
-    def __init__(self, name: str, request: TextRequest) -> None:
-        self.name, self.known, self.request = name, REVIEW_SETS[name], request
-        no_columns(request, name)
-        no_encoding(request, name)
-        if request.path is None:
-            why = "cannot be fetched: there is no lasting address" if request.download else "is not there"
+    def __init__(self, name: str, options: TextReadOptions) -> None:
+        self.name, self.known, self.options = name, REVIEW_SETS[name], options
+        no_columns(options, name)
+        no_encoding(options, name)
+        if options.path is None:
+            why = "cannot be fetched: there is no lasting address" if options.download else "is not there"
             raise UserError(
                 f"{name} {why}; get {self.known.archive} from {HOME} (Xiang Zhang's Google Drive) or "
                 f"{COPIES}{self.known.archive}, and give it as {name}:PATH"
             )
-        self.place = locate(request.path, self.known.archive, self.known.folder, tuple(FILES.values()))
+        self.place = locate(options.path, self.known.archive, self.known.folder, tuple(FILES.values()))
 
     def key(self) -> str:
         """See `TextSource`."""
         folder, names = (self.place.parent, [self.place.name]) if self.place.is_file() else (self.place, list(FILES.values()))
-        found = fingerprints(folder, names, self.request.cache, purpose=self.name, progress=False)
+        found = fingerprints(folder, names, self.options.cache, purpose=self.name, progress=False)
         return hashlib.blake2b("\n".join([self.name, *(digest for digest, _ in found)]).encode(), digest_size=16).hexdigest()
 
-    def read(self) -> TextContents:
+    def read(self) -> RawTexts:
         """See `TextSource`."""
-        broken = BrokenRows(self.request.broken, self.name)
+        broken = BrokenRows(self.options.on_error, self.name)
         parts = {}
         for split, name in FILES.items():
             meter = Meter()
@@ -95,8 +95,8 @@ class Reviews:
                 path = self.place / name
                 rows = self._rows(file_lines(path, "utf-8", meter), name, broken)
                 size = file_size(path)
-            parts[split] = TextPart(rows, size, meter.done)
-        return TextContents(self.known.classes, parts, broken.names)
+            parts[split] = RawTextSplit(rows, size, meter.done)
+        return RawTexts(self.known.classes, parts, broken.names)
 
     def _archived(self, name: str, broken: BrokenRows, meter: Meter) -> Iterator[Row]:
         """The rows of a file in the archive."""

@@ -11,7 +11,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Protocol
 
-from studygroup.data.source import Broken
+from studygroup.data.source import OnError
 from studygroup.errors import UserError
 
 MAX_CLASSES = 1000
@@ -26,7 +26,7 @@ Row = tuple[str, str]
 
 
 @dataclass(frozen=True)
-class TextPart:
+class RawTextSplit:
     """The texts of one split.
 
     Attributes:
@@ -41,7 +41,7 @@ class TextPart:
 
 
 @dataclass(frozen=True)
-class TextContents:
+class RawTexts:
     """What is in a source of texts.
 
     Attributes:
@@ -51,7 +51,7 @@ class TextContents:
     """
 
     classes: tuple[str, ...] | None
-    parts: dict[str, TextPart]
+    parts: dict[str, RawTextSplit]
     broken: list[str] = field(default_factory=list)
 
 
@@ -71,7 +71,7 @@ class TextSource(Protocol):
             UserError: the content cannot be used as it is asked for.
         """
 
-    def read(self) -> TextContents:
+    def read(self) -> RawTexts:
         """Start to read.
 
         Raises:
@@ -81,7 +81,7 @@ class TextSource(Protocol):
 
 
 @dataclass(frozen=True)
-class TextRequest:
+class TextReadOptions:
     """What the user asked for, as the sources of texts need it.
 
     Attributes:
@@ -99,31 +99,31 @@ class TextRequest:
     text_columns: tuple[str, ...]
     label_column: str | None
     encoding: str | None
-    broken: Broken
+    on_error: OnError
     download: bool
     cache: Path
     progress: bool
 
 
-def no_columns(request: TextRequest, where: str) -> None:
+def no_columns(options: TextReadOptions, where: str) -> None:
     """Refuse the choice of columns where there are none.
 
     Raises:
         UserError: columns were asked for.
     """
-    if request.text_columns or request.label_column is not None:
-        flag = "--text-columns" if request.text_columns else "--label-column"
+    if options.text_columns or options.label_column is not None:
+        flag = "--text-columns" if options.text_columns else "--label-column"
         raise UserError(f"{where} has no columns to choose from; leave out {flag}")
 
 
-def no_encoding(request: TextRequest, where: str) -> None:
+def no_encoding(options: TextReadOptions, where: str) -> None:
     """Refuse the choice of an encoding where it is stated by what is read.
 
     Raises:
         UserError: one was asked for.
     """
-    if request.encoding is not None:
-        raise UserError(f"{where} has an encoding of its own; leave out --encoding {request.encoding}")
+    if options.encoding is not None:
+        raise UserError(f"{where} has an encoding of its own; leave out --encoding {options.encoding}")
 
 
 def ordered(names: Iterable[str]) -> tuple[str, ...]:

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
+from studygroup.data.texts.folder import SUFFIX, TextFolder, is_text_folder
 from studygroup.data.texts.hub import Hub
 from studygroup.data.texts.imdb import Imdb
 from studygroup.data.texts.reviews import REVIEW_SETS, Reviews
+from studygroup.data.texts.source import TextReadOptions, TextSource
 from studygroup.data.texts.table import SUFFIXES, Table, is_table
-from studygroup.data.texts.folder import SUFFIX, TextFolder, is_text_folder
-from studygroup.data.texts.source import TextRequest, TextSource
-from studygroup.errors import UserError, unknown
+from studygroup.errors import UserError, unknown_name
 
 __all__ = ["TEXT_SOURCES", "find_text", "is_table", "is_text_folder"]
 
@@ -24,20 +24,20 @@ TEXT_SOURCES: dict[str, str] = {
 """The data sets of texts by name, with a line on each."""
 
 
-def find_text(name: str, request: TextRequest) -> TextSource:
+def find_text(name: str, options: TextReadOptions) -> TextSource:
     """The source of this name, at the place that was asked for.
 
     Raises:
         UserError: there is none, or it is not where it should be.
     """
     if name == "imdb":
-        return Imdb(request)
+        return Imdb(options)
     if name in REVIEW_SETS:
-        return Reviews(name, request)
+        return Reviews(name, options)
     if name == "hub":
-        return Hub(request)
+        return Hub(options)
     if name in ("table", "texts"):
-        if request.path is None:
+        if options.path is None:
             raise UserError(f"{name} stands for {TEXT_SOURCES[name]}")
-        return Table(request) if name == "table" else TextFolder(request)
-    raise unknown("data set of texts", name, TEXT_SOURCES)
+        return Table(options) if name == "table" else TextFolder(options)
+    raise unknown_name("data set of texts", name, TEXT_SOURCES)

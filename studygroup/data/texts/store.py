@@ -16,10 +16,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studygroup.data.cache.array_file import ArrayFile
-from studygroup.data.cache.entries import META, broken_error, cached, check_skipped, home_of, key_of, write_meta
-from studygroup.data.progress import bar
-from studygroup.data.source import Broken
-from studygroup.data.texts.source import TextContents, TextSource, check_classes, ordered, shorten
+from studygroup.data.cache.entries import META, broken_error, cache_dir, cached, check_skipped, hash_of, write_meta
+from studygroup.data.progress import progress_bar
+from studygroup.data.source import OnError
+from studygroup.data.texts.source import RawTexts, TextSource, check_classes, ordered, shorten
 from studygroup.errors import UserError
 
 FORMAT = 1
@@ -98,22 +98,22 @@ class TextStore:
     key: str
 
 
-def store(source: TextSource, cache: Path, *, broken: Broken = "stop", progress: bool = True) -> TextStore:
+def store(source: TextSource, cache: Path, *, on_error: OnError = "stop", progress: bool = True) -> TextStore:
     """Open what is stored of a source, and store it first if that is not done.
 
     Args:
         source: the texts.
         cache: the cache's folder.
-        broken: `stop` refuses what was stored by skipping broken rows.
+        on_error: `stop` refuses what was stored by skipping broken rows.
         progress: show progress bars.
 
     Raises:
         UserError: the source cannot be read or its labels are no classes, or the cache has no room or cannot be written.
     """
-    key = key_of(FORMAT, source.key())
-    home = home_of(cache, SHELF, source.name, key)
-    found = cached(home, cache, partial(_open, home, key), partial(_write, source, broken, progress))
-    check_skipped(found.broken, WHAT, source.name, broken, home)
+    key = hash_of(FORMAT, source.key())
+    home = cache_dir(cache, SHELF, source.name, key)
+    found = cached(home, cache, partial(_open, home, key), partial(_write, source, on_error, progress))
+    check_skipped(found.broken, WHAT, source.name, on_error, home)
     return found
 
 
@@ -155,12 +155,12 @@ class _Labels:
         return self.numbers[name]
 
 
-def _write(source: TextSource, broken: Broken, progress: bool, work: Path) -> None:
+def _write(source: TextSource, on_error: OnError, progress: bool, work: Path) -> None:
     contents = source.read()
     numbers = _Labels(contents.classes, source.name)
     total = sum(part.size for part in contents.parts.values())
     rows = {}
-    with bar(f"Preparing {source.name}", total, "share", show=progress) as advance:
+    with progress_bar(f"Preparing {source.name}", total, "share", show=progress) as advance:
         for name, part in contents.parts.items():
             with (
                 ArrayFile(work / f"{name}_bytes.npy", (), np.dtype(np.uint8)) as content,
@@ -176,7 +176,7 @@ def _write(source: TextSource, broken: Broken, progress: bool, work: Path) -> No
                     advance(part.done() - done)
                     done = part.done()
             rows[name] = labels.rows
-    if contents.broken and broken == "stop":
+    if contents.broken and on_error == "stop":
         raise broken_error(contents.broken, WHAT, source.name)
     classes = _classes(contents, numbers, rows, source.name)
     order = np.array([classes.index(name) for name in numbers.numbers], dtype=np.int64)
@@ -204,7 +204,7 @@ def chunks(items: Iterable[Item], size_of: Callable[[Item], int]) -> Iterator[li
         yield chunk
 
 
-def _classes(contents: TextContents, numbers: _Labels, rows: dict[str, int], where: str) -> tuple[str, ...]:
+def _classes(contents: RawTexts, numbers: _Labels, rows: dict[str, int], where: str) -> tuple[str, ...]:
     """The names in the order of the labels."""
     if not rows["train"]:
         raise UserError(f"{where} has no texts to learn from; give one with texts and labels")
@@ -216,7 +216,7 @@ def _classes(contents: TextContents, numbers: _Labels, rows: dict[str, int], whe
     return contents.classes
 
 
-def _check_train(contents: TextContents, classes: Sequence[str], counts: NDArray[np.int64], where: str) -> None:
+def _check_train(contents: RawTexts, classes: Sequence[str], counts: NDArray[np.int64], where: str) -> None:
     """Is there something to learn every class from, that was found by reading or is left when the broken rows are left out?"""
     empty = [name for name, count in zip(classes, counts, strict=True) if not count]
     if empty and contents.classes is None:

@@ -6,7 +6,7 @@
 `train` may also be called `training`, and `test` `testing` or, if there is none, `val`, `valid` or `validation`, in any case. Files are in
 UTF-8, or what a byte order mark says, or what is asked for. CSV and TSV have quotes as spreadsheets write them, and a first row that names
 the columns; a table without such a row is read by giving its columns as numbers from 1. See `columns.choose` for how columns are found that
-are not named. Several text columns are joined by a space. A label is a name or a number; spaces around it do not count. What is broken is
+are not named. Several text columns are joined by a space. A label is a name or a number; spaces around it do not count. What is on_error is
 told by the number of its row, from 1, without the header.
 """
 
@@ -18,15 +18,15 @@ from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from studygroup.data.cache.fingerprint import fingerprints
 from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES, folders
 from studygroup.data.texts.columns import Columns, choose
 from studygroup.data.texts.delimited import Delimited
-from studygroup.data.cache.fingerprint import fingerprints
+from studygroup.data.texts.files import BrokenRows, Meter, check_encoding, reading
 from studygroup.data.texts.json_lines import JsonLines
 from studygroup.data.texts.parquet import Parquet
 from studygroup.data.texts.records import Format, rows_of
-from studygroup.data.texts.files import BrokenRows, Meter, check_encoding, reading
-from studygroup.data.texts.source import TextContents, TextPart, TextRequest
+from studygroup.data.texts.source import RawTexts, RawTextSplit, TextReadOptions
 from studygroup.errors import UserError
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
@@ -55,24 +55,24 @@ def is_table(path: Path) -> bool:
 class Table:
     """The table at `request.path`, or the tables in that folder."""
 
-    def __init__(self, request: TextRequest) -> None:
-        if request.path is None or not request.path.exists():
-            raise UserError(f"{request.path} does not exist; give a table of texts and labels ({', '.join(SUFFIXES)})")
-        check_encoding(request.encoding)
-        self.request = request
-        self.files = _split(request.path) if request.path.is_dir() else {"train": request.path}
+    def __init__(self, options: TextReadOptions) -> None:
+        if options.path is None or not options.path.exists():
+            raise UserError(f"{options.path} does not exist; give a table of texts and labels ({', '.join(SUFFIXES)})")
+        check_encoding(options.encoding)
+        self.options = options
+        self.files = _split(options.path) if options.path.is_dir() else {"train": options.path}
         path = next(iter(self.files.values()))
         self.folder = path.parent
-        self.name = request.path.resolve().name
-        if not request.path.is_dir():
+        self.name = options.path.resolve().name
+        if not options.path.is_dir():
             self.name = self.name[: -len(suffix_of(path) or "")] or self.name
-        self.tables = {split: _open(file, request) for split, file in self.files.items()}
+        self.tables = {split: _open(file, options) for split, file in self.files.items()}
 
     @cached_property
     def columns(self) -> Columns:
         """Those of the training table, which the other one must have, too."""
         table = self.tables["train"]
-        columns = choose(table.names, self.request, self.files["train"].name, table.first, hint=table.hint)
+        columns = choose(table.names, self.options, self.files["train"].name, table.first, hint=table.hint)
         for split, other in self.tables.items():
             if missing := [name for name in (*columns.texts, columns.label) if name not in other.names]:
                 raise UserError(f"{self.files[split].name} has no column {missing[0]!r}, but {self.files['train'].name} has; both need it")
@@ -81,33 +81,33 @@ class Table:
     def key(self) -> str:
         """See `TextSource`."""
         names = [path.name for path in self.files.values()]
-        found = fingerprints(self.folder, names, self.request.cache, purpose="table", progress=False)
+        found = fingerprints(self.folder, names, self.options.cache, purpose="table", progress=False)
         content = (
             self.columns,
-            self.request.encoding,
+            self.options.encoding,
             [(split, suffix_of(path), digest) for (split, path), (digest, _) in zip(self.files.items(), found, strict=True)],
         )
         return hashlib.blake2b(repr(content).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
 
-    def read(self) -> TextContents:
+    def read(self) -> RawTexts:
         """See `TextSource`."""
-        broken = BrokenRows(self.request.broken, self.name)
+        broken = BrokenRows(self.options.on_error, self.name)
         parts = {}
         for split, table in self.tables.items():
             meter = Meter()
-            parts[split] = TextPart(rows_of(table, self.columns, self.files[split].name, broken, meter), table.size, meter.done)
-        return TextContents(None, parts, broken.names)
+            parts[split] = RawTextSplit(rows_of(table, self.columns, self.files[split].name, broken, meter), table.size, meter.done)
+        return RawTexts(None, parts, broken.names)
 
 
-def _open(path: Path, request: TextRequest) -> Format:
+def _open(path: Path, options: TextReadOptions) -> Format:
     """The table in a file, by its suffix."""
     suffix = suffix_of(path)
     if suffix is None:
         raise UserError(f"{path} is no table by its name; known: {', '.join(SUFFIXES)}")
     if suffix == ".parquet":
-        return Parquet(path, request)
+        return Parquet(path, options)
     suffix = suffix.removesuffix(".gz")
-    return JsonLines(path, request) if suffix in JSON_LINES else Delimited(path, request, DELIMITERS[suffix])
+    return JsonLines(path, options) if suffix in JSON_LINES else Delimited(path, options, DELIMITERS[suffix])
 
 
 def _split(folder: Path) -> dict[str, Path]:

@@ -22,7 +22,7 @@ import sentencepiece
 from numpy.typing import NDArray
 
 from studygroup import errors
-from studygroup.errors import UserError, in_short
+from studygroup.errors import UserError, one_line
 
 KINDS = ("bpe", "bpe-lower", "chars", "hf:PATH")
 BPE = ("bpe", "bpe-lower")
@@ -80,7 +80,7 @@ def make_tokenizer(kind: str, texts: Callable[[], Iterator[str]], *, vocabulary:
         return Chars()
     if kind.startswith(HF):
         return Hf.read(Path(kind.removeprefix(HF)).expanduser())
-    raise errors.unknown("tokenizer", kind, KINDS)
+    raise errors.unknown_name("tokenizer", kind, KINDS)
 
 
 def load_tokenizer(folder: Path) -> Tokenizer:
@@ -101,7 +101,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
     except UserError:
         raise
     except (OSError, ValueError, KeyError, TypeError) as error:
-        raise UserError(f"the tokenizer in {folder} cannot be read ({in_short(error)}); restore the folder, or train again") from error
+        raise UserError(f"the tokenizer in {folder} cannot be read ({one_line(error)}); restore the folder, or train again") from error
     raise UserError(f"the tokenizer in {folder} is of the kind {kind!r}, which this version does not know; update studygroup")
 
 
@@ -132,7 +132,7 @@ class Bpe:
                 raise ValueError("it is empty")
             self._processor = sentencepiece.SentencePieceProcessor(model_proto=model)
         except (RuntimeError, ValueError) as error:
-            raise UserError(f"the BPE model is damaged ({in_short(error)}); restore it, or train again") from error
+            raise UserError(f"the BPE model is damaged ({one_line(error)}); restore it, or train again") from error
         self.model = model
         self.vocabulary: int = self._processor.get_piece_size()
         self.pad = self.PAD
@@ -174,7 +174,7 @@ class Bpe:
                 raise UserError("there is no text to learn a vocabulary from, all are empty; check the text column") from error
             if found := re.search(r"(\d+) vs (\d+)", str(error)):
                 raise UserError(f"vocabulary is {vocabulary}, but bytes and characters alone are {found[2]}; give more") from error
-            raise UserError(f"no vocabulary of {vocabulary} tokens can be learned ({in_short(error)}); give another number") from error
+            raise UserError(f"no vocabulary of {vocabulary} tokens can be learned ({one_line(error)}); give another number") from error
         return cls(model.getvalue())
 
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> list[Ids]:
@@ -255,7 +255,7 @@ class Hf:
         try:
             self._tokenizer: Any = tokenizers.Tokenizer.from_str(model.decode("utf-8"))
         except Exception as error:  # it has no other class of errors
-            raise UserError(f"the tokenizer.json of the Hugging Face model cannot be read ({in_short(error)}); restore it") from error
+            raise UserError(f"the tokenizer.json of the Hugging Face model cannot be read ({one_line(error)}); restore it") from error
         self._tokenizer.no_padding()
         self.model = model
         self.vocabulary: int = self._tokenizer.get_vocab_size()
@@ -350,4 +350,4 @@ def _settings(path: Path) -> dict[str, Any]:
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
-        raise UserError(f"{path} cannot be read ({in_short(error)}); restore it") from error
+        raise UserError(f"{path} cannot be read ({one_line(error)}); restore it") from error

@@ -18,8 +18,8 @@ from numpy.typing import NDArray
 
 from studygroup import randomness
 from studygroup.data.cache.array_file import ArrayFile
-from studygroup.data.cache.entries import META, cached, home_of, key_of, write_meta
-from studygroup.data.progress import bar
+from studygroup.data.cache.entries import META, cache_dir, cached, hash_of, write_meta
+from studygroup.data.progress import progress_bar
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.texts.store import Texts, TextStore, chunks
 from studygroup.data.texts.tokenizers import BPE, VOCABULARY, Tokenizer, load_tokenizer, make_tokenizer
@@ -54,7 +54,7 @@ def trained_tokenizer(
     texts = store.splits["train"]
     chosen = sample(texts, np.asarray(positions, dtype=np.int64), seed)
     digest = hashlib.blake2b(chosen.tobytes(), digest_size=16).hexdigest()
-    home = home_of(cache, "tokenizers", store.name, key_of(FORMAT, store.key, kind, vocabulary, digest))
+    home = cache_dir(cache, "tokenizers", store.name, hash_of(FORMAT, store.key, kind, vocabulary, digest))
 
     def read() -> Tokenizer | None:
         try:
@@ -77,7 +77,7 @@ def sample(texts: Texts, positions: NDArray[np.int64], seed: int, size: int = SA
     sizes = texts.sizes[positions]
     if sizes.sum() <= size:
         return np.sort(positions)
-    order = torch.randperm(len(positions), generator=randomness.stream(seed, "vocabulary")).numpy()
+    order = torch.randperm(len(positions), generator=randomness.generator(seed, "vocabulary")).numpy()
     fitting = int(np.searchsorted(np.cumsum(sizes[order]), size, side="right"))
     return np.sort(positions[order[: max(fitting, 1)]])
 
@@ -97,8 +97,8 @@ def tokenise(store: TextStore, tokenizer: Tokenizer, cache: Path, max_length: in
     """
     if max_length < 1:
         raise UserError(f"max_length is {max_length}; give at least 1")
-    key = key_of(FORMAT, store.key, json.dumps(tokenizer.describe(), sort_keys=True), max_length)
-    home = home_of(cache, "tokens", store.name, key)
+    key = hash_of(FORMAT, store.key, json.dumps(tokenizer.describe(), sort_keys=True), max_length)
+    home = cache_dir(cache, "tokens", store.name, key)
     return cached(home, cache, partial(_open, home, tokenizer.pad), partial(_write, store, tokenizer, max_length, progress))
 
 
@@ -120,7 +120,7 @@ def _open(home: Path, pad: int) -> dict[str, Ragged] | None:
 def _write(store: TextStore, tokenizer: Tokenizer, max_length: int, progress: bool, work: Path) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocabulary <= 2**16 else np.int32)
     rows = {}
-    with bar(f"Tokenising {store.name}", sum(len(texts) for texts in store.splits.values()), "samples", show=progress) as advance:
+    with progress_bar(f"Tokenising {store.name}", sum(len(texts) for texts in store.splits.values()), "samples", show=progress) as advance:
         for name, texts in store.splits.items():
             with (
                 ArrayFile(work / f"{name}_tokens.npy", (), dtype) as tokens,

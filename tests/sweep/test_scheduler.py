@@ -13,8 +13,8 @@ import pytest
 
 from studygroup.sweep.budget import affordable, with_epochs
 from studygroup.sweep.job import Job
+from studygroup.sweep.progress import SweepProgress
 from studygroup.sweep.scheduler import run_jobs
-from studygroup.sweep.progress import GridProgress
 
 
 class Stop:
@@ -24,10 +24,10 @@ class Stop:
 class MadeUp:
     """Ends one task at each wait, the one that was begun first."""
 
-    what = "nowhere"
+    description = "nowhere"
 
-    def __init__(self, room: int, jobs: list[Job], outcomes: dict[str, dict[str, str]] | None = None) -> None:
-        self.room = room
+    def __init__(self, slots: int, jobs: list[Job], outcomes: dict[str, dict[str, str]] | None = None) -> None:
+        self.slots = slots
         self.jobs = {job.name: job for job in jobs}
         self.outcomes = outcomes or {}
         self.running: list[str] = []
@@ -37,7 +37,7 @@ class MadeUp:
 
     def start(self, name: str, task: Any) -> None:
         self.running.append(name)
-        assert len(self.running) <= self.room
+        assert len(self.running) <= self.slots
         self.log.append(f"+{name}")
 
     def wait(self, seconds: float) -> dict[str, dict[str, str]]:
@@ -64,26 +64,26 @@ def finish(job: Job) -> None:
 
 
 def job(tmp_path: Path, name: str, after: str | None = None, weight: float = 1.0) -> Job:
-    return Job(name, tmp_path / name, {"validation": 0}, after, 4, weight)
+    return Job(name, tmp_path / name, {"score_on_unused": 0}, after, 4, weight)
 
 
-def run(place: MadeUp, jobs: list[Job], stop: Any = Stop) -> bool:
-    return run_jobs(jobs, place, GridProgress(jobs, wanted=True), stop)
+def run(executor: MadeUp, jobs: list[Job], stop: Any = Stop) -> bool:
+    return run_jobs(jobs, executor, SweepProgress(jobs, wanted=True), stop)
 
 
 def test_students_wait_for_their_teacher_and_others_do_not(tmp_path: Path) -> None:
     jobs = [job(tmp_path, "kd", after="teacher"), job(tmp_path, "teacher"), job(tmp_path, "dml"), job(tmp_path, "orc", after="teacher")]
-    place = MadeUp(2, jobs)
-    assert run(place, jobs)
-    assert place.log == ["+teacher", "+dml", "-teacher", "+kd", "-dml", "+orc", "-kd", "-orc"]
+    executor = MadeUp(2, jobs)
+    assert run(executor, jobs)
+    assert executor.log == ["+teacher", "+dml", "-teacher", "+kd", "-dml", "+orc", "-kd", "-orc"]
 
 
 def test_failures_and_what_was_there(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     jobs = [job(tmp_path, name) for name in ("old", "bad", "odd", "good")]
     jobs += [job(tmp_path, "pupil", after="bad"), job(tmp_path, "grandchild", after="pupil")]
     finish(jobs[0])
-    place = MadeUp(9, jobs, {"bad": {"error": "no good"}, "odd": {"stopped": "saved"}})
-    assert run(place, jobs)
+    executor = MadeUp(9, jobs, {"bad": {"error": "no good"}, "odd": {"stopped": "saved"}})
+    assert run(executor, jobs)
     assert {each.name: each.failed for each in jobs} == {
         "old": "",
         "bad": "no good",
@@ -101,18 +101,18 @@ def test_failures_and_what_was_there(tmp_path: Path, capsys: pytest.CaptureFixtu
 
 def test_a_process_that_leaves_no_result_has_failed(tmp_path: Path) -> None:
     jobs = [job(tmp_path, "empty")]
-    place = MadeUp(1, jobs)
-    place.wait = lambda seconds: {"empty": {}}  # type: ignore[method-assign]
-    assert run(place, jobs)
+    executor = MadeUp(1, jobs)
+    executor.wait = lambda seconds: {"empty": {}}  # type: ignore[method-assign]
+    assert run(executor, jobs)
     assert jobs[0].failed == "it left no result"
 
 
 def test_a_stop_begins_nothing_and_waits_for_all(tmp_path: Path) -> None:
     jobs = [job(tmp_path, name) for name in "abcd"]
-    place, stop = MadeUp(2, jobs), Stop()
-    place.after = lambda: setattr(stop, "asked", True)
-    assert not run(place, jobs, stop)
-    assert place.log == ["+a", "+b", "-a", "-b"]
+    executor, stop = MadeUp(2, jobs), Stop()
+    executor.after = lambda: setattr(stop, "asked", True)
+    assert not run(executor, jobs, stop)
+    assert executor.log == ["+a", "+b", "-a", "-b"]
     assert [each.finished() for each in jobs] == [True, False, False, False]
     assert not any(each.failed for each in jobs)
 
@@ -122,7 +122,7 @@ def test_the_time_left_goes_by_the_work(tmp_path: Path, monkeypatch: pytest.Monk
     monkeypatch.setattr("studygroup.sweep.progress.time", types.SimpleNamespace(monotonic=lambda: now[0]))
     jobs = [job(tmp_path, "light", weight=1.0), job(tmp_path, "heavy", weight=9.0), job(tmp_path, "old", weight=50.0)]
     finish(jobs[2])
-    told = GridProgress(jobs, wanted=False)
+    told = SweepProgress(jobs, wanted=False)
     assert told.time_left() == ""
     now[0] = 110.0
     finish(jobs[0])
@@ -144,17 +144,17 @@ def test_stages_count_as_far_as_they_are(tmp_path: Path) -> None:
     (one.folder / "stages" / "assistant1" / "result.json").write_text('{"method": "takd", "seconds": 5.0}')
     (one.folder / "result.json").write_text('{"method": "takd", "selected": {"holdout": 0.5}, "seconds": 7.0}')
     assert one.epochs_done() == one.epochs
-    assert one.told() == "hold-out 50.00%, 12 s of training"
+    assert one.summary() == "hold-out 50.00%, 12 s of training"
 
 
 def test_bars_on_a_terminal(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     monkeypatch.setattr(sys.stderr, "isatty", lambda: True)
     monkeypatch.setenv("COLUMNS", "120")
     jobs = [job(tmp_path, "first"), job(tmp_path, "second")]
-    told = GridProgress(jobs, wanted=True)
+    told = SweepProgress(jobs, wanted=True)
     told.look(["first"])
     finish(jobs[0])
-    told.end("first", jobs[0].told())
+    told.end("first", jobs[0].summary())
     told.look(["second"])
     told.close()
     written = capsys.readouterr().err

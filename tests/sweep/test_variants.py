@@ -1,4 +1,4 @@
-"""What is compared, from words alone: cells, the baseline among them, their teachers. The studies are read as they are."""
+"""What is compared, from words alone: variants, the baseline among them, their teachers. The studies are read as they are."""
 
 from __future__ import annotations
 
@@ -9,10 +9,10 @@ import pytest
 
 from studygroup import api, config
 from studygroup.errors import UserError
-from studygroup.sweep.variants import Cell, make_cells, train_arguments
-from studygroup.sweep.comparison import command
 from studygroup.methods import METHODS
 from studygroup.parameters import parameters_of
+from studygroup.sweep.comparison import command
+from studygroup.sweep.variants import Variant, make_variants, train_arguments
 
 KNOWN = parameters_of(api.train)
 COMPARE = parameters_of(api.compare)
@@ -23,20 +23,20 @@ def words(**given: Any) -> dict[str, Any]:
     return {name: word.default for name, word in COMPARE.items()} | {"data": "digits", **given}
 
 
-def cells_of(**given: Any) -> tuple[dict[str, Cell], str]:
-    cells, reference = make_cells(words(**given), KNOWN)
-    return {cell.name: cell for cell in cells}, reference
+def cells_of(**given: Any) -> tuple[dict[str, Variant], str]:
+    variants, reference = make_variants(words(**given), KNOWN)
+    return {variant.name: variant for variant in variants}, reference
 
 
 def test_the_baseline_joins() -> None:
-    cells, reference = cells_of(methods=["dml"], epochs=7)
+    variants, reference = cells_of(methods=["dml"], epochs=7)
     assert reference == "baseline"
-    assert list(cells) == ["baseline", "dml"]
-    assert [cell.arguments["epochs"] for cell in cells.values()] == [7, 7]
+    assert list(variants) == ["baseline", "dml"]
+    assert [variant.arguments["epochs"] for variant in variants.values()] == [7, 7]
 
 
 @pytest.mark.parametrize(
-    ("cells", "reference"),
+    ("variants", "reference"),
     [
         ({"x": {"method": "dml"}, "alone": {"method": "baseline"}}, "alone"),
         ({"big": {"method": "baseline", "student": "resnet20"}, "x": {"method": "dml"}}, "baseline"),
@@ -44,68 +44,68 @@ def test_the_baseline_joins() -> None:
         ({"first": {"method": "baseline", "epochs": 100}, "second": {"method": "baseline"}}, "first"),
     ],
 )
-def test_which_cell_is_the_baseline(cells: dict[str, Any], reference: str) -> None:
-    found, chosen = cells_of(cells=cells)
+def test_which_cell_is_the_baseline(variants: dict[str, Any], reference: str) -> None:
+    found, chosen = cells_of(variants=variants)
     assert chosen == reference
-    assert set(found) == {*cells, reference}
+    assert set(found) == {*variants, reference}
 
 
 def test_what_a_method_does_not_take_it_does_not_get() -> None:
-    cells, _ = cells_of(methods=["dml", "kd"], peers=["resnet14"], teacher="resnet20")
-    assert cells["dml"].arguments["peers"] == ["resnet14"]
-    assert cells["dml"].arguments["teacher"] is None
-    assert cells["kd"].arguments["peers"] == []
-    assert cells["baseline"].arguments["peers"] == []
-    assert cells["baseline"].arguments["teacher"] is None
-    assert cells["kd"].teacher == "teacher-resnet20"
+    variants, _ = cells_of(methods=["dml", "kd"], peers=["resnet14"], teacher="resnet20")
+    assert variants["dml"].arguments["peers"] == ["resnet14"]
+    assert variants["dml"].arguments["teacher"] is None
+    assert variants["kd"].arguments["peers"] == []
+    assert variants["baseline"].arguments["peers"] == []
+    assert variants["baseline"].arguments["teacher"] is None
+    assert variants["kd"].teacher == "teacher-resnet20"
 
 
 def test_a_network_that_teaches_is_a_cell_as_train_would_train_it() -> None:
-    cells, _ = cells_of(methods=["kd"], teacher="resnet20", teacher_epochs=9, accumulate=2, learning_rate_scales={"student0": 0.5})
-    teacher = cells["teacher-resnet20"]
+    variants, _ = cells_of(methods=["kd"], teacher="resnet20", teacher_epochs=9, microbatches=2, learning_rate_scales={"student0": 0.5})
+    teacher = variants["teacher-resnet20"]
     assert teacher.teaches
-    own = {name: teacher.arguments[name] for name in ("method", "student", "epochs", "accumulate", "learning_rate_scales", "teacher")}
+    own = {name: teacher.arguments[name] for name in ("method", "student", "epochs", "microbatches", "learning_rate_scales", "teacher")}
     assert own == {
         "method": "baseline",
         "student": "resnet20",
         "epochs": 9,
-        "accumulate": 1,
+        "microbatches": 1,
         "learning_rate_scales": None,
         "teacher": None,
     }
-    assert next(iter(cells)) == "teacher-resnet20"
-    assert train_arguments(cells["kd"], list(cells.values()), 3)["teacher"] == "resnet20"
+    assert next(iter(variants)) == "teacher-resnet20"
+    assert train_arguments(variants["kd"], list(variants.values()), 3)["teacher"] == "resnet20"
 
 
 def test_each_seed_may_divide_the_data_anew(tmp_path: Path) -> None:
     for by_seed, expected in ((False, [7, 7]), (True, [7, 9])):
-        cells, _ = cells_of(methods=["kd"], teacher="resnet20", split_seed=7, split_by_seed=by_seed)
-        for cell in cells.values():
-            assert [train_arguments(cell, list(cells.values()), seed)["split_seed"] for seed in (0, 2)] == expected
+        variants, _ = cells_of(methods=["kd"], teacher="resnet20", split_seed=7, split_by_seed=by_seed)
+        for variant in variants.values():
+            assert [train_arguments(variant, list(variants.values()), seed)["split_seed"] for seed in (0, 2)] == expected
     with pytest.raises(UserError, match=r"split_by_seed: the teacher .* has learnt from what other seeds keep for the test; .*\{seed\}"):
         cells_of(methods=["kd"], teacher=str(tmp_path), split_by_seed=True)
 
 
 def test_options_on_top_of_each_other() -> None:
-    cells, _ = cells_of(
+    variants, _ = cells_of(
         methods=["cgl", "dml"],
         method="cgl",
         method_options={"modules": 3, "students": 2},
         options={"cgl.students": "8", "cgl": {"probability": 0.5}, "dml.detach": "false"},
-        cells={"own": {"method": {"name": "cgl", "students": 4}}, "same": {}, "other": {"method": "baseline"}},
+        variants={"own": {"method": {"name": "cgl", "students": 4}}, "same": {}, "other": {"method": "baseline"}},
     )
-    assert cells["cgl"].arguments["method_options"] == {"modules": 3, "students": 8, "probability": 0.5}
-    assert cells["same"].arguments["method_options"] == cells["cgl"].arguments["method_options"]
-    assert cells["own"].arguments["method_options"] == {"modules": 3, "students": 4, "probability": 0.5}
-    assert cells["dml"].arguments["method_options"] == {"detach": False}
-    assert cells["other"].arguments["method_options"] == {}
+    assert variants["cgl"].arguments["method_options"] == {"modules": 3, "students": 8, "probability": 0.5}
+    assert variants["same"].arguments["method_options"] == variants["cgl"].arguments["method_options"]
+    assert variants["own"].arguments["method_options"] == {"modules": 3, "students": 4, "probability": 0.5}
+    assert variants["dml"].arguments["method_options"] == {"detach": False}
+    assert variants["other"].arguments["method_options"] == {}
 
 
 def test_cells_know_every_word_of_train() -> None:
-    cells, _ = cells_of(methods=["dml"], cache=Path("/somewhere"))
+    variants, _ = cells_of(methods=["dml"], cache=Path("/somewhere"))
     rest = {"seed", "out", "resume", "overwrite", "progress"}
-    assert set(KNOWN) - set(cells["dml"].arguments) == rest
-    assert cells["dml"].arguments["cache"] == "/somewhere"
+    assert set(KNOWN) - set(variants["dml"].arguments) == rest
+    assert variants["dml"].arguments["cache"] == "/somewhere"
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
@@ -113,14 +113,14 @@ def test_studies_can_be_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
     (tmp_path / "mails.csv").touch()  # which is made by hand
     monkeypatch.chdir(tmp_path)
     given = config.load(path, api.train, api.compare)
-    cells, reference = make_cells(words(**given), KNOWN)
-    plain = next(cell for cell in cells if cell.name == reference)
+    variants, reference = make_variants(words(**given), KNOWN)
+    plain = next(variant for variant in variants if variant.name == reference)
     assert plain.arguments["method"] == "baseline"
     assert not plain.teaches
-    names = [cell.name for cell in cells]
-    for cell in cells:
-        assert (cell.teacher is not None) == METHODS[str(cell.arguments["method"])].needs_teacher
-        assert cell.teacher is None or names.index(cell.teacher) < names.index(cell.name)
+    names = [variant.name for variant in variants]
+    for variant in variants:
+        assert (variant.teacher is not None) == METHODS[str(variant.arguments["method"])].needs_teacher
+        assert variant.teacher is None or names.index(variant.teacher) < names.index(variant.name)
 
 
 def test_there_are_studies() -> None:
@@ -152,7 +152,7 @@ def test_there_are_studies() -> None:
             {"methods": ("dml",), "split_by_seed": True, "tensorboard": True, "nesterov": False},
             "studygroup compare digits --methods dml --seeds 3 --split-by-seed --no-nesterov",
         ),
-        ({"cells": {"a": {"method": "dml"}}}, "studygroup compare --config comparison.yaml"),
+        ({"variants": {"a": {"method": "dml"}}}, "studygroup compare --config comparison.yaml"),
     ],
 )
 def test_the_command_of_a_comparison(given: dict[str, Any], line: str) -> None:

@@ -11,10 +11,10 @@ from numpy.typing import NDArray
 
 from studygroup import config, session
 from studygroup.data import evaluation_batches, hold_out
+from studygroup.devices import pick_device
 from studygroup.errors import UserError
+from studygroup.runs.files import write_json
 from studygroup.training import Run, score
-from studygroup.runs.member import write_json
-from studygroup.training.settings import pick_device
 
 
 def unused(total: int, arguments: Mapping[str, Any], samples: int) -> NDArray[np.int64]:
@@ -31,7 +31,9 @@ def unused(total: int, arguments: Mapping[str, Any], samples: int) -> NDArray[np
     used = hold_out(total, holdout=arguments["holdout"], train_size=arguments["train_size"], seed=arguments["split_seed"])
     rest = np.setdiff1d(np.arange(total), np.concatenate(used))
     if len(rest) < samples:
-        raise UserError(f"validation is {samples}, but only {len(rest)} of the training samples are not used; give a smaller train_size")
+        raise UserError(
+            f"score_on_unused is {samples}, but only {len(rest)} of the training samples are not used; give a smaller train_size"
+        )
     return rest[:samples]
 
 

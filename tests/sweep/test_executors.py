@@ -1,4 +1,4 @@
-"""Where cells run: processes that end in all sorts of ways, and a stand-in for Ray."""
+"""Where variants run: processes that end in all sorts of ways, and a stand-in for Ray."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ import torch
 from studygroup import session
 from studygroup.errors import UserError
 from studygroup.sweep import comparison
-from studygroup.sweep.executors import OnRay, Place, Processes
+from studygroup.sweep.executors import Executor, ProcessExecutor, RayExecutor
 
 # A worker's frame without torch: what it does stands in the task.
 PROGRAM = """
@@ -41,23 +41,23 @@ worker.main()
 
 
 @pytest.fixture
-def processes(tmp_path: Path) -> Iterator[Processes]:
-    place = Processes(2, tmp_path / "logs", cores=4, gpus=("3", "5"))
-    place.program = PROGRAM.format(path=str(Path(comparison.__file__).with_name("worker.py")))
-    yield place
-    place.close()
+def processes(tmp_path: Path) -> Iterator[ProcessExecutor]:
+    executor = ProcessExecutor(2, tmp_path / "logs", cores=4, gpus=("3", "5"))
+    executor.program = PROGRAM.format(path=str(Path(comparison.__file__).with_name("worker.py")))
+    yield executor
+    executor.close()
 
 
-def ends(place: Place, *names: str) -> dict[str, dict[str, str]]:
+def ends(executor: Executor, *names: str) -> dict[str, dict[str, str]]:
     found: dict[str, dict[str, str]] = {}
     until = time.monotonic() + 60
     while not found.keys() >= set(names):
         assert time.monotonic() < until
-        found |= place.wait(0.1)
+        found |= executor.wait(0.1)
     return found
 
 
-def test_what_came_of_each_process(processes: Processes, tmp_path: Path) -> None:
+def test_what_came_of_each_process(processes: ProcessExecutor, tmp_path: Path) -> None:
     processes.start("good", {"do": "pass"})
     processes.start("bad", {"do": "pass", "error": "it was bad"})
     assert ends(processes, "good", "bad") == {"good": {}, "bad": {"error": "it was bad"}}
@@ -71,7 +71,7 @@ def test_what_came_of_each_process(processes: Processes, tmp_path: Path) -> None
     assert processes.wait(0.0) == {}
 
 
-def test_a_request_to_stop_reaches_all(processes: Processes, tmp_path: Path) -> None:
+def test_a_request_to_stop_reaches_all(processes: ProcessExecutor, tmp_path: Path) -> None:
     for name in ("a", "b"):
         processes.start(name, {"do": "print('begun', flush=True); time.sleep(60)"})
     until = time.monotonic() + 60
@@ -82,7 +82,7 @@ def test_a_request_to_stop_reaches_all(processes: Processes, tmp_path: Path) -> 
     assert ends(processes, "a", "b") == {"a": {"stopped": "saved"}, "b": {"stopped": "saved"}}
 
 
-def test_closing_ends_all_at_once(processes: Processes) -> None:
+def test_closing_ends_all_at_once(processes: ProcessExecutor) -> None:
     processes.start("stubborn", {"do": "import signal; signal.signal(2, signal.SIG_IGN); time.sleep(60)"})
     pid = next(iter(processes._running.values()))[0].pid
     processes.close()
@@ -95,23 +95,23 @@ def test_who_shares_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
     words: dict[str, Any] = {"device": "cpu", "ray": None, "workers": None}
 
-    def place(jobs: int, **given: Any) -> tuple[int, int, list[str]]:
-        found = comparison.choose_place({**words, **given}, tmp_path, jobs)
-        assert isinstance(found, Processes)
-        return found.room, found.threads, found.gpus
+    def executor(jobs: int, **given: Any) -> tuple[int, int, list[str]]:
+        found = comparison.choose_executor({**words, **given}, tmp_path, jobs)
+        assert isinstance(found, ProcessExecutor)
+        return found.slots, found.threads, found.gpus
 
-    assert place(20) == (8, 1, [])
-    assert place(2) == (2, 4, [])
-    assert place(20, workers=3) == (3, 2, [])
-    assert place(20, workers=30) == (30, 1, [])
+    assert executor(20) == (8, 1, [])
+    assert executor(2) == (2, 4, [])
+    assert executor(20, workers=3) == (3, 2, [])
+    assert executor(20, workers=30) == (30, 1, [])
     monkeypatch.setattr(session, "uses_gpu", lambda _: True)
     monkeypatch.setattr(comparison, "pick_device", lambda _: SimpleNamespace(type="cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
-    assert place(20) == (2, 4, ["0", "1"])
+    assert executor(20) == (2, 4, ["0", "1"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
-    assert place(20) == (3, 2, ["4", "6", "7"])
+    assert executor(20) == (3, 2, ["4", "6", "7"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
-    assert place(20) == (1, 8, []), "one GPU is left as it is"
+    assert executor(20) == (1, 8, []), "one GPU is left as it is"
 
 
 class Reference:
@@ -167,34 +167,34 @@ class StandInRay(ModuleType):
 def test_on_a_ray_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
     ray = StandInRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
-    place = OnRay("here:1")
-    assert (place.room, ray.told[0]["address"]) == (6, "here:1")
+    executor = RayExecutor("here:1")
+    assert (executor.slots, ray.told[0]["address"]) == (6, "here:1")
     assert ray.told[1] == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
-    place.start("a", {"x": 1})
-    place.start("b", {"dies": True})
-    assert place.wait(0.0) == {"a": {"error": "{'x': 1, 'threads': None}"}}
-    assert place.wait(0.0) == {"b": {"error": "Ray: the machine is gone"}}
-    place.start("c", {})
-    place.stop()
-    assert place.wait(0.0) == {"c": {"stopped": "it was cancelled"}}
-    place.close()
+    executor.start("a", {"x": 1})
+    executor.start("b", {"dies": True})
+    assert executor.wait(0.0) == {"a": {"error": "{'x': 1, 'threads': None}"}}
+    assert executor.wait(0.0) == {"b": {"error": "Ray: the machine is gone"}}
+    executor.start("c", {})
+    executor.stop()
+    assert executor.wait(0.0) == {"c": {"stopped": "it was cancelled"}}
+    executor.close()
     assert ray.told[-1] == "shutdown"
-    assert OnRay("here:1", gpu=True).room == 2
-    assert OnRay("here:1", gpu=True, workers=5).room == 5
+    assert RayExecutor("here:1", gpu=True).slots == 2
+    assert RayExecutor("here:1", gpu=True, workers=5).slots == 5
     ray.joined, ray.resources = True, {"CPU": 3.0}
-    place = OnRay("here:1", gpu=True)
-    assert place.room == 3, "no GPU there"
+    executor = RayExecutor("here:1", gpu=True)
+    assert executor.slots == 3, "no GPU there"
     assert ray.told[-1] == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
-    place.close()
+    executor.close()
     assert ray.told[-1] != "shutdown", "somebody else joined it"
     with pytest.raises(UserError, match=r"there is no Ray cluster at there:1 \(no cluster\)"):
-        OnRay("there:1")
+        RayExecutor("there:1")
 
 
 def test_ray_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"ray is not installed; pip install 'studygroup\[ray\]'"):
-        OnRay("auto")
+        RayExecutor("auto")
 
 
 COMMAND = "compare digits --methods dml --seeds 1 --train-size 96 --holdout 48 --batch-size 32 --precision float32"
