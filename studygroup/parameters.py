@@ -15,9 +15,10 @@ import functools
 import inspect
 import math
 import re
+import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast
+from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 
 from studygroup.errors import UserError
 
@@ -166,8 +167,20 @@ class Bounds:
 
     def describe(self) -> str:
         """Say what is wanted, to end a sentence such as `it must be ...`; empty without bounds."""
-        low = f"at least {self.at_least:g}" if self.at_least is not None else f"above {self.above:g}" if self.above is not None else ""
-        high = f"at most {self.at_most:g}" if self.at_most is not None else f"below {self.below:g}" if self.below is not None else ""
+        low = (
+            f"at least {_number_text(self.at_least)}"
+            if self.at_least is not None
+            else f"above {_number_text(self.above)}"
+            if self.above is not None
+            else ""
+        )
+        high = (
+            f"at most {_number_text(self.at_most)}"
+            if self.at_most is not None
+            else f"below {_number_text(self.below)}"
+            if self.below is not None
+            else ""
+        )
         return " and ".join(filter(None, (low, high)))
 
     def contain(self, number: float) -> bool:
@@ -244,11 +257,12 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def kind_of(annotation: object) -> Kind:
+def kind_of(annotation: object, namespace: Mapping[str, object] | None = None) -> Kind:
     """The kind that an annotation stands for; a union's classes that only exist in Python (`nn.Module`) are left out.
 
     Args:
         annotation: as text, which is how `from __future__ import annotations` leaves it.
+        namespace: of the module that it comes from, where aliases such as `Mode = Literal["a", "b"]` are looked up.
 
     Raises:
         TypeError: nothing in the annotation can be typed by hand.
@@ -256,6 +270,9 @@ def kind_of(annotation: object) -> Kind:
     if annotation is inspect.Parameter.empty:
         return Kind("text")
     text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
+    alias = (namespace or {}).get(text)
+    if get_origin(alias) is Literal:
+        return Kind("choice", choices=get_args(alias))
     optional = False
     kinds: list[Kind] = []
     for member in _members(ast.parse(text, mode="eval").body):
@@ -270,10 +287,15 @@ def kind_of(annotation: object) -> Kind:
     return Kind(kinds[0].base, optional, kinds[0].choices, kinds[0].item)
 
 
-def parameters_of(source: Callable[..., object]) -> dict[str, Parameter]:
+def parameters_of(source: Callable[..., object]) -> Mapping[str, Parameter]:
     """Return the options of a dataclass, or the arguments of a function with their lines in its docstring, by name and in order."""
+    return _parameters_of(source)
+
+
+@functools.cache
+def _parameters_of(source: Any) -> Mapping[str, Parameter]:
     fields = {field.name: field for field in dataclasses.fields(source) if field.init} if dataclasses.is_dataclass(source) else {}
-    groups = {name: kind for kind in reversed(getattr(source, "__mro__", ())) for name in vars(kind).get("__annotations__", {})}
+    owners = {name: kind for kind in reversed(getattr(source, "__mro__", ())) for name in vars(kind).get("__annotations__", {})}
     notes: dict[str, str] = {}
     if not fields and source.__doc__:
         import docstring_parser
@@ -294,7 +316,7 @@ def parameters_of(source: Callable[..., object]) -> dict[str, Parameter]:
                 default = field.default_factory()
         found[name] = Parameter(
             name,
-            kind_of(annotation),
+            kind_of(annotation, vars(sys.modules[owners.get(name, source).__module__])),
             positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
             required=required,
             default=default,
@@ -302,7 +324,7 @@ def parameters_of(source: Callable[..., object]) -> dict[str, Parameter]:
             bounds=metadata.get("bounds", Bounds()),
             affects=metadata.get("affects", "result"),
             default_help=metadata.get("default_help", ""),
-            group=getattr(groups.get(name), "title", ""),
+            group=getattr(owners.get(name), "title", ""),
         )
     return found
 
@@ -373,6 +395,10 @@ def _notes(function: Callable[..., object]) -> dict[str, str]:
     block = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
     entries = re.split(r"\n(?= {4}\w)", block)
     return {entry.strip().partition(":")[0]: entry for entry in entries if entry}
+
+
+def _number_text(number: float) -> str:
+    return f"{number:,}" if isinstance(number, int) else f"{number:g}"
 
 
 def show(value: object) -> str:

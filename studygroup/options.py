@@ -1,0 +1,297 @@
+"""The options of a run, each written once: the Python signatures, the command line, recipes and run configurations are made from them.
+
+A group is a frozen dataclass. What takes several groups inherits from them (the last base's fields come first), so `options.epochs` is
+one attribute wherever it is used, and a function that needs the data options only takes `DataOptions`. `affects` says what another value of an option changes: the result of a
+run (then a run can only be resumed with the same value), only its cost, or neither.
+"""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field, fields
+from pathlib import Path
+from typing import TYPE_CHECKING, ClassVar, Literal, ParamSpec, Self, TypeVar
+
+from studygroup.errors import UserError
+from studygroup.parameters import option, parameters_of
+
+if TYPE_CHECKING:
+    from torch import nn
+
+    from studygroup.methods.method import Method
+
+P = ParamSpec("P")
+R = TypeVar("R")
+O = TypeVar("O", bound="Options")  # noqa: E741
+OnError = Literal["stop", "skip"]
+Augment = Literal["none", "crop", "crop+flip"]
+Sharding = Literal["samples", "students", "members"]
+
+DATA_HELP = (
+    "Name of a data set (`studygroup list data`), optionally with its location (`cifar10:/path/to/archive`), a folder of images or texts "
+    "with one sub-folder per class, or a table of texts and labels (CSV, TSV, JSONL, Parquet)"
+)
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all option groups."""
+
+    title: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Check that every number is in its range."""
+        for name, parameter in parameters_of(type(self)).items():
+            parameter.check_range(getattr(self, name))
+
+    @classmethod
+    def pick(cls, options: Options) -> Self:
+        """Copy this group's fields from options that have them all."""
+        return cls(**{item.name: getattr(options, item.name) for item in fields(cls)})
+
+
+@dataclass(frozen=True, kw_only=True)
+class ProgressOptions(Options):
+    """What is shown meanwhile."""
+
+    title = "output"
+
+    progress: bool = option(True, help="Show progress bars", affects="nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(ProgressOptions):
+    """Which data, and how it is read and divided."""
+
+    title = "data"
+
+    data: str | Path = field(kw_only=False, metadata={"help": DATA_HELP})
+    train_size: float | None = option(
+        None, above=0, help="Number of training samples to use (above 1), or their fraction (at most 1)", default_help="all"
+    )
+    holdout: float = option(
+        0.1, at_least=0, help="Number (above 1) or fraction of the training samples to hold out for selection; 0 for none"
+    )
+    test_size: float = option(0.2, at_least=0, help="Number (above 1) or fraction of the samples to test on if the data has no test set")
+    split_seed: int = option(0, at_least=0, help="Seed of the split into training, hold-out and test sets")
+    image_size: int | None = option(
+        None,
+        at_least=1,
+        at_most=4096,
+        help="Height and width that images are resized to",
+        default_help="32 for folders, else the data's own",
+    )
+    channels: int | None = option(None, help="1 for grey, 3 for colour images", default_help="the data's own")
+    augment: Literal["auto", "none", "crop", "crop+flip"] = option(
+        "auto", help="Random crop (padding of 1/8 of the size) and horizontal flip; `auto` takes what suits the data set"
+    )
+    text_columns: Sequence[str] = option(
+        (), help="Columns of a table with the text, joined by a space", default_help="columns with usual names such as text or review"
+    )
+    label_column: str | None = option(
+        None, help="Column of a table with the class label", default_help="the column with a usual name such as label or class"
+    )
+    encoding: str | None = option(None, help="Encoding of text files", default_help="UTF-8, or what a byte order mark says")
+    tokenizer: str = option(
+        "auto",
+        help="`bpe` (trained on the training texts; `bpe-lower` ignores case), `chars`, or `hf:FOLDER`; `auto` takes what suits the student",
+    )
+    vocabulary: int = option(16_000, at_least=2, at_most=2**31 - 1, help="Maximum vocabulary size of `bpe`")
+    max_length: int | None = option(
+        None,
+        at_least=1,
+        help="Maximum number of tokens of a text; longer texts are truncated",
+        default_help="512 tokens, or 1024 characters",
+    )
+    on_error: OnError = option("stop", help="What to do about an unreadable image or row: `stop` or `skip`", affects="nothing")
+    download: bool = option(False, help="Download the data set if it is not there", affects="nothing")
+    cache: str | Path | None = option(
+        None,
+        help="Folder for downloads and prepared data",
+        default_help="$STUDYGROUP_CACHE, or ~/.cache/studygroup",
+        affects="nothing",
+    )
+
+    def __post_init__(self) -> None:
+        """Check values that depend on each other."""
+        super().__post_init__()
+        if self.channels not in (None, 1, 3):
+            raise UserError(f"channels is {self.channels}; it must be 1 (grey) or 3 (colour)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class NetworkOptions(Options):
+    """Which networks learn, and by which method."""
+
+    title = "networks and method"
+
+    student: str | nn.Module | None = option(
+        None,
+        help="Network to deploy: a name of `studygroup list networks`, `timm:NAME`, `hf:FOLDER`, or `package.module:function`",
+        default_help="resnet8 for images, transformer for texts",
+    )
+    stem: Literal["auto", "small", "medium", "large"] = option(
+        "auto",
+        help="Stem of ResNets and MobileNetV2: `small` for images of about 32 pixels, `medium` for 64, `large` for 128 and more",
+    )
+    method: str | Method = option("cgl", help="Training method: a name of `studygroup list methods`, or `package.module:Class`")
+    method_options: Mapping[str, object] | None = option(None, help="Options of the method")
+    peers: Sequence[str] = option((), help="Networks of the other students, if they differ from the student")
+    teacher: str | Path | nn.Module | None = option(
+        None, help="Teacher: a run folder, a network by name (trained first), or `package.module:function` that returns a trained network"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimizerOptions(Options):
+    """One optimiser step."""
+
+    title = "optimisation"
+
+    epochs: int = option(100, at_least=1, help="Number of passes over the training set")
+    batch_size: int = option(64, at_least=1, help="Batch size")
+    optimizer: Literal["auto", "sgd", "adam", "adamw"] = option("auto", help="Optimizer; `auto` takes SGD for images and Adam for texts")
+    learning_rate: float | None = option(None, above=0, help="Peak learning rate", default_help="0.05 for SGD, 0.001 for Adam and AdamW")
+    momentum: float = option(0.9, at_least=0, below=1, help="Momentum of SGD")
+    nesterov: bool = option(True, help="Nesterov momentum")
+    weight_decay: float | None = option(None, at_least=0, help="Weight decay", default_help="0.0005 for SGD, 0 for Adam, 0.01 for AdamW")
+    clip_grad_norm: float | None = option(
+        None, above=0, help="Clip the norm of the gradient of all parameters to this value", default_help="no clipping"
+    )
+    microbatches: int = option(1, at_least=1, help="Split each batch into this many parts and accumulate their gradients, to save memory")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleOptions(Options):
+    """How the learning rate changes over the training."""
+
+    title = "learning rate schedule"
+
+    schedule: Literal["cosine", "milestones", "constant"] = option("cosine", help="Learning rate schedule")
+    milestones: Sequence[int] = option((), at_least=0, help="Epochs (0-based) at which the learning rate is multiplied by gamma")
+    gamma: float = option(0.1, above=0, help="Factor at each milestone")
+    warmup: float = option(0.0, at_least=0, help="Number of epochs of linear warm-up")
+    learning_rate_scales: Mapping[str, float] | None = option(
+        None, at_least=0, help="Learning rate factors of single members, e.g. `pivot=0.1`"
+    )
+
+    def __post_init__(self) -> None:
+        """Check values that depend on each other."""
+        super().__post_init__()
+        if list(self.milestones) != sorted(set(self.milestones)):
+            raise UserError(f"milestones are {', '.join(f'{stop:g}' for stop in self.milestones)}; they must increase")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SelectionOptions(Options):
+    """Which member is selected, and how members are evaluated."""
+
+    title = "selection"
+
+    select_from: Literal["all", "last"] = option(
+        "all", help="Epochs from which the hold-out selects the student: `all`, or the `last` one, which suits a small hold-out set"
+    )
+    recalibrate_bn: bool = option(False, help="Re-estimate the batch-norm statistics of a copy of each member before it is evaluated")
+
+
+@dataclass(frozen=True, kw_only=True)
+class HardwareOptions(Options):
+    """Where and in which precision to compute."""
+
+    title = "hardware"
+
+    device: str = option("auto", help="Device: `auto`, `cpu`, `cuda`, `cuda:1`, ...", affects="nothing")
+    precision: Literal["auto", "bf16", "float32"] = option(
+        "auto", help="bfloat16 autocast or float32; `auto` takes bf16 where the hardware has it"
+    )
+    channels_last: bool | None = option(None, help="Memory format of images", default_help="channels-last where it is faster")
+    compile: bool = option(False, help="Compile the networks with `torch.compile`", affects="cost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankOptions(Options):
+    """Several processes that train together."""
+
+    title = "distributed training"
+
+    devices: int = option(1, at_least=1, help="Number of processes on this machine: one per GPU, or sharing the CPU cores", affects="cost")
+    nodes: int = option(1, at_least=1, help="Number of machines that run this command; they must share the file system", affects="cost")
+    rendezvous: str | None = option(None, help="`HOST:PORT` at which several nodes meet", affects="cost")
+    shard: Sharding = option(
+        "samples",
+        help="What is sharded over the processes: `samples` (data parallel), `students` (cgl), or `members` (separate networks that "
+        "exchange logits only: dml, orc and others)",
+        affects="cost",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointOptions(Options):
+    """What is written during training."""
+
+    title = "output"
+
+    checkpoint_steps: int | None = option(
+        None, at_least=1, help="Save a checkpoint every N steps, too", default_help="at the end of each epoch only", affects="nothing"
+    )
+    tensorboard: bool = option(False, help="Write TensorBoard logs to the run folder", affects="nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainerOptions(CheckpointOptions, HardwareOptions, SelectionOptions, ScheduleOptions, OptimizerOptions, ProgressOptions):
+    """Everything that the trainer itself needs."""
+
+    title = "optimisation"
+
+    seed: int = option(0, at_least=0, help="Random seed, except for the data split (see --split-seed)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunOptions(TrainerOptions, NetworkOptions, DataOptions):
+    """Everything that determines a run, wherever it is written."""
+
+    title = "optimisation"
+
+    teacher_epochs: int | None = option(
+        None, at_least=1, help="Epochs of a teacher that is trained first", default_help="as many as the student's"
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(RankOptions, RunOptions):
+    """Options of `studygroup train`."""
+
+    title = "output"
+
+    out: str | Path | None = option(None, help="Run folder", default_help="runs/DATA-METHOD-STUDENT-sSEED", affects="nothing")
+    resume: bool = option(False, help="Continue the run in --out from its last checkpoint", affects="nothing")
+    overwrite: bool = option(False, help="Delete the run in --out first", affects="nothing")
+
+    def __post_init__(self) -> None:
+        """Check values that depend on each other."""
+        super().__post_init__()
+        if self.resume and self.overwrite:
+            raise UserError("resume and overwrite exclude each other; give one of them")
+
+
+def keyword_function(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
+    """Turn a function of an options object into one that takes the options as keyword arguments.
+
+    Type checkers and editors see the signature of the options class; at run time, so does `inspect.signature`.
+
+    Args:
+        options: a class of options.
+    """
+
+    def decorate(function: Callable[[O], R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return function(options(*args, **kwargs))
+
+        call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
+        call.options = options  # type: ignore[attr-defined]
+        return call
+
+    return decorate
