@@ -221,6 +221,12 @@ class Parameter:
     default_help: str = ""
     group: str = ""
 
+    def default_note(self) -> str:
+        """Return ` (default: ...)`; empty where there is nothing to say."""
+        if self.default_help:
+            return f" (default: {self.default_help})"
+        return "" if self.required or self.default in (None, (), {}) else f" (default: {show(self.default)})"
+
     def check_range(self, value: object) -> None:
         """Raise UserError if a number of the value is out of range; the message names it and the range."""
         for number in _numbers(value):

@@ -1,30 +1,21 @@
-"""The options of a run, each written once: the Python signatures, the command line, recipes and run configurations are made from them.
-
-A group is a frozen dataclass. What takes several groups inherits from them (the last base's fields come first), so `options.epochs` is
-one attribute wherever it is used, and a function that needs the data options only takes `DataOptions`. `affects` says what another value of an option changes: the result of a
-run (then a run can only be resumed with the same value), only its cost, or neither.
-"""
+"""Option groups: what a run depends on."""
 
 from __future__ import annotations
 
-import functools
-import inspect
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field, fields
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, ClassVar, Literal, ParamSpec, Self, TypeVar
+from typing import TYPE_CHECKING, Literal
 
 from studygroup.errors import UserError
-from studygroup.parameters import option, parameters_of
+from studygroup.options.base import Options
+from studygroup.parameters import option
 
 if TYPE_CHECKING:
     from torch import nn
 
     from studygroup.methods.method import Method
 
-P = ParamSpec("P")
-R = TypeVar("R")
-O = TypeVar("O", bound="Options")  # noqa: E741
 OnError = Literal["stop", "skip"]
 Augment = Literal["none", "crop", "crop+flip"]
 Sharding = Literal["samples", "students", "members"]
@@ -33,23 +24,6 @@ DATA_HELP = (
     "Name of a data set (`studygroup list data`), optionally with its location (`cifar10:/path/to/archive`), a folder of images or texts "
     "with one sub-folder per class, or a table of texts and labels (CSV, TSV, JSONL, Parquet)"
 )
-
-
-@dataclass(frozen=True, kw_only=True)
-class Options:
-    """Base of all option groups."""
-
-    title: ClassVar[str] = ""
-
-    def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        for name, parameter in parameters_of(type(self)).items():
-            parameter.check_range(getattr(self, name))
-
-    @classmethod
-    def pick(cls, options: Options) -> Self:
-        """Copy this group's fields from options that have them all."""
-        return cls(**{item.name: getattr(options, item.name) for item in fields(cls)})
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -62,7 +36,63 @@ class ProgressOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class DataOptions(ProgressOptions):
+class TableOptions(Options):
+    """How tables and text files are read."""
+
+    title = "data"
+
+    text_columns: Sequence[str] = option(
+        (), help="Columns of a table with the text, joined by a space", default_help="columns with usual names such as text or review"
+    )
+    label_column: str | None = option(
+        None, help="Column of a table with the class label", default_help="the column with a usual name such as label or class"
+    )
+    encoding: str | None = option(None, help="Encoding of text files", default_help="UTF-8, or what a byte order mark says")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ErrorOptions(Options):
+    """What unreadable samples do."""
+
+    title = "data"
+
+    on_error: OnError = option("stop", help="What to do about an unreadable image or row: `stop` or `skip`", affects="nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CacheOptions(Options):
+    """Where downloads and prepared data are kept."""
+
+    title = "data"
+
+    cache: str | Path | None = option(
+        None,
+        help="Folder for downloads and prepared data",
+        default_help="$STUDYGROUP_CACHE, or ~/.cache/studygroup",
+        affects="nothing",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class DeviceOptions(Options):
+    """Where to compute."""
+
+    title = "hardware"
+
+    device: str = option("auto", help="Device: `auto`, `cpu`, `cuda`, `cuda:1`, ...", affects="nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class SeedOptions(Options):
+    """Randomness of the training."""
+
+    title = "optimisation"
+
+    seed: int = option(0, at_least=0, help="Random seed, except for the data split (see --split-seed)")
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
     """Which data, and how it is read and divided."""
 
     title = "data"
@@ -87,16 +117,9 @@ class DataOptions(ProgressOptions):
     augment: Literal["auto", "none", "crop", "crop+flip"] = option(
         "auto", help="Random crop (padding of 1/8 of the size) and horizontal flip; `auto` takes what suits the data set"
     )
-    text_columns: Sequence[str] = option(
-        (), help="Columns of a table with the text, joined by a space", default_help="columns with usual names such as text or review"
-    )
-    label_column: str | None = option(
-        None, help="Column of a table with the class label", default_help="the column with a usual name such as label or class"
-    )
-    encoding: str | None = option(None, help="Encoding of text files", default_help="UTF-8, or what a byte order mark says")
     tokenizer: str = option(
         "auto",
-        help="`bpe` (trained on the training texts; `bpe-lower` ignores case), `chars`, or `hf:FOLDER`; `auto` takes what suits the student",
+        help="`bpe` (trained on the training texts; `bpe-lower` ignores case), `chars`, or `hf:FOLDER`; `auto` asks the student",
     )
     vocabulary: int = option(16_000, at_least=2, at_most=2**31 - 1, help="Maximum vocabulary size of `bpe`")
     max_length: int | None = option(
@@ -105,14 +128,7 @@ class DataOptions(ProgressOptions):
         help="Maximum number of tokens of a text; longer texts are truncated",
         default_help="512 tokens, or 1024 characters",
     )
-    on_error: OnError = option("stop", help="What to do about an unreadable image or row: `stop` or `skip`", affects="nothing")
     download: bool = option(False, help="Download the data set if it is not there", affects="nothing")
-    cache: str | Path | None = option(
-        None,
-        help="Folder for downloads and prepared data",
-        default_help="$STUDYGROUP_CACHE, or ~/.cache/studygroup",
-        affects="nothing",
-    )
 
     def __post_init__(self) -> None:
         """Check values that depend on each other."""
@@ -123,7 +139,7 @@ class DataOptions(ProgressOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Options):
-    """Which networks learn, and by which method."""
+    """Which networks learn."""
 
     title = "networks and method"
 
@@ -136,12 +152,20 @@ class NetworkOptions(Options):
         "auto",
         help="Stem of ResNets and MobileNetV2: `small` for images of about 32 pixels, `medium` for 64, `large` for 128 and more",
     )
-    method: str | Method = option("cgl", help="Training method: a name of `studygroup list methods`, or `package.module:Class`")
-    method_options: Mapping[str, object] | None = option(None, help="Options of the method")
     peers: Sequence[str] = option((), help="Networks of the other students, if they differ from the student")
     teacher: str | Path | nn.Module | None = option(
         None, help="Teacher: a run folder, a network by name (trained first), or `package.module:function` that returns a trained network"
     )
+
+
+@dataclass(frozen=True, kw_only=True)
+class MethodOptions(Options):
+    """How the group learns."""
+
+    title = "networks and method"
+
+    method: str | Method = option("cgl", help="Training method: a name of `studygroup list methods`, or `package.module:Class`")
+    method_options: Mapping[str, object] | None = option(None, help="Options of the method")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -197,12 +221,11 @@ class SelectionOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class HardwareOptions(Options):
+class HardwareOptions(DeviceOptions):
     """Where and in which precision to compute."""
 
     title = "hardware"
 
-    device: str = option("auto", help="Device: `auto`, `cpu`, `cuda`, `cuda:1`, ...", affects="nothing")
     precision: Literal["auto", "bf16", "float32"] = option(
         "auto", help="bfloat16 autocast or float32; `auto` takes bf16 where the hardware has it"
     )
@@ -245,53 +268,11 @@ class TrainerOptions(CheckpointOptions, HardwareOptions, SelectionOptions, Sched
 
     title = "optimisation"
 
-    seed: int = option(0, at_least=0, help="Random seed, except for the data split (see --split-seed)")
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions(TrainerOptions, NetworkOptions, DataOptions):
-    """Everything that determines a run, wherever it is written."""
-
-    title = "optimisation"
-
     teacher_epochs: int | None = option(
         None, at_least=1, help="Epochs of a teacher that is trained first", default_help="as many as the student's"
     )
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainOptions(RankOptions, RunOptions):
-    """Options of `studygroup train`."""
-
-    title = "output"
-
-    out: str | Path | None = option(None, help="Run folder", default_help="runs/DATA-METHOD-STUDENT-sSEED", affects="nothing")
-    resume: bool = option(False, help="Continue the run in --out from its last checkpoint", affects="nothing")
-    overwrite: bool = option(False, help="Delete the run in --out first", affects="nothing")
-
-    def __post_init__(self) -> None:
-        """Check values that depend on each other."""
-        super().__post_init__()
-        if self.resume and self.overwrite:
-            raise UserError("resume and overwrite exclude each other; give one of them")
-
-
-def keyword_function(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
-    """Turn a function of an options object into one that takes the options as keyword arguments.
-
-    Type checkers and editors see the signature of the options class; at run time, so does `inspect.signature`.
-
-    Args:
-        options: a class of options.
-    """
-
-    def decorate(function: Callable[[O], R]) -> Callable[P, R]:
-        @functools.wraps(function)
-        def call(*args: P.args, **kwargs: P.kwargs) -> R:
-            return function(options(*args, **kwargs))
-
-        call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
-        call.options = options  # type: ignore[attr-defined]
-        return call
-
-    return decorate
+class RunOptions(SeedOptions, TrainerOptions, MethodOptions, NetworkOptions, DataOptions):
+    """Everything that determines a run, wherever it is written."""

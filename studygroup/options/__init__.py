@@ -1,0 +1,76 @@
+"""The options of a run, each written once: the Python signatures, the command line, recipes and run configurations are made from them.
+
+A group is a frozen dataclass. What takes several groups inherits from them (the last base's fields come first): `options.epochs` is one
+attribute wherever it is used, and a function that needs the data options only takes `DataOptions`. `affects` says what another value of
+an option changes: the result of a run (then a run can only be resumed with the same value), only its cost, or neither.
+"""
+
+from studygroup.options.base import FROM_PYTHON, RENAMED, Options, checked, keyword_function, plain, unknown_option
+from studygroup.options.commands import (
+    BenchmarkOptions,
+    CompareOptions,
+    EvaluateOptions,
+    ListOptions,
+    PredictOptions,
+    ReportOptions,
+    TrainOptions,
+)
+from studygroup.options.groups import (
+    Augment,
+    CacheOptions,
+    CheckpointOptions,
+    DataOptions,
+    DeviceOptions,
+    ErrorOptions,
+    HardwareOptions,
+    MethodOptions,
+    NetworkOptions,
+    OnError,
+    OptimizerOptions,
+    ProgressOptions,
+    RankOptions,
+    RunOptions,
+    ScheduleOptions,
+    SeedOptions,
+    SelectionOptions,
+    Sharding,
+    TableOptions,
+    TrainerOptions,
+)
+
+__all__ = [
+    "FROM_PYTHON",
+    "RENAMED",
+    "Augment",
+    "BenchmarkOptions",
+    "CacheOptions",
+    "CheckpointOptions",
+    "CompareOptions",
+    "DataOptions",
+    "DeviceOptions",
+    "ErrorOptions",
+    "EvaluateOptions",
+    "HardwareOptions",
+    "ListOptions",
+    "MethodOptions",
+    "NetworkOptions",
+    "OnError",
+    "OptimizerOptions",
+    "Options",
+    "PredictOptions",
+    "ProgressOptions",
+    "RankOptions",
+    "ReportOptions",
+    "RunOptions",
+    "ScheduleOptions",
+    "SeedOptions",
+    "SelectionOptions",
+    "Sharding",
+    "TableOptions",
+    "TrainOptions",
+    "TrainerOptions",
+    "checked",
+    "keyword_function",
+    "plain",
+    "unknown_option",
+]

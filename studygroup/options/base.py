@@ -1,0 +1,133 @@
+"""The base of all option groups, and functions that take one as keyword arguments."""
+
+from __future__ import annotations
+
+import functools
+import inspect
+from collections.abc import Callable, Iterable, Mapping, Sequence
+from dataclasses import dataclass, fields
+from pathlib import Path
+from typing import Any, ClassVar, ParamSpec, Self, TypeVar
+
+from studygroup.errors import UserError, unknown_name
+from studygroup.parameters import Parameter, parameters_of
+
+P = ParamSpec("P")
+R = TypeVar("R")
+O = TypeVar("O", bound="Options")  # noqa: E741
+FROM_PYTHON = "python object "
+"""What stands in a configuration for an object that has no text."""
+RENAMED = {
+    "accumulate": "microbatches",
+    "broken": "on_error",
+    "cells": "variants",
+    "clip": "clip_grad_norm",
+    "recalibrate": "recalibrate_bn",
+    "spread": "shard",
+    "test_share": "test_size",
+    "validation": "score_on_unused",
+}
+"""Former names of options, refused with the new one for one release."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Options:
+    """Base of all option groups."""
+
+    title: ClassVar[str] = ""
+
+    def __post_init__(self) -> None:
+        """Check that every number is in its range."""
+        for name, parameter in parameters_of(type(self)).items():
+            parameter.check_range(getattr(self, name))
+
+    @classmethod
+    def of(cls, other: Options, **values: object) -> Self:
+        """Copy the fields that both groups have; `values` and then the defaults fill the rest."""
+        known = {item.name for item in fields(cls)}
+        shared = {item.name: getattr(other, item.name) for item in fields(other) if item.name in known}
+        return cls(**shared | values)
+
+    def plain(self) -> dict[str, object]:
+        """Return the options by name, as YAML and JSON have them; `from_plain` reads them back."""
+        return {item.name: plain(getattr(self, item.name)) for item in fields(self)}
+
+    @classmethod
+    def from_plain(cls, values: Mapping[str, object]) -> Self:
+        """Check and convert options by name, as `plain` gives them.
+
+        Raises:
+            UserError: an unknown option, or a value of another type or out of range.
+        """
+        return cls(**checked(parameters_of(cls), values))
+
+
+def plain(value: object) -> object:
+    """Convert a value to what YAML and JSON have; an object without text becomes a note of its class."""
+    if value is None or isinstance(value, bool):
+        return value
+    for base in (int, float, str):  # of a subclass (NumPy's numbers) the plain value
+        if isinstance(value, base):
+            return base(value)
+    if isinstance(value, Path):
+        return str(value)
+    if isinstance(value, Mapping):
+        return {str(key): plain(item) for key, item in value.items()}
+    if isinstance(value, Sequence):
+        return [plain(item) for item in value]
+    return f"{FROM_PYTHON}{type(value).__module__}.{type(value).__qualname__}"
+
+
+def checked(known: Mapping[str, Parameter], values: Mapping[str, object]) -> dict[str, Any]:
+    """Check option values from YAML or JSON and convert them to the types of their fields.
+
+    Raises:
+        UserError: an unknown option, or a value of another type.
+    """
+    found = {}
+    for name, value in values.items():
+        if name not in known:
+            raise unknown_option(name, known)
+        if isinstance(value, str) and value.startswith(FROM_PYTHON):
+            raise UserError(f"{name} was a {value}; such a run can be repeated from Python only, or name a {name} that has a name")
+        try:
+            found[name] = known[name].kind.check(value)
+        except ValueError as error:
+            raise UserError(f"{name} is {error}") from None
+    return found
+
+
+def unknown_option(name: str, known: Iterable[str], kind: str = "option") -> UserError:
+    """Make the error for an option that does not exist: the new name of a renamed one, or the nearest names."""
+    if name in RENAMED:
+        return UserError(f"{name} is called {RENAMED[name]} now; write {RENAMED[name]}")
+    return unknown_name(kind, name, known)
+
+
+def keyword_function(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Callable[P, R]]:
+    """Turn a function of an options object into one that takes the options as keyword arguments.
+
+    Type checkers and editors see the signature of the options class; at run time, so does `inspect.signature`.
+
+    Args:
+        options: a class of options.
+    """
+
+    def decorate(function: Callable[[O], R]) -> Callable[P, R]:
+        @functools.wraps(function)
+        def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            return function(options(*args, **kwargs))
+
+        call.__doc__ = _with_arguments(function.__doc__ or "", parameters_of(options))
+        call.__signature__ = inspect.signature(options)  # type: ignore[attr-defined]
+        call.options = options  # type: ignore[attr-defined]
+        return call
+
+    return decorate
+
+
+def _with_arguments(doc: str, parameters: Mapping[str, Parameter]) -> str:
+    """Insert the options, as a section `Args`, before the section `Returns` of a docstring."""
+    before, returns, after = inspect.cleandoc(doc).partition("\n\nReturns:")
+    lines = [f"    {name}: {parameter.help}{parameter.default_note()}." for name, parameter in parameters.items()]
+    return "\n".join([before, "", "Args:", *lines]) + returns + after

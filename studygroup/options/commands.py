@@ -1,0 +1,149 @@
+"""The options of each command, put together from the groups."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from studygroup.errors import UserError
+from studygroup.options.base import Options
+from studygroup.options.groups import (
+    CacheOptions,
+    DataOptions,
+    DeviceOptions,
+    ErrorOptions,
+    HardwareOptions,
+    MethodOptions,
+    NetworkOptions,
+    OptimizerOptions,
+    ProgressOptions,
+    RankOptions,
+    RunOptions,
+    SeedOptions,
+    TableOptions,
+    TrainerOptions,
+)
+from studygroup.parameters import option
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainOptions(RankOptions, RunOptions):
+    """Options of `studygroup train`."""
+
+    title = "output"
+
+    out: str | Path | None = option(None, help="Run folder", default_help="runs/DATA-METHOD-STUDENT-sSEED", affects="nothing")
+    resume: bool = option(False, help="Continue the run in --out from its last checkpoint", affects="nothing")
+    overwrite: bool = option(False, help="Delete the run in --out first", affects="nothing")
+
+    def __post_init__(self) -> None:
+        """Check values that depend on each other."""
+        super().__post_init__()
+        if self.resume and self.overwrite:
+            raise UserError("resume and overwrite exclude each other; give one of them")
+
+
+@dataclass(frozen=True, kw_only=True)
+class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, MethodOptions, NetworkOptions, DataOptions):
+    """Options of `studygroup benchmark`."""
+
+    title = "measurement"
+
+    group_sizes: Sequence[int] | None = option(
+        None,
+        at_least=1,
+        help="Other numbers of students to measure",
+        default_help="2,4,8,16,32 for cgl, each imitating as many peers; none for other methods",
+    )
+    steps: int | None = option(None, at_least=1, help="Training steps per repetition", default_help="as many as take about a minute in all")
+    repeats: int = option(15, at_least=1, help="Number of repetitions")
+
+
+@dataclass(frozen=True, kw_only=True)
+class CompareOptions(TrainerOptions, NetworkOptions, DataOptions):
+    """Options of `studygroup compare`."""
+
+    title = "comparison"
+
+    method: str | None = option(None, help="Method of the variants of a recipe that name none")
+    method_options: Mapping[str, object] | None = option(None, help="Options of that method")
+    teacher: str | Path | None = option(
+        None,
+        help="Teacher: a network by name (trained once per seed), a run folder, with `{seed}` if there is one per seed, or the name of a "
+        "variant of the recipe",
+    )
+    methods: Sequence[str] = option((), help="Methods to compare")
+    seeds: int = option(3, at_least=1, help="Number of seeds: 0, 1, ...")
+    options: Mapping[str, object] | None = option(None, help="Options of the methods, e.g. `cgl.students=8 dml.students=4`")
+    variants: Mapping[str, object] | None = option(
+        None, help="In recipes: named variants, each with the options in which it differs, e.g. `dml-4: {method: {name: dml, students: 4}}`"
+    )
+    budget: Literal["equal-epochs", "equal-compute"] = option(
+        "equal-epochs", help="`equal-compute` gives each method as many epochs as cost what the baseline's cost"
+    )
+    count_teacher: bool = option(False, help="Count the training of a teacher towards the equal compute of each method that uses it")
+    score_on_unused: int = option(
+        0,
+        at_least=0,
+        help="Score on this many training samples that no run uses, instead of the test set: for choices that must not see it",
+    )
+    split_by_seed: bool = option(
+        False, help="Split the data anew for every seed (split seed plus seed), so that intervals cover other splits, too"
+    )
+    out: str | Path | None = option(
+        None, help="Folder of the comparison and of all its runs", default_help="runs/compare-DATA-STUDENT", affects="nothing"
+    )
+    workers: int | None = option(
+        None, at_least=1, help="Number of parallel processes", default_help="one per GPU, or one per CPU core", affects="cost"
+    )
+    ray: str | None = option(None, help="Address of a Ray cluster to run on (`auto` on one of its machines)", affects="cost")
+    overwrite: bool = option(False, help="Delete the comparison in --out first", affects="nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions, TableOptions):
+    """Options of `studygroup evaluate`."""
+
+    title = "evaluation"
+
+    run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
+    data: str | Path | None = option(None, help="Data to evaluate on; its test set if it has one", default_help="the run's own test set")
+    members: Sequence[str] = option(("best",), help="Members to evaluate; `all` for all of them and their ensemble")
+    batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class PredictOptions(DeviceOptions, ErrorOptions):
+    """Options of `studygroup predict`."""
+
+    title = "prediction"
+
+    run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
+    inputs: Sequence[str | Path] = field(
+        kw_only=False,
+        metadata={"help": "Image files or folders of images; for texts: texts, text files, or `-` for one text per line of standard input"},
+    )
+    member: str = option("best", help="Member that predicts")
+    top: int = option(1, at_least=1, help="Number of classes to list per sample")
+    batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListOptions(Options):
+    """Options of `studygroup list`."""
+
+    kind: Literal["all", "methods", "networks", "data"] = field(
+        default="all", kw_only=False, metadata={"help": "`methods`, `networks`, `data` or `all`"}
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ReportOptions(Options):
+    """Options of `studygroup report`."""
+
+    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Run folders"})
+    out: str | Path | None = option(
+        None, help="Folder for leaderboard.md, leaderboard.csv and curves.png", default_help="nothing is written"
+    )
