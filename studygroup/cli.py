@@ -1,4 +1,4 @@
-"""The command line, made from the signatures and docstrings of `studygroup.api`: the same words, the same defaults.
+"""The command line, made from the option groups (`studygroup.options`): the same names and defaults as in Python.
 
 Results go to standard output, everything else to standard error. The exit code is 0, 1 for an error, 2 for a command line that
 cannot be understood, and 130 after Ctrl-C.
@@ -9,11 +9,12 @@ from __future__ import annotations
 import argparse
 import contextlib
 import difflib
+import inspect
 import logging
 import os
+import re
 import shutil
 import sys
-import textwrap
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
@@ -21,29 +22,57 @@ from typing import NoReturn, cast
 
 from studygroup import api
 from studygroup.errors import TrainingError, UserError, unknown_name
-from studygroup.parameters import Parameter, parameters_of, show
+from studygroup.options import (
+    RENAMED,
+    BenchmarkOptions,
+    CompareOptions,
+    EvaluateOptions,
+    ListOptions,
+    Options,
+    PredictOptions,
+    ReportOptions,
+    TrainOptions,
+)
+from studygroup.parameters import Parameter, parameters_of
 
-COMMANDS = {  # command: function
-    "train": "train",
-    "evaluate": "evaluate",
-    "predict": "predict",
-    "list": "list_names",
-    "report": "report",
-    "benchmark": "benchmark",
-    "compare": "compare",
+COMMANDS: dict[str, tuple[str, type[Options]]] = {  # command: public function, its options
+    "train": ("train", TrainOptions),
+    "evaluate": ("evaluate", EvaluateOptions),
+    "predict": ("predict", PredictOptions),
+    "list": ("list_names", ListOptions),
+    "report": ("report", ReportOptions),
+    "benchmark": ("benchmark", BenchmarkOptions),
+    "compare": ("compare", CompareOptions),
 }
-LEARNING = ("train", "benchmark", "compare")  # commands that take a recipe
-ONE_METHOD = ("train", "benchmark")  # of these, those that take a method's options
+WITH_RECIPE = ("train", "benchmark", "compare")  # commands that take a recipe
+WITH_METHOD = ("train", "benchmark")  # of these, commands that take options of one method
 METHOD = ("--method.", "--no-method.")
-NOT_A_FLAG = ("method_options", "variants")  # parameters that are given in another way
-RANK = os.environ.get("RANK", "0")  # of several processes that torchrun has started, the first one speaks
-TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "show where in the program an error arose"}
+NOT_A_FLAG = ("method_options", "variants")  # options that have no flag: they are given in another way
+ALIASES = {"learning_rate": ("--lr",), "batch_size": ("--batch",), "image_size": ("--imgsz",)}
+SYNONYMS = {  # flags of other tools
+    **dict.fromkeys(("--model", "--arch", "--network", "--net"), "--student"),
+    **dict.fromkeys(("--output", "--out-dir", "--output-dir", "--save-dir", "--project"), "--out"),
+    **dict.fromkeys(("--gpus", "--nproc", "--nproc-per-node"), "--devices"),
+    **dict.fromkeys(("--wd", "--decay"), "--weight-decay"),
+    **dict.fromkeys(("--grad-accum", "--gradient-accumulation-steps", "--accumulation"), "--microbatches"),
+    **dict.fromkeys(("--val-size", "--val-split", "--validation-split"), "--holdout"),
+    **dict.fromkeys(("--amp", "--fp16", "--dtype"), "--precision"),
+    **dict.fromkeys(("--size", "--img-size", "--resize"), "--image-size"),
+    **dict.fromkeys(("--scheduler", "--lr-scheduler", "--lr-schedule"), "--schedule"),
+    "--opt": "--optimizer",
+    "--force": "--overwrite",
+    "--cfg": "--config",
+    "--recipe": "--config",
+}
+TITLES = ("comparison", "measurement", "evaluation", "prediction", "networks and method", "optimisation", "learning rate schedule", "data")
+"""Titles of option groups that help pages begin with."""
+RANK = os.environ.get("RANK", "0")  # of several processes that torchrun has started, rank 0 prints
+TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "Show the Python traceback of an error"}
 METHOD_HELP = """\
 options of the method:
-  --method.OPTION VALUE           an option of the method, e.g. --method.students 8; VALUE is a number, a word, true,
-                                  false, null or a list such as 1,2 or [1,2]; --method.OPTION=true or --method.OPTION at the
-                                  end is yes, --no-method.OPTION is no. `studygroup list methods` shows the methods
-                                  and their options.
+  --method.OPTION VALUE           Option of the method, e.g. --method.students 8. VALUE is a number, a word, true, false,
+                                  null, or a list such as 1,2 or [1,2]. --method.OPTION=true switches an option on,
+                                  --no-method.OPTION off. `studygroup list methods` shows the methods and their options.
 """
 
 
@@ -74,17 +103,17 @@ class Version(argparse.Action):
 
 
 class Parser(argparse.ArgumentParser):
-    """A parser whose errors are exceptions, and whose help keeps lines as they are."""
+    """A parser that raises its errors, and whose help keeps line breaks."""
 
     def __init__(self, **options: object) -> None:
         super().__init__(allow_abbrev=False, formatter_class=Formatter, **options)  # type: ignore[arg-type]
 
     def flags(self) -> list[str]:
-        """All flags that this parser knows."""
+        """Return all flags of this parser."""
         return [flag for action in self._actions for flag in action.option_strings]
 
     def error(self, message: str) -> NoReturn:
-        """Raise what argparse would print."""
+        """Raise an error that argparse would print."""
         raise UsageError(f"{message} (see {self.prog} --help)")
 
 
@@ -92,7 +121,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     """Run one command and return its exit code.
 
     Args:
-        argv: the words after `studygroup`; by default those that the process was started with.
+        argv: arguments after `studygroup`; by default those of the process.
     """
     words = list(sys.argv[1:] if argv is None else argv)
     show_traceback = "--traceback" in words
@@ -104,7 +133,7 @@ def main(argv: Sequence[str] | None = None) -> int:
     except KeyboardInterrupt as stop:
         return _fail(f"interrupted{': ' if stop.args else ''}{_line(stop)}", 130, show_traceback)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # whoever read our output has gone: say no more
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
         return 1
     except (UserError, TrainingError) as error:
         if getattr(error, "__notes__", None):  # said by the first of several ranks
@@ -133,13 +162,13 @@ def _run(words: list[str]) -> int:
     words = [_with_hyphens(word) for word in words]
     options: dict[str, object] = {}
     greedy: list[str] = []
-    if command in ONE_METHOD:
+    if command in WITH_METHOD:
         words, options, greedy = _take_method_options(words, command)
     chosen = parsers[command]
     _refuse_unknown(words, [*chosen.flags(), "--version"])
     given = vars(parser.parse_args(words))
     arguments, settings = _convert(given, command, chosen)
-    if command in LEARNING:
+    if command in WITH_RECIPE:
         arguments = _with_recipe(command, arguments, settings.get("config"), options)
         if "data" not in arguments:
             taken = f"; --method.{greedy[-1]} was read as the method's: write --method.{greedy[-1].split(' ')[0]}=true" if greedy else ""
@@ -148,54 +177,51 @@ def _run(words: list[str]) -> int:
 
 
 def _parsers() -> tuple[Parser, dict[str, Parser]]:
-    """The parser of all commands, and those of each."""
-    parser = Parser(prog="studygroup", description="Train groups of neural networks that teach each other, and get the one to deploy.")
-    parser.add_argument("--version", action=Version, nargs=0, default=argparse.SUPPRESS, help="show the version and exit")
+    """Build the parser of the program and those of its commands."""
+    parser = Parser(prog="studygroup", description="Train groups of neural networks that teach each other, and deploy the best student.")
+    parser.add_argument("--version", action=Version, nargs=0, default=argparse.SUPPRESS, help="Show the version and exit")
     parser.add_argument("--traceback", **TRACEBACK)  # type: ignore[arg-type]
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    made: dict[str, Parser] = {}
-    for command, function_name in COMMANDS.items():
-        function = getattr(api, function_name)
-        title, _, rest = (function.__doc__ or "").strip().partition("\n\n")
-        about = textwrap.dedent(rest.partition("Args:")[0]).strip()
-        learning = command in LEARNING
-        usage = f"studygroup {command} [DATA] [--OPTION VALUE ...]" if learning else None
-        epilog = METHOD_HELP if command in ONE_METHOD else None
+    built: dict[str, Parser] = {}
+    for command, (function, options) in COMMANDS.items():
+        title, _, rest = inspect.cleandoc(getattr(api, function).__doc__ or "").partition("\n\n")
+        about = re.split(r"^(?:Args|Returns):", rest, flags=re.MULTILINE)[0].strip()
+        recipe = command in WITH_RECIPE
+        usage = f"studygroup {command} [DATA] [--OPTION VALUE ...]" if recipe else None
+        epilog = METHOD_HELP if command in WITH_METHOD else None
         sub = commands.add_parser(command, help=title, description="\n\n".join(filter(None, (title, about))), usage=usage, epilog=epilog)
-        for parameter in parameters_of(function).values():
-            if parameter.name not in NOT_A_FLAG and (parameter.name != "method" or command in ONE_METHOD):
-                _add(sub, parameter, required=parameter.required and not learning)
-        if learning:
-            sub.add_argument("--config", metavar="RECIPE", default=argparse.SUPPRESS, help="take what is not given here from a YAML recipe")
+        known = [item for item in parameters_of(options).values() if item.name not in NOT_A_FLAG]
+        titles = sorted({item.group for item in known}, key=lambda title: (TITLES.index(title) if title in TITLES else len(TITLES), title))
+        groups = {title: sub.add_argument_group(title) for title in titles}
+        for parameter in known:
+            if parameter.name != "method" or command in WITH_METHOD:
+                container = sub if parameter.positional else groups[parameter.group]
+                _add(container, parameter, required=parameter.required and not recipe)
+        if recipe:
+            sub.add_argument("--config", metavar="RECIPE", default=argparse.SUPPRESS, help="YAML recipe with options; flags win over it")
         if command != "train":
-            words = ("table", "json")
-            sub.add_argument(
-                "--format", choices=words, default=argparse.SUPPRESS, help="how to print the result: table or json (default: table)"
-            )
+            formats = ("table", "json")
+            sub.add_argument("--format", choices=formats, default=argparse.SUPPRESS, help="Output format (default: table)")
         sub.add_argument("--traceback", **TRACEBACK)  # type: ignore[arg-type]
-        made[command] = sub
-    return parser, made
+        built[command] = sub
+    return parser, built
 
 
-def _add(parser: Parser, parameter: Parameter, *, required: bool) -> None:
-    """Add one parameter of a function. Only what is given by hand gets into the result, and as text: `_convert` does the rest."""
+def _add(parser: argparse._ActionsContainer, parameter: Parameter, *, required: bool) -> None:
+    """Add one option. Only what is given on the command line gets into the result, and as text: `_convert` does the rest."""
     kind = parameter.kind
-    note = parameter.help.replace("%", "%%")
-    if not parameter.required and parameter.default not in (None, ()) and not isinstance(parameter.default, bool):
-        note += f" (default: {show(parameter.default)})"
+    note = (parameter.help + parameter.default_note()).replace("%", "%%")
     if parameter.positional:
         several = {"nargs": "+"} if kind.base == "list" else {} if required else {"nargs": "?"}
         parser.add_argument(parameter.name, metavar=_metavar(parameter), default=argparse.SUPPRESS, help=note, **several)  # type: ignore[arg-type]
         return
-    flag = "--" + parameter.name.replace("_", "-")
+    flags = ("--" + parameter.name.replace("_", "-"), *ALIASES.get(parameter.name, ()))
     if kind.base == "bool":
-        if parameter.default is not None:
-            note += f" (default: {show(parameter.default)})"
-        parser.add_argument(flag, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=note)
+        parser.add_argument(*flags, action=argparse.BooleanOptionalAction, default=argparse.SUPPRESS, help=note)
     elif kind.base in ("list", "map"):
-        parser.add_argument(flag, nargs="+", action="extend", metavar=_metavar(parameter), default=argparse.SUPPRESS, help=note)
+        parser.add_argument(*flags, nargs="+", action="extend", metavar=_metavar(parameter), default=argparse.SUPPRESS, help=note)
     else:
-        parser.add_argument(flag, metavar=_metavar(parameter), default=argparse.SUPPRESS, help=note)
+        parser.add_argument(*flags, metavar=_metavar(parameter), default=argparse.SUPPRESS, help=note)
 
 
 def _metavar(parameter: Parameter) -> str:
@@ -219,8 +245,8 @@ def _metavar(parameter: Parameter) -> str:
 
 
 def _convert(given: Mapping[str, object], command: str, parser: Parser) -> tuple[dict[str, object], dict[str, str]]:
-    """What was given by hand: the function's arguments, converted, and the command line's own settings."""
-    known = parameters_of(getattr(api, COMMANDS[command]))
+    """Convert what was given: the command's options, and the command line's own settings."""
+    known = parameters_of(COMMANDS[command][1])
     arguments: dict[str, object] = {}
     settings: dict[str, str] = {}
     for name, value in given.items():
@@ -242,7 +268,7 @@ def _convert(given: Mapping[str, object], command: str, parser: Parser) -> tuple
 
 
 def _with_hyphens(word: str) -> str:
-    """`--batch_size` is `--batch-size`; an option of a method keeps its underscores, which its name has."""
+    """Replace underscores in a flag by hyphens; options of a method keep theirs."""
     if not word.startswith("--") or word.startswith(METHOD):
         return word
     flag, equals, value = word.partition("=")
@@ -250,23 +276,28 @@ def _with_hyphens(word: str) -> str:
 
 
 def _refuse_unknown(words: Sequence[str], known: Sequence[str]) -> None:
-    """Raise an error for the first flag that is not among the known ones, with the nearest that are."""
+    """Raise an error for the first unknown flag, with its new name or one that means the same."""
     for word in words:
         flag = word.partition("=")[0]
         if word == "--":
             return
-        if flag.startswith("--") and flag not in known:
-            if flag.startswith(METHOD):
-                raise UsageError(
-                    f"{flag}: options of a method go with `studygroup {'` or `studygroup '.join(ONE_METHOD)}`; "
-                    "`studygroup compare` takes --options METHOD.OPTION=VALUE"
-                )
-            near = difflib.get_close_matches(flag, known, n=3, cutoff=0.5)
-            raise UsageError(f"unknown flag {flag}; " + (f"did you mean {' or '.join(near)}?" if near else "--help shows the flags"))
+        if not flag.startswith("--") or flag in known:
+            continue
+        if flag.startswith(METHOD):
+            raise UsageError(
+                f"{flag}: options of a method go with `studygroup {'` or `studygroup '.join(WITH_METHOD)}`; "
+                "`studygroup compare` takes --options METHOD.OPTION=VALUE"
+            )
+        renamed = RENAMED.get(flag.removeprefix("--no-").removeprefix("--").replace("-", "_"))
+        if renamed is not None:
+            raise UsageError(f"{flag} is called --{renamed.replace('_', '-')} now")
+        synonym = SYNONYMS.get(flag)
+        near = [synonym] if synonym in known else difflib.get_close_matches(flag, known, n=1, cutoff=0.8)
+        raise UsageError(f"unknown flag {flag}; " + (f"did you mean {near[0]}?" if near else "--help shows the flags"))
 
 
 def _take_method_options(words: Sequence[str], command: str) -> tuple[list[str], dict[str, object], list[str]]:
-    """Split the words into those for the parser, the method's options, and the options that took the word after them."""
+    """Split the words into those for the parser, the method's options, and the options that consumed the following word."""
     from studygroup import config
 
     rest: list[str] = []
@@ -302,34 +333,34 @@ def _is_value(word: str) -> bool:
     return not word.startswith("-") or word[1:2].isdigit() or word[1:2] == "."
 
 
-def _with_recipe(command: str, arguments: dict[str, object], recipe: str | None, options: dict[str, object]) -> dict[str, object]:
-    """The arguments given by hand on top of the recipe's. Another method than the recipe's does not inherit its options.
+def _with_recipe(command: str, given: dict[str, object], recipe: str | None, options: dict[str, object]) -> dict[str, object]:
+    """Merge the options of a recipe and those of the command line, which win. Another method does not inherit the recipe's options.
 
-    A recipe is one of `train`, or of `compare` for `compare`; what another command does not ask for is passed over.
+    A recipe is one of `train`, or of `compare` for `compare`; options that the command does not have are ignored.
     """
     from studygroup import config
 
-    function = getattr(api, COMMANDS[command])
-    known = parameters_of(function)
-    functions = (api.train,) if command in ONE_METHOD else (api.train, function)
-    base = {name: value for name, value in config.load(recipe, *functions).items() if name in known} if recipe else {}
+    group = COMMANDS[command][1]
+    known = parameters_of(group)
+    groups = (TrainOptions,) if command in WITH_METHOD else (TrainOptions, group)
+    base = {name: value for name, value in config.load(recipe, *groups).items() if name in known} if recipe else {}
     inherited = base.pop("method_options", None) or {}
-    if "method" in arguments and arguments["method"] != base.get("method") and inherited:
-        print(f"studygroup: the recipe's options of {base.get('method')} are left out for {arguments['method']}", file=sys.stderr)
+    if "method" in given and given["method"] != base.get("method") and inherited:
+        print(f"studygroup: the recipe's options of {base.get('method')} are ignored for {given['method']}", file=sys.stderr)
         inherited = {}
-    merged = {**base, **arguments}
+    merged = {**base, **given}
     method_options = {**(inherited if isinstance(inherited, Mapping) else {}), **options}
     if method_options:
         merged["method_options"] = method_options
-    config.validate(merged)
     return merged
 
 
 def _call(command: str, arguments: dict[str, object], style: str) -> int:
-    """Call the command's function and print what it returns; the exit code says whether all of it went well."""
-    function: Callable[..., object] = getattr(api, COMMANDS[command])
-    positional = [name for name, parameter in parameters_of(function).items() if parameter.positional]
-    given = [arguments.pop(name) for name in positional if name in arguments]
+    """Call the command's function and print its result; return the exit code, 1 if a part failed."""
+    name, group = COMMANDS[command]
+    function: Callable[..., object] = getattr(api, name)
+    known = parameters_of(group)
+    given = [arguments.pop(name) for name, parameter in known.items() if parameter.positional and name in arguments]
     result = function(*given, **arguments)
     if RANK != "0":
         return 0
@@ -344,7 +375,7 @@ def _call(command: str, arguments: dict[str, object], style: str) -> int:
 
 @contextlib.contextmanager
 def _messages_on_stderr() -> Iterator[None]:
-    """Send the package's log lines and all warnings to standard error, a line each."""
+    """Print the package's log and all warnings to standard error, one line each."""
 
     def show_warning(message: Warning | str, *_: object, **__: object) -> None:
         if RANK == "0":

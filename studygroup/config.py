@@ -13,13 +13,15 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
+from typing import TypeVar
 
 import yaml
 
 from studygroup.errors import UserError
-from studygroup.options import Options, checked
+from studygroup.options import RENAMED, Options, checked
 from studygroup.parameters import parameters_of
 
+G = TypeVar("G", bound=Options)
 HOW_NOT_WHAT = ("resume", "overwrite")  # what to do about an existing folder is not part of a run's configuration
 
 
@@ -123,6 +125,19 @@ def load(path: str | Path, *groups: type[Options]) -> dict[str, object]:
     except UserError as error:
         raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     return options
+
+
+def load_group(path: str | Path, group: type[G]) -> G:
+    """Read one option group from a run's configuration, and leave the rest of it alone.
+
+    Raises:
+        UserError: the file cannot be read, was written by a version with other option names, or a value is wrong.
+    """
+    content = read(path)
+    if old := sorted(set(content) & set(RENAMED)):
+        raise UserError(f"{path} was written by an earlier version ({old[0]} is called {RENAMED[old[0]]} now); train the run again")
+    known = parameters_of(group)
+    return group.from_plain({name: value for name, value in content.items() if name in known})
 
 
 def save(path: str | Path, options: Options) -> None:

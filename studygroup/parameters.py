@@ -23,7 +23,6 @@ from typing import Any, Literal, TypeVar, cast, get_args, get_origin
 from studygroup.errors import UserError
 
 T = TypeVar("T")
-R = TypeVar("R")
 Affects = Literal["result", "cost", "nothing"]
 """What another value of an option changes: the trained weights, only how long or where they are computed, or neither."""
 Base = Literal["text", "int", "float", "bool", "choice", "list", "map", "any"]
@@ -358,49 +357,6 @@ def _numbers(value: object) -> list[float]:
     if isinstance(value, int | float):
         return [value]
     return [item for item in value if isinstance(item, int | float)] if isinstance(value, Sequence) else []
-
-
-def with_words_of(other: Callable[..., object], *, without: Sequence[str] = ()) -> Callable[[Callable[..., R]], Callable[..., R]]:
-    """A decorator: the function takes the keyword arguments of `other`, too, with their defaults and their lines in the docstring.
-
-    Args:
-        other: whose words are taken over; those that the function has itself stay its own.
-        without: words of `other` that are not taken over.
-
-    Returns:
-        What turns a function with `**words` into one whose signature names them; it is called with all of them.
-    """
-
-    def decorate(function: Callable[..., R]) -> Callable[..., R]:
-        own = {name: word for name, word in inspect.signature(function).parameters.items() if word.kind is not word.VAR_KEYWORD}
-        taken = {
-            name: word
-            for name, word in inspect.signature(other).parameters.items()
-            if word.kind is word.KEYWORD_ONLY and name not in own and name not in without
-        }
-        signature = inspect.signature(function).replace(parameters=[*own.values(), *taken.values()])
-
-        @functools.wraps(function)
-        def call(*args: Any, **kwargs: Any) -> R:
-            bound = signature.bind(*args, **kwargs)
-            bound.apply_defaults()
-            return function(*bound.args, **bound.kwargs)
-
-        notes = _notes(other)
-        documented = re.sub(r"\n +\*\*\w+:.*", "", inspect.cleandoc(function.__doc__ or ""))
-        before, returns, after = documented.partition("\n\nReturns:")
-        call.__doc__ = "\n".join([before, *(notes[name] for name in taken if name in notes)]) + returns + after
-        call.__signature__ = signature  # type: ignore[attr-defined]
-        return call
-
-    return decorate
-
-
-def _notes(function: Callable[..., object]) -> dict[str, str]:
-    """The lines of a docstring on each parameter, as they stand there."""
-    block = inspect.cleandoc(function.__doc__ or "").partition("\nArgs:\n")[2].partition("\n\n")[0]
-    entries = re.split(r"\n(?= {4}\w)", block)
-    return {entry.strip().partition(":")[0]: entry for entry in entries if entry}
 
 
 def _number_text(number: float) -> str:

@@ -1,1 +1,1 @@
-"""One module per command."""
+"""The commands of `studygroup`, one module each: a function of its options."""

@@ -6,7 +6,7 @@ from studygroup.data.images.decode import find_images, read_image
 from studygroup.data.images.transform import Augment, ImageTransform
 from studygroup.data.inputs import Images, Inputs, Tokens, Transform, inputs_of
 from studygroup.data.source import OnError
-from studygroup.data.sources import SOURCES, open_dataset, reads_texts
+from studygroup.data.sources import SOURCES, open_data, open_dataset, reads_texts
 from studygroup.data.texts.ragged import Ragged
 
 __all__ = [
@@ -26,6 +26,7 @@ __all__ = [
     "find_images",
     "hold_out",
     "inputs_of",
+    "open_data",
     "open_dataset",
     "read_image",
     "reading_order",

@@ -26,6 +26,7 @@ from studygroup.data.texts.sources import TEXT_SOURCES, is_table, is_text_folder
 from studygroup.data.texts.table import suffix_of
 from studygroup.data.texts.tokenizers import VOCABULARY, Tokenizer
 from studygroup.errors import UserError
+from studygroup.options import DataOptions
 
 SOURCES: dict[str, str] = {
     "digits": "1,797 handwritten digits, 8x8, grey, 10 classes; comes with scikit-learn, no download",
@@ -191,3 +192,10 @@ def statistics(moments: NDArray[np.int64], pixels: int) -> tuple[tuple[float, ..
     mean = tuple(sums / n / 255 for sums, _ in totals)
     std = tuple(math.sqrt(n * squares - sums * sums) / n / 255 or 1.0 for sums, squares in totals)
     return mean, std
+
+
+def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None) -> Dataset:
+    """SHIM."""
+    names = ("image_size", "channels", "text_columns", "label_column", "encoding", "vocabulary", "max_length")
+    names += ("test_size", "split_seed", "on_error", "download", "cache", "progress")  # type: ignore[assignment]
+    return open_dataset(options.data, tokenizer=tokenizer or options.tokenizer, **{n: getattr(options, n) for n in names})

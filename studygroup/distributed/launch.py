@@ -14,29 +14,28 @@ from studygroup.distributed.context import RankLost, launched_by_torchrun
 from studygroup.errors import TrainingError, UserError
 
 INTERRUPTED = 130  # exit code of a rank that was asked to stop
-Entry = Callable[[dict[str, Any]], str]
+Entry = Callable[[Any], str]
 
 
-def wanted(arguments: Mapping[str, Any]) -> bool:
+def wanted(devices: int, nodes: int, rendezvous: str | None) -> bool:
     """Whether ranks are asked for that nobody has started yet.
 
     Raises:
         UserError: what is asked for contradicts what was started, or there is not enough of it.
     """
-    devices, nodes = arguments["devices"], arguments["nodes"]
     if launched_by_torchrun():
         size = int(os.environ["WORLD_SIZE"])
         if devices * nodes not in (1, size):
             raise UserError(f"devices is {devices}, nodes {nodes}, but {size} ranks were started; leave both out under torchrun")
         return False
-    if nodes > 1 and arguments["rendezvous"] is None:
+    if nodes > 1 and rendezvous is None:
         raise UserError(
             f"nodes is {nodes}: give --rendezvous HOST:PORT, the same on every node (HOST is one of them), or start the command by torchrun"
         )
     return bool(devices * nodes > 1)
 
 
-def launch(entry: Entry, arguments: dict[str, Any], *, devices: int, nodes: int, rendezvous: str | None, hint: str) -> str:
+def launch(entry: Entry, arguments: object, *, devices: int, nodes: int, rendezvous: str | None, hint: str) -> str:
     """Run `entry(arguments)` in `devices` processes on this machine, of `nodes` that do the same, and return what the first says.
 
     Args:
@@ -85,7 +84,7 @@ def launch(entry: Entry, arguments: dict[str, Any], *, devices: int, nodes: int,
     return _outcome(told)
 
 
-def _rank(entry: Entry, arguments: dict[str, Any]) -> dict[str, str]:
+def _rank(entry: Entry, arguments: object) -> dict[str, str]:
     """One rank's process: its result, or what went wrong, in words."""
     if os.environ["RANK"] != "0":
         warnings.simplefilter("ignore")

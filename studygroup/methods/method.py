@@ -126,7 +126,7 @@ class Method(nn.Module, ABC):
         """Names of the group's students: the members that the ensemble and the diversity are made of."""
         return tuple(f"student{k}" for k in range(len(self.group)))
 
-    def others(self) -> Mapping[str, nn.Module]:
+    def extra_members(self) -> Mapping[str, nn.Module]:
         """Trained members beside the group's students, by name."""
         return {}
 
@@ -136,7 +136,7 @@ class Method(nn.Module, ABC):
 
     def members(self) -> tuple[str, ...]:
         """Names of all that is trained and saved, students first."""
-        return (*self.student_names(), *self.others())
+        return (*self.student_names(), *self.extra_members())
 
     def logits(self, inputs: Tensor) -> dict[str, Tensor]:
         """Every member's logits (B, C) on the same inputs (B, ...).
@@ -144,21 +144,21 @@ class Method(nn.Module, ABC):
         Further answers may follow under names of their own, such as a gated ensemble's: they are evaluated and reported, no more.
         """
         found = dict(zip(self.student_names(), self.group(inputs), strict=True))
-        return found | {name: network(inputs) for name, network in self.others().items()}
+        return found | {name: network(inputs) for name, network in self.extra_members().items()}
 
     def export(self, member: str) -> nn.Module:
         """A copy of a member as a plain network."""
         if member in self.student_names():
             return self.group.export(self.student_names().index(member))
-        if member not in self.others():
+        if member not in self.extra_members():
             raise unknown_name("member", member, self.members())
-        return copy.deepcopy(self.others()[member])
+        return copy.deepcopy(self.extra_members()[member])
 
     def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
         """Trainable parameters by the member that they belong to alone; `"shared"` for those of several or of none."""
         owners: dict[nn.Parameter, str] = {}
         for name in self.members():
-            network = self.others()[name] if name in self.others() else self.group[self.student_names().index(name)]
+            network = self.extra_members()[name] if name in self.extra_members() else self.group[self.student_names().index(name)]
             for parameter in network.parameters():
                 owners[parameter] = "shared" if parameter in owners else name
         found: dict[str, list[nn.Parameter]] = {}

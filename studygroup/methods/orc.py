@@ -102,7 +102,7 @@ class ORC(Method):
         self.pivot = networks.trained().requires_grad_(self.intensive.kind != "off")
         self.intensive.check(self.pivot, networks)
 
-    def others(self) -> Mapping[str, nn.Module]:
+    def extra_members(self) -> Mapping[str, nn.Module]:
         """The pivot."""
         return {"pivot": self.pivot}
 

@@ -63,6 +63,7 @@ __all__ = [
     "FitNet",
     "OKDDip",
     "create_method",
+    "method_class",
     "method_name",
     "method_options",
 ]
@@ -100,6 +101,13 @@ METHODS: dict[str, type[Method]] = {
 def method_name(method: Method) -> str:
     """The registered name of a method, or its class's name."""
     return next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
+
+
+def method_class(name: str) -> type[Method]:
+    """Return the class of a method."""
+    if name not in METHODS:
+        raise unknown_name("method", name, METHODS)
+    return METHODS[name]
 
 
 def method_options(name: str) -> dict[str, Parameter]:

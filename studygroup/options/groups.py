@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 OnError = Literal["stop", "skip"]
 Augment = Literal["none", "crop", "crop+flip"]
+Precision = Literal["auto", "bf16", "float32"]
+Stem = Literal["auto", "small", "medium", "large"]
 Sharding = Literal["samples", "students", "members"]
 
 DATA_HELP = (
@@ -148,7 +150,7 @@ class NetworkOptions(Options):
         help="Network to deploy: a name of `studygroup list networks`, `timm:NAME`, `hf:FOLDER`, or `package.module:function`",
         default_help="resnet8 for images, transformer for texts",
     )
-    stem: Literal["auto", "small", "medium", "large"] = option(
+    stem: Stem = option(
         "auto",
         help="Stem of ResNets and MobileNetV2: `small` for images of about 32 pixels, `medium` for 64, `large` for 128 and more",
     )
@@ -226,9 +228,7 @@ class HardwareOptions(DeviceOptions):
 
     title = "hardware"
 
-    precision: Literal["auto", "bf16", "float32"] = option(
-        "auto", help="bfloat16 autocast or float32; `auto` takes bf16 where the hardware has it"
-    )
+    precision: Precision = option("auto", help="bfloat16 autocast or float32; `auto` takes bf16 where the hardware has it")
     channels_last: bool | None = option(None, help="Memory format of images", default_help="channels-last where it is faster")
     compile: bool = option(False, help="Compile the networks with `torch.compile`", affects="cost")
 

@@ -1,1 +1,1 @@
-"""A run: from options to stages to a finished run folder."""
+"""A run: from its options to the training of all its stages."""

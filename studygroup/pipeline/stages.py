@@ -1,6 +1,6 @@
-"""Which stage follows which: a plan is a list of stages, and a stage may learn from what earlier ones left.
+"""The stages of a run, in order; a stage may use earlier ones as teachers, or start from their weights.
 
-Each stage is a run with a folder of its own, `stages/<name>` in the run's, and the last one has the run's. A finished stage is not
+Each stage has a run folder of its own, `stages/<name>` in that of the run, which belongs to the last stage. A finished stage is not
 trained again.
 """
 
@@ -18,28 +18,29 @@ from studygroup.data import evaluation_batches
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.methods.method import Method, StageSpec
 from studygroup.networks.factory import NetworkFactory, Spec, build_network, try_out
+from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
-from studygroup.training.fit import DataSplits, fit, load_teacher
+from studygroup.training.fit import fit, load_teacher
 from studygroup.training.settings import Settings
+from studygroup.training.splits import DataSplits
 
 Teacher = nn.Module | Run | str
-"""A trained network, a finished run whose student teaches, the name of the earlier stage that is one, or `package.module:function` of a
-trained network."""
+"""A trained network, a finished run, the name of an earlier stage, or `package.module:function` that returns a trained network."""
 
 
 @dataclass(frozen=True, eq=False)
 class Stage:
-    """A step of a plan.
+    """A training stage with everything that it needs but data.
 
     Attributes:
-        name: of the stage, and of its folder.
-        method: not assembled yet.
-        label: what its result calls the method.
-        student: what its students are made from.
-        settings: how it is trained.
+        name: of the stage and its folder.
+        method: not built yet.
+        label: name of the method in results.
+        student: the student's network.
+        settings: of the training.
         peers: networks of the other students.
-        teachers: whom the method learns from.
-        starts_from: the earlier stage whose members, and what it kept beside them, this one goes on with; None to start afresh.
+        teachers: of the method.
+        starts_from: the earlier stage whose weights this one starts from; None to start from a fresh initialisation.
     """
 
     name: str
@@ -66,7 +67,7 @@ def resolve_stages(requested: Stage) -> list[Stage]:
         if spec.method is requested.method:
             stages.append(replace(requested, teachers=_teachers(spec, requested), starts_from=spec.starts_from))
             continue
-        settings = replace(requested.settings, epochs=spec.epochs or requested.settings.epochs, learning_rate_scales={})
+        settings = replace(requested.settings, epochs=spec.epochs or requested.settings.epochs, learning_rate_scales=None)
         if spec.constant_learning_rate:
             rate = requested.settings.learning_rate if spec.learning_rate is None else spec.learning_rate
             settings = replace(settings, learning_rate=rate, schedule="constant", milestones=(), warmup=0.0)
@@ -94,15 +95,15 @@ def run_stages(
 
     Args:
         stages: at least one.
-        folder: of the run.
-        splits: what all stages learn from.
-        resume: go on where a run of the same plan stopped.
-        resume_hint: the command that goes on with the run.
+        folder: run folder.
+        splits: the data of all stages.
+        resume: continue where a run of the same stages stopped.
+        resume_hint: command that continues the run.
         ranks: the processes that train together.
     """
     done: dict[str, Run] = {}
     for stage in stages:
-        own = folder if stage is stages[-1] else folder / "stages" / stage.name
+        own = folder if stage is stages[-1] else RunFiles(folder).stage(stage.name)
         done[stage.name] = fit(
             own,
             stage.method,
@@ -120,14 +121,14 @@ def run_stages(
 
 
 def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]:
-    """Try out all networks and assemble all stages, so that what cannot work is said before anything is trained or written.
+    """Run every network once and build every stage, so that errors appear before anything is trained or written.
 
     Args:
         stages: in order.
-        splits: what they are to learn from.
+        splits: the data.
 
     Returns:
-        By stage, its student without training: what may stand in for it where weights do not matter.
+        The untrained student of each stage by name, for uses where weights do not matter.
 
     Raises:
         UserError: a network cannot work with the data, or a method not with the networks.
@@ -143,7 +144,7 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
                 try_out(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
                 tried.append(spec)
         with warnings.catch_warnings():
-            warnings.simplefilter("ignore")  # they come again when the stage begins
+            warnings.simplefilter("ignore")  # they are repeated when the stage begins
             factory = network_factory(stage, splits, fresh)
             type(stage.method)(**stage.method.options()).build(factory)
         fresh[stage.name] = factory.student(0)
@@ -151,12 +152,12 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
 
 
 def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run | nn.Module]) -> NetworkFactory:
-    """What makes a stage's networks.
+    """Return the factory of a stage's networks.
 
     Args:
-        stage: of a plan.
-        splits: what it learns from.
-        earlier: what the stages before it have left.
+        stage: of a run.
+        splits: the data.
+        earlier: runs, or untrained networks, of the stages before it.
     """
     dataset = splits.dataset
     teachers: list[nn.Module] = []

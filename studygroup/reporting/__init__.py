@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from studygroup.reporting.comparison import MANIFEST, comparison
+from studygroup.reporting.comparison import comparison
 from studygroup.reporting.comparison_tables import render_comparison
 from studygroup.reporting.leaderboard import leaderboard
 from studygroup.reporting.tables import render_terminal, show_run
@@ -11,7 +11,6 @@ from studygroup.reporting.write import COMPARISON_FILES, FILES, write, write_com
 __all__ = [
     "COMPARISON_FILES",
     "FILES",
-    "MANIFEST",
     "comparison",
     "leaderboard",
     "render_comparison",

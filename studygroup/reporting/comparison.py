@@ -15,9 +15,9 @@ from typing import Any
 from studygroup.errors import UserError
 from studygroup.reporting.leaderboard import mean_and_std, measures
 from studygroup.reporting.student_t import interval
-from studygroup.runs.reader import RunRecord, number, part, read_run
+from studygroup.runs.layout import ComparisonFiles, RunFiles, run_name
+from studygroup.runs.reader import RunRecord, number, read_manifest, read_run, section
 
-MANIFEST = "comparison.json"
 COMPARED = ("test", "last_test", "members_test", "ensemble_test")
 
 
@@ -39,88 +39,81 @@ def comparison(folder: str | Path) -> dict[str, Any]:
         UserError: there is no comparison in the folder.
     """
     folder = Path(folder)
-    manifest = _manifest(folder)
+    manifest = read_manifest(folder)
+    if manifest is None:
+        raise UserError(f"{folder} holds no comparison; give the folder that `studygroup compare --out` made")
     variants: list[dict[str, Any]] = manifest["variants"]
     found = {variant["name"]: _runs(folder, variant["name"], manifest) for variant in variants}
     reference = str(manifest["reference"])
     flops = {variant["name"]: _flops(variant) for variant in variants}
-    rows = [_row(variant, found, flops, manifest) for variant in variants]
+    rows = [_row(folder, variant, found, flops, manifest) for variant in variants]
     ranked = sorted(rows, key=lambda row: (row["role"] == "teacher", row["holdout"] is None, -(row["holdout"] or 0.0)))
-    machine = part(manifest, "machine")
+    machine = section(manifest, "machine")
     records = [record for runs in found.values() for record in runs.values()]
     commits = sorted({commit for record in records if (commit := _commit(record)) is not None})
     return {
         **{key: manifest[key] for key in ("data", "reference", "seeds", "budget", "count_teacher", "score_on_unused", "command", "failed")},
-        "split_by_seed": bool(manifest.get("split_by_seed")),  # which folders of earlier versions do not tell
+        "split_by_seed": manifest["split_by_seed"],
         "students": sorted({row["student"] for row in rows if row["role"] != "teacher"}),
         "commits": commits,
-        "machine": f"{machine.get('gpu') or machine.get('processor')}; {manifest['place']}",
+        "machine": f"{machine.get('gpu') or machine.get('processor')}; {manifest['executor']}",
         "test_samples": _test_samples(records, manifest),
         "baseline_epochs": next(row["epochs"] for row in rows if row["variant"] == reference),
         "rows": ranked,
     }
 
 
-def _manifest(folder: Path) -> dict[str, Any]:
-    path = folder / MANIFEST
-    if not path.is_file():
-        raise UserError(f"{folder} holds no comparison; give the folder that `studygroup compare --out` made")
-    try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        manifest = None
-    if not isinstance(manifest, dict):
-        raise UserError(f"{path} is damaged; delete that file, and the same `studygroup compare` makes it again")
-    return manifest
-
-
 def _runs(folder: Path, variant: str, manifest: Mapping[str, Any]) -> dict[int, RunRecord]:
     """The finished runs of a variant by seed; the numbers are of the validation images if that is what was asked for."""
     found: dict[int, RunRecord] = {}
     for seed in manifest["seeds"]:
-        run = folder / "runs" / f"{variant}-s{seed}"
-        if (run / "result.json").is_file() and f"{variant}-s{seed}" not in manifest["failed"]:
-            record = read_run(run)
+        files = ComparisonFiles(folder).run(variant, seed)
+        if files.result.is_file() and run_name(variant, seed) not in manifest["failed"]:
+            record = read_run(files.folder)
             if not manifest["score_on_unused"]:
                 found[seed] = record
-            elif (run / "unused.json").is_file():
-                found[seed] = _on_validation(record)
+            elif files.unused_scores.is_file():
+                found[seed] = _on_unused(record, json.loads(files.unused_scores.read_text(encoding="utf-8")))
     return found
 
 
-def _on_validation(record: RunRecord) -> RunRecord:
-    scored = json.loads((record.folder / "unused.json").read_text(encoding="utf-8"))
+def _on_unused(record: RunRecord, scored: Mapping[str, Any]) -> RunRecord:
+    """Put the scores on unused samples in the place of those on the test set."""
     result = record.result or {}
     accuracy = scored["accuracy"]
-    selected = {**part(result, "selected"), "test": accuracy["best"]}
-    last = {**part(result, "last"), "test": accuracy, "diversity": scored["diversity"]}
+    selected = {**section(result, "selected"), "test": accuracy["best"]}
+    last = {**section(result, "last"), "test": accuracy, "diversity": scored["diversity"]}
     return replace(record, result={**result, "selected": selected, "last": last, "test_samples": scored["samples"]})
 
 
 def _flops(variant: Mapping[str, Any]) -> float | None:
     """Of one run's training."""
     per_sample, samples = number(variant, "flops_per_sample"), number(variant, "samples_per_epoch")
-    before = number(variant, "flops_before") or 0.0  # which folders of earlier versions do not tell
-    return None if per_sample is None or samples is None else before + per_sample * samples * variant["arguments"]["epochs"]
+    before = number(variant, "flops_before") or 0.0
+    return None if per_sample is None or samples is None else before + per_sample * samples * variant["options"]["epochs"]
 
 
 def _row(
-    variant: Mapping[str, Any], found: Mapping[str, Mapping[int, RunRecord]], flops: Mapping[str, float | None], manifest: Mapping[str, Any]
+    folder: Path,
+    variant: Mapping[str, Any],
+    found: Mapping[str, Mapping[int, RunRecord]],
+    flops: Mapping[str, float | None],
+    manifest: Mapping[str, Any],
 ) -> dict[str, Any]:
     name, reference = str(variant["name"]), str(manifest["reference"])
     runs, baseline = found[name], found[reference]
-    arguments = variant["arguments"]
+    options = variant["options"]
     own, others = ({seed: measures(record) for seed, record in records.items()} for records in (runs, baseline))
     row: dict[str, Any] = {
         "variant": name,
         "role": "baseline" if name == reference else "teacher" if variant["teaches"] else "",
-        "method": arguments["method"],
-        "student": next((record.name("student") for record in runs.values()), arguments["student"]),
-        "teacher": variant["teacher"] or arguments["teacher"],
-        "epochs": arguments["epochs"],
+        "method": options["method"],
+        "student": next((record.name("student") for record in runs.values()), options["student"]),
+        "teacher": variant["teacher"] or options["teacher"],
+        "epochs": options["epochs"],
         "seeds": list(runs),
-        "failed": [seed for seed in manifest["seeds"] if f"{name}-s{seed}" in manifest["failed"]],
-        "runs": [f"runs/{record.folder.name}" for record in runs.values()],
+        "failed": [seed for seed in manifest["seeds"] if run_name(name, seed) in manifest["failed"]],
+        "runs": [str(record.folder.relative_to(folder)) for record in runs.values()],
     }
     keys = next(iter(own.values()), dict.fromkeys((*COMPARED, "holdout", "diversity", "seconds", "parameters")))
     for key in keys:
@@ -154,7 +147,7 @@ def _ratio(own: float | None, whole: float | None) -> float | None:
 
 
 def _commit(record: RunRecord) -> str | None:
-    path = record.folder / "environment.json"
+    path = RunFiles(record.folder).environment
     commit = json.loads(path.read_text(encoding="utf-8")).get("commit") if path.is_file() else None
     return commit if isinstance(commit, str) else None
 

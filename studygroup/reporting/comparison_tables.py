@@ -105,7 +105,7 @@ def _columns(result: Mapping[str, Any]) -> list[Column]:
     if len(set(texts["student"])) == 1:
         del texts["student"]
     shown = [(header, variants) for header, variants in texts.items() if header in ("method", "seeds") or set(variants) - {"–", "0"}]
-    return [(header.replace("test", "score_on_unused") if result["score_on_unused"] else header, variants) for header, variants in shown]
+    return [(header.replace("test", "unused") if result["score_on_unused"] else header, variants) for header, variants in shown]
 
 
 def title(result: Mapping[str, Any]) -> str:
@@ -155,7 +155,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
 def render_comparison(result: Mapping[str, Any], width: int | None = None) -> Table:
     """The leaderboard for a terminal; what does not fit into `width` columns is left out, the least important first."""
     columns = _columns(result)
-    rename = {header: header.replace("test", "score_on_unused") if result["score_on_unused"] else header for header in COLUMNS}
+    rename = {header: header.replace("test", "unused") if result["score_on_unused"] else header for header in COLUMNS}
     styles = ["bold" if row["role"] == "baseline" else "dim" if row["role"] == "teacher" else None for row in result["rows"]]
     numbers = [rename[header] for header in NUMBERS]
     narrow = [rename[header] for header in NARROW]

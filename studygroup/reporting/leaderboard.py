@@ -8,7 +8,7 @@ from collections.abc import Iterable, Sequence
 from pathlib import Path
 
 from studygroup.parameters import show
-from studygroup.runs.reader import RunRecord, number, part, read_runs, values
+from studygroup.runs.reader import RunRecord, number, read_runs, section, values
 
 NAMES = ("data", "method", "student")
 
@@ -92,7 +92,7 @@ def _row(members: list[RunRecord], settings: str) -> dict[str, object]:
 def measures(record: RunRecord) -> dict[str, float | None]:
     """The numbers of one run; None where it has none."""
     result = record.result or {}
-    selected, last = part(result, "selected"), part(result, "last")
+    selected, last = section(result, "selected"), section(result, "last")
     test = values(last, "test")
     of_members = [test[name] for name in record.candidates if name in test]
     return {

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studygroup.errors import UserError
-from studygroup.runs.reader import part, read_run, values
+from studygroup.runs.reader import read_run, section, values
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -198,7 +198,7 @@ def show_run(folder: str | Path) -> Table:
     record = read_run(folder)
     if record.result is None:
         raise UserError(f"the run in {folder} is not finished; go on with --resume")
-    selected, last = part(record.result, "selected"), part(record.result, "last")
+    selected, last = section(record.result, "selected"), section(record.result, "last")
     holdout, test, sizes = values(last, "holdout"), values(last, "test"), values(record.result, "parameters")
     table = _table(" · ".join(filter(None, (record.name("data"), record.name("method"), record.name("student")))))
     table.add_column("member")
@@ -214,7 +214,7 @@ def show_run(folder: str | Path) -> Table:
     size = f"{sizes[member]:,.0f}" if member in sizes else ""
     variants = (f"best ({member})", _epoch(selected), _percent(selected.get("holdout")), _percent(selected.get("test")), size)
     table.add_row(*variants, style="bold")
-    table.caption = _communication(part(record.result, "ranks"))
+    table.caption = _communication(section(record.result, "ranks"))
     return table
 
 

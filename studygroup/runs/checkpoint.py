@@ -45,13 +45,13 @@ def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:
 
 
 def newest_first(folder: Path) -> list[Path]:
-    """The checkpoints in a folder, the one that is furthest first."""
+    """List the checkpoints in a folder, the latest first."""
     found = [(match, path) for path in folder.glob("*.ckpt") if (match := _NAME.fullmatch(path.name))]
     return [path for _, path in sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2])), reverse=True)]
 
 
 def load_newest(folder: Path) -> dict[str, Any] | None:
-    """The newest checkpoint that is whole, or None if there is none; says which damaged ones were passed over.
+    """Load the newest intact checkpoint, or return None if there is none; warn of damaged ones.
 
     Raises:
         TrainingError: there are checkpoints, and all are damaged.
@@ -62,7 +62,7 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
             state = _read(path)
         except (ValueError, OSError) as error:
             warnings.warn(f"checkpoint {path.name} is damaged ({error}); falling back to the one before", stacklevel=2)
-            path.unlink(missing_ok=True)  # it would count as one of the two that are kept
+            path.unlink(missing_ok=True)  # it would count as one of the two to keep
             continue
         return state
     if paths:

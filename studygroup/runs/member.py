@@ -1,22 +1,10 @@
-"""Run folders: what a finished run left, and its members as plain networks.
-
-config.yaml  metrics.jsonl  result.json  environment.json  checkpoints/  members/<name>.safetensors + .json  predictions/
-parts/<name>.safetensors (what a later stage starts from beside the members)  stages/<name>/ (runs that came before)
-"""
+"""A run folder in Python: its results, and its members as plain networks."""
 
 from __future__ import annotations
 
-import csv
-import io
 import json
-import platform
-import shutil
-import subprocess
 import sys
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from contextlib import ExitStack, contextmanager
-from datetime import UTC, datetime
-from importlib.metadata import PackageNotFoundError, version
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -28,16 +16,19 @@ from studygroup.data import Inputs, Transform, inputs_of
 from studygroup.devices import pick_device
 from studygroup.errors import UserError, unknown_name
 from studygroup.networks.factory import build_network
+from studygroup.runs.layout import RunFiles
+
+BEST = "best"
 
 
 class Member:
-    """A trained member as a plain network, with what it takes to use it.
+    """A trained member as a plain network, with what is needed to use it.
 
     Attributes:
-        name: within its run.
+        name: of the member in its run.
         network: in eval mode, on the CPU.
-        inputs: what it takes.
-        card: classes, what it takes, and where it comes from.
+        inputs: kind, size and preprocessing of its inputs.
+        card: classes, inputs and origin.
     """
 
     def __init__(self, name: str, network: nn.Module, inputs: Inputs, card: Mapping[str, Any]) -> None:
@@ -52,11 +43,11 @@ class Member:
         return list(self.card["classes"])
 
     def prepare(self, device: torch.device) -> Transform:
-        """What makes the network's inputs of stored samples."""
+        """Return the transform from stored samples to the network's inputs."""
         return self.inputs.prepare(device, torch.channels_last if self.card["channels_last"] else torch.contiguous_format)
 
     def runner(self, device: torch.device) -> Callable[[Tensor], Tensor]:
-        """The network on a device, as a function from inputs (B, ...) to float32 logits (B, C), in the precision of its training."""
+        """Return a function from inputs (B, ...) to float32 logits (B, C) on a device, in the precision of the training."""
         layout = torch.channels_last if self.card["channels_last"] else torch.contiguous_format
         network = self.network.to(device=device, memory_format=layout)  # type: ignore[call-overload]
         half = self.card["precision"] == "bf16"
@@ -100,7 +91,9 @@ class Member:
             values, indices = probabilities.topk(min(top, len(self.classes)))
             for (question, _), row, chosen in zip(read, values.tolist(), indices.tolist(), strict=True):
                 ranking = [(self.classes[index], value) for index, value in zip(chosen, row, strict=True)]
-                predictions.append({self.inputs.asked_by: str(question), "label": ranking[0][0], "probability": ranking[0][1], "top": ranking})
+                predictions.append(
+                    {self.inputs.asked_by: str(question), "label": ranking[0][0], "probability": ranking[0][1], "top": ranking}
+                )
         return predictions
 
 
@@ -108,54 +101,63 @@ class Run:
     """A finished run.
 
     Attributes:
-        folder: where it lies.
-        result: what `result.json` says of it.
+        folder: the run folder.
+        files: the paths in it.
+        result: the content of `result.json`.
     """
 
     def __init__(self, folder: str | Path) -> None:
-        """Open a run's folder.
+        """Open a run folder.
 
         Raises:
-            UserError: there is no finished run in it.
+            UserError: it holds no finished run.
         """
         self.folder = Path(folder)
-        path = self.folder / "result.json"
-        if not path.is_file():
+        self.files = RunFiles(self.folder)
+        if not self.files.result.is_file():
             if not self.folder.is_dir():
                 raise UserError(f"there is no run folder {self.folder}; `studygroup train` makes one")
-            unfinished = (self.folder / "config.yaml").is_file()
-            remedy = "its run is not finished; go on with --resume" if unfinished else "it is no run's folder"
+            remedy = "its run is not finished; continue it with --resume" if self.files.config.is_file() else "it is not a run folder"
             raise UserError(f"{self.folder} holds no finished run: {remedy}")
-        self.result: dict[str, Any] = json.loads(path.read_text())
+        self.result: dict[str, Any] = json.loads(self.files.result.read_text())
+
+    def __repr__(self) -> str:
+        """Return folder, method, student, data and accuracies."""
+        selected = self.result["selected"]
+        words = ["{method} of {student} on {data}".format(**self.result)]
+        for key, name in (("holdout", "hold-out"), ("test", "test")):
+            words += [f"{name} {selected[key]:.2%}"] if selected[key] is not None else []
+        return f"Run({str(self.folder)!r}: {', '.join(words)})"
 
     @property
     def best(self) -> Member:
         """The student to deploy."""
-        return self.member("best")
+        return self.member(BEST)
 
     @property
     def members(self) -> dict[str, Member]:
         """All members, as they were after the last epoch."""
-        return {
-            path.stem: self.member(path.stem) for path in sorted((self.folder / "members").glob("*.safetensors")) if path.stem != "best"
-        }
+        return {name: self.member(name) for name in self.names() if name != BEST}
+
+    def names(self) -> list[str]:
+        """List the names of the members, `best` among them."""
+        return sorted(path.stem for path in self.files.members.glob("*.safetensors"))
 
     def member(self, name: str, network: nn.Module | None = None) -> Member:
-        """A member by name, as a plain network.
+        """Load a member as a plain network.
 
         Args:
             name: `best`, or a member's name.
-            network: of the right shape, if the member's network cannot be made from its name.
+            network: a module of the right shape, for a member whose network cannot be made from its name.
 
         Raises:
             UserError: there is no such member, its files are damaged, or its network cannot be made.
         """
-        known = [path.stem for path in (self.folder / "members").glob("*.safetensors")]
-        if name not in known:
-            raise unknown_name(f"member of {self.folder}", name, known)
-        weights = self.weights(f"members/{name}")
+        if name not in self.names():
+            raise unknown_name(f"member of {self.folder}", name, self.names())
+        weights = self.weights(self.files.weights(name))
         try:
-            card = json.loads((self.folder / "members" / f"{name}.json").read_text())
+            card = json.loads(self.files.card(name).read_text())
         except (OSError, ValueError) as error:
             raise UserError(f"member {name} of {self.folder} cannot be read ({error}); its files are damaged") from error
         inputs = inputs_of(card, self.folder)
@@ -167,13 +169,17 @@ class Run:
             raise UserError(f"the weights of {name} do not fit {card['network']}; give the network that they belong to") from error
         return Member(name, network, inputs, card)
 
-    def weights(self, name: str) -> dict[str, Tensor]:
-        """The weights and buffers in `members/NAME` or `parts/NAME`, on the CPU.
+    def weights(self, path: Path) -> dict[str, Tensor]:
+        """Load a state dict of this run to the CPU.
+
+        Args:
+            path: of a member or a module (`RunFiles.weights`, `RunFiles.module`).
 
         Raises:
-            UserError: the file is not there, or damaged.
+            UserError: the file is missing or damaged.
         """
         try:
-            return safetensors.torch.load_file(self.folder / f"{name}.safetensors")
+            return safetensors.torch.load_file(path)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
+            name = path.relative_to(self.folder).with_suffix("")
             raise UserError(f"{name} of {self.folder} cannot be read ({error}); its files are damaged") from error

@@ -1,4 +1,4 @@
-"""What a run writes down: one record per epoch, and TensorBoard's events if asked for."""
+"""The metrics of a run: one record per epoch in metrics.jsonl, and TensorBoard events if wanted."""
 
 from __future__ import annotations
 
@@ -8,29 +8,37 @@ from typing import Any
 
 from studygroup.errors import UserError
 from studygroup.runs.files import write_atomically
+from studygroup.runs.layout import RunFiles
 
 Record = dict[str, Any]
 
 
-class Log:
-    """`metrics.jsonl`, and optionally `tensorboard/`.
+class MetricsLog:
+    """Writer of metrics.jsonl and of TensorBoard's event files.
 
     The records are kept in the checkpoints, too; the file is written anew from them when a run is resumed.
     """
 
-    def __init__(self, folder: Path, *, tensorboard: bool = False, writes: bool = True) -> None:
-        self.path = folder / "metrics.jsonl"
-        self.writes = writes  # of several ranks, one does
+    def __init__(self, files: RunFiles, *, tensorboard: bool = False, writes: bool = True) -> None:
+        """Open the log.
+
+        Args:
+            files: of the run.
+            tensorboard: whether to write event files as well.
+            writes: False on all ranks but one.
+        """
+        self.path = files.metrics
+        self.writes = writes
         self.history: list[Record] = []
-        self.board = _writer(folder / "tensorboard") if tensorboard and writes else None
+        self.board = _writer(files.tensorboard) if tensorboard and writes else None
 
     def restore(self, history: list[Record]) -> None:
-        """Go on after these records."""
+        """Continue after these records."""
         self.history = list(history)
         self._write()
 
     def append(self, record: Record) -> None:
-        """Write one epoch's record, already in `history`."""
+        """Write the last record of `history`."""
         self._write()
         if self.board is not None:
             for name, value in _flat(record):
@@ -42,7 +50,7 @@ class Log:
             write_atomically(self.path, "".join(json.dumps(record) + "\n" for record in self.history).encode())
 
     def close(self) -> None:
-        """Let go of the files."""
+        """Close the files."""
         if self.board is not None:
             self.board.close()
 

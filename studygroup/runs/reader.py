@@ -1,4 +1,4 @@
-"""A run's folder as training leaves it, read back."""
+"""Read run folders and comparison folders, without torch."""
 
 from __future__ import annotations
 
@@ -6,24 +6,28 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from studygroup import config
 from studygroup.errors import UserError
+from studygroup.options import TrainOptions
+from studygroup.parameters import parameters_of
+from studygroup.runs.layout import ComparisonFiles, RunFiles
 
-MARKS = ("result.json", "metrics.jsonl", "config.yaml")  # any of them makes a folder a run
-INCIDENTAL = ("seed", "out", "cache", "device", "download", "progress", "tensorboard", "checkpoint_steps", "resume", "overwrite", "broken")
+INCIDENTAL = {"seed", *(name for name, parameter in parameters_of(TrainOptions).items() if parameter.affects == "nothing")}
+"""Options in which runs of one experiment may differ."""
 
 
 @dataclass(frozen=True)
 class RunRecord:
-    """What a run's folder says.
+    """The content of a run folder.
 
     Attributes:
-        folder: where it lies.
-        settings: its configuration, flat: the method's options as `method.OPTION`.
+        folder: the run folder.
+        settings: the options of `config.yaml`, flat: those of the method as `method.OPTION`.
         epochs: one record per finished epoch, in order.
-        result: what `result.json` says; None while the run is unfinished.
-        stages: what that of each finished earlier stage says, in any order.
+        result: content of `result.json`; None while the run is unfinished.
+        stages: content of `result.json` of each finished earlier stage, in any order.
     """
 
     folder: Path
@@ -34,7 +38,7 @@ class RunRecord:
 
     @property
     def seconds(self) -> float | None:
-        """Measured seconds of training, the method's own earlier stages included (they carry its name), and not that of its teacher."""
+        """Measured seconds of training, earlier stages of the method included, the teacher's training not."""
         result = self.result or {}
         last = number(result, "seconds")
         earlier = [number(stage, "seconds") or 0.0 for stage in self.stages if stage.get("method") == result.get("method")]
@@ -42,19 +46,19 @@ class RunRecord:
 
     @property
     def seed(self) -> int:
-        """The seed that the run was started with."""
+        """The seed of the run."""
         seed = (self.result or {}).get("seed", self.settings.get("seed", 0))
         return seed if isinstance(seed, int) else 0
 
     def name(self, key: str) -> str:
-        """The run's `data`, `method` or `student` by name; empty if the folder does not say."""
+        """Return the name of the run's `data`, `method` or `student`; empty if it is not known."""
         return str((self.result or {}).get(key) or self.settings.get(key) or "")
 
     @property
     def identity(self) -> dict[str, object]:
-        """The settings that make it another experiment: without the seed, places and the like.
+        """The settings that distinguish experiments: without the seed, paths and the like.
 
-        A path in them that ends in the run's own seed (a teacher trained with the same seed) counts as the same in runs of other seeds.
+        A path that ends in the run's own seed (a teacher trained with the same seed) counts as the same in runs of other seeds.
         """
         kept = {key: value for key, value in self.settings.items() if key not in INCIDENTAL}
         ending = f"s{self.seed}"
@@ -82,30 +86,51 @@ def read_run(folder: str | Path) -> RunRecord:
     folder = Path(folder)
     if not folder.is_dir():
         raise UserError(f"there is no run folder {folder}; give the folder that `studygroup train --out` made")
-    if not any((folder / mark).exists() for mark in MARKS):
-        inside = sorted(child.name for child in folder.iterdir() if any((child / mark).exists() for mark in MARKS))
+    files = RunFiles(folder)
+    if not files.exists():
+        inside = sorted(child.name for child in folder.iterdir() if RunFiles(child).exists())
         hint = f"did you mean {folder / inside[0]}?" if inside else "give the folder that `studygroup train --out` made"
         raise UserError(f"{folder} holds no run; {hint}")
-    settings = _flat(config.read(folder / "config.yaml")) if (folder / "config.yaml").exists() else {}
-    results = [_read_result(path / "result.json") for path in (folder, *sorted(folder.glob("stages/*")))]
+    settings = _flat(config.read(files.config)) if files.config.exists() else {}
+    results = [_read_result(stage.result) for stage in (files, *files.stages())]
     stages = [stage for stage in results[1:] if stage is not None]
-    return RunRecord(folder, settings, _read_epochs(folder / "metrics.jsonl"), results[0], stages)
+    return RunRecord(folder, settings, _read_epochs(files.metrics), results[0], stages)
 
 
 def read_runs(folders: Iterable[str | Path]) -> list[RunRecord]:
-    """Read several folders; one that is named twice is read once.
+    """Read several run folders, each once.
 
     Raises:
         UserError: no folder is given, or one holds no run.
     """
     unique = {Path(folder).resolve(): Path(folder) for folder in folders}
     if not unique:
-        raise UserError("no run is given; name the folders of runs, e.g. `studygroup report runs/*`")
+        raise UserError("no run is given; name run folders, e.g. `studygroup report runs/*`")
     return [read_run(folder) for folder in unique.values()]
 
 
+def read_manifest(folder: Path) -> dict[str, Any] | None:
+    """Read the manifest of a comparison folder; None if there is none.
+
+    Raises:
+        UserError: the manifest is damaged or cannot be read.
+    """
+    path = ComparisonFiles(folder).manifest
+    if not path.is_file():
+        return None
+    try:
+        manifest = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError:
+        manifest = None
+    if not isinstance(manifest, dict):
+        raise UserError(f"{path} is damaged; delete that file and run the same `studygroup compare` again")
+    if "variants" not in manifest:
+        raise UserError(f"{folder} holds a comparison of an earlier version of studygroup; take another folder, or run it again")
+    return manifest
+
+
 def values(record: Mapping[str, object], key: str) -> dict[str, float]:
-    """The mapping of names to numbers under `key`, without what is no number; empty if there is none."""
+    """Return the numbers of the mapping under `key` by name; empty if there is none."""
     found = record.get(key)
     if not isinstance(found, Mapping):
         return {}
@@ -113,13 +138,13 @@ def values(record: Mapping[str, object], key: str) -> dict[str, float]:
 
 
 def number(record: Mapping[str, object], key: str) -> float | None:
-    """The number under `key`; None if there is none."""
+    """Return the number under `key`; None if there is none."""
     found = record.get(key)
     return float(found) if isinstance(found, int | float) and not isinstance(found, bool) else None
 
 
-def part(record: Mapping[str, object], key: str) -> Mapping[str, object]:
-    """The mapping under `key`; empty if there is none."""
+def section(record: Mapping[str, object], key: str) -> Mapping[str, object]:
+    """Return the mapping under `key`; empty if there is none."""
     found = record.get(key)
     return found if isinstance(found, Mapping) else {}
 
@@ -141,14 +166,14 @@ def _read_result(path: Path) -> Mapping[str, object] | None:
     try:
         result = json.loads(path.read_text(encoding="utf-8"))
     except ValueError:
-        raise UserError(f"{path} is damaged; finish the run again with --resume") from None
+        raise UserError(f"{path} is damaged; finish the run with --resume") from None
     if not isinstance(result, dict):
-        raise UserError(f"{path} is damaged; finish the run again with --resume")
+        raise UserError(f"{path} is damaged; finish the run with --resume")
     return result
 
 
 def _read_epochs(path: Path) -> list[dict[str, object]]:
-    """The records by epoch; a last line that a killed process left half written is left out."""
+    """Read the records in the order of epochs; skip a last line that a killed process left incomplete."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()

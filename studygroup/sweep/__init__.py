@@ -1,1 +1,1 @@
-"""Grids of runs: several methods over several seeds, side by side, and the leaderboard that comes of them."""
+"""Many runs: variants of a training over seeds, side by side in processes or on a Ray cluster."""

@@ -1,18 +1,61 @@
-"""Equal compute: how many epochs each method gets for what the baseline's training costs."""
+"""Equal compute: as many epochs for each variant as cost what the baseline's training costs."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from typing import Any
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+
+from studygroup.errors import TrainingError, UserError
+from studygroup.options import CompareOptions, RunOptions
+from studygroup.sweep.variants import Variant
+from studygroup.training.flops import TrainingCost
 
 
 def affordable(budget: float, per_epoch: float) -> int:
-    """As many whole epochs as a budget pays for, and at least one; both in the same unit."""
-    return max(int(budget / per_epoch * (1 + 1e-9)), 1)  # what divides evenly is not to be lost to rounding
+    """Return the number of whole epochs that a budget pays for, at least one; both in the same unit."""
+    return max(int(budget / per_epoch * (1 + 1e-9)), 1)  # rounding must not lose an epoch of an even division
 
 
-def with_epochs(arguments: Mapping[str, Any], epochs: int) -> dict[str, Any]:
-    """The words of a variant for another number of epochs: its schedule is stretched or compressed along, to whole epochs."""
-    factor = epochs / arguments["epochs"]
-    stops = sorted({max(round(stop * factor), 1) for stop in arguments["milestones"]})
-    return {**arguments, "epochs": epochs, "milestones": stops, "warmup": arguments["warmup"] * factor}
+def with_epochs(options: RunOptions, epochs: int) -> RunOptions:
+    """Return the options for another number of epochs; the schedule is stretched or compressed to whole epochs."""
+    factor = epochs / options.epochs
+    milestones = tuple(sorted({max(round(stop * factor), 1) for stop in options.milestones}))
+    return replace(options, epochs=epochs, milestones=milestones, warmup=options.warmup * factor)
+
+
+def within_budget(variants: Sequence[Variant], reference: str, costs: Mapping[str, TrainingCost], options: CompareOptions) -> list[Variant]:
+    """Return the variants with the epochs that they get; the baseline and teachers keep theirs.
+
+    Raises:
+        UserError: the cost of a teacher should count and is not known.
+    """
+    if options.budget == "equal-epochs":
+        return list(variants)
+    by_name = {variant.name: variant for variant in variants}
+
+    def cost(variant: Variant) -> float:
+        return costs[variant.name].flops(variant.options.epochs) + (teacher_cost(variant) if variant.teacher is not None else 0.0)
+
+    def teacher_cost(variant: Variant) -> float:
+        if not options.count_teacher or variant.options.teacher is None:
+            return 0.0
+        if variant.teacher is None:
+            raise UserError(
+                f"count_teacher: the cost of training {variant.options.teacher} is not known; "
+                "give the teacher as a network, which is trained first, or do not count it"
+            )
+        return cost(by_name[variant.teacher])
+
+    fixed = {reference, *(variant.name for variant in variants if variant.teaches)}
+    if reference not in costs:
+        raise TrainingError(f"the loss of {reference} is not finite after a few steps; try a lower learning rate")
+    budget = cost(by_name[reference])
+
+    def resized(variant: Variant) -> Variant:
+        if variant.name in fixed or variant.name not in costs:
+            return variant
+        own = costs[variant.name]
+        epochs = affordable(max(budget - teacher_cost(variant) - own.flops_before, 0.0), own.flops_per_epoch)
+        return replace(variant, options=with_epochs(variant.options, epochs))
+
+    return [resized(variant) for variant in variants]

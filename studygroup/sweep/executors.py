@@ -1,4 +1,4 @@
-"""Where variants are trained: processes of this machine, or a Ray cluster."""
+"""Executors of jobs: processes of this machine, or a Ray cluster."""
 
 from __future__ import annotations
 
@@ -8,64 +8,61 @@ import os
 import subprocess
 import sys
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Protocol
 
 from studygroup.errors import UserError
-from studygroup.sweep.worker import work
+from studygroup.sweep.worker import Outcome, Task, work
 
-Task = Mapping[str, Any]
-Outcome = dict[str, str]
-"""Empty if all went well; else `error` or `stopped`, in words."""
-
-LOOK = 0.1  # seconds from one look at the processes to the next
+POLL_SECONDS = 0.1
 THREADS = ("OMP_NUM_THREADS", "MKL_NUM_THREADS")
 
 
 class Executor(Protocol):
-    """Trains variants, some of them at once.
+    """Runner of tasks, several at once.
 
     Attributes:
-        room: how many at once.
-        what: the place in words.
+        slots: number of parallel tasks.
+        description: for tables.
     """
 
     slots: int
     description: str
 
     def start(self, name: str, task: Task) -> None:
-        """Begin a task of this name; there is room for it."""
+        """Start a task; fewer than `slots` are running."""
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
-        """What ended meanwhile, by name; waits no longer than this for the first."""
+        """Wait at most so long for the first task to end; return the outcomes of all that ended, by name."""
 
     def stop(self) -> None:
-        """Ask all that run to save themselves and stop; `wait` says when they have."""
+        """Ask all running tasks to save themselves and stop; `wait` returns them once they have."""
 
     def close(self) -> None:
-        """End what still runs, at once."""
+        """Kill what still runs."""
 
 
 class ProcessExecutor:
-    """Processes of this machine, each with its share of the cores, and a GPU of its own if there are several.
+    """Processes of this machine, each with its share of the cores, and with a GPU of its own if there are several.
 
-    They have a session of their own, so that a Ctrl-C at the terminal reaches nobody but who starts and stops them.
+    They have a session of their own, so that Ctrl-C at the terminal reaches the parent only, which stops them.
 
     Attributes:
-        program: what each runs, in Python.
+        program: Python code that each process runs.
     """
 
     program = "from studygroup.sweep.worker import main; main()"
 
     def __init__(self, workers: int, logs: Path, *, cores: int, gpus: Sequence[str] = ()) -> None:
-        """Make room; nothing is started.
+        """Prepare; nothing is started.
 
         Args:
-            workers: processes at once.
-            logs: folder for what each prints.
-            cores: that they share.
-            gpus: that they share, by the names that `CUDA_VISIBLE_DEVICES` knows; empty to leave it as it is.
+            workers: number of parallel processes.
+            logs: folder for their output.
+            cores: number of cores that they share.
+            gpus: GPUs that they share, as `CUDA_VISIBLE_DEVICES` names them; empty to leave it as it is.
         """
         self.slots = workers
         self.logs = logs
@@ -75,7 +72,7 @@ class ProcessExecutor:
         self._running: dict[str, tuple[subprocess.Popen[str], int]] = {}
 
     def start(self, name: str, task: Task) -> None:
-        """Begin a task."""
+        """Start a task."""
         executor = min(set(range(self.slots)) - {taken for _, taken in self._running.values()})
         environment = os.environ | dict.fromkeys(THREADS, str(self.threads))
         if self.gpus:
@@ -95,18 +92,18 @@ class ProcessExecutor:
         self._running[name] = (process, executor)
         assert process.stdin is not None
         with contextlib.suppress(BrokenPipeError):  # it is dead already: `wait` says how
-            process.stdin.write(json.dumps({**task, "threads": self.threads}) + "\n")
+            process.stdin.write(replace(task, threads=self.threads).to_json() + "\n")
             process.stdin.flush()
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
-        """What ended."""
+        """Return what ended."""
         until = time.monotonic() + seconds
         while True:
             ended = [name for name, (process, _) in self._running.items() if process.poll() is not None]
             left = until - time.monotonic()
             if ended or left <= 0:
                 return {name: self._outcome(name) for name in ended}
-            time.sleep(min(LOOK, left))
+            time.sleep(min(POLL_SECONDS, left))
 
     def stop(self) -> None:
         """End their standard input, which they take as a request."""
@@ -143,7 +140,7 @@ class ProcessExecutor:
 
 
 class RayExecutor:
-    """A Ray cluster, whose machines see the same folders and have this package."""
+    """A Ray cluster whose machines share the file system and have this package."""
 
     def __init__(self, address: str, *, workers: int | None = None, gpu: bool = False) -> None:
         """Join the cluster.
@@ -176,10 +173,10 @@ class RayExecutor:
 
     def start(self, name: str, task: Task) -> None:
         """Hand a task to the cluster."""
-        self._running[self._work.remote({**task, "threads": None})] = name
+        self._running[self._work.remote(task)] = name
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
-        """What ended."""
+        """Return what ended."""
         ended, _ = self._ray.wait(list(self._running), num_returns=1, timeout=seconds)
         return {self._running.pop(reference): self._outcome(reference) for reference in ended}
 

@@ -1,52 +1,50 @@
-"""A job: a variant with a seed, one run of the grid."""
+"""A job: one run of a comparison."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from pathlib import Path
-from typing import Any
 
 from studygroup.reporting.leaderboard import measures
+from studygroup.runs.layout import RunFiles
 from studygroup.runs.reader import read_run
-from studygroup.sweep.worker import VALIDATION
+from studygroup.sweep.worker import Task
 
 
 @dataclass
 class Job:
-    """One run of the grid.
+    """A run of a variant with a seed.
 
     Attributes:
         name: `VARIANT-sSEED`, also of its folder.
-        folder: of its run.
-        task: what a worker is told.
-        after: the job whose student teaches.
+        files: of its run.
+        task: what a worker does.
+        after: the job whose student is the teacher.
         epochs: of its training, all stages together.
-        weight: what its training costs, in any unit.
-        failed: what went wrong.
+        weight: cost of its training, in any unit.
+        failed: reason of its failure.
     """
 
     name: str
-    folder: Path
-    task: Mapping[str, Any]
+    files: RunFiles
+    task: Task
     after: str | None
     epochs: int
     weight: float
     failed: str = field(default="", compare=False)
 
     def finished(self) -> bool:
-        """Whether all that it is to leave is there."""
-        return (self.folder / (VALIDATION if self.task["score_on_unused"] else "result.json")).is_file()
+        """Return whether all its results are there."""
+        return (self.files.unused_scores if self.task.score_on_unused else self.files.result).is_file()
 
     def epochs_done(self) -> int:
-        """How many epochs its metrics tell of."""
-        if (self.folder / "result.json").is_file():
+        """Return the number of epochs in its metrics, all stages together."""
+        if self.files.result.is_file():
             return self.epochs
-        metrics = (self.folder / "metrics.jsonl", *self.folder.glob("stages/*/metrics.jsonl"))
+        metrics = (files.metrics for files in (self.files, *self.files.stages()))
         return min(sum(path.read_bytes().count(b"\n") for path in metrics if path.is_file()), self.epochs)
 
     def summary(self) -> str:
-        """What came of it, by the hold-out: nobody is to look at the test set while runs go on."""
-        found = measures(read_run(self.folder))
+        """Return hold-out accuracy and time in words: nobody should look at the test set while runs go on."""
+        found = measures(read_run(self.files.folder))
         accuracy = found["holdout"]
         return f"{'' if accuracy is None else f'hold-out {accuracy:.2%}, '}{found['seconds']:.0f} s of training"

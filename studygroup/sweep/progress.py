@@ -1,4 +1,4 @@
-"""Progress over a whole grid: how much of the work is done, and how long the rest will take."""
+"""Progress of a comparison: the share of the work that is done, and the time that is left."""
 
 from __future__ import annotations
 
@@ -11,19 +11,19 @@ from studygroup.sweep.job import Job
 
 
 class SweepProgress:
-    """A bar for the grid and one for each running job on a terminal; a line per job that ended elsewhere, or nothing if not wanted.
+    """Progress bars of all jobs and of each running one on a terminal, else a line per finished job; nothing if not wanted.
 
-    Work is counted in the jobs' weights, so that the time left is an estimate even if some methods cost ten times what others do.
+    Work is counted in the jobs' weights, so that the time left is estimated well even if some methods cost ten times as much as others.
     """
 
     def __init__(self, jobs: Iterable[Job], *, wanted: bool) -> None:
-        """Begin to count; what is finished already is no work of this time."""
+        """Start to count; finished jobs are not counted."""
         self.jobs = {job.name: job for job in jobs}
         self.wanted = wanted
         self.ended = 0
         self._since = time.monotonic()
         self._before = {name: job.epochs_done() for name, job in self.jobs.items()}
-        self._work = sum(self._rest(name, done) for name, done in self._before.items())
+        self._work = sum(self._remaining(name, done) for name, done in self._before.items())
         self._bars: Any = None
         if wanted and sys.stderr.isatty():
             from rich.console import Console
@@ -35,12 +35,12 @@ class SweepProgress:
             self._tasks: dict[str, Any] = {}
             self._bars.start()
 
-    def _rest(self, name: str, done: int) -> float:
+    def _remaining(self, name: str, done: int) -> float:
         job = self.jobs[name]
         return job.weight * (1 - done / job.epochs)
 
-    def look(self, running: Iterable[str]) -> None:
-        """Look at how far the running jobs are."""
+    def update(self, running: Iterable[str]) -> None:
+        """Update the bars of the running jobs."""
         if self._bars is None:
             return
         names = list(running)
@@ -51,11 +51,11 @@ class SweepProgress:
             self._bars.update(self._tasks[name], completed=done, text=f"epoch {done}/{job.epochs}")
         for name in set(self._tasks) - set(names):
             self._bars.remove_task(self._tasks.pop(name))
-        worked = self._work - sum(self._rest(name, self.jobs[name].epochs_done()) for name in self.jobs)
+        worked = self._work - sum(self._remaining(name, self.jobs[name].epochs_done()) for name in self.jobs)
         self._bars.update(self._total, completed=worked, text=f"{self.ended} of {len(self.jobs)} runs{self.time_left()}")
 
     def end(self, name: str, text: str) -> None:
-        """A job ended; `text` says how."""
+        """Report the end of a job; `text` says how it ended."""
         self.ended += 1
         if self.wanted:
             line = f"[{self.ended}/{len(self.jobs)}] {name}: {text}{self.time_left()}"
@@ -65,8 +65,8 @@ class SweepProgress:
                 print(line, file=sys.stderr, flush=True)
 
     def time_left(self) -> str:
-        """`, about 3 min left`, once something is done."""
-        rest = sum(self._rest(name, job.epochs_done()) for name, job in self.jobs.items() if not job.failed)
+        """Return the estimated time left, such as `, about 3 min left`; empty at first."""
+        rest = sum(self._remaining(name, job.epochs_done()) for name, job in self.jobs.items() if not job.failed)
         done = self._work - rest
         if done <= 0 or rest <= 0:
             return ""
@@ -75,6 +75,6 @@ class SweepProgress:
         return f", about {amount} left"
 
     def close(self) -> None:
-        """Take the bars down."""
+        """Remove the bars."""
         if self._bars is not None:
             self._bars.stop()

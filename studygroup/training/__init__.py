@@ -1,9 +1,10 @@
-"""Training: the trainer, its checkpoints, evaluation, and run folders. It knows the contract of methods only."""
+"""Training: steps, the trainer, evaluation and results. It knows the contract of methods only."""
 
-from studygroup.runs.member import Member, Run
 from studygroup.training.evaluate import Scores, score
-from studygroup.training.fit import DataSplits, fit, load_teacher
+from studygroup.training.fit import fit, load_teacher
 from studygroup.training.settings import Settings
+from studygroup.training.splits import DataSplits
+from studygroup.training.step_runner import StepRunner
 from studygroup.training.trainer import Interrupted, Trainer
 
-__all__ = ["DataSplits", "Interrupted", "Member", "Run", "Scores", "Settings", "Trainer", "fit", "load_teacher", "score"]
+__all__ = ["DataSplits", "Interrupted", "Scores", "Settings", "StepRunner", "Trainer", "fit", "load_teacher", "score"]

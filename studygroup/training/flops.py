@@ -1,40 +1,38 @@
-"""What training costs in floating-point operations, counted while real steps are taken."""
+"""The cost of a training in floating-point operations, counted during real steps."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
 
-from studygroup.clock import Clock
 from studygroup.methods.method import Method
 from studygroup.networks.factory import NetworkFactory
-from studygroup.training.fit import DataSplits
+from studygroup.training.meter import LossMeter
 from studygroup.training.settings import Settings
-from studygroup.training.trainer import Trainer
-from studygroup.training.updater import LossMeter
+from studygroup.training.splits import DataSplits
+from studygroup.training.step_runner import StepRunner
 
 COUNTED: dict[Any, Any] = {
     **flop_registry,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu: sdpa_flop,
     torch.ops.aten._scaled_dot_product_flash_attention_for_cpu_backward: sdpa_backward_flop,
 }
-STEPS = 4  # evenly over the training: some methods draw what a step computes, and some start with less
+STEPS = 4  # evenly over the training: in some methods steps are random, or cheaper at first
 
 
 @dataclass(frozen=True)
 class TrainingCost:
-    """What a method's training costs, without evaluation.
+    """Cost of a method's training, without evaluation.
 
     Attributes:
-        flops_per_sample: forward and backward passes of all that an epoch runs, teachers too, per training sample; steps of earlier stages
-            that last as long as the one that is asked for are among them.
-        samples_per_epoch: training samples that are learnt from in an epoch, each as often as a step takes it up.
-        flops_before: operations of earlier stages that last as long as they do, whatever the number of epochs.
+        flops_per_sample: forward and backward passes of an epoch, teachers included, per training sample; earlier stages that have as many
+            epochs as the last one are included.
+        samples_per_epoch: samples of an epoch's batches, counted as often as they occur.
+        flops_before: operations of earlier stages whose length does not depend on the number of epochs.
     """
 
     flops_per_sample: float
@@ -43,11 +41,11 @@ class TrainingCost:
 
     @property
     def flops_per_epoch(self) -> float:
-        """What one epoch more costs."""
+        """The cost of one more epoch."""
         return self.flops_per_sample * self.samples_per_epoch
 
     def flops(self, epochs: int) -> float:
-        """What the whole training costs with so many epochs."""
+        """Return the cost of a training of so many epochs."""
         return self.flops_before + self.flops_per_epoch * epochs
 
 
@@ -72,29 +70,24 @@ def training_cost(method: Method, factory: NetworkFactory, splits: DataSplits, s
     """Count the operations of a few real steps: matrix products and convolutions, forward and backward, 2 per multiply-add.
 
     Args:
-        method: not assembled yet; it has learnt from the steps' batches afterwards.
+        method: not built yet; it is trained on the batches of the steps.
         factory: makes its networks.
-        splits: what to learn from.
-        settings: how; networks must not be compiled, which would hide the operations.
-        steps: how many steps, evenly over the training.
+        splits: the data.
+        settings: of the training; networks must not be compiled, which would hide the operations.
+        steps: number of steps, evenly over the training.
 
     Raises:
         UserError: the method cannot work with the network, the data or the batch size.
         TrainingError: a loss is not finite.
     """
-    device, dataset = settings.torch_device(), splits.dataset
-    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), splits.augment)
-    method.build(factory)
-    trainer = Trainer(method, splits.train, splits.holdout, preprocess, settings, Path(), identity={})
-    method.train()
+    runner = StepRunner.build(method, factory, splits, settings)
     flops, samples = 0, 0
-    per_epoch = trainer.batches.steps()
-    for moment in sorted({settings.epochs * per_epoch * k // steps for k in range(steps)}):
-        epoch, step = divmod(moment, per_epoch)
-        batch = next(trainer.batches.epoch(epoch, step))
-        clock = Clock(epoch, settings.epochs, step, per_epoch, settings.seed)
+    per_epoch = runner.batches.steps()
+    for number in sorted({settings.epochs * per_epoch * k // steps for k in range(steps)}):
+        epoch, step = divmod(number, per_epoch)
+        batch = next(runner.batches.epoch(epoch, step))
         with Operations() as counted:
-            trainer.updater.learn(batch, clock, LossMeter())
+            runner.step(batch, runner.clock(epoch, step), LossMeter())
         flops += counted.flops
         samples += len(batch)
-    return TrainingCost(flops / samples, sum(trainer.batches.met))
+    return TrainingCost(flops / samples, sum(runner.batches.met))

@@ -1,55 +1,52 @@
-"""How a run is trained, whatever the method: checked once, then passed around."""
+"""The trainer's options, resolved for a machine."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
-from typing import Literal
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
 
 import torch
 
 from studygroup.devices import has_fast_bf16, pick_device
-from studygroup.errors import UserError
+from studygroup.errors import UserError, unknown_name
+from studygroup.options import SeedOptions, TrainerOptions
+from studygroup.parameters import parameters_of
 from studygroup.schedules import cosine, milestones, warmup
 
+DEFAULTS = {  # optimizer: learning rate, weight decay
+    "sgd": (0.05, 5e-4),
+    "adam": (1e-3, 0.0),
+    "adamw": (1e-3, 0.01),
+}
 
-@dataclass(frozen=True)
-class Settings:
-    """The trainer's own options; see `studygroup.train` for what each means. Ranges are checked where they are given.
+
+@dataclass(frozen=True, kw_only=True)
+class Settings(SeedOptions, TrainerOptions):
+    """The trainer's options with the defaults of the optimizer filled in; `auto` is SGD here.
 
     Raises:
         UserError: values that contradict each other.
     """
 
-    seed: int = 0
-    epochs: int = 100
-    batch_size: int = 64
-    optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
-    learning_rate: float = 0.05
-    learning_rate_scales: Mapping[str, float] = field(default_factory=dict)
-    momentum: float = 0.9
-    nesterov: bool = True
-    weight_decay: float = 5e-4
-    schedule: Literal["cosine", "milestones", "constant"] = "cosine"
-    milestones: tuple[int, ...] = ()
-    gamma: float = 0.1
-    warmup: float = 0.0
-    clip_grad_norm: float | None = None
-    microbatches: int = 1
-    select_from: Literal["all", "last"] = "all"
-    recalibrate_bn: bool = False
-    device: str = "auto"
-    precision: Literal["auto", "bf16", "float32"] = "auto"
-    channels_last: bool | None = None
-    compile: bool = False
-    checkpoint_steps: int | None = None
-    tensorboard: bool = False
-    progress: bool = True
+    if TYPE_CHECKING:  # resolved, so never None or "auto"
+        optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+        learning_rate: float = 0.05
+        weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
+        """Fill in defaults and check values that depend on each other."""
+        super().__post_init__()
+        optimizer = str(self.optimizer).replace("auto", "sgd")
+        if optimizer not in DEFAULTS:
+            raise unknown_name("optimizer", optimizer, ["auto", *DEFAULTS])
+        resolved = dict(zip(("learning_rate", "weight_decay"), DEFAULTS[optimizer], strict=True))
+        object.__setattr__(self, "optimizer", optimizer)
+        for name, value in resolved.items():
+            if getattr(self, name) is None:
+                object.__setattr__(self, name, value)
         if self.schedule == "milestones" and not self.milestones:
             raise UserError("schedule is milestones, but no milestones are given; give epochs such as 60,120,160")
-        if self.nesterov and self.momentum == 0 and self.optimizer == "sgd":
+        if self.nesterov and self.momentum == 0 and optimizer == "sgd":
             raise UserError("nesterov needs a momentum above 0; give --momentum 0.9 or --no-nesterov")
         if self.microbatches > self.batch_size:
             raise UserError(
@@ -57,7 +54,7 @@ class Settings:
             )
 
     def rate(self, epoch: int, progress: float) -> float:
-        """Factor on the learning rate: `epoch` 0-based, `progress` the epochs done, in (0, epochs]."""
+        """Return the learning rate factor; `epoch` is 0-based, `progress` counts finished epochs, in (0, epochs]."""
         factor = warmup(progress, self.warmup)
         if self.schedule == "cosine":
             return factor * cosine(progress, self.epochs)
@@ -66,15 +63,15 @@ class Settings:
         return factor
 
     def torch_device(self) -> torch.device:
-        """The device to train on.
+        """Return the device to train on.
 
         Raises:
-            UserError: it is not there.
+            UserError: there is no such device.
         """
         return pick_device(self.device)
 
     def autocast(self, device: torch.device) -> torch.dtype | None:
-        """The type that forward passes are run in, None for float32."""
+        """Return the autocast type of forward passes, None for float32."""
         if self.precision == "float32":
             return None
         if self.precision == "bf16" or has_fast_bf16(device):
@@ -82,13 +79,13 @@ class Settings:
         return None
 
     def memory_format(self, device: torch.device) -> torch.memory_format:
-        """The layout of images and convolution weights."""
+        """Return the memory format of images and convolution weights."""
         wanted = self.channels_last
         if wanted is None:
             wanted = device.type == "cuda" or self.autocast(device) is not None
         return torch.channels_last if wanted else torch.contiguous_format
 
     def identity(self) -> dict[str, object]:
-        """What two runs must have in common for the one to go on with the other."""
-        free = {"device", "compile", "checkpoint_steps", "tensorboard", "progress"}
-        return {name: list(value) if isinstance(value, tuple) else value for name, value in vars(self).items() if name not in free}
+        """Return the values that change the result: a run can only be resumed with the same."""
+        known = parameters_of(type(self))
+        return {name: value for name, value in self.plain().items() if known[name].affects == "result"}

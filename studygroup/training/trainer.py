@@ -1,7 +1,7 @@
-"""The loop: epochs of updates, selection on the hold-out set, checkpoints. It knows the contract of methods only.
+"""The training loop: epochs of steps, selection on the hold-out set, checkpoints. It knows the contract of methods only.
 
-Exact resume: randomness is a function of the seed, the epoch and the step (`randomness.py`), so a checkpoint of the weights,
-the optimiser and the sums of the running epoch is all that there is to a moment of training.
+Exact resume: random numbers are a function of the seed, the epoch and the step (`randomness.py`), so a checkpoint of the weights, the
+optimizer and the loss sums of the current epoch is the whole state of a training.
 """
 
 from __future__ import annotations
@@ -9,42 +9,40 @@ from __future__ import annotations
 import json
 import time
 import warnings
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from itertools import islice
 from pathlib import Path
 from typing import Any
 
-import torch
 from torch import Tensor, nn
 
-from studygroup import randomness
-from studygroup.clock import Clock
-from studygroup.data import Batches, Split, Transform, evaluation_batches
-from studygroup.distributed.context import SINGLE_PROCESS, DistContext
+from studygroup.data import Batches, Split, evaluation_batches
+from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
-from studygroup.groups import Frozen, recalibrate_bn
+from studygroup.groups import recalibrate_bn
 from studygroup.methods.method import Method
 from studygroup.runs import checkpoint
-from studygroup.runs.metrics import Log
+from studygroup.runs.layout import RunFiles
+from studygroup.runs.metrics import MetricsLog
 from studygroup.training.evaluate import Scores, score
+from studygroup.training.meter import LossMeter
 from studygroup.training.progress import Progress
-from studygroup.training.settings import Settings
 from studygroup.training.signals import StopRequest
-from studygroup.training.updater import LossMeter, Updater
+from studygroup.training.step_runner import StepRunner
 
 EVALUATION_BATCH = 500
-CHECKED_EVERY = 50  # steps between looks at the losses on a device where a look is a synchronisation
+CHECK_INTERVAL = 50  # steps between checks of the losses on a device where a check is a synchronisation
 RECALIBRATION_BATCHES = 50
 
 
 class Interrupted(KeyboardInterrupt):
-    """A run that was asked to stop and saved itself; the message says how to go on."""
+    """A run that was asked to stop and saved itself; the message says how to continue."""
 
 
 @dataclass
 class BestCheckpoint:
-    """The member and epoch with the highest hold-out accuracy so far; `weights` are those of the plain network."""
+    """The member and epoch with the highest hold-out accuracy so far; `weights` is the state dict of its plain network."""
 
     member: str
     epoch: int
@@ -52,10 +50,15 @@ class BestCheckpoint:
     cross_entropy: float | None
     weights: dict[str, Tensor]
 
+    @property
+    def rank(self) -> tuple[float, float]:
+        """Sort key: lower is better."""
+        return -(self.accuracy or 0.0), self.cross_entropy or 0.0
+
 
 @dataclass
 class TrainState:
-    """Where a run stands: `epoch` epochs and `step` steps of the next are done."""
+    """Progress of a training: `epoch` epochs and `step` steps of the next one are done; the rest is of that next epoch."""
 
     epoch: int = 0
     step: int = 0
@@ -67,80 +70,58 @@ class TrainState:
 
 
 class Trainer:
-    """Trains an assembled method.
+    """Trainer of a built method.
 
     Args:
-        method: assembled; it is moved to the device.
-        train: the training split.
-        holdout: the hold-out split, possibly empty: then the first candidate of the last epoch is selected.
-        preprocess: what makes inputs of stored samples, on the run's device.
-        settings: how to train.
-        folder: the run's folder; checkpoints and metrics go there.
-        identity: what a run must have in common with this one to be resumed, in JSON's types.
-        title: what the progress bar calls it.
-        resume_hint: the command that goes on with the run.
-        ranks: the processes that train together; the first one writes.
+        runner: the method's training steps.
+        holdout: the hold-out split; if empty, the first candidate of the last epoch is selected.
+        folder: the run folder, for checkpoints and metrics.
+        identity: everything that a resumed run must have in common with this one, in JSON's types.
+        title: name in progress bars.
+        resume_hint: command that continues the run.
     """
 
     def __init__(
         self,
-        method: Method,
-        train: Split,
+        runner: StepRunner,
         holdout: Split,
-        preprocess: Transform,
-        settings: Settings,
         folder: Path,
         *,
         identity: Mapping[str, object],
         title: str = "train",
         resume_hint: str = "--resume",
-        ranks: DistContext = SINGLE_PROCESS,
     ) -> None:
-        self.method = method
-        self.ranks = ranks
+        self.runner = runner
+        self.method: Method = runner.method
+        self.ranks: DistContext = runner.ranks
+        self.settings = runner.settings
+        self.updater = runner.updater
+        self.device = runner.device
         self.holdout = holdout
-        self.preprocess = preprocess
-        self.settings = settings
-        self.folder = folder
+        self.files = RunFiles(folder)
         self.identity: dict[str, Any] = json.loads(json.dumps(dict(identity), default=str))
         self.title = title
         self.resume_hint = resume_hint
-        self.device = preprocess.device
-        self.format = settings.memory_format(self.device)
-        self.method.to(device=self.device, memory_format=self.format)  # type: ignore[call-overload]
-        self.batches = Batches(
-            train,
-            preprocess,
-            batch_size=settings.batch_size,
-            partition=method.partition(),
-            seed=settings.seed,
-            ranks=ranks,
-            whole_batch=method.whole_batch,
-        )
-        self.updater = Updater(method, settings, self.device, ranks)
-        self.log = Log(folder, tensorboard=settings.tensorboard, writes=ranks.rank == 0)
+        self.log = MetricsLog(self.files, tensorboard=self.settings.tensorboard, writes=self.ranks.rank == 0)
         self.state = TrainState()
-        if settings.compile:
-            frozen = [module.network for module in method.modules() if isinstance(module, Frozen)]
-            compile_parts([*method.group.compiled_modules(), *method.others().values(), *frozen])
 
     def run(self, *, resume: bool = False) -> BestCheckpoint:
         """Train to the end.
 
         Args:
-            resume: go on from the newest checkpoint, if there is one.
+            resume: continue from the newest checkpoint, if there is one.
 
         Returns:
             The selected member.
 
         Raises:
             TrainingError: a loss is not finite, or the disk cannot be written to.
-            Interrupted: a stop was asked for; everything is saved.
+            Interrupted: a stop was requested; everything is saved.
             UserError: the checkpoint is of another run.
         """
         if resume:
             self.restore()
-        steps = self.batches.steps()
+        steps = self.runner.batches.steps()
         wanted = self.settings.progress and self.ranks.rank == 0
         bars = Progress(self.title, self.method.members(), epochs=self.settings.epochs, steps=steps, wanted=wanted)
         try:
@@ -155,40 +136,39 @@ class Trainer:
         return self.state.best
 
     def run_epoch(self, steps: int, stop: StopRequest, bars: Progress) -> None:
-        """The rest of the running epoch, then evaluation, record and checkpoint."""
+        """Train the rest of the current epoch, then evaluate, log and save a checkpoint."""
         state = self.state
         started, before = time.perf_counter(), state.seconds
         sent = state.bytes_sent - self.ranks.bytes_sent
-        batches = self.batches.epoch(state.epoch, state.step)
+        batches = self.runner.batches.epoch(state.epoch, state.step)
         while state.step < steps:
             batch = next(batches)
-            clock = Clock(state.epoch, self.settings.epochs, state.step, steps, self.settings.seed)
-            own = (self.ranks.rank,) if self.ranks.is_distributed else ()
-            torch.manual_seed(randomness.derive_seed(self.settings.seed, "step", state.epoch, state.step, *own))  # dropout
-            self.updater.learn(batch, clock, state.meter)
+            clock = self.runner.clock(state.epoch, state.step)
+            self.runner.step(batch, clock, state.meter)
             state.step += 1
             state.samples += sum(batch.shard.sizes) if batch.shard is not None else len(batch)
             state.seconds = before + time.perf_counter() - started
             state.bytes_sent = sent + self.ranks.bytes_sent
-            looks = self.device.type == "cpu" or state.step % CHECKED_EVERY == 0
-            if self.device.type != "cpu" and looks:
+            checks = self.device.type == "cpu" or state.step % CHECK_INTERVAL == 0
+            if self.device.type != "cpu" and checks:
                 state.meter.check(clock)
             bars.step(state.epoch, state.step)
             every = self.settings.checkpoint_steps
-            stops = self.ranks.any_rank(stop.asked) if looks or not self.ranks.is_distributed else False
+            stops = self.ranks.any_rank(stop.asked) if checks or not self.ranks.is_distributed else False
             if stops or (every and state.step % every == 0 and state.step < steps):
                 state.meter.check(clock)
                 self.save()
             if stops:
                 raise Interrupted(
-                    f"stopped after epoch {state.epoch}, step {state.step} of the next; everything is saved. Go on with: {self.resume_hint}"
+                    f"stopped after epoch {state.epoch}, step {state.step} of the next; everything is saved. Continue with: "
+                    f"{self.resume_hint}"
                 )
-        state.meter.check(Clock(state.epoch, self.settings.epochs, steps - 1, steps, self.settings.seed))
+        state.meter.check(self.runner.clock(state.epoch, steps - 1))
         state.seconds = before + time.perf_counter() - started
         self.finish_epoch(bars)
 
     def finish_epoch(self, bars: Progress) -> None:
-        """Evaluate, select, record and save."""
+        """Evaluate, select, log and save."""
         state = self.state
         self.sync_private_state()
         networks = self.recalibrated() if self.settings.recalibrate_bn else None
@@ -218,28 +198,22 @@ class Trainer:
         last = state.epoch + 1 == self.settings.epochs
         if not last and (scores is None or self.settings.select_from == "last"):
             return
+        accuracy = cross_entropy = None
         if scores is None:
             warnings.warn("there is no hold-out set to select by: the first student after the last epoch is taken", stacklevel=2)
             name = self.method.candidates[0]
         else:
-            rank = {name: (-scores.accuracy[name], scores.cross_entropy[name]) for name in self.method.candidates}
-            name = min(rank, key=rank.__getitem__)
-            best = state.best
-            if (
-                best is not None
-                and best.accuracy is not None
-                and best.cross_entropy is not None
-                and rank[name] >= (-best.accuracy, best.cross_entropy)
-            ):
+            ranking = {name: (-scores.accuracy[name], scores.cross_entropy[name]) for name in self.method.candidates}
+            name = min(ranking, key=ranking.__getitem__)
+            if state.best is not None and ranking[name] >= state.best.rank:
                 return
+            accuracy, cross_entropy = scores.accuracy[name], scores.cross_entropy[name]
         network = networks[name] if networks else self.method.export(name)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-        state.best = BestCheckpoint(
-            name, state.epoch, scores.accuracy[name] if scores else None, scores.cross_entropy[name] if scores else None, weights
-        )
+        state.best = BestCheckpoint(name, state.epoch, accuracy, cross_entropy, weights)
 
     def score(self, split: Split, networks: Mapping[str, nn.Module] | None = None) -> Scores:
-        """Every member (or the given networks) on a split, in the run's precision."""
+        """Score every member, or the given networks, on a split in the precision of the run."""
 
         def logits(inputs: Tensor) -> dict[str, Tensor]:
             if networks is None:
@@ -251,15 +225,15 @@ class Trainer:
             return score(
                 lambda inputs: self.updater.forward(lambda: logits(inputs)) or {},
                 self.method.student_names(),
-                islice(evaluation_batches(split, self.preprocess, EVALUATION_BATCH), self.ranks.rank, None, self.ranks.size),
+                islice(evaluation_batches(split, self.runner.transform, EVALUATION_BATCH), self.ranks.rank, None, self.ranks.size),
                 self.ranks,
             )
         finally:
             self.method.train()
 
     def recalibrated(self) -> dict[str, nn.Module]:
-        """Plain copies of all members with batch-norm statistics of their own."""
-        batches = Batches(self.batches.split, self.preprocess, batch_size=self.settings.batch_size, seed=self.settings.seed)
+        """Return plain copies of all members with batch-norm statistics of their own."""
+        batches = Batches(self.runner.batches.split, self.runner.transform, batch_size=self.settings.batch_size, seed=self.settings.seed)
         found = {}
         for name in self.method.members():
             inputs = (batch.inputs for batch in islice(batches.epoch(self.state.epoch), RECALIBRATION_BATCHES))
@@ -268,7 +242,7 @@ class Trainer:
         return found
 
     def sync_private_state(self) -> None:
-        """Give every rank what only the rank of a student knows: its weights, their optimiser's state, its statistics."""
+        """Give every rank what only the owner of a student has: its weights, their optimizer state, its statistics."""
         if not self.ranks.is_distributed or self.ranks.shard == "samples":
             return
         self.method.group.sync_students()
@@ -276,7 +250,7 @@ class Trainer:
             self.updater.sync_optimizer_state()
 
     def save(self) -> None:
-        """Write a checkpoint of this moment."""
+        """Write a checkpoint."""
         state = self.state
         if state.step:
             self.sync_private_state()
@@ -296,18 +270,18 @@ class Trainer:
         }
 
         def write() -> None:
-            checkpoint.save(self.folder / "checkpoints", saved, epoch=state.epoch, step=state.step)
+            checkpoint.save(self.files.checkpoints, saved, epoch=state.epoch, step=state.step)
 
         self.ranks.on_rank_zero(write)
 
     def restore(self) -> None:
-        """Go back to the newest checkpoint that is whole; to the beginning if there is none.
+        """Load the newest intact checkpoint; start from the beginning if there is none.
 
         Raises:
-            UserError: it is of a run with another method, group, data set or recipe.
+            UserError: it is of a run with another method, group, data set or settings.
             TrainingError: all checkpoints are damaged.
         """
-        saved = checkpoint.load_newest(self.folder / "checkpoints")
+        saved = checkpoint.load_newest(self.files.checkpoints)
         if saved is None:
             self.log.restore([])
             return
@@ -315,21 +289,11 @@ class Trainer:
         self.method.load_state_dict(saved["method"])
         self.updater.optimizer.load_state_dict(saved["optimizer"])
         meter = LossMeter()
-        if self.ranks.rank == 0 or self.ranks.shard == "members":  # what all had added up is one rank's now
+        if self.ranks.rank == 0 or self.ranks.shard == "members":  # the sums of all ranks now belong to one
             meter.load(saved["losses"], self.device)
         best = BestCheckpoint(**saved["best"]) if saved["best"] else None
         self.state = TrainState(saved["epoch"], saved["step"], saved["seconds"], saved["samples"], saved["bytes_sent"], meter, best)
         self.log.restore(json.loads(saved["history"]))
-
-
-def compile_parts(parts: Sequence[nn.Module]) -> None:
-    """Compile networks or modules, each as a whole."""
-    # Blocks of one class have one `forward`, whose versions are counted together: for each part one to train, one to evaluate, and
-    # one to make targets, with gradient and without, of a fixed and of any batch size.
-    config = torch._dynamo.config
-    config.recompile_limit = max(config.recompile_limit, 8 * len(parts) + 8)
-    for part in parts:
-        part.compile()
 
 
 def shard_group(method: Method, ranks: DistContext, classes: int) -> None:
@@ -340,14 +304,14 @@ def shard_group(method: Method, ranks: DistContext, classes: int) -> None:
     """
     if ranks.shard == "students" and method.partition().division == "none":
         raise UserError(
-            "students can be spread over ranks if each learns from a share of its own; these learn from the same samples: "
-            "take --shard samples, or members"
+            "--shard students needs separate data per student, but this method trains all students on the same samples; "
+            "use --shard samples or members"
         )
     method.group.shard(ranks, classes)
 
 
 def check_same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise UserError, naming what differs, unless two identities are the same."""
+    """Raise UserError, naming the differences, unless two identities are equal."""
     before, after = dict(_leaves(saved)), dict(_leaves(wanted))
     differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     if differing:

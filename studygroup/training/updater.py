@@ -1,4 +1,4 @@
-"""One batch: the method's losses, backward, and an optimiser update at every yield."""
+"""One batch: the method's losses, their backward pass, and one optimizer update per yield."""
 
 from __future__ import annotations
 
@@ -6,88 +6,38 @@ from collections.abc import Callable
 from contextlib import nullcontext
 
 import torch
-from torch import Tensor
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
-from studygroup.errors import TrainingError, UserError, unknown_name
+from studygroup.errors import UserError
 from studygroup.methods.method import Losses, Method
+from studygroup.training.meter import LossMeter
+from studygroup.training.optimizers import build_optimizer, clip_grad_norm, set_learning_rate, sync_optimizer_state
 from studygroup.training.settings import Settings
 
 
-class LossMeter:
-    """Sums of the losses of an epoch by name, kept on the device: reading them would wait for it at every step."""
-
-    def __init__(self) -> None:
-        self.sums: dict[str, Tensor] = {}
-        self.counts: dict[str, float] = {}
-
-    def add(self, losses: Losses, weight: Callable[[str], float]) -> None:
-        """Add one update's losses; `weight(name)` is the share of the batch that a loss is of."""
-        for name, loss in losses.items():
-            self.sums[name] = self.sums.get(name, 0.0) + loss.detach().float() * weight(name)
-            self.counts[name] = self.counts.get(name, 0.0) + weight(name)
-
-    def means(self) -> dict[str, float]:
-        """Mean of each loss over the updates that had it."""
-        return {name: float(total) / self.counts[name] for name, total in sorted(self.sums.items())}
-
-    def check(self, clock: Clock) -> None:
-        """Raise TrainingError if a loss was not finite."""
-        bad = [name for name, total in self.sums.items() if not torch.isfinite(total)]
-        if bad:
-            member, _, loss = bad[0].partition("/")
-            more = f" (and {', '.join(bad[1:4])})" if bad[1:] else ""
-            value = "nan" if torch.isnan(self.sums[bad[0]]) else "infinite"
-            raise TrainingError(
-                f"the {loss} loss of {member} is {value} in epoch {clock.epoch + 1}, step {clock.step + 1}{more}; "
-                "the last good checkpoint is kept; try a lower learning rate or --clip-grad-norm 5 in a new run"
-            )
-
-    def merged(self, ranks: DistContext) -> LossMeter:
-        """What all ranks have added up; members that every rank knows all about are counted once."""
-        if not ranks.is_distributed or ranks.shard == "members":
-            return self
-        whole = LossMeter()
-        for sums, counts in ranks.all_gather_object(({name: float(total) for name, total in self.sums.items()}, self.counts)):
-            for name, total in sums.items():
-                whole.sums[name] = whole.sums.get(name, torch.zeros((), dtype=torch.float64)) + total
-                whole.counts[name] = whole.counts.get(name, 0.0) + counts[name]
-        return whole
-
-    def state(self) -> dict[str, dict[str, Tensor | float]]:
-        """What a checkpoint keeps of it."""
-        return {"sums": dict(self.sums), "counts": dict(self.counts)}
-
-    def load(self, state: dict[str, dict[str, Tensor]], device: torch.device) -> None:
-        """Go on from a checkpoint's sums."""
-        self.sums = {name: total.to(device) for name, total in state["sums"].items()}
-        self.counts = {name: float(count) for name, count in state["counts"].items()}
-
-
 class Updater:
-    """Owns the optimiser; turns each yield of a method's step into one update, in which all ranks take part."""
+    """Owner of the optimizer; it turns each yield of a method's step into one update, in which all ranks take part."""
 
     def __init__(self, method: Method, settings: Settings, device: torch.device, ranks: DistContext = SINGLE_PROCESS) -> None:
+        """Build the optimizer of a built method's parameters.
+
+        Raises:
+            UserError: settings that the method cannot work with.
+        """
         self.method = method
         self.ranks = ranks
         self.settings = settings
         self.device = device
         self.autocast = settings.autocast(device)
-        sets = method.parameter_sets()
-        scales = {**method.learning_rate_scales(), **settings.learning_rate_scales}
-        for member in settings.learning_rate_scales:
-            if member not in sets:
-                raise unknown_name("member with a learning rate of its own", member, sets)
-        check_cut(method, settings)
-        groups = [{"params": parameters, "scale": scales.get(name, 1.0)} for name, parameters in sets.items()]
-        self.optimizer = _optimizer(settings, groups)
-        self.parameters = [parameter for parameters in sets.values() for parameter in parameters]
-        self.sets = sets
+        check_batches(method, settings)
+        self.sets = method.parameter_sets()
+        self.optimizer = build_optimizer(settings, self.sets, method)
+        self.parameters = [parameter for parameters in self.sets.values() for parameter in parameters]
 
     def forward(self, run: Callable[[], Losses | None]) -> Losses | None:
-        """Run a forward computation in the run's precision.
+        """Run a forward computation in the precision of the run.
 
         Raises:
             UserError: a batch norm got a single value per channel.
@@ -103,25 +53,24 @@ class Updater:
                 "take a larger batch_size, larger images, or fewer students"
             ) from error
 
-    def learn(self, batch: Batch, clock: Clock, meter: LossMeter) -> None:
-        """Everything that one batch teaches.
+    def step(self, batch: Batch, clock: Clock, meter: LossMeter) -> None:
+        """Train on one batch: one update per yield of the method's step.
 
         Raises:
-            TrainingError: a loss is not finite (on the CPU at once; elsewhere the caller checks the ledger now and then).
+            TrainingError: a loss is not finite (on the CPU at once; elsewhere the caller checks the meter now and then).
         """
         factor = self.settings.rate(clock.epoch, clock.epoch + (clock.step + 1) / clock.steps)
-        for group in self.optimizer.param_groups:
-            group["lr"] = self.settings.learning_rate * group["scale"] * factor
+        set_learning_rate(self.optimizer, self.settings.learning_rate * factor)
         parts = batch.split(self.settings.microbatches) if self.settings.microbatches > 1 else [batch]
-        lessons = [(self.method.step(part, clock), self.weights(part, batch)) for part in parts]
+        steps = [(self.method.step(part, clock), self.loss_weight(part, batch)) for part in parts]
         while True:
-            open_lessons = 0
-            for lesson, weight in lessons:
+            yielded = 0
+            for step, weight in steps:
                 with self.ranks.sync_batch_norm() if batch.shard is not None else nullcontext():
-                    losses = self.forward(lambda lesson=lesson: next(lesson, None))  # type: ignore[misc]
+                    losses = self.forward(lambda step=step: next(step, None))  # type: ignore[misc]
                 if losses is None:
                     continue
-                open_lessons += 1
+                yielded += 1
                 meter.add(losses, weight)
                 if self.device.type == "cpu":
                     meter.check(clock)
@@ -129,89 +78,49 @@ class Updater:
                 total = sum(weighted, torch.zeros((), device=self.device))
                 if total.requires_grad:
                     total.backward()
-            if not open_lessons:
+            if not yielded:
                 return
             self.update()
 
-    def weights(self, part: Batch, batch: Batch) -> Callable[[str], float]:
-        """What the loss called `member/loss` counts: losses are means over a member's samples, and these are a share of all of them.
+    def loss_weight(self, part: Batch, batch: Batch) -> Callable[[str], float]:
+        """Return the weight of the loss `member/loss`: losses are means over a member's samples in `part`, a fraction of all of them.
 
         Args:
-            part: what the losses are of.
-            batch: what this rank learns from in this step, of which it is a part.
+            part: the samples that the losses cover.
+            batch: this rank's whole batch.
         """
-        whole = batch.shard.sizes if batch.shard is not None else batch.student_sizes
-        # What every rank computes is counted once, unless it is nobody else's to learn from.
-        times = 1 if batch.shard is not None or self.ranks.shard == "members" else self.ranks.size
-        common = sum(part.student_sizes) / sum(whole) / times
+        sizes = batch.shard.sizes if batch.shard is not None else batch.student_sizes
+        # A loss that every rank computes is counted once, unless only its owner's gradient counts anyway.
+        copies = 1 if batch.shard is not None or self.ranks.shard == "members" else self.ranks.size
+        common = sum(part.student_sizes) / sum(sizes) / copies
         if part.sizes is None:
             return lambda name: common
-        shares = zip(self.method.student_names(), part.sizes, whole, strict=True)
-        own = {student: mine / size / times for student, mine, size in shares if size}
+        students = zip(self.method.student_names(), part.sizes, sizes, strict=True)
+        own = {student: count / size / copies for student, count, size in students if size}
         return lambda name: own.get(name.partition("/")[0], common)
 
     def update(self) -> None:
-        """One optimiser update of what received a gradient."""
+        """Update every parameter that received a gradient."""
         self.ranks.sum_gradients(self.parameters)
         if self.settings.clip_grad_norm is not None:
-            self.clip_grad_norm(self.settings.clip_grad_norm)
+            clip_grad_norm(self.sets, self.settings.clip_grad_norm, self.method.student_names(), self.ranks)
         self.optimizer.step()
         self.optimizer.zero_grad(set_to_none=True)
 
     def sync_optimizer_state(self) -> None:
-        """Give every rank the optimiser's state of the members that live elsewhere."""
-        names = self.method.student_names()
-        for k, name in enumerate(names):
-            owner = self.ranks.owner(k, len(names))
-            states = [self.optimizer.state[parameter] for parameter in self.sets.get(name, [])]
-            shapes = [{key: list(value.shape) for key, value in state.items() if isinstance(value, Tensor)} for state in states]
-            for parameter, state, known in zip(self.sets.get(name, []), states, self.ranks.all_gather_object(shapes)[owner], strict=True):
-                for key, shape in known.items():
-                    like = parameter.detach() if shape == list(parameter.shape) else torch.zeros(shape)
-                    state.setdefault(key, torch.zeros_like(like))
-                self.ranks.broadcast([state[key] for key in known], owner)
-
-    def clip_grad_norm(self, largest: float) -> None:
-        """Scale the gradients down to a joint norm of `largest`, if it is larger."""
-        moved = [parameter for parameter in self.parameters if parameter.grad is not None]
-        if not self.ranks.is_distributed or self.ranks.shard != "members":
-            torch.nn.utils.clip_grad_norm_(moved, largest)
-            return
-        # Every rank has the gradients of its own members, and those of what is nobody's.
-        names = self.method.student_names()
-        mine = {name for k, name in enumerate(names) if self.ranks.owner(k, len(names)) == self.ranks.rank}
-        counted = [
-            parameter.grad
-            for name, parameters in self.sets.items()
-            for parameter in parameters
-            if parameter.grad is not None and (name in mine or (name not in names and self.ranks.rank == 0))
-        ]
-        square = torch.zeros((), device=self.device, dtype=torch.float64) + sum(gradient.square().sum() for gradient in counted)
-        self.ranks.sum([square])
-        torch.nn.utils.clip_grads_with_norm_(moved, largest, square.sqrt())
+        """Broadcast the optimizer state of each student from the rank that trains it."""
+        sync_optimizer_state(self.optimizer, self.sets, self.method.student_names(), self.ranks)
 
 
-def check_cut(method: Method, settings: Settings) -> None:
-    """Raise UserError if batches are to be cut that the method needs whole, or have a single sample."""
+def check_batches(method: Method, settings: Settings) -> None:
+    """Raise UserError if batches are split that the method needs whole, or have a single sample."""
     if method.whole_batch and settings.microbatches > 1:
         raise UserError(
             f"microbatches is {settings.microbatches}, but this method relates the samples of a batch to each other; "
-            "its batches cannot be cut: take microbatches 1"
+            "its batches cannot be split: take microbatches 1"
         )
     if method.whole_batch and settings.batch_size < 2:
         raise UserError(
             f"batch_size is {settings.batch_size}, but this method relates the samples of a batch to each other; "
             "take a batch_size of at least 2"
         )
-
-
-def _optimizer(settings: Settings, groups: list[dict[str, object]]) -> torch.optim.Optimizer:
-    if settings.optimizer == "sgd":
-        return torch.optim.SGD(
-            groups, lr=settings.learning_rate, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=settings.weight_decay
-        )
-    if settings.optimizer == "adam":
-        return torch.optim.Adam(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    if settings.optimizer == "adamw":
-        return torch.optim.AdamW(groups, lr=settings.learning_rate, weight_decay=settings.weight_decay)
-    raise UserError(f"optimizer is {settings.optimizer!r}; it must be sgd, adam or adamw")

@@ -203,13 +203,13 @@ def untrained(method: Method) -> set[str]:
         grid = [list(layer.children()) for layer in method.group.layers if isinstance(layer, nn.ModuleList)]
         frozen |= {id(p) for depth, module in method.group.unused_modules() for p in grid[depth][module].parameters()}
     if method.options().get("intensive") == "off":
-        frozen |= {id(p) for p in method.others()["pivot"].parameters()}
+        frozen |= {id(p) for p in method.extra_members()["pivot"].parameters()}
     return {name for name, parameter in method.named_parameters() if id(parameter) in frozen}
 
 
 def frozen_networks(method: Method) -> list[nn.Module]:
     found: list[nn.Module] = [module for module in method.modules() if isinstance(module, Frozen)]
-    return found + ([method.others()["pivot"]] if method.options().get("intensive") == "off" else [])
+    return found + ([method.extra_members()["pivot"]] if method.options().get("intensive") == "off" else [])
 
 
 def flags(method: Method) -> dict[str, tuple[bool, bool | None]]:

@@ -92,7 +92,7 @@ def test_mixing_shares_are_beta_distributed(alpha: float) -> None:
 
 
 def nets(method: Method) -> dict[str, nn.Module]:
-    return {**{name: method.group[k] for k, name in enumerate(method.student_names())}, **method.others()}
+    return {**{name: method.group[k] for k, name in enumerate(method.student_names())}, **method.extra_members()}
 
 
 def named(losses: Sequence[str], kind: str) -> list[int]:

@@ -1,0 +1,152 @@
+"""From the options of a run to its method, settings, data and stages."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+from torch import nn
+
+from studygroup.data import Dataset, Images, hold_out, open_data, reads_texts
+from studygroup.errors import UserError, unknown_name
+from studygroup.methods import METHODS, Method, create_method, method_name, method_options
+from studygroup.networks import NETWORKS, tokenizer_of
+from studygroup.networks.factory import Spec, is_fresh, spec_name, with_stem
+from studygroup.networks.registry import SMALLEST_MAP
+from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
+from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
+from studygroup.runs.member import Run
+from studygroup.training.settings import Settings
+from studygroup.training.splits import DataSplits
+from studygroup.training.updater import check_batches
+
+
+def run_options(options: Options) -> RunOptions:
+    """Pick the options of a run, and fill in the student and the optimizer that suit the kind of data."""
+    run = RunOptions.of(options)
+    texts = reads_texts(run.data)
+    optimizer = run.optimizer if run.optimizer != "auto" else "adam" if texts else "sgd"
+    student = run.student if run.student is not None else "transformer" if texts else "resnet8"
+    settings = Settings.of(run, optimizer=optimizer)
+    return replace(run, student=student, optimizer=optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
+
+
+def method_of(options: RunOptions) -> Method:
+    """Return the method, by name and options or as the given object; peers determine the number of students.
+
+    Raises:
+        UserError: an unknown method or option, or options that contradict each other.
+    """
+    method, own, peers = options.method, dict(options.method_options or {}), options.peers
+    if isinstance(method, Method):
+        if own:
+            raise UserError(f"method_options {', '.join(own)} are given beside a method object; give them to its constructor")
+        return method
+    if peers and "students" in method_options(method):
+        own.setdefault("students", len(peers) + 1)
+        if own["students"] != len(peers) + 1:
+            raise UserError(
+                f"students is {own['students']}, but {len(peers)} peers make {len(peers) + 1} with the student; leave one of the two out"
+            )
+    elif peers:
+        raise UserError(f"{method} trains one student; it takes no peers")
+    return create_method(method, own)
+
+
+def settings_of(options: RunOptions) -> Settings:
+    """Return the trainer's settings, with everything automatic resolved for this machine."""
+    settings = Settings.of(options)
+    device = settings.torch_device()
+    precision: Precision = "bf16" if settings.autocast(device) is not None else "float32"
+    return replace(settings, precision=precision, channels_last=settings.memory_format(device) == torch.channels_last)
+
+
+def open_splits(options: RunOptions) -> DataSplits:
+    """Prepare the data and split it."""
+    tokenizer = options.tokenizer if options.tokenizer != "auto" else tokenizer_of(options.student)
+    dataset = open_data(replace(DataOptions.of(options), tokenizer=tokenizer))
+    train, held_out = hold_out(len(dataset.train), holdout=options.holdout, train_size=options.train_size, seed=options.split_seed)
+    augment = dataset.augment if options.augment == "auto" else options.augment
+    return DataSplits(dataset, dataset.train.take(train), dataset.train.take(held_out), augment)
+
+
+def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list[Stage]:
+    """List the training stages before any data is read.
+
+    Raises:
+        UserError: an unknown network, or a teacher or options that cannot be combined.
+    """
+    check_batches(method, settings)
+    teacher = find_teacher(options, method)
+    student = student_of(options)
+    stages = []
+    if isinstance(teacher, str) and is_fresh(teacher):
+        epochs = options.teacher_epochs or settings.epochs
+        own = replace(settings, epochs=epochs, microbatches=1, learning_rate_scales=None)
+        stages.append(Stage("teacher", create_method("baseline"), "baseline", teacher, own))
+        teacher = "teacher"
+    teachers: tuple[Teacher, ...] = () if teacher is None else (teacher,)
+    stages += resolve_stages(Stage("train", method, method_name(method), student, settings, tuple(options.peers), teachers))
+    return with_stems(stages, options.stem)
+
+
+def with_stems(stages: Sequence[Stage], stem: Stem, dataset: Dataset | None = None) -> list[Stage]:
+    """Return the stages with networks whose stems suit the images.
+
+    Raises:
+        UserError: a network is unknown, or does not have the requested stem.
+    """
+    size = min(dataset.inputs.shape[1:]) if dataset is not None and isinstance(dataset.inputs, Images) else SMALLEST_MAP
+    return [
+        replace(stage, student=with_stem(stage.student, stem, size), peers=tuple(with_stem(peer, stem, size) for peer in stage.peers))
+        for stage in stages
+    ]
+
+
+def student_of(options: NetworkOptions) -> Spec:
+    """Return the student's network, which `run_options` has filled in."""
+    assert options.student is not None
+    return options.student
+
+
+def find_teacher(options: NetworkOptions, method: Method) -> nn.Module | Run | str | None:
+    """Return the teacher: a trained network or its import path, a finished run, or the name of a network that is trained first.
+
+    Raises:
+        UserError: the method needs a teacher and has none, or has one and takes none, or it is neither of these.
+    """
+    teacher, name = options.teacher, method_name(method)
+    if teacher is None:
+        if method.needs_teacher:
+            raise UserError(f"{name} needs a teacher; give --teacher RUN (a trained run folder) or --teacher NETWORK (trained first)")
+        return None
+    if not method.needs_teacher:
+        takers = " or ".join(other for other in METHODS if METHODS[other].needs_teacher)
+        raise UserError(f"{name} takes no teacher; leave --teacher out, or take {takers}")
+    if isinstance(teacher, nn.Module):
+        return teacher
+    if Path(teacher).is_dir():
+        return Run(teacher)
+    text = str(teacher)
+    if text.partition("@")[0] in NETWORKS or ":" in text:
+        return text
+    raise UserError(f"the teacher {text!r} is neither a run folder nor a network: {unknown_name('network', text, NETWORKS)}")
+
+
+def default_folder(dataset: Dataset, method: Method, options: RunOptions) -> str:
+    """Return `runs/DATA-METHOD-STUDENT-sSEED`."""
+    name = re.split(r"[:.]", method_name(method))[-1]
+    return f"runs/{dataset.name}-{name}-{short_name(student_of(options))}-s{options.seed}"
+
+
+def short_name(student: Spec) -> str:
+    """Return a network's name for folders: without the module or the folder that it is in."""
+    return re.split(r"[:/\\]", spec_name(student).rstrip("/"))[-1]
+
+
+def uses_gpu(device: str) -> bool:
+    """Return whether each rank of a run gets a GPU of its own."""
+    return device in ("auto", "cuda") and torch.cuda.is_available()

@@ -1,0 +1,93 @@
+"""Train a run: all its stages, on all its ranks."""
+
+from __future__ import annotations
+
+import shlex
+from contextlib import ExitStack
+from dataclasses import replace
+from pathlib import Path
+
+import torch
+
+from studygroup import config
+from studygroup.distributed import launch
+from studygroup.distributed.context import DistContext, init_distributed
+from studygroup.errors import UserError
+from studygroup.methods import method_name
+from studygroup.options import TrainOptions
+from studygroup.pipeline.setup import default_folder, method_of, open_splits, plan_stages, run_options, settings_of, uses_gpu, with_stems
+from studygroup.pipeline.stages import dry_run, run_stages
+from studygroup.runs.environment import environment
+from studygroup.runs.files import write_json
+from studygroup.runs.folder import lock_run_dir, remove_empty_run
+from studygroup.runs.layout import RunFiles
+from studygroup.runs.member import Run
+
+
+def train(options: TrainOptions) -> Run:
+    """Train a run in as many processes as the options ask for."""
+    if launch.wanted(options.devices, options.nodes, options.rendezvous):
+        gpus = torch.cuda.device_count() if uses_gpu(options.device) else options.devices
+        if options.devices > gpus:
+            raise UserError(f"devices is {options.devices}, but there are {gpus} GPUs; take at most {gpus}, or --device cpu")
+        hint = "the same command with --resume, with any number of devices"
+        folder = launch.launch(train_rank, options, devices=options.devices, nodes=options.nodes, rendezvous=options.rendezvous, hint=hint)
+        return Run(folder)
+    return Run(train_rank(options))
+
+
+def train_rank(options: TrainOptions) -> str:
+    """Train as one of the ranks, or as the only process; return the run folder."""
+    gpu = uses_gpu(options.device)
+    with init_distributed(options.shard, gpu=gpu) as ranks:
+        if ranks.is_distributed and gpu:
+            options = replace(options, device=f"cuda:{torch.cuda.current_device()}")
+        return str(train_together(options, ranks).folder)
+
+
+def train_together(options: TrainOptions, ranks: DistContext) -> Run:
+    """Train with the given ranks; rank 0 writes."""
+    run = run_options(options)
+    method = method_of(run)
+    settings = settings_of(run)
+    stages = plan_stages(run, method, settings)
+    splits = open_splits(run)
+    stages = with_stems(stages, run.stem, splits.dataset)
+    dry_run(stages, splits)
+    out = Path(options.out or default_folder(splits.dataset, method, run))
+    files = RunFiles(out)
+    name = method_name(method)
+    resolved = TrainOptions.of(
+        run,
+        method=name if importable(name) else method,
+        method_options=method.options(),
+        precision=settings.precision,
+        channels_last=settings.channels_last,
+        augment=splits.augment,
+        devices=options.devices,
+        nodes=options.nodes,
+        rendezvous=options.rendezvous,
+        shard=options.shard,
+        out=str(out),
+    )
+
+    def begin() -> None:
+        lock.enter_context(lock_run_dir(out, resume=options.resume, overwrite=options.overwrite))
+        if not (options.resume and files.config.exists()):
+            config.save(files.config, resolved)
+            write_json(files.environment, environment(settings.seed))
+
+    hint = f"studygroup train --config {shlex.quote(str(files.config))} --out {shlex.quote(str(out))} --resume"
+    with ExitStack() as lock:
+        ranks.on_rank_zero(begin)
+        try:
+            return run_stages(stages, out, splits, resume=options.resume, resume_hint=hint, ranks=ranks)
+        except UserError:
+            if ranks.rank == 0:
+                remove_empty_run(out)
+            raise
+
+
+def importable(name: str) -> bool:
+    """Return whether another process can import a method by its name: not a class of the main program or inside a function."""
+    return not name.startswith("__main__:") and "<locals>" not in name

@@ -1,0 +1,80 @@
+"""The optimizer of a method's parameters, and what sharded members need of it."""
+
+from __future__ import annotations
+
+import torch
+from torch import Tensor, nn
+
+from studygroup.distributed.context import DistContext
+from studygroup.errors import unknown_name
+from studygroup.methods.method import Method
+from studygroup.training.settings import Settings
+
+ParameterSets = dict[str, list[nn.Parameter]]
+"""Trainable parameters by the member that owns them; `"shared"` for those of several members or of none."""
+
+
+def build_optimizer(settings: Settings, sets: ParameterSets, method: Method) -> torch.optim.Optimizer:
+    """Build the optimizer with one parameter group per member, each with its learning rate factor as `scale`.
+
+    Raises:
+        UserError: a factor is given for a member that the method does not have.
+    """
+    given = settings.learning_rate_scales or {}
+    for member in given:
+        if member not in sets:
+            raise unknown_name("member in learning_rate_scales", member, sets)
+    scales = {**method.learning_rate_scales(), **given}
+    groups = [{"params": parameters, "scale": scales.get(name, 1.0)} for name, parameters in sets.items()]
+    rate, decay = settings.learning_rate, settings.weight_decay
+    if settings.optimizer == "sgd":
+        return torch.optim.SGD(groups, rate, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay)
+    if settings.optimizer == "adam":
+        return torch.optim.Adam(groups, rate, weight_decay=decay)
+    return torch.optim.AdamW(groups, rate, weight_decay=decay)
+
+
+def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:
+    """Set the learning rate of all groups, each times its own factor."""
+    for group in optimizer.param_groups:
+        group["lr"] = learning_rate * group["scale"]
+
+
+def sync_optimizer_state(optimizer: torch.optim.Optimizer, sets: ParameterSets, students: tuple[str, ...], ranks: DistContext) -> None:
+    """Broadcast the optimizer state of each student from the rank that trains it."""
+    for k, name in enumerate(students):
+        owner = ranks.owner(k, len(students))
+        states = [optimizer.state[parameter] for parameter in sets.get(name, [])]
+        shapes = [{key: list(value.shape) for key, value in state.items() if isinstance(value, Tensor)} for state in states]
+        owned = ranks.all_gather_object(shapes)[owner]
+        for parameter, state, known in zip(sets.get(name, []), states, owned, strict=True):
+            for key, shape in known.items():
+                like = parameter.detach() if shape == list(parameter.shape) else torch.zeros(shape)
+                state.setdefault(key, torch.zeros_like(like))
+            ranks.broadcast([state[key] for key in known], owner)
+
+
+def clip_grad_norm(sets: ParameterSets, largest: float, students: tuple[str, ...], ranks: DistContext) -> None:
+    """Scale the gradients down to a joint norm of `largest` if it is larger, on all ranks alike.
+
+    Args:
+        sets: all trainable parameters.
+        largest: maximum norm.
+        students: names of the students, which different ranks may own.
+        ranks: the processes that train together.
+    """
+    moved = [parameter for parameters in sets.values() for parameter in parameters if parameter.grad is not None]
+    if not ranks.is_distributed or ranks.shard != "members":
+        torch.nn.utils.clip_grad_norm_(moved, largest)
+        return
+    # Every rank has the gradients of its own students, and those that no student owns, which rank 0 counts.
+    own = {name for k, name in enumerate(students) if ranks.owner(k, len(students)) == ranks.rank}
+    counted = [
+        parameter.grad
+        for name, parameters in sets.items()
+        for parameter in parameters
+        if parameter.grad is not None and (name in own or (name not in students and ranks.rank == 0))
+    ]
+    square = torch.zeros((), device=next(iter(moved)).device, dtype=torch.float64) + sum(gradient.square().sum() for gradient in counted)
+    ranks.sum([square])
+    torch.nn.utils.clip_grads_with_norm_(moved, largest, square.sqrt())

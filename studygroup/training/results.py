@@ -1,0 +1,150 @@
+"""Test a finished training, and write its members, predictions and result."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+import torch
+from torch import Tensor, nn
+
+from studygroup.data import evaluation_batches, reading_order
+from studygroup.networks.factory import NetworkFactory, spec_name
+from studygroup.networks.registry import parameter_count
+from studygroup.runs.files import write_json
+from studygroup.runs.member import BEST
+from studygroup.runs.writer import write_member, write_predictions, write_weights
+from studygroup.training.evaluate import Scores
+from studygroup.training.splits import DataSplits
+from studygroup.training.trainer import EVALUATION_BATCH, BestCheckpoint, Trainer
+
+
+def save_results(trainer: Trainer, best: BestCheckpoint, factory: NetworkFactory, splits: DataSplits, label: str) -> None:
+    """Test all members on all ranks; rank 0 writes."""
+    method, dataset, recalibrate = trainer.method, splits.dataset, trainer.settings.recalibrate_bn
+    members = trainer.recalibrated() if recalibrate else {name: method.export(name) for name in method.members()}
+    scores = trainer.score(dataset.test, members if recalibrate else None) if len(dataset.test) else None
+    trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, factory, splits, label, members, scores))
+
+
+def write_results(
+    trainer: Trainer,
+    best: BestCheckpoint,
+    factory: NetworkFactory,
+    splits: DataSplits,
+    label: str,
+    members: Mapping[str, nn.Module],
+    scores: Scores | None,
+) -> None:
+    """Write members, predictions and the result.
+
+    Args:
+        trainer: at the end of its training.
+        best: the selected member.
+        factory: made the networks.
+        splits: the data.
+        label: name of the method.
+        members: all members as plain networks.
+        scores: of all members on the test set; None if there is none.
+    """
+    method, dataset, settings, files = trainer.method, splits.dataset, trainer.settings, trainer.files
+    record = trainer.log.history[-1]
+    origin = {"data": dataset.name, "method": label, "seed": settings.seed}
+    common = {
+        "classes": list(dataset.classes),
+        **dataset.inputs.card(),
+        "precision": "bf16" if trainer.updater.autocast is not None else "float32",
+        "channels_last": trainer.runner.memory_format == torch.channels_last,
+        **origin,
+    }
+    students = method.student_names()
+    for name, network in members.items():
+        spec = factory.spec(students.index(name)) if name in students else factory.teacher_spec
+        card = {
+            "network": spec_name(spec) if spec is not None else name,
+            "parameters": total_parameters(network),
+            "epoch": settings.epochs - 1,
+            **common,
+            "holdout": record["holdout"].get(name),
+        }
+        write_member(files, name, network.state_dict(), card)
+    for name, module in method.modules_to_save().items():
+        write_weights(files.module(name), module.state_dict())
+    dataset.inputs.save(files.folder)
+    selected = members[best.member]
+    selected.load_state_dict(best.weights)
+    card = {
+        "network": spec_name(factory.target),
+        "parameters": total_parameters(selected),
+        "member": best.member,
+        "epoch": best.epoch,
+        **common,
+        "holdout": best.accuracy,
+    }
+    write_member(files, BEST, selected.state_dict(), card)
+    result = {
+        **origin,
+        "student": spec_name(factory.target),
+        "epochs": settings.epochs,
+        "candidates": list(method.candidates),
+        "seconds": round(sum(past["seconds"] for past in trainer.log.history), 3),
+        "parameters": {name: total_parameters(network) for name, network in members.items()},
+        "trained_parameters": parameter_count(method),
+        "selected": {
+            "member": best.member,
+            "epoch": best.epoch,
+            "holdout": best.accuracy,
+            "test": test_selected(trainer, selected, splits),
+        },
+        "last": {
+            "epoch": settings.epochs - 1,
+            "member": max(method.candidates, key=lambda name: record["holdout"].get(name, 0.0)),
+            "holdout": record["holdout"],
+            "test": scores.accuracy if scores else {},
+            "diversity": scores.diversity if scores else None,
+        },
+        "ranks": communication(trainer),
+        "holdout_samples": len(splits.holdout),
+        "test_samples": len(dataset.test),
+        "identity": trainer.identity,
+    }
+    write_json(files.result, result)
+
+
+def communication(trainer: Trainer) -> dict[str, object]:
+    """Return the number of ranks and the bytes that each sent per step, beside those of data parallelism (2 (R - 1) / R gradients)."""
+    ranks = trainer.ranks
+    if not ranks.is_distributed:
+        return {"number": 1}
+    gradients = sum(parameter.nbytes for parameter in trainer.updater.parameters)
+    return {
+        "number": ranks.size,
+        "shard": ranks.shard,
+        "bytes_per_step": trainer.log.history[-1]["bytes_sent"],
+        "data_parallel_bytes_per_step": round(gradients * 2 * (ranks.size - 1) / ranks.size),
+    }
+
+
+@torch.no_grad()
+def test_selected(trainer: Trainer, network: nn.Module, splits: DataSplits) -> float | None:
+    """Write the selected student's test predictions and return their accuracy in [0, 1]; None if there is no test set."""
+    dataset = splits.dataset
+    if not len(dataset.test):
+        return None
+    network.to(device=trainer.device, memory_format=trainer.runner.memory_format).eval()  # type: ignore[call-overload]
+    found: list[Tensor] = []
+    labels: list[Tensor] = []
+    for inputs, truth in evaluation_batches(dataset.test, trainer.runner.transform, EVALUATION_BATCH):
+        logits = (trainer.updater.forward(lambda inputs=inputs: {"logits": network(inputs)}) or {})["logits"]  # type: ignore[misc]
+        found.append(logits.float().softmax(-1).cpu())
+        labels.append(truth.cpu())
+    values, predicted = torch.cat(found).max(-1)
+    truth = torch.cat(labels)
+    rows = sorted(zip(reading_order(dataset.test).tolist(), truth.tolist(), predicted.tolist(), values.tolist(), strict=True))
+    classes = dataset.classes
+    write_predictions(trainer.files.predictions, ((i, classes[y], classes[p], v) for i, y, p, v in rows))
+    return float((predicted == truth).double().mean())
+
+
+def total_parameters(network: nn.Module) -> int:
+    """Return the number of parameters, frozen ones too."""
+    return sum(parameter.numel() for parameter in network.parameters())

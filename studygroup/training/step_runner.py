@@ -1,0 +1,93 @@
+"""Training steps of a built method, without a run folder, a log or an identity."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import torch
+from torch import nn
+
+from studygroup import randomness
+from studygroup.batch import Batch
+from studygroup.clock import Clock
+from studygroup.data import Batches, Split, Transform
+from studygroup.distributed.context import SINGLE_PROCESS, DistContext
+from studygroup.groups import Frozen
+from studygroup.methods.method import Method
+from studygroup.networks.factory import NetworkFactory
+from studygroup.training.meter import LossMeter
+from studygroup.training.settings import Settings
+from studygroup.training.splits import DataSplits
+from studygroup.training.updater import Updater
+
+
+class StepRunner:
+    """A method on a device, with the batches of its training split and the optimizer.
+
+    Attributes:
+        batches: the training split as batches.
+        updater: the optimizer and the precision.
+        memory_format: of images and weights.
+    """
+
+    def __init__(self, method: Method, train: Split, transform: Transform, settings: Settings, ranks: DistContext = SINGLE_PROCESS) -> None:
+        """Move the method to the device of the transform.
+
+        Args:
+            method: built.
+            train: the training split.
+            transform: from stored samples to inputs on the device.
+            settings: of the training.
+            ranks: the processes that train together.
+
+        Raises:
+            UserError: settings or data that the method cannot work with.
+        """
+        self.method = method
+        self.settings = settings
+        self.ranks = ranks
+        self.transform = transform
+        self.device = transform.device
+        self.memory_format = settings.memory_format(self.device)
+        method.to(device=self.device, memory_format=self.memory_format)  # type: ignore[call-overload]
+        self.batches = Batches(
+            train,
+            transform,
+            batch_size=settings.batch_size,
+            partition=method.partition(),
+            seed=settings.seed,
+            ranks=ranks,
+            whole_batch=method.whole_batch,
+        )
+        self.updater = Updater(method, settings, self.device, ranks)
+        if settings.compile:
+            frozen = [module.network for module in method.modules() if isinstance(module, Frozen)]
+            compile_modules([*method.group.compiled_modules(), *method.extra_members().values(), *frozen])
+
+    @classmethod
+    def build(cls, method: Method, factory: NetworkFactory, splits: DataSplits, settings: Settings) -> StepRunner:
+        """Build a method's networks and make a runner of its steps in train mode."""
+        method.build(factory)
+        runner = cls(method, splits.train, splits.transform(settings), settings)
+        method.train()
+        return runner
+
+    def clock(self, epoch: int, step: int) -> Clock:
+        """Return the clock of a step."""
+        return Clock(epoch, self.settings.epochs, step, self.batches.steps(), self.settings.seed)
+
+    def step(self, batch: Batch, clock: Clock, meter: LossMeter) -> None:
+        """Train on one batch; see `Updater.step`."""
+        own = (self.ranks.rank,) if self.ranks.is_distributed else ()
+        torch.manual_seed(randomness.derive_seed(self.settings.seed, "step", clock.epoch, clock.step, *own))  # dropout
+        self.updater.step(batch, clock, meter)
+
+
+def compile_modules(modules: Sequence[nn.Module]) -> None:
+    """Compile networks or modules, each as a whole."""
+    # Blocks of one class have one `forward`, whose versions are counted together: for each module one to train, one to evaluate, and
+    # one to make targets, with gradient and without, of a fixed and of any batch size.
+    config = torch._dynamo.config
+    config.recompile_limit = max(config.recompile_limit, 8 * len(modules) + 8)
+    for module in modules:
+        module.compile()
