@@ -24,6 +24,7 @@ from studygroup.methods import METHODS, Baseline, Method, create_method, method_
 from studygroup.networks import NETWORKS, create, parameter_count
 from studygroup.networks.factory import Spec, is_fresh, spec_name, with_stem
 from studygroup.networks.registry import SMALLEST_MAP, stems, tokenizer_of
+from studygroup.options import RankOptions
 from studygroup.pipeline.stages import Stage, dry_run, network_factory, resolve_stages, run_stages
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
@@ -48,13 +49,14 @@ def train(arguments: dict[str, Any]) -> Run:
     """`studygroup.train` with its arguments by name."""
     arguments = with_defaults({**arguments, "learning_rate_scales": dict(arguments["learning_rate_scales"] or {})})
     config.validate(arguments)
-    if launch.wanted(arguments):
-        devices, nodes = arguments["devices"], arguments["nodes"]
+    ranks = RankOptions(**{name: arguments[name] for name in ("devices", "nodes", "rendezvous", "shard")})
+    if launch.needs_launch(ranks):
+        devices = ranks.devices
         gpus = torch.cuda.device_count() if uses_gpu(arguments["device"]) else devices
         if devices > gpus:
             raise UserError(f"devices is {devices}, but there are {gpus} GPUs; take at most {gpus}, or --device cpu")
         hint = "the same command with --resume, with any number of devices"
-        folder = launch.launch(train_rank, arguments, devices=devices, nodes=nodes, rendezvous=arguments["rendezvous"], hint=hint)
+        folder = launch.launch(train_rank, arguments, ranks, hint=hint)
         return Run(folder)
     return Run(train_rank(arguments))
 

@@ -48,7 +48,7 @@ class Intensive:
 
     def loss(self, pivot: nn.Module, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:
         """The pivot's loss (Eq. 8-9); errors (n, B) are the students' on the whole batch."""
-        whole = batch.whole
+        whole = batch.global_batch
         if self.kind == "mixup":
             partners = torch.randperm(len(whole), generator=generator).to(batch.labels.device)
         else:

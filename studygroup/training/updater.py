@@ -142,7 +142,7 @@ class Updater:
         """
         whole = batch.shard.sizes if batch.shard is not None else batch.student_sizes
         # What every rank computes is counted once, unless it is nobody else's to learn from.
-        times = 1 if batch.shard is not None or self.ranks.shard == "members" else self.ranks.size
+        times = 1 if batch.shard is not None or self.ranks.shard == "members" else self.ranks.world_size
         common = sum(part.student_sizes) / sum(whole) / times
         if part.sizes is None:
             return lambda name: common
@@ -152,7 +152,7 @@ class Updater:
 
     def update(self) -> None:
         """One optimiser update of what received a gradient."""
-        self.ranks.sum_gradients(self.parameters)
+        self.ranks.all_reduce_gradients(self.parameters)
         if self.settings.clip_grad_norm is not None:
             self.clip_grad_norm(self.settings.clip_grad_norm)
         self.optimizer.step()
@@ -187,7 +187,7 @@ class Updater:
             if parameter.grad is not None and (name in mine or (name not in names and self.ranks.rank == 0))
         ]
         square = torch.zeros((), device=self.device, dtype=torch.float64) + sum(gradient.square().sum() for gradient in counted)
-        self.ranks.sum([square])
+        self.ranks.all_reduce([square])
         torch.nn.utils.clip_grads_with_norm_(moved, largest, square.sqrt())
 
 
