@@ -22,7 +22,7 @@ from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.errors import UserError, unknown_name
 from studygroup.methods import METHODS, Baseline, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, create, parameter_count
-from studygroup.networks.factory import Spec, is_fresh, spec_name, with_stem
+from studygroup.networks.factory import Spec, is_untrained, spec_name, resolve_spec
 from studygroup.networks.registry import SMALLEST_MAP, stems, tokenizer_of
 from studygroup.options import RankOptions
 from studygroup.pipeline.stages import Stage, dry_run, network_factory, resolve_stages, run_stages
@@ -172,7 +172,7 @@ def make_stages(arguments: Mapping[str, Any], method: Method, settings: Settings
     check_cut(method, settings)
     teacher = find_teacher(arguments["teacher"], method)
     stages = []
-    if isinstance(teacher, str) and is_fresh(teacher):
+    if isinstance(teacher, str) and is_untrained(teacher):
         epochs = arguments.get("teacher_epochs") or settings.epochs
         own = replace(settings, epochs=epochs, microbatches=1, learning_rate_scales={})
         stages.append(Stage("teacher", Baseline(), "baseline", teacher, own))
@@ -193,7 +193,7 @@ def with_stems(stages: Sequence[Stage], stem: Any, dataset: Dataset | None = Non
     """
     size = min(dataset.inputs.shape[1:]) if dataset is not None and isinstance(dataset.inputs, Images) else SMALLEST_MAP
     return [
-        replace(stage, student=with_stem(stage.student, stem, size), peers=tuple(with_stem(peer, stem, size) for peer in stage.peers))
+        replace(stage, student=resolve_spec(stage.student, stem, size), peers=tuple(with_stem(peer, stem, size) for peer in stage.peers))
         for stage in stages
     ]
 

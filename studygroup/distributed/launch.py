@@ -29,9 +29,7 @@ def needs_launch(options: RankOptions) -> bool:
     if launched_by_torchrun():
         world_size = int(os.environ["WORLD_SIZE"])
         if ranks not in (1, world_size):
-            raise UserError(
-                f"devices is {options.devices}, nodes {options.nodes}, but torchrun started {world_size} ranks; leave both out"
-            )
+            raise UserError(f"devices is {options.devices}, nodes {options.nodes}, but torchrun started {world_size} ranks; leave both out")
         return False
     if options.nodes > 1 and options.rendezvous is None:
         raise UserError(

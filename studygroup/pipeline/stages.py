@@ -17,7 +17,7 @@ from torch import nn
 from studygroup.data import evaluation_batches
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.methods.method import Method, StageSpec
-from studygroup.networks.factory import NetworkFactory, Spec, build_network, try_out
+from studygroup.networks.factory import NetworkFactory, Spec, build_network, check_network
 from studygroup.runs.member import Run
 from studygroup.training.fit import DataSplits, fit, load_teacher
 from studygroup.training.settings import Settings
@@ -140,7 +140,7 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
         networks = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
         for spec in (stage.student, *stage.peers, *networks):
             if spec not in tried:
-                try_out(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
+                check_network(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
                 tried.append(spec)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they come again when the stage begins

@@ -12,7 +12,7 @@ from studygroup import config, session
 from studygroup.errors import UserError, unknown_name
 from studygroup.methods import METHODS, Method, method_options
 from studygroup.networks import NETWORKS
-from studygroup.networks.factory import is_fresh
+from studygroup.networks.factory import is_untrained
 from studygroup.parameters import Parameter
 
 OWN = (
@@ -179,7 +179,7 @@ def _with_teachers(variants: Sequence[Variant], words: Mapping[str, Any]) -> lis
 
 
 def _is_network(name: str) -> bool:
-    return is_fresh(name) and (":" in name or name.partition("@")[0] in NETWORKS)
+    return is_untrained(name) and (":" in name or name.partition("@")[0] in NETWORKS)
 
 
 def train_arguments(variant: Variant, variants: Sequence[Variant], seed: int) -> dict[str, Any]:
