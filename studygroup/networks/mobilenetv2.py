@@ -57,15 +57,13 @@ def mobilenetv2(*, num_classes: int, in_channels: int = 3, stem: str = "small") 
         A network (B, in_channels, H, W) -> (B, C) for any H, W of at least 1.
     """
     stages: dict[str, dict[str, nn.Module]] = {"stem": {"stem": nn.Sequential(*with_relu(convolution(in_channels, 16, 3, 2)))}}
-    channels = 16
+    channels, stem_stride = 16, 2 if stem == "large" else 1
     for number, groups in enumerate(GROUPS, start=1):
         blocks: dict[str, nn.Module] = {}
         for expansion, width, depth, stride in groups:
             for position in range(depth):
-                first_stride = stride or (2 if stem == "large" else 1)
-                blocks[f"stage{number}_block{len(blocks) + 1}"] = InvertedResidual(
-                    channels, width // 2, first_stride if position == 0 else 1, expansion
-                )
+                block_stride = (stride or stem_stride) if position == 0 else 1
+                blocks[f"stage{number}_block{len(blocks) + 1}"] = InvertedResidual(channels, width // 2, block_stride, expansion)
                 channels = width // 2
         stages[f"stage{number}"] = blocks
     last = nn.Sequential(*with_relu(convolution(channels, 1280, 1)))

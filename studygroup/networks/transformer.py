@@ -123,7 +123,7 @@ class TransformerBlock(nn.Sequential):
     """Attention and a feed-forward layer: `Padded` (B, T, d) -> the same."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
-        """Args: width: d, a multiple of `heads`. heads: of attention. feedforward: hidden width of the feed-forward layer. dropout: probability."""
+        """Args: width: d, a multiple of `heads`. heads: of attention. feedforward: its hidden width. dropout: probability."""
         parts = {"attention": Attention(width, heads, dropout), "feedforward": FeedForward(width, feedforward, dropout)}
         super().__init__(OrderedDict(parts))
 
