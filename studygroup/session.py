@@ -193,7 +193,7 @@ def with_stems(stages: Sequence[Stage], stem: Any, dataset: Dataset | None = Non
     """
     size = min(dataset.inputs.shape[1:]) if dataset is not None and isinstance(dataset.inputs, Images) else SMALLEST_MAP
     return [
-        replace(stage, student=resolve_spec(stage.student, stem, size), peers=tuple(with_stem(peer, stem, size) for peer in stage.peers))
+        replace(stage, student=resolve_spec(stage.student, stem, size), peers=tuple(resolve_spec(peer, stem, size) for peer in stage.peers))
         for stage in stages
     ]
 

@@ -190,7 +190,7 @@ class NetworkFactory:
             return self.target
         if number > len(self.peers):
             raise UserError(
-                f"student {number} has no network: there are {len(self.peers)} peers; give one for each student but the first, or none"
+                f"student {number} has no network: {len(self.peers)} peers are given; give one for each student but the first, or none"
             )
         return self.peers[number - 1]
 

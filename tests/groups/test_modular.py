@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from studygroup.errors import UserError
 from studygroup.groups import Modular, predict_targets
-from studygroup.groups.modular import Stream
+from studygroup.groups.modular import RouteInput
 from studygroup.groups.norm import PooledBatchNorm, StudentBatchNorm
 from studygroup.groups.routes import draw_routes
 from studygroup.losses import cross_entropy, soft_kl
@@ -140,7 +140,7 @@ def test_unused_modules_are_those_on_no_route() -> None:
     everything = {(depth, module) for depth in range(4) for module in range(3)} | {(4, 0)}
     assert set(group.unused_modules()) == everything - on_route
     assert len(group.compiled_modules()) == len(on_route)
-    assert all(group.sharers(d, m) == sum(int(route[d]) == m for route in group.routes) for d, m in everything)
+    assert all(group.student_count(d, m) == sum(int(route[d]) == m for route in group.routes) for d, m in everything)
 
 
 # ---------------------------------------------------------------- layers and heads
@@ -275,7 +275,7 @@ class Loop:
         self.store: dict[tuple[int, int], dict[str, Tensor]] = {}
         self.routes = group.routes.tolist()
         self.networks = [group.export(k).train() for k in range(len(group))]
-        names = [list(names) for names in group._blocks]
+        names = [list(names) for names in group._layer_blocks]
         self.parameters: list[dict[str, Tensor]] = []
         for k, route in enumerate(self.routes):
             mine: dict[str, Tensor] = {}
@@ -316,7 +316,7 @@ def inputs_of(shares: Sequence[int], dtype: torch.dtype = torch.float64) -> list
 def assert_same_gradients(group: Modular, loop: Loop, tolerance: float) -> None:
     for (depth, number), shared in loop.store.items():
         module = module_of(group, depth, number)
-        block_names = group._blocks[depth]
+        block_names = group._layer_blocks[depth]
         for name, parameter in shared.items():
             block, _, rest = name.partition(".")
             own = module.get_submodule(str(list(block_names).index(block))).get_parameter(rest)
@@ -497,7 +497,7 @@ def test_the_pooled_pass_with_other_targets(mode: Any) -> None:
     reference.study(inputs, [[], [], []])
     _, taught = group.study(inputs, imitated)
     pairs = [(k, j) for k in range(3) for j in imitated[k]]
-    streams = [Stream(inputs[k], j, samples=k) for k, j in pairs]
+    streams = [RouteInput(inputs[k], j, samples=k) for k, j in pairs]
     with torch.no_grad():
         expected = reference.eval().run(streams) if mode == "eval" else reference.run(streams)
     for found, target in zip([z for logits in taught for z in logits], expected, strict=True):
@@ -622,7 +622,7 @@ def test_a_student_norm_wants_to_know_whose_samples_come() -> None:
     with pytest.raises(UserError, match="through its group"):
         norm(torch.zeros(2, 3, 4, 4))
     norm.segments = [(0, 1)]
-    with pytest.raises(UserError, match="2 samples came"):
+    with pytest.raises(UserError, match="the input has 2 samples"):
         norm(torch.zeros(2, 3, 4, 4))
 
 

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from studygroup.errors import UserError
 from studygroup.groups import Branched, Group, Independent, Modular, batched_call, pooled, predict_targets, target_mode
 from studygroup.groups.branched import scaled_gradient
-from studygroup.groups.modular import _is_random
+from studygroup.groups.modular import _has_dropout
 from studygroup.networks import Chain, NetworkFactory, create, parameter_count
 from studygroup.networks.padded import Padded
 from tests.groups.test_modular import Loop, assert_same_gradients, assert_same_statistics, total_loss
@@ -197,11 +197,11 @@ def test_dropout_inside_a_function_is_seen_and_switched_off() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.nn.functional.dropout(x, self.attention_dropout, self.training)
 
-    assert _is_random(Attention())
-    assert any(map(_is_random, nn.MultiheadAttention(4, 2, dropout=0.1).modules()))
-    assert not any(map(_is_random, nn.MultiheadAttention(4, 2).modules()))
-    assert any(map(_is_random, create(DROPPING, CLASSES).get_submodule("stage2_block1").modules()))
-    assert not any(map(_is_random, create(TRANSFORMER, CLASSES).modules()))
+    assert _has_dropout(Attention())
+    assert any(map(_has_dropout, nn.MultiheadAttention(4, 2, dropout=0.1).modules()))
+    assert not any(map(_has_dropout, nn.MultiheadAttention(4, 2).modules()))
+    assert any(map(_has_dropout, create(DROPPING, CLASSES).get_submodule("stage2_block1").modules()))
+    assert not any(map(_has_dropout, create(TRANSFORMER, CLASSES).modules()))
     network = nn.Sequential(Attention(), nn.BatchNorm1d(3)).train()
     x = torch.randn(5, 3)
     torch.testing.assert_close(predict_targets(network, x), predict_targets(network, x))
@@ -276,7 +276,7 @@ def test_what_enters_the_trunk_is_divided(spec: Any, branch: str | None) -> None
 
 @pytest.mark.parametrize("spec", [TRANSFORMER, VDCNN])
 def test_branches_share_the_embedding_at_least(spec: str) -> None:
-    with pytest.raises(UserError, match=r"branching from 'embedding', the first of .* leaves nothing to share; take a later stage"):
+    with pytest.raises(UserError, match=r"branching from 'embedding', the first of .* leaves nothing to share; use a later stage"):
         Branched(maker_of(spec), 2, branch_from="embedding")
 
 
@@ -317,6 +317,6 @@ def test_texts_on_their_way_go_through_a_network_together() -> None:
     few, more = (network.embed(sentences(count, seed=count)) for count in (2, 3))
     rest = nn.Sequential(*(network.get_submodule(name) for name in list(network.blocks())[1:]))
     found = batched_call(rest, {0: few, 5: more, 7: few})
-    torch.testing.assert_close(found[0], network.after_embedding(few))
-    torch.testing.assert_close(found[5], network.after_embedding(more))
+    torch.testing.assert_close(found[0], network.forward_embedded(few))
+    torch.testing.assert_close(found[5], network.forward_embedded(more))
     assert found[7] is found[0]

@@ -220,7 +220,7 @@ def test_bad_values_are_named() -> None:
         draw_negatives(POPULATION, torch.tensor([0]), 0, generator())
     with pytest.raises(UserError, match=r"\(3, 1\)"):
         noise_contrastive(torch.ones(3, 1), 10)
-    with pytest.raises(UserError, match="memory of 0 samples"):
+    with pytest.raises(UserError, match="memory bank of 0 samples"):
         MemoryBank(0)
     with pytest.raises(UserError, match=r"temperature is 0\.0"):
         MemoryBank(3, temperature=0.0)

@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 from studygroup.errors import UserError
 from studygroup.networks import parameter_count
-from studygroup.networks.connectors import Connector, ConvReg, Embed, Paraphraser, Projection, Translator, VariationalRegressor, by_position
+from studygroup.networks.connectors import (
+    Connector,
+    ConvReg,
+    Embed,
+    Paraphraser,
+    Projection,
+    Translator,
+    VariationalRegressor,
+    apply_connector,
+)
 
 
 def maps(*shape: int) -> Tensor:
@@ -173,7 +182,7 @@ def test_a_connector_sees_positions_with_text_alone(connector: nn.Module) -> Non
     connector = connector.double().train()
     maps, mask = texts([5, 0, 2])
     state = {name: value.clone() for name, value in connector.state_dict().items()}
-    found = by_position(connector, maps, mask)
+    found = apply_connector(connector, maps, mask)
     assert found.shape == (3, 4, 1, 5)
     left = connector.state_dict()
     connector.load_state_dict(state)
@@ -193,7 +202,7 @@ def test_without_any_text_a_connector_learns_nothing() -> None:
     connector[2].eval()
     state = {name: value.clone() for name, value in connector.state_dict().items()}
     maps, mask = texts([0, 0])
-    found = by_position(connector, maps.requires_grad_(), mask)
+    found = apply_connector(connector, maps.requires_grad_(), mask)
     assert not found.any()
     found.sum().backward()
     assert all(torch.equal(value, state[name]) for name, value in connector.state_dict().items())
@@ -203,4 +212,4 @@ def test_without_any_text_a_connector_learns_nothing() -> None:
 def test_images_go_through_a_connector_as_they_are() -> None:
     connector = Projection(3, 4).eval()
     maps = torch.randn(2, 3, 4, 4)
-    assert torch.equal(by_position(connector, maps, None), connector(maps))
+    assert torch.equal(apply_connector(connector, maps, None), connector(maps))

@@ -17,7 +17,7 @@ import studygroup
 from studygroup import UserError
 from studygroup.networks import NetworkFactory, create, extract_features
 from studygroup.networks.chain import Pool
-from studygroup.networks.factory import build_network, spec_name, try_out
+from studygroup.networks.factory import build_network, check_network, spec_name
 from studygroup.training import Run
 
 SMALL: dict[str, Any] = {"epochs": 1, "train_size": 96, "holdout": 24, "batch_size": 32, "progress": False, "precision": "float32"}
@@ -148,17 +148,17 @@ class Choosy(nn.Module):
 @pytest.mark.parametrize(
     ("spec", "shape", "named"),
     [
-        ("vgg8", (3, 4, 4), r"vgg8 cannot take inputs of 3x4x4 \(.*too small.*\); take another image_size, or another network"),
-        (Fixed, (1, 4, 4), r":Fixed cannot take inputs of 1x4x4 \(.*shapes cannot be multiplied"),
-        (Fixed(), (1, 3, 3), r":Fixed gives \(2, 5\) for 2 inputs and 10 classes; it must give logits \(2, 10\)"),
-        (Choosy(), (1, 8, 8), r":Choosy cannot take inputs of 1x8x8 \(input height \(8\) is not 224\)"),
+        ("vgg8", (3, 4, 4), r"vgg8 fails on inputs of 3x4x4 \(.*too small.*\); use another image_size, or another network"),
+        (Fixed, (1, 4, 4), r":Fixed fails on inputs of 1x4x4 \(.*shapes cannot be multiplied"),
+        (Fixed(), (1, 3, 3), r":Fixed returns \(2, 5\) for 2 inputs and 10 classes; it must return \(2, 10\)"),
+        (Choosy(), (1, 8, 8), r":Choosy fails on inputs of 1x8x8 \(input height \(8\) is not 224\)"),
         (nn.Identity(), (1, 8, 8), r":Identity gives \(2, 1, 8, 8\) for 2 inputs"),
         (nn.LSTM(8, 2), (1, 8), r":LSTM gives tuple for 2 inputs"),
     ],
 )
 def test_what_does_not_fit_is_said(spec: Any, shape: tuple[int, ...], named: str) -> None:
     with pytest.raises(UserError, match=named) as caught:
-        try_out(spec, torch.zeros(2, *shape), num_classes=10)
+        check_network(spec, torch.zeros(2, *shape), num_classes=10)
     assert "\n" not in str(caught.value)
 
 
@@ -169,7 +169,7 @@ def test_trying_out_leaves_no_trace() -> None:
     before = {name: value.clone() for name, value in shelf.state_dict().items()}
     random = torch.get_rng_state()
     for spec in (shelf, lambda: shelf, "resnet14"):
-        try_out(spec, torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), num_classes=4)
+        check_network(spec, torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), num_classes=4)
     assert [module.training for module in shelf.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in shelf.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
@@ -178,12 +178,12 @@ def test_trying_out_leaves_no_trace() -> None:
 @pytest.mark.parametrize(
     ("given", "named"),
     [
-        ({"student": "vgg8", "method": "baseline", "image_size": 4}, "vgg8 cannot take inputs of 1x4x4"),
-        ({"student": "resnet8", "method": "dml", "peers": ["vgg11"], "image_size": 7}, "vgg11 cannot take inputs of 1x7x7"),
-        ({"student": "resnet8", "method": "kd", "teacher": "vgg8", "image_size": 4}, "vgg8 cannot take inputs of 1x4x4"),
-        ({"student": "resnet8", "method": "kd", "teacher": Fixed()}, "Fixed cannot take inputs of 1x8x8"),
+        ({"student": "vgg8", "method": "baseline", "image_size": 4}, "vgg8 fails on inputs of 1x4x4"),
+        ({"student": "resnet8", "method": "dml", "peers": ["vgg11"], "image_size": 7}, "vgg11 fails on inputs of 1x7x7"),
+        ({"student": "resnet8", "method": "kd", "teacher": "vgg8", "image_size": 4}, "vgg8 fails on inputs of 1x4x4"),
+        ({"student": "resnet8", "method": "kd", "teacher": Fixed()}, "Fixed fails on inputs of 1x8x8"),
         ({"student": create("resnet8", 7, 1), "method": "baseline"}, r"gives \(2, 7\) for 2 inputs and 10 classes"),
-        ({"student": create("resnet8", 10, 3), "method": "baseline"}, r"cannot take inputs of 1x8x8 \(.*to have 3 channels"),
+        ({"student": create("resnet8", 10, 3), "method": "baseline"}, r"fails on inputs of 1x8x8 \(.*to have 3 channels"),
     ],
 )
 def test_a_run_that_cannot_work_does_not_begin(given: dict[str, Any], named: str, tmp_path: Path) -> None:
@@ -215,5 +215,5 @@ def test_the_error_names_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
 
     nothings: Callable[[], object] = nothing
     monkeypatch.setattr("studygroup.networks.registry.nothing", nothings, raising=False)
-    with pytest.raises(UserError, match=r"studygroup\.networks\.registry:nothing gave a str"):
+    with pytest.raises(UserError, match=r"studygroup\.networks\.registry:nothing returned a str"):
         build_network("studygroup.networks.registry:nothing", num_classes=2, in_channels=1)

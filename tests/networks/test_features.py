@@ -333,8 +333,8 @@ def test_the_classifier_by_its_path() -> None:
         (lambda: extract_features(Own(), images(2, 6), [], classifier="haed"), r"'haed'; did you mean head"),
         (lambda: extract_features(Own(), images(2, 6)), r"Own is no chain of blocks.*such as first, second, norm"),
         (lambda: extract_features(Own(), images(2, 6), ["unused"]), r"the module 'unused' of Own did not run"),
-        (lambda: extract_features(Own(), images(2, 6), [], classifier="unused").pooled, r"the classifier that was named did not run"),
-        (lambda: extract_features(Own(), images(2, 6), ["pair"]), r"the module 'pair' gives a tuple, not a tensor"),
+        (lambda: extract_features(Own(), images(2, 6), [], classifier="unused").pooled, r"the given classifier did not run"),
+        (lambda: extract_features(Own(), images(2, 6), ["pair"]), r"the module 'pair' returns a tuple, not a tensor"),
         (
             lambda: extract_features(nn.Conv2d(3, 5, 1), images(2, 6), []).pooled,
             r"of Conv2d is not known: no linear layer ran; name the module",
@@ -343,7 +343,7 @@ def test_the_classifier_by_its_path() -> None:
             lambda: extract_features(nn.Linear(6, 5), images(2, 6), []).pooled,
             r"the classifier of Linear takes \(2, 3, 6, 6\), not \(B, d\)",
         ),
-        (lambda: extract_features(Pair(), images(2, 6), []), r"Pair gives a tuple; it must give a tensor of logits"),
+        (lambda: extract_features(Pair(), images(2, 6), []), r"Pair returns a tuple; it must return a tensor of logits"),
         (lambda: head_of(Plain()), r"Plain is no chain of blocks"),
     ],
 )

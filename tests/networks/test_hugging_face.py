@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from studygroup import UserError
 from studygroup.networks import NetworkFactory, extract_features
 from studygroup.networks.external import SequenceClassifier
-from studygroup.networks.factory import build_network, spec_name, try_out, with_stem
+from studygroup.networks.factory import build_network, check_network, resolve_spec, spec_name
 
 TOKENS = 20
 IDS = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0], [0, 0, 0, 0]])
@@ -150,7 +150,7 @@ def test_a_classifier_as_a_network(folder: Path) -> None:
     torch.testing.assert_close(logits, means @ saved["score.weight"].T + saved["score.bias"])
     torch.testing.assert_close(network(nn.functional.pad(IDS, (0, 3))), logits)
     assert extract_features(network, IDS, []).pooled.shape == (3, 4)
-    try_out(f"hf:{folder}", IDS, num_classes=3, vocabulary=TOKENS)
+    check_network(f"hf:{folder}", IDS, num_classes=3, vocabulary=TOKENS)
     again = build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     again.load_state_dict(network.state_dict())
 
@@ -196,10 +196,10 @@ def test_loading_is_quiet_and_leaves_the_logger_as_it_was(transformers: Transfor
 
 def test_a_folder_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert with_stem("hf:models/bert", "auto", 32) == f"hf:{tmp_path.resolve()}/models/bert"
+    assert resolve_spec("hf:models/bert", "auto", 32) == f"hf:{tmp_path.resolve()}/models/bert"
     assert spec_name("hf:models/bert") == "hf:models/bert"
     with pytest.raises(UserError, match="hf:models/bert has no stem 'large'"):
-        with_stem("hf:models/bert", "large", 32)
+        resolve_spec("hf:models/bert", "large", 32)
 
 
 def no_config(folder: Path) -> None:
@@ -230,12 +230,12 @@ def of_another(folder: Path) -> None:
 @pytest.mark.parametrize(
     ("spoil", "named"),
     [
-        (no_config, "config.json; give a folder made by save_pretrained, nothing is downloaded"),
-        (pickled, "has its weights in pytorch_model.bin, which is not read; save them as model.safetensors"),
+        (no_config, "config.json; give a folder made by save_pretrained (nothing is downloaded)"),
+        (pickled, "has its weights in pytorch_model.bin, which is not supported; save them as model.safetensors"),
         (damaged, "cannot be made for 3 classes ("),
         (no_json, "cannot be made for 3 classes ("),
         (no_padding, "has no padding: pad_token_id is missing in its config.json"),
-        (of_another, "are those of a Model; give the folder of another model"),
+        (of_another, "belong to a Model; give the folder of another model"),
     ],
 )
 def test_a_folder_that_cannot_be_read_is_said(folder: Path, spoil: Callable[[Path], None], named: str) -> None:
@@ -247,9 +247,9 @@ def test_a_folder_that_cannot_be_read_is_said(folder: Path, spoil: Callable[[Pat
 
 @pytest.mark.usefixtures("transformers")
 def test_data_that_do_not_fit_are_said(folder: Path) -> None:
-    with pytest.raises(UserError, match="knows 20 tokens, and the data have 21; give the data the tokenizer of its own folder"):
+    with pytest.raises(UserError, match="has a vocabulary of 20 tokens, the data 21; use the tokenizer of the same folder"):
         build_network(f"hf:{folder}", num_classes=3, vocabulary=21)
-    with pytest.raises(UserError, match="reads texts, and the data are images"):
+    with pytest.raises(UserError, match="reads texts, but the data are images"):
         build_network(f"hf:{folder}", num_classes=3, in_channels=3)
 
 
@@ -290,8 +290,8 @@ def test_a_real_classifier(saved: tuple[Any, Path], capfd: pytest.CaptureFixture
     torch.testing.assert_close(network(ids), model(input_ids=ids, attention_mask=(ids != 0).long()).logits)
     torch.testing.assert_close(network(nn.functional.pad(IDS, (0, 5)))[:2], network(IDS)[:2])
     assert network(IDS).isfinite().all()
-    with pytest.raises(UserError, match=r"cannot take texts of 13 tokens \(.*\); cut texts shorter, or take another network"):
-        try_out(f"hf:{folder}", torch.ones(2, 13, dtype=torch.int64), num_classes=3, vocabulary=TOKENS)
+    with pytest.raises(UserError, match=r"fails on texts of 13 tokens \(.*\); use a smaller max_length, or another network"):
+        check_network(f"hf:{folder}", torch.ones(2, 13, dtype=torch.int64), num_classes=3, vocabulary=TOKENS)
     make = NetworkFactory(f"hf:{folder}", num_classes=4, vocabulary=TOKENS)
     states = [make.student(k).state_dict() for k in (0, 1, 1)]
     differ = {key for key, value in states[0].items() if not torch.equal(value, states[1][key])}

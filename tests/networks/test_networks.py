@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 
@@ -10,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from studygroup import networks
 from studygroup.errors import UserError
 from studygroup.groups import Modular
-from studygroup.networks import IMAGE_NETWORKS, Chain, NetworkFactory, create, extract_features, parameter_count
+from studygroup.networks import IMAGE_NETWORKS, Chain, NetworkFactory, create, extract_features, parameter_count, resnet
 from studygroup.networks.chain import Pool
 from studygroup.networks.factory import Spec, build_network, spec_name
 
@@ -343,7 +341,7 @@ def test_a_given_module_that_cannot_start_afresh_is_refused() -> None:
     ["resnet8", "studygroup.networks.resnet:narrow8", Small, small, partial(Small, in_channels=1), lambda **options: Small(**options)],
 )
 def test_what_a_network_can_be_made_from(spec: str | Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("studygroup.networks.resnet"), "narrow8", partial(networks.resnet.narrow, 8), raising=False)
+    monkeypatch.setattr(resnet, "narrow8", partial(resnet.narrow, 8), raising=False)
     network = build_network(spec, num_classes=6, in_channels=1).eval()
     with torch.no_grad():
         assert network(torch.zeros(2, 1, 9, 9)).shape == (2, 6)
@@ -363,7 +361,7 @@ def test_specs_have_names() -> None:
         ("studygroup.networks:no_such", "studygroup.networks:no_such"),
         (":net", ":net"),
         ("studygroup.networks:", "studygroup.networks:"),
-        ("studygroup.networks.registry:NETWORKS", "dict"),
+        ("studygroup.networks.registry:NETWORKS", "Registry"),
         (nothing, "str"),
         ("resnet9", "resnet8"),
     ],

@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import studygroup
 from studygroup import UserError, config
 from studygroup.networks import IMAGE_NETWORKS, create, extract_features, parameter_count
-from studygroup.networks.factory import with_stem
-from studygroup.networks.registry import full_name, stems
+from studygroup.networks.factory import resolve_spec
+from studygroup.networks.registry import canonical_name, stems
 from studygroup.training import Run
 
 
@@ -95,15 +95,15 @@ def test_any_size_works(name: str, size: int) -> None:
 )
 def test_by_size(name: str, by_size: dict[int, str]) -> None:
     for size, suffix in by_size.items():
-        assert full_name(name, "auto", size) == name.partition("@")[0] + suffix
-        assert with_stem(name, "auto", size) == name.partition("@")[0] + suffix
+        assert canonical_name(name, "auto", size) == name.partition("@")[0] + suffix
+        assert resolve_spec(name, "auto", size) == name.partition("@")[0] + suffix
 
 
 def test_what_is_asked_for_is_taken() -> None:
-    assert full_name("resnet18", "medium", 224) == "resnet18@medium"
-    assert full_name("resnet18", "small", 224) == "resnet18"
-    assert full_name("resnet18@medium", "large", 224) == "resnet18@medium", "a name is about one network, the option about all"
-    assert full_name("vgg8", "small", 224) == "vgg8"
+    assert canonical_name("resnet18", "medium", 224) == "resnet18@medium"
+    assert canonical_name("resnet18", "small", 224) == "resnet18"
+    assert canonical_name("resnet18@medium", "large", 224) == "resnet18@medium", "a name is about one network, the option about all"
+    assert canonical_name("vgg8", "small", 224) == "vgg8"
 
 
 @pytest.mark.parametrize(
@@ -112,10 +112,10 @@ def test_what_is_asked_for_is_taken() -> None:
         (lambda: create("vgg8", 10, stem="large"), "vgg8 has no stem 'large', only small; leave stem out.*resnet18@large"),
         (lambda: create("mobilenetv2", 10, stem="medium"), "mobilenetv2 has no stem 'medium', only small and large"),
         (lambda: create("resnet18@huge", 10), "resnet18 has no stem 'huge', only small and medium and large"),
-        (lambda: full_name("wrn_40_2", "medium", 64), "wrn_40_2 has no stem 'medium'"),
-        (lambda: full_name("resnt18@large", "auto", 64), "unknown network 'resnt18'; did you mean resnet18"),
-        (lambda: with_stem("timm:resnet18", "large", 224), "timm:resnet18 has no stem 'large', only its own"),
-        (lambda: with_stem(nn.Linear(2, 2), "small", 224), "Linear has no stem 'small', only its own"),
+        (lambda: canonical_name("wrn_40_2", "medium", 64), "wrn_40_2 has no stem 'medium'"),
+        (lambda: canonical_name("resnt18@large", "auto", 64), "unknown network 'resnt18'; did you mean resnet18"),
+        (lambda: resolve_spec("timm:resnet18", "large", 224), "timm:resnet18 has no stem 'large', only its own"),
+        (lambda: resolve_spec(nn.Linear(2, 2), "small", 224), "Linear has no stem 'small', only its own"),
     ],
 )
 def test_what_cannot_be_had_is_said(ask: Callable[[], object], named: str) -> None:

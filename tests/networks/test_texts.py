@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from studygroup.errors import UserError
 from studygroup.networks import TEXT_NETWORKS, Chain, create, extract_features, head_of, parameter_count
-from studygroup.networks.padded import Padded, Positions, maps, of_maps
-from studygroup.networks.transformer import MeanPool, positions
-from studygroup.networks.vdcnn import ConvolutionBlock, KMaxPool, halved
+from studygroup.networks.padded import Padded, TokenPositions, from_maps, to_maps
+from studygroup.networks.transformer import MeanPool, sinusoidal_positions
+from studygroup.networks.vdcnn import ConvolutionBlock, KMaxPool, halve
 
 SMALL = {
     "transformer": "transformer@depth=2,heads=2,hidden=8,embedding=6,feedforward=10",
@@ -104,7 +104,7 @@ def test_stages(name: str, stages: list[int]) -> None:
     assert [len(blocks) for blocks in network.stages.values()] == stages
     first, *between, last = network.stages
     assert (first, last, network.stages["head"]) == ("embedding", "head", ("pool", "classifier"))
-    assert list(network.ends()) == between
+    assert list(network.last_blocks()) == between
     assert between[-1] == f"stage{len(between) - name.startswith('vdcnn')}"
 
 
@@ -205,15 +205,15 @@ def test_the_embedding_and_the_rest_are_the_network(name: str) -> None:
     embedded = network.embed(ids)
     assert isinstance(embedded, Padded)
     assert torch.equal(embedded.mask, ids != 0)
-    assert torch.equal(network.after_embedding(embedded), network(ids))
+    assert torch.equal(network.forward_embedded(embedded), network(ids))
 
 
 def test_a_network_of_images_has_no_embedding() -> None:
     network = create("resnet8", 3)
-    with pytest.raises(UserError, match=r"stages of the network are stem, stage1, .*head; there is no embedding: take a network of texts"):
+    with pytest.raises(UserError, match=r"stages of the network are stem, stage1, .*head; there is no embedding: use a text network"):
         network.embed(torch.zeros(1, 3, 8, 8))
     with pytest.raises(UserError, match="there is no embedding"):
-        network.after_embedding(torch.zeros(1, 3, 8, 8))
+        network.forward_embedded(torch.zeros(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("name", SMALL)
@@ -260,13 +260,13 @@ def test_blocks_can_be_compiled(name: str, parts: Sequence[str]) -> None:
 
 
 def test_positions() -> None:
-    table = positions(7, 5, torch.zeros(1, dtype=torch.float64))
+    table = sinusoidal_positions(7, 5, torch.zeros(1, dtype=torch.float64))
     for t in range(7):
         for i in range(5):
             angle = t / 10_000 ** ((i - i % 2) / 5)
             assert float(table[t, i]) == pytest.approx(math.cos(angle) if i % 2 else math.sin(angle), abs=1e-12)
-    assert positions(4000, 6, torch.zeros(1)).shape == (4000, 6)
-    assert positions(2, 6, torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert sinusoidal_positions(4000, 6, torch.zeros(1)).shape == (4000, 6)
+    assert sinusoidal_positions(2, 6, torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
 def one_text(network: Chain, ids: Tensor) -> Tensor:
@@ -275,7 +275,7 @@ def one_text(network: Chain, ids: Tensor) -> Tensor:
     embedding = blocks.pop("embedding")
     table = embedding.get_parameter("embedding.tokens.weight")
     x = embedding.get_submodule("projection")(table[ids])
-    x = x + positions(len(ids), x.shape[1], x)
+    x = x + sinusoidal_positions(len(ids), x.shape[1], x)
     for name, block in blocks.items():
         if not name.startswith("stage"):
             continue
@@ -388,7 +388,7 @@ def test_full_texts_are_not_gathered() -> None:
     """The short cut for batches without padding gives the same."""
     network, known = small("vdcnn9").train(), texts((16, 16, 16))
     reference = copy.deepcopy(network)
-    assert Positions(padded(known) != 0).index is None
+    assert TokenPositions(padded(known) != 0).index is None
     torch.testing.assert_close(network(padded(known)), text_by_text(reference, known), rtol=0, atol=1e-9)
 
 
@@ -418,7 +418,7 @@ def test_halving_is_over_the_text() -> None:
     values = torch.randn(5, 9, 2, generator=generator, dtype=torch.float64) - 3
     mask = torch.arange(9) < torch.tensor(lengths).unsqueeze(1)
     values = (values * mask.unsqueeze(-1)).requires_grad_()
-    found = halved(Padded(values, mask))
+    found = halve(Padded(values, mask))
     assert found.mask.sum(1).tolist() == [(length + 1) // 2 for length in lengths]
     for text, length, pooled in zip(values, lengths, found.values, strict=True):
         expected = widest(text[:length].T).T
@@ -472,14 +472,14 @@ def test_maps_of_texts(name: str) -> None:
     for path, block in network.blocks().items():
         x = block(x)
         seen[path] = x
-    for end, shown, mask, pre in zip(network.ends().values(), found.maps, found.masks, found.pre, strict=True):
+    for end, shown, mask, pre in zip(network.last_blocks().values(), found.maps, found.masks, found.pre, strict=True):
         expected = seen[end]
         assert isinstance(expected, Padded)
         assert mask is not None
         assert torch.equal(mask, expected.mask)
-        assert torch.equal(shown, maps(expected))
+        assert torch.equal(shown, to_maps(expected))
         assert shown.shape == (7, expected.values.shape[2], 1, expected.mask.shape[1])
-        assert torch.equal(of_maps(shown, mask).values, expected.values)
+        assert torch.equal(from_maps(shown, mask).values, expected.values)
         assert pre.shape == shown.shape
         assert pre.transpose(1, 3)[:, :, 0][~mask].eq(0).all()
         activated = not name.startswith("transformer") and end != "stem"
@@ -503,13 +503,13 @@ def test_features_learn(name: str) -> None:
 def test_the_head_takes_what_the_pool_takes(name: str) -> None:
     network, ids = small(name).eval(), padded(texts())
     position, head = head_of(network)
-    assert position == list(network.ends().values())[-1]
+    assert position == list(network.last_blocks().values())[-1]
     found = extract_features(network, ids, [position])
     assert found.masks[0] is not None
-    assert torch.equal(head(of_maps(found.maps[0], found.masks[0])), found.logits)
+    assert torch.equal(head(from_maps(found.maps[0], found.masks[0])), found.logits)
     other = torch.ones_like(found.maps[0])  # as a connector may make, which knows no padding
     assert torch.equal(
-        head(of_maps(other, found.masks[0])),
+        head(from_maps(other, found.masks[0])),
         head(Padded(found.masks[0].unsqueeze(-1).expand(other.shape[0], other.shape[3], other.shape[1]).double(), found.masks[0])),
     )
 
@@ -535,9 +535,9 @@ def test_what_the_next_norm_makes_of_a_text() -> None:
     found = extract_features(network, padded(texts()))
     assert found.masks[0] is not None
     expected = Padded(
-        blocks["own"].get_submodule("norm")(of_maps(found.maps[0], found.masks[0]).values) * found.masks[0].unsqueeze(-1), found.masks[0]
+        blocks["own"].get_submodule("norm")(from_maps(found.maps[0], found.masks[0]).values) * found.masks[0].unsqueeze(-1), found.masks[0]
     )
-    assert torch.equal(found.pre[0], maps(expected))
+    assert torch.equal(found.pre[0], to_maps(expected))
     assert not torch.equal(found.pre[0], found.maps[0])
 
 
