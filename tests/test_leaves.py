@@ -78,11 +78,11 @@ def test_views() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "shown"),
+    ("options", "message"),
     [({"division": "weekly"}, "weekly"), ({"overlap": -0.1}, "-0.1"), ({"overlap": 1.1}, "1.1"), ({"students": 0}, "0")],
 )
-def test_invalid_partitions_are_refused(options: dict[str, str | float | int], shown: str) -> None:
-    with pytest.raises(UserError, match=shown):
+def test_invalid_partitions_are_refused(options: dict[str, str | float | int], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         Partition(**options)  # type: ignore[arg-type]
 
 

@@ -1,4 +1,4 @@
-"""Batch norm of shared modules over rows: a student's texts have positions, and batch norm is over those."""
+"""Batch norm of shared modules over the token positions of texts."""
 
 from __future__ import annotations
 
@@ -50,7 +50,7 @@ def every() -> Padded:
 
 
 def by_student(module: nn.Module, students: int = STUDENTS) -> list[StudentBatchNorm]:
-    """Give a block norms of students, told whose texts `every` has."""
+    """Replace the norms of a block by student norms, with the segments of `every`."""
     norms = cast(list[StudentBatchNorm], replace_norms(module, partial(StudentBatchNorm, students=students)))
     for norm in norms:
         norm.segments = [(student, len(lengths)) for student, lengths in LENGTHS.items()]
@@ -59,8 +59,8 @@ def by_student(module: nn.Module, students: int = STUDENTS) -> list[StudentBatch
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shortcut", [True, False])
-def test_by_student_is_a_loop_over_students(training: bool, shortcut: bool) -> None:
-    """Outputs, gradients and running statistics are those of each student's texts alone."""
+def test_per_student_equals_a_loop_over_students(training: bool, shortcut: bool) -> None:
+    """Outputs, gradients and running statistics equal those of separate networks."""
     shared, alone = block(shortcut), block(shortcut)
     by_student(shared)
     shared.train(training)
@@ -90,7 +90,7 @@ def test_by_student_is_a_loop_over_students(training: bool, shortcut: bool) -> N
         torch.testing.assert_close(parameter.grad, other.grad, msg=key)
 
 
-def test_targets_leave_no_trace_by_student() -> None:
+def test_per_student_targets_update_no_statistics() -> None:
     shared = block().train()
     norms = by_student(shared)
     before = [buffer.clone() for buffer in shared.buffers()]
@@ -102,7 +102,7 @@ def test_targets_leave_no_trace_by_student() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_nobody_has_any_text(training: bool) -> None:
+def test_no_student_has_tokens(training: bool) -> None:
     shared = block().train(training)
     norms = by_student(shared)
     for norm in norms:
@@ -160,7 +160,7 @@ def test_pooled_is_one_batch_norm_over_all_positions(training: bool) -> None:
         torch.testing.assert_close(value, other, msg=key)
 
 
-def test_recalling_normalises_by_what_was_learnt_from() -> None:
+def test_recall_normalises_by_the_last_batch_statistics() -> None:
     norm = PooledBatchNorm(nn.BatchNorm1d(3).double())
     learnt, further = texts((5, 2), 1), texts((1, 0, 4), 2)
     rows = learnt.values[learnt.mask]
@@ -171,7 +171,7 @@ def test_recalling_normalises_by_what_was_learnt_from() -> None:
     torch.testing.assert_close(found, expected)
 
 
-def test_pooled_without_any_text() -> None:
+def test_pooled_without_tokens() -> None:
     shared = block().train()
     norms = cast(list[PooledBatchNorm], replace_norms(shared, PooledBatchNorm))
     before = [norm.running_mean.clone() for norm in norms]

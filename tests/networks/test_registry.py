@@ -89,10 +89,10 @@ def test_a_text_network_of_another_package() -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "named"), [("broken", "cannot import the network"), ("text", "text returned a str"), ("pixel_maen", "pixel_mean")]
+    ("name", "message"), [("broken", "cannot import the network"), ("text", "text returned a str"), ("pixel_maen", "pixel_mean")]
 )
-def test_networks_that_cannot_be_made_are_refused(name: str, named: str) -> None:
-    with pytest.raises(UserError, match=named):
+def test_networks_that_cannot_be_made_are_refused(name: str, message: str) -> None:
+    with pytest.raises(UserError, match=message):
         create(name, 5)
 
 

@@ -1,4 +1,4 @@
-"""Networks of texts by name: their options, what they are made for, and what is said of what does not fit."""
+"""Text networks by name: options, arguments, and errors for networks that do not fit the data."""
 
 from __future__ import annotations
 
@@ -62,7 +62,7 @@ def test_networks_read_images_or_texts() -> None:
         (nn.Linear(2, 2), "bpe"),
     ],
 )
-def test_what_a_network_reads(name: Any, kind: str) -> None:
+def test_networks_read_images_or_texts_by_name(name: Any, kind: str) -> None:
     assert tokenizer_of(name) == kind
 
 
@@ -93,7 +93,7 @@ def test_options() -> None:
     assert shapes["classifier.2.weight"] == (6, 6)
 
 
-def test_the_options_are_those_of_the_functions() -> None:
+def test_options_are_the_arguments_of_the_functions() -> None:
     sizes = {"depth": 3, "heads": 4, "hidden": 128, "embedding": 512, "feedforward": 512, "dropout": 0.1}
     assert options_of("transformer") == {**sizes, "sublayers": 0}
     for depth in (9, 17, 29):
@@ -113,7 +113,7 @@ def test_the_options_are_those_of_the_functions() -> None:
         (TINY, TINY),
     ],
 )
-def test_a_network_has_one_name(written: str, name: str) -> None:
+def test_names_are_canonical(written: str, name: str) -> None:
     for size in (8, 224):
         assert (
             canonical_name(written, "auto", size) == canonical_name(written, "small", size) == resolve_spec(written, "auto", size) == name
@@ -125,7 +125,7 @@ def test_a_network_has_one_name(written: str, name: str) -> None:
 
 
 @pytest.mark.parametrize(
-    ("name", "named"),
+    ("name", "message"),
     [
         ("transfomer", "unknown network 'transfomer'; did you mean transformer?"),
         ("vdcnn", "unknown network 'vdcnn'; did you mean vdcnn9 or vdcnn29 or vdcnn17?"),
@@ -152,14 +152,14 @@ def test_a_network_has_one_name(written: str, name: str) -> None:
         ("vdcnn9@k=0", "k of vdcnn9 is 0; it must be at least 1"),
     ],
 )
-def test_a_wrong_name_is_said(name: str, named: str) -> None:
-    with torch.device("meta"), pytest.raises(UserError, match=re.escape(named)) as caught:
+def test_invalid_names_are_refused(name: str, message: str) -> None:
+    with torch.device("meta"), pytest.raises(UserError, match=re.escape(message)) as caught:
         create(name, 2)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("ask", "named"),
+    ("call", "message"),
     [
         (lambda: create("resnet8", 2, vocabulary=5), "resnet8 has no vocabulary, for it reads images; use transformer, vdcnn9"),
         (lambda: create("vdcnn9", 2, vocabulary=1), "vocabulary is 1; it must be at least 2, the padding and a token"),
@@ -168,7 +168,10 @@ def test_a_wrong_name_is_said(name: str, named: str) -> None:
         (lambda: canonical_name("vdcnn9", "large", 224), "vdcnn9 reads texts and has no stem 'large'; leave stem out"),
         (lambda: canonical_name("vdcnn9@large", "auto", 224), "vdcnn9@large has 'large' where OPTION=VALUE is expected"),
         (lambda: resolve_spec("transformer@head=8", "auto", 224), "unknown option of transformer 'head'"),
-        (lambda: build_network("vdcnn9", num_classes=2, in_channels=3), "vdcnn9 reads texts, but the data are images; use resnet20 or another"),
+        (
+            lambda: build_network("vdcnn9", num_classes=2, in_channels=3),
+            "vdcnn9 reads texts, but the data are images; use resnet20 or another",
+        ),
         (
             lambda: build_network("resnet18@large", num_classes=2, vocabulary=9),
             "resnet18@large reads images, but the data are texts; use transformer, vdcnn9, vdcnn17 or vdcnn29, or hf:FOLDER",
@@ -176,7 +179,10 @@ def test_a_wrong_name_is_said(name: str, named: str) -> None:
         (lambda: build_network("timm:resnet18", num_classes=2, vocabulary=9), "timm:resnet18 reads images, but the data are texts; use"),
         (lambda: build_network(Bag, num_classes=2, in_channels=9), ":Bag reads texts, but the data are images; use resnet20"),
         (lambda: build_network("resnt8", num_classes=2, vocabulary=9), "unknown network 'resnt8'; did you mean resnet8"),
-        (lambda: build_network("vdcnn9", num_classes=2), "in_channels is None, vocabulary None; give one of them: the data are images or texts"),
+        (
+            lambda: build_network("vdcnn9", num_classes=2),
+            "in_channels is None, vocabulary None; give one of them: the data are images or texts",
+        ),
         (lambda: build_network("vdcnn9", num_classes=2, in_channels=1, vocabulary=9), "in_channels is 1, vocabulary 9; give one of them"),
         (lambda: check_network("resnet8", torch.ones(2, 9, dtype=torch.int64), num_classes=2, vocabulary=9), "resnet8 reads images"),
         (
@@ -190,13 +196,13 @@ def test_a_wrong_name_is_said(name: str, named: str) -> None:
         (lambda: check_network(Bag(3, 9), torch.ones(2, 4, dtype=torch.int64), num_classes=2, vocabulary=9), ":Bag returns (2, 3) for 2"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_said(ask: Callable[[], object], named: str) -> None:
-    with pytest.raises(UserError, match=re.escape(named)) as caught:
-        ask()
+def test_networks_that_do_not_fit_the_data_are_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        call()
     assert "\n" not in str(caught.value)
 
 
-def test_functions_get_what_the_data_are() -> None:
+def test_functions_get_in_channels_or_vocabulary() -> None:
     def features(network: nn.Module) -> int:
         assert isinstance(network, nn.Linear)
         return network.out_features
@@ -211,7 +217,7 @@ def test_functions_get_what_the_data_are() -> None:
         check_network(spec, torch.ones(2, 9, dtype=torch.int64), num_classes=2, vocabulary=7)
 
 
-def test_making_students_that_read_texts() -> None:
+def test_the_factory_makes_text_networks() -> None:
     make = NetworkFactory(TINY, num_classes=3, vocabulary=11, peers=["vdcnn9@width=2,hidden=4", Bag])
     assert torch.equal(make.example(), torch.ones(1, 8, dtype=torch.int64))
     assert make.in_channels is None
@@ -230,7 +236,7 @@ def test_making_students_that_read_texts() -> None:
         NetworkFactory("resnet8", num_classes=3, vocabulary=11).student(0)
 
 
-def test_what_is_trained_first() -> None:
+def test_untrained_networks_by_name() -> None:
     assert [is_untrained(text) for text in ("transformer@depth=6", "timm:resnet18", "hf:models/bert", "package:function")] == [
         True,
         True,
