@@ -21,7 +21,7 @@ class Partition:
     Attributes:
         students: K, the number of students.
         division: `"none"`: all students get the same batch. `"fixed"`: the training set is divided into K subsets once per run.
-            `"epoch"`: it is divided anew in every epoch.
+            `"epoch"`: a new division in every epoch.
         overlap: fraction in [0, 1] of the other students' samples that a student gets, too; at 1 every student gets all samples.
         per_student: True: `batch_size` samples per student and step. False: `batch_size` samples per step in total
             (largest remainder method).
@@ -152,7 +152,7 @@ class Batch:
         return batches
 
     def take(self, chosen: Tensor, sizes: Sequence[int] | None = None) -> Batch:
-        """Return the samples at positions `chosen` (b,) as a batch of its own, without a shard."""
+        """Return the samples at positions `chosen` (b,) as a batch, without its shard."""
         return Batch(
             self.inputs[chosen],
             self.labels[chosen],

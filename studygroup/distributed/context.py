@@ -16,7 +16,7 @@ import os
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import AbstractContextManager, contextmanager, nullcontext
 from datetime import timedelta
-from typing import Any, TypeVar, cast
+from typing import TYPE_CHECKING, Any, TypeVar, cast
 
 import torch
 import torch.distributed as dist
@@ -26,7 +26,9 @@ from torch import Tensor
 from studygroup.distributed.batch_norm import SyncBatchNormMode
 from studygroup.distributed.collectives import GatherRows, buckets, connection_errors
 from studygroup.errors import TrainingError, UserError
-from studygroup.options import Sharding
+
+if TYPE_CHECKING:
+    from studygroup.options import Sharding
 
 COLLECTIVE_TIMEOUT = timedelta(seconds=50)  # for a rank that does not respond during a step
 RANK_ZERO_TIMEOUT = timedelta(days=2)  # for work that only rank 0 does

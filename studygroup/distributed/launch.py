@@ -8,12 +8,14 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from studygroup.distributed.collectives import RankLost
 from studygroup.distributed.context import launched_by_torchrun
 from studygroup.errors import TrainingError, UserError
-from studygroup.options import RankOptions
+
+if TYPE_CHECKING:
+    from studygroup.options import RankOptions
 
 INTERRUPTED = 130  # exit code of a rank that was interrupted
 T = TypeVar("T")

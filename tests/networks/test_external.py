@@ -100,7 +100,7 @@ def test_features_of_a_timm_model() -> None:
     [
         ("timm:tiny_nett", 1, "unknown model of timm 'tiny_nett'; did you mean tiny_net or wide_net.tag?"),
         ("timm:", 1, "unknown model of timm ''; known: tiny_net, wide_net.tag"),
-        ("timm:tiny_net", 2, "timm cannot make tiny_net for 2 channels and 6 classes (two channels are not for me); take another"),
+        ("timm:tiny_net", 2, "timm cannot make tiny_net for 2 channels and 6 classes (two channels are not for me); use another model"),
     ],
 )
 def test_models_that_timm_cannot_make_are_refused(name: str, channels: int, message: str) -> None:
@@ -121,7 +121,7 @@ def test_built_in_networks_do_not_import_timm() -> None:
     assert "timm" not in sys.modules
 
 
-# ---------------------------------------------------------------- trying out
+# ---------------------------------------------------------------- check_network
 
 
 class Fixed(nn.Module):
@@ -152,8 +152,8 @@ class Choosy(nn.Module):
         (Fixed, (1, 4, 4), r":Fixed fails on inputs of 1x4x4 \(.*shapes cannot be multiplied"),
         (Fixed(), (1, 3, 3), r":Fixed returns \(2, 5\) for 2 inputs and 10 classes; it must return \(2, 10\)"),
         (Choosy(), (1, 8, 8), r":Choosy fails on inputs of 1x8x8 \(input height \(8\) is not 224\)"),
-        (nn.Identity(), (1, 8, 8), r":Identity gives \(2, 1, 8, 8\) for 2 inputs"),
-        (nn.LSTM(8, 2), (1, 8), r":LSTM gives tuple for 2 inputs"),
+        (nn.Identity(), (1, 8, 8), r":Identity returns \(2, 1, 8, 8\) for 2 inputs"),
+        (nn.LSTM(8, 2), (1, 8), r":LSTM returns tuple for 2 inputs"),
     ],
 )
 def test_networks_that_do_not_fit_the_data_are_refused(spec: Any, shape: tuple[int, ...], message: str) -> None:
@@ -182,7 +182,7 @@ def test_check_network_has_no_side_effects() -> None:
         ({"student": "resnet8", "method": "dml", "peers": ["vgg11"], "image_size": 7}, "vgg11 fails on inputs of 1x7x7"),
         ({"student": "resnet8", "method": "kd", "teacher": "vgg8", "image_size": 4}, "vgg8 fails on inputs of 1x4x4"),
         ({"student": "resnet8", "method": "kd", "teacher": Fixed()}, "Fixed fails on inputs of 1x8x8"),
-        ({"student": create("resnet8", 7, 1), "method": "baseline"}, r"gives \(2, 7\) for 2 inputs and 10 classes"),
+        ({"student": create("resnet8", 7, 1), "method": "baseline"}, r"returns \(2, 7\) for 2 inputs and 10 classes"),
         ({"student": create("resnet8", 10, 3), "method": "baseline"}, r"fails on inputs of 1x8x8 \(.*to have 3 channels"),
     ],
 )
