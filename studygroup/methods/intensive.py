@@ -23,7 +23,7 @@ from studygroup.losses import cross_entropy, mixed_cross_entropy
 from studygroup.methods.method import require
 from studygroup.methods.roles import feedback
 from studygroup.networks.factory import NetworkFactory
-from studygroup.networks.mixing import mixed_logits, can_mix_texts
+from studygroup.networks.mixing import can_mix_texts, mixed_logits
 
 
 class Intensive:
