@@ -25,9 +25,10 @@ import torch
 from common import Row, main
 from studygroup.clock import Clock
 from studygroup.data import ImageTransform, Split
-from studygroup.distributed.context import DistContext, Sharding, init_distributed
+from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.methods import create_method
 from studygroup.networks import NetworkFactory
+from studygroup.options import Sharding
 from studygroup.training import Settings, Trainer
 from studygroup.training.trainer import shard_group
 from studygroup.training.updater import LossMeter
@@ -89,7 +90,7 @@ def work(rank: int, size: int, port: int, ways: list[Way], steps: int, batch: in
     found = []
     with init_distributed() as every, tempfile.TemporaryDirectory() as folder:
         for number, way in enumerate(ways):
-            ranks = DistContext(every.rank, every.size, way.shard)
+            ranks = DistContext(every.rank, every.world_size, way.shard)
             trainer = trainer_of(way, ranks, Path(folder) / str(number), batch)
             trainer.method.train()
             seconds = []

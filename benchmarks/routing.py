@@ -64,7 +64,7 @@ class Loop:
 
     def __init__(self, make: NetworkFactory, layout: torch.memory_format) -> None:
         group = Modular(make.copy, STUDENTS, MODULES, seed=make.seed)  # the seed gives both the same weights and routes
-        replace_norms(group, lambda norm: cast(RouteBatchNorm, norm).plain(0))  # a loop has ordinary modules
+        replace_norms(group, lambda norm: cast(RouteBatchNorm, norm).to_batch_norm(0))  # a loop has ordinary modules
         self.group = group.to(device=DEVICE, memory_format=layout).train()  # type: ignore[call-overload]
         self.routes = [
             [layer.get_submodule(str(module)) for layer, module in zip(group.layers, route, strict=True)] for route in group.routes.tolist()

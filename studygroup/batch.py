@@ -1,4 +1,4 @@
-"""What one step learns from: a batch, and how its samples are dealt to students."""
+"""A training batch, and how its samples are divided among students and ranks."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ Division = Literal["none", "fixed", "epoch"]
 
 @dataclass(frozen=True)
 class Partition:
-    """How a method wants the samples of an epoch dealt to its students.
+    """How the samples of an epoch are divided among a method's students.
 
     Attributes:
-        students: K, the number of students that samples are dealt to.
-        division: `"none"`: one batch for all. `"fixed"`: the training set is divided into K shares once, for the whole run.
-            `"epoch"`: divided anew at every epoch.
-        overlap: share in [0, 1] of the other students' samples that each student is dealt as well; 1 gives everybody everything.
-        per_student: True: every student draws `batch_size` samples per step. False: the students' samples of a step
-            together are `batch_size` (largest remainder).
-        views: number of independently augmented views of each sample, one per student.
+        students: K, the number of students.
+        division: `"none"`: all students get the same batch. `"fixed"`: the training set is divided into K subsets once per run.
+            `"epoch"`: a new division in every epoch.
+        overlap: fraction in [0, 1] of the other students' samples that a student gets, too; at 1 every student gets all samples.
+        per_student: True: `batch_size` samples per student and step. False: `batch_size` samples per step in total
+            (largest remainder method).
+        views: number of independently augmented views of each sample; student s sees view s.
     """
 
     students: int = 1
@@ -38,14 +38,14 @@ class Partition:
         if self.division not in ("none", "fixed", "epoch"):
             raise UserError(f"division is {self.division!r}; it must be none, fixed or epoch")
         if not 0.0 <= self.overlap <= 1.0:
-            raise UserError(f"overlap is {self.overlap}; it must lie in [0, 1]")
+            raise UserError(f"overlap is {self.overlap}; it must be in [0, 1]")
         if self.students < 1:
-            raise UserError(f"students is {self.students}; at least 1 is needed")
+            raise UserError(f"students is {self.students}; it must be at least 1")
 
 
 @dataclass(frozen=True)
 class StudentBatch:
-    """One student's part of a batch: inputs (b, ...) and labels (b,)."""
+    """One student's samples of a batch: inputs (b, ...) and labels (b,)."""
 
     inputs: Tensor
     labels: Tensor
@@ -56,19 +56,19 @@ class StudentBatch:
 
 @dataclass(frozen=True)
 class RankShard:
-    """What a batch is a part of, if the samples of a step are spread over ranks.
+    """Where a rank's samples are in the global batch, if the samples of a step are sharded over ranks.
 
     Attributes:
-        sizes: samples of each share of the whole batch; one share if it was not dealt.
-        rows: (b,) places of the part's samples in the whole, on the device.
-        gather: own rows (b, ...) -> the whole's (B, ...), in its order, with gradient to the own ones.
-        whole: the whole batch, for a method that relates its samples to each other.
+        sizes: samples per student in the global batch; a single number if it is not divided among students.
+        rows: (b,) indices of this rank's samples in the global batch, on the device.
+        gather: local rows (b, ...) -> global rows (B, ...) in their order; gradient flows to the local ones.
+        global_batch: the batch of all ranks, for a method that compares its samples with each other.
     """
 
     sizes: tuple[int, ...]
     rows: Tensor
     gather: Callable[[Tensor], Tensor]
-    whole: Batch | None = None
+    global_batch: Batch | None = None
 
 
 @dataclass(frozen=True)
@@ -76,12 +76,12 @@ class Batch:
     """B samples on the device.
 
     Attributes:
-        inputs: (B, ...) as the networks take them, augmented.
+        inputs: (B, ...), preprocessed and augmented.
         labels: (B,) int64 class indices.
-        indices: (B,) int64 positions in the training set, for methods that remember samples.
-        sizes: how many of the samples, in order, belong to each student; None if the batch is everybody's.
-        views: the further views of the same samples, each (B, ...), if the method asked for several; view 0 is `inputs`.
-        shard: this rank's shard of a batch that is spread over ranks; None if this is the whole batch.
+        indices: (B,) int64 positions in the training set, for methods that keep a memory of samples.
+        sizes: number of consecutive samples of each student; None if all students get the whole batch.
+        views: augmented views of the samples, each (B, ...), if the method's partition has several; view 0 is `inputs`.
+        shard: position in the global batch; None if this is the global batch.
     """
 
     inputs: Tensor
@@ -96,49 +96,51 @@ class Batch:
 
     @property
     def student_sizes(self) -> tuple[int, ...]:
-        """Samples of each share; one share if the batch was not dealt."""
+        """Return the number of samples of each student; a single number if the batch is not divided."""
         return self.sizes if self.sizes is not None else (len(self),)
 
     @property
-    def whole(self) -> Batch:
-        """The batch that this is a part of; itself if it is everything."""
+    def global_batch(self) -> Batch:
+        """Return the batch of all ranks.
+
+        Raises:
+            UserError: the samples are sharded and the method does not set `whole_batch`.
+        """
         if self.shard is None:
             return self
-        if self.shard.whole is None:
-            raise UserError("the method relates the samples of a batch to each other; it must set whole_batch")
-        return self.shard.whole
+        if self.shard.global_batch is None:
+            raise UserError("the method compares the samples of a batch with each other; it must set whole_batch = True")
+        return self.shard.global_batch
 
-    def all_gather(self, own: Tensor) -> Tensor:
-        """Something about the own samples (b, ...) -> the same of the whole batch's (B, ...).
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Gather per-sample values (b, ...) of all ranks into those of the global batch (B, ...).
 
-        A loss that is computed from it must be the same function on all parts; gradient reaches each part's own samples.
+        Every rank must compute the same loss from the result; gradient flows to the rank's own rows.
         """
-        return own if self.shard is None else self.shard.gather(own)
+        return rows if self.shard is None else self.shard.gather(rows)
 
-    def local(self, everything: Tensor) -> Tensor:
-        """Something about the whole batch's samples (B, ...) -> the same of the own ones (b, ...)."""
-        return everything if self.shard is None else everything[self.shard.rows]
+    def local(self, rows: Tensor) -> Tensor:
+        """Select this rank's rows (b, ...) from those of the global batch (B, ...)."""
+        return rows if self.shard is None else rows[self.shard.rows]
 
     def view(self, student: int) -> Tensor:
-        """The view (B, ...) of the samples that student number `student` sees."""
+        """Return the augmented view (B, ...) of a student."""
         return self.views[student] if self.views else self.inputs
 
     def per_student(self, students: int) -> list[StudentBatch]:
-        """Each student's own samples; the same `Share` object for all if the batch was not dealt. A share may be empty.
+        """Return each student's samples, perhaps none; the same `StudentBatch` object for all if the batch is not divided.
 
         Raises:
-            UserError: the batch was dealt to another number of students.
+            UserError: the batch is divided among another number of students.
         """
         if self.sizes is None:
             return [StudentBatch(self.inputs, self.labels)] * students
         if len(self.sizes) != students:
-            raise UserError(
-                f"the batch was dealt to {len(self.sizes)} students, not to {students}; deal it to the group that learns from it"
-            )
+            raise UserError(f"the batch is divided among {len(self.sizes)} students, not {students}; set the students of its Partition")
         return [StudentBatch(x, y) for x, y in zip(self.inputs.split(self.sizes), self.labels.split(self.sizes), strict=True)]
 
     def split(self, parts: int) -> list[Batch]:
-        """At most `parts` smaller batches that together are this one; each student's share is cut evenly."""
+        """Split into at most `parts` batches, none empty, each with an even part of every student's samples."""
         sizes = self.student_sizes
         starts = [sum(sizes[:k]) for k in range(len(sizes))]
         batches = []
@@ -150,7 +152,7 @@ class Batch:
         return batches
 
     def take(self, chosen: Tensor, sizes: Sequence[int] | None = None) -> Batch:
-        """The samples at positions `chosen` (b,) as a batch of their own, which is a part of nothing."""
+        """Return the samples at positions `chosen` (b,) as a batch, without its shard."""
         return Batch(
             self.inputs[chosen],
             self.labels[chosen],

@@ -1,4 +1,4 @@
-"""Where training stands, as a method sees it."""
+"""The progress of training, as a method sees it."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from studygroup import randomness
 
 @dataclass(frozen=True)
 class Clock:
-    """A moment of a run: step `step` of `steps` (both 0-based counts within the epoch) of epoch `epoch` of `epochs`."""
+    """The current 0-based epoch and step, their totals (`steps` per epoch), and the seed of the run."""
 
     epoch: int = 0
     epochs: int = 1
@@ -21,9 +21,9 @@ class Clock:
 
     @property
     def progress(self) -> float:
-        """Epochs done so far as a real number, in [0, epochs)."""
+        """Return the number of epochs done, in [0, epochs), with the fraction of the current one."""
         return self.epoch + self.step / self.steps
 
     def generator(self, purpose: str) -> torch.Generator:
-        """A CPU generator that depends on the seed, this moment and `purpose` only: the same on every rank and after a resume."""
+        """Return a CPU generator seeded by seed, epoch, step and `purpose` only: the same on every rank and after a resume."""
         return randomness.generator(self.seed, purpose, self.epoch, self.step)

@@ -1,4 +1,4 @@
-"""Pick the device to run on, and say what it can do."""
+"""Selection of the device to run on."""
 
 from __future__ import annotations
 
@@ -8,10 +8,10 @@ from studygroup.errors import UserError
 
 
 def pick_device(name: str) -> torch.device:
-    """The device called `name`; `auto` takes a GPU if there is one.
+    """Return the device called `name`; `auto` takes a GPU if there is one.
 
     Raises:
-        UserError: there is no such device.
+        UserError: the device is not available.
     """
     if name == "auto":
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
@@ -24,10 +24,10 @@ def pick_device(name: str) -> torch.device:
 
 
 def has_fast_bf16(device: torch.device) -> bool:
-    """Whether bf16 is done in hardware."""
+    """Return whether the device computes bfloat16 in hardware."""
     if device.type == "cuda":
         return torch.cuda.get_device_capability(device) >= (8, 0)
     if device.type == "cpu":
-        able = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
-        return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
+        capabilities = torch.cpu.get_capabilities() if hasattr(torch.cpu, "get_capabilities") else {}
+        return bool(capabilities.get("avx512_bf16") or capabilities.get("amx_bf16"))
     return False

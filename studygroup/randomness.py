@@ -1,6 +1,6 @@
-"""Random numbers without hidden state: every stream is a function of the seed and of what it is for.
+"""Random generators without hidden state: each is seeded by the run's seed and the words that say what it is for.
 
-A run that is resumed needs no saved generator: it asks for the same stream by the same words again.
+So a resumed run needs no saved generator state.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ import torch
 
 
 def derive_seed(seed: int, *words: str | int) -> int:
-    """A 63-bit seed for the purpose that `words` name, e.g. `derive(seed, "order", epoch)`."""
+    """Derive a 63-bit seed for one purpose, e.g. `derive_seed(seed, "order", epoch)`."""
     text = "\x1f".join(str(word) for word in (seed, *words))
     return int.from_bytes(hashlib.blake2b(text.encode(), digest_size=8).digest(), "big") >> 1
 
 
 def generator(seed: int, *words: str | int) -> torch.Generator:
-    """A fresh CPU generator for the purpose that `words` name."""
+    """Return a new CPU generator seeded by `derive_seed`."""
     return torch.Generator().manual_seed(derive_seed(seed, *words))

@@ -150,12 +150,12 @@ class Batches:
             if (spans := self.ranks.spans(sizes)) is None:
                 yield self._batch(positions, sizes, epoch, step)
                 continue
-            rows = [_rows(sizes, found) for rank in range(self.ranks.size) if (found := self.ranks.spans(sizes, rank)) is not None]
+            rows = [_rows(sizes, found) for rank in range(self.ranks.world_size) if (found := self.ranks.spans(sizes, rank)) is not None]
             mine = rows[self.ranks.rank]
             on_device = mine.to(device, non_blocking=True)
             whole = self._batch(positions, sizes, epoch, step) if self.whole_batch else None
             own = whole.take(on_device) if whole else self._batch(positions, sizes, epoch, step, mine)
-            part = RankShard(sizes, on_device, partial(self.ranks.gather_rows, rows=rows, mine=on_device), whole)
+            part = RankShard(sizes, on_device, partial(self.ranks.gather_rows, rows=rows, local_rows=on_device), whole)
             yield replace(own, sizes=tuple(high - low for low, high in spans) if self.partitioned else None, shard=part)
 
     def _batch(self, positions: NDArray[np.int64], sizes: tuple[int, ...], epoch: int, step: int, rows: Tensor | None = None) -> Batch:

@@ -1,4 +1,4 @@
-"""Starts a run's ranks by torchrun's own engine (torch.distributed.elastic), and brings back what came of them."""
+"""Starts the ranks of a run by torchrun's engine (torch.distributed.elastic) and returns the result."""
 
 from __future__ import annotations
 
@@ -8,97 +8,99 @@ import signal
 import tempfile
 import warnings
 from collections.abc import Callable, Mapping
-from typing import Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
-from studygroup.distributed.context import RankLost, launched_by_torchrun
+from studygroup.distributed.collectives import RankLost
+from studygroup.distributed.context import launched_by_torchrun
 from studygroup.errors import TrainingError, UserError
 
-INTERRUPTED = 130  # exit code of a rank that was asked to stop
-Entry = Callable[[Any], str]
+if TYPE_CHECKING:
+    from studygroup.options import RankOptions
+
+INTERRUPTED = 130  # exit code of a rank that was interrupted
+T = TypeVar("T")
 
 
-def wanted(devices: int, nodes: int, rendezvous: str | None) -> bool:
-    """Whether ranks are asked for that nobody has started yet.
+def needs_launch(options: RankOptions) -> bool:
+    """Return whether the options ask for ranks that are not running yet.
 
     Raises:
-        UserError: what is asked for contradicts what was started, or there is not enough of it.
+        UserError: the options contradict the ranks that torchrun started, or several nodes have no rendezvous.
     """
+    ranks = options.devices * options.nodes
     if launched_by_torchrun():
-        size = int(os.environ["WORLD_SIZE"])
-        if devices * nodes not in (1, size):
-            raise UserError(f"devices is {devices}, nodes {nodes}, but {size} ranks were started; leave both out under torchrun")
+        world_size = int(os.environ["WORLD_SIZE"])
+        if ranks not in (1, world_size):
+            raise UserError(f"devices is {options.devices}, nodes {options.nodes}, but torchrun started {world_size} ranks; leave both out")
         return False
-    if nodes > 1 and rendezvous is None:
+    if options.nodes > 1 and options.rendezvous is None:
         raise UserError(
-            f"nodes is {nodes}: give --rendezvous HOST:PORT, the same on every node (HOST is one of them), or start the command by torchrun"
+            f"nodes is {options.nodes}: give --rendezvous HOST:PORT, the same on every node (HOST is one of them), or use torchrun"
         )
-    return bool(devices * nodes > 1)
+    return ranks > 1
 
 
-def launch(entry: Entry, arguments: object, *, devices: int, nodes: int, rendezvous: str | None, hint: str) -> str:
-    """Run `entry(arguments)` in `devices` processes on this machine, of `nodes` that do the same, and return what the first says.
+def launch(entry: Callable[[T], str], argument: T, options: RankOptions, *, hint: str) -> str:
+    """Run `entry(argument)` in `options.devices` processes on this machine and return the result of the first.
 
     Args:
-        entry: a function of a module, and its arguments can be sent to another process.
-        arguments: see there.
-        devices: processes on this machine.
-        nodes: machines.
-        rendezvous: `host:port` where they meet; None for this machine alone.
-        hint: how to go on with a run that was interrupted.
+        entry: a function of a module.
+        argument: any object that can be pickled.
+        options: number of processes and nodes; every node must call this function.
+        hint: how to continue an interrupted run.
 
     Raises:
-        UserError, TrainingError: as `entry`, or a rank was killed.
-        KeyboardInterrupt: a stop was asked for.
+        UserError, TrainingError: `entry` raised it, or a rank was killed.
+        KeyboardInterrupt: the ranks were interrupted.
     """
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
-    for name in list(logging.root.manager.loggerDict):  # they say in forty lines what we say in one
+    for name in list(logging.root.manager.loggerDict):  # their forty lines would hide our one
         if name.startswith(("torch.distributed.elastic", "torch.multiprocessing")):
             logging.getLogger(name).setLevel(logging.CRITICAL)
-    alone = nodes == 1
     with tempfile.TemporaryDirectory(prefix="studygroup-ranks-") as logs:
         config = LaunchConfig(
-            min_nodes=nodes,
-            max_nodes=nodes,
-            nproc_per_node=devices,
+            min_nodes=options.nodes,
+            max_nodes=options.nodes,
+            nproc_per_node=options.devices,
             run_id="studygroup",
             rdzv_backend="c10d",
-            rdzv_endpoint=rendezvous or "localhost:0",
-            local_addr="localhost" if alone else None,
+            rdzv_endpoint=options.rendezvous or "localhost:0",
+            local_addr="localhost" if options.nodes == 1 else None,
             max_restarts=0,
             monitor_interval=0.2,
             start_method="spawn",
             logs_specs=DefaultLogsSpecs(log_dir=logs),
         )
         try:
-            told = elastic_launch(config, _rank)(entry, arguments)
+            outcomes = elastic_launch(config, _run_rank)(entry, argument)
         except ChildFailedError as error:
             if error.get_first_failure()[1].exitcode == INTERRUPTED:
-                raise KeyboardInterrupt(f"go on with: {hint}") from error
-            raise TrainingError(f"{_death(error)}; the last checkpoint is kept. Go on with: {hint}") from error
+                raise KeyboardInterrupt(f"continue with: {hint}") from error
+            raise TrainingError(f"{_describe_failure(error)}; the last checkpoint is kept. Continue with: {hint}") from error
         except SignalException as error:
-            raise KeyboardInterrupt(f"go on with: {hint}") from error
-    return _outcome(told)
+            raise KeyboardInterrupt(f"continue with: {hint}") from error
+    return _first_result(outcomes)
 
 
-def _rank(entry: Entry, arguments: object) -> dict[str, str]:
-    """One rank's process: its result, or what went wrong, in words."""
+def _run_rank(entry: Callable[[T], str], argument: T) -> dict[str, str]:
+    """Run one rank; return its result, or the class and message of its error."""
     if os.environ["RANK"] != "0":
         warnings.simplefilter("ignore")
     try:
-        return {"result": entry(arguments)}
+        return {"result": entry(argument)}
     except (UserError, TrainingError) as error:
         return {type(error).__name__: str(error)}
     except KeyboardInterrupt:
-        os._exit(INTERRUPTED)  # everything is saved; a rank that returns is kept waiting for the others' results
+        os._exit(INTERRUPTED)  # everything is saved; returning would wait for the results of the other ranks
 
 
-def _outcome(told: Mapping[int, Mapping[str, str]]) -> str:
-    """The first rank's result; an error that explains the others' comes first."""
-    ordered = [told[rank] for rank in sorted(told)]
+def _first_result(outcomes: Mapping[int, Mapping[str, str]]) -> str:
+    """Return the result of rank 0, or raise the error that caused the others: a lost rank is a consequence."""
+    ordered = [outcomes[rank] for rank in sorted(outcomes)]
     for kind in (UserError, TrainingError, RankLost):
         for outcome in ordered:
             if kind.__name__ in outcome:
@@ -106,8 +108,8 @@ def _outcome(told: Mapping[int, Mapping[str, str]]) -> str:
     return next(outcome["result"] for outcome in ordered)
 
 
-def _death(error: Any) -> str:
-    """Which rank ended how, the first to end."""
+def _describe_failure(error: Any) -> str:
+    """Describe the first rank that failed."""
     rank, failure = error.get_first_failure()
     if failure.exitcode < 0:
         return f"rank {rank} was killed ({signal.Signals(-failure.exitcode).name})"

@@ -1,4 +1,4 @@
-"""What a group of students is to a method, whatever the students share."""
+"""The interface of a group of students, whatever parameters they share."""
 
 from __future__ import annotations
 
@@ -10,99 +10,101 @@ from torch import Tensor, nn
 
 from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
-from studygroup.networks.padded import Activation, concat, samples, split
+from studygroup.networks.padded import Activation, batch_size, concat, split
 
 
 class Group(nn.Module, ABC):
     """K students that map the same kind of inputs to logits (B, C). K is `len(group)`.
 
     Attributes:
-        ranks: the processes over which students, or members, are spread; None if each has all of them.
+        ranks: the ranks over which students or members are sharded; None if every rank has all of them.
     """
 
     ranks: DistContext | None = None
 
     @abstractmethod
     def __len__(self) -> int:
-        """K."""
+        """Return K, the number of students."""
 
     @abstractmethod
     def __getitem__(self, student: int) -> nn.Module:
-        """Student `student` as a callable that shares the group's parameters: (B, ...) -> (B, C)."""
+        """Return a student as a module (B, ...) -> (B, C) that shares the group's parameters."""
 
     @abstractmethod
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """Every student's logits, K x (B, C), on the same inputs (B, ...)."""
+        """Return every student's logits, K x (B, C), on the same inputs (B, ...)."""
 
     @abstractmethod
     def study(
         self, inputs: Sequence[Tensor], imitated: Sequence[Sequence[int]], *, detach: bool = True
     ) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """Each student's logits on its own inputs, and those of the students that it imitates on the same inputs.
+        """Return each student's logits on its own inputs, and the logits of the students it imitates on the same inputs.
 
-        All are computed with the weights as they are now. Inputs may be empty, and may be one and the same tensor for several students.
+        Inputs may be empty, and several students may share one tensor.
 
         Args:
-            inputs: K tensors (b_k, ...), in train mode with gradient.
-            imitated: for every student the numbers of those that it imitates.
-            detach: whether imitated logits are targets only (no gradient, batch statistics, no trace in the running ones).
+            inputs: K tensors (b_k, ...).
+            imitated: for every student, the indices of the students it imitates.
+            detach: whether imitated logits are targets only: no gradient, no update of running statistics.
 
         Returns:
-            own logits, K x (b_k, C); imitated logits, for every student one (b_k, C) per imitated student.
+            Own logits, K x (b_k, C), with gradient; imitated logits, for every student one (b_k, C) per imitated student.
         """
 
     @abstractmethod
     def export(self, student: int) -> nn.Module:
-        """A copy of student `student` as a plain network, without anything of the group."""
+        """Return a copy of a student as a plain network that is independent of the group."""
 
     @abstractmethod
     def compiled_modules(self) -> list[nn.Module]:
-        """The networks or modules that run as a whole, to be compiled."""
+        """Return the modules to compile: those that are called as a whole."""
 
     def shard(self, ranks: DistContext, classes: int) -> None:
-        """Prepare for students, or members, that live on different ranks. Called once, before training.
+        """Shard the students or members over ranks. Called once, before training.
 
         Args:
-            ranks: where this process is among them.
-            classes: C, length of the logits.
+            ranks: the ranks, as this one sees them.
+            classes: C, the number of classes.
 
         Raises:
-            UserError: students of this kind of group, or so few of them, cannot live apart.
+            UserError: this kind of group cannot be sharded in this way, or has fewer students than there are ranks.
         """
-        raise UserError(f"the students of a {type(self).__name__.lower()} group cannot live on different ranks; take --shard samples")
+        raise UserError(f"the students of a {type(self).__name__.lower()} group cannot be on different ranks; use --shard samples")
 
     def private_tensors(self, student: int) -> list[Tensor]:
-        """Weights and buffers that only the lessons of student `student` move: other ranks have to be told."""
+        """Return the parameters and buffers that only the rank of a student updates."""
         return []
 
     def sync_students(self) -> None:
-        """Give every rank what only the rank of a student knows; from now on all have the same, until the next update."""
+        """Broadcast each student's private tensors from its rank, so that all ranks have the same weights."""
         if self.ranks is not None:
             for k in range(len(self)):
                 self.ranks.broadcast(self.private_tensors(k), self.ranks.owner(k, len(self)))
 
     @abstractmethod
     def describe(self) -> dict[str, object]:
-        """What distinguishes this group from another, in JSON's types."""
+        """Return what distinguishes this group from others, as JSON values."""
 
 
 def check_enough_students(students: int, ranks: DistContext) -> None:
-    """Raise UserError if there are ranks without a student."""
-    if students < ranks.size:
-        raise UserError(f"{students} students on {ranks.size} ranks: some would have none; take at most {students} ranks, or more students")
+    """Raise `UserError` if a rank would have no student."""
+    if students < ranks.world_size:
+        raise UserError(
+            f"{students} students on {ranks.world_size} ranks: some would have none; use at most {students} ranks, or more students"
+        )
 
 
 def batched_call(network: nn.Module, inputs: Mapping[int, Activation]) -> dict[int, Any]:
-    """One call of a network for several inputs.
+    """Run a network once on several inputs, concatenated.
 
     Args:
-        network: activations of B samples -> activations of the same.
-        inputs: key -> those of b samples, at least one key; what is one and the same object goes through the network once.
+        network: activations of B samples -> activations of B samples.
+        inputs: key -> activations of b samples, at least one; an object that occurs several times is computed once.
 
     Returns:
-        Key -> what the network makes of them.
+        Key -> output of the network.
     """
     distinct = list({id(x): x for x in inputs.values()}.values())
-    parts = split(network(concat(distinct)), [samples(x) for x in distinct])
-    found = {id(x): part for x, part in zip(distinct, parts, strict=True)}
-    return {key: found[id(x)] for key, x in inputs.items()}
+    parts = split(network(concat(distinct)), [batch_size(x) for x in distinct])
+    outputs = {id(x): part for x, part in zip(distinct, parts, strict=True)}
+    return {key: outputs[id(x)] for key, x in inputs.items()}

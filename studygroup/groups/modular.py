@@ -1,25 +1,24 @@
-"""One modular network of L layers with M modules each; a student is a route through it.
+"""One network of L layers with M modules each; a student is a route through it.
 
 Random routing of Collaborative Group Learning (Feng et al., AAAI 2021, section "Random Routing for Student Network", Eq. 1).
-The parameters do not grow with the number of students.
+The number of parameters does not grow with the number of students.
 
-Departures and readings (the paper leaves them open):
+What the paper leaves open:
 - A layer is one block of the network (its stem, a residual block with its shortcut and batch norms). `block_groups` joins
-  several blocks into one layer; `route_stem=False` shares the stem. The embedding of a text network is one for all.
-- The head (pooling and classifier) is one for all. `head="routed"` gives it M modules like a layer, `"per_student"` K.
+  several blocks into one layer; `route_stem=False` shares the stem. The embedding of a text network is shared.
+- The head (pooling and classifier) is shared. `head="routed"` gives it M modules like a layer, `"per_student"` K.
 - Routes are drawn once, uniformly and independently for each layer; `distinct` draws again until all K differ.
-- Batch norm belongs to its module. `bn="pooled"`: the samples that go through a module in one call are normalised together, and
-  the module has one running statistic, which follows the students' own samples. `bn="per_student"`: each student's samples are
-  normalised by themselves, as in a loop over students, and each student has its own running statistics; the affine parameters
-  are shared.
-- `targets="recall"`, with pooled batch norm: a module normalises what only makes targets by the statistics of the own samples
-  that it has just learnt from (by the running ones if there were none). It takes less time; LOG.md says what it costs.
+- Batch norm: `bn="pooled"` normalises all samples of one call of a module together; the module has one set of running statistics,
+  updated by the students' own samples. `bn="per_student"` normalises each student's samples separately, as in a loop over students;
+  each student has its own running statistics, and the affine parameters are shared.
+- `targets="recall"`, with pooled batch norm: a module normalises samples that only produce targets by the batch statistics of the
+  training samples it has just seen (by the running statistics if there were none). This is faster; LOG.md has the cost in accuracy.
 
-In one iteration a module is called at most once for the students' own samples, with gradient, and at most once for the samples
-on which it is imitated. Samples that several routes have in common travel as one until the routes part, and imitated routes go on
-from where they leave the student's own. By student and with `recall` that changes no number; pooled, it is part of the definition
-of what is normalised together. Dropout drops the same of all that travels as one; nothing is dropped from imitated routes, which
-therefore leave the student's own before the first module with dropout.
+In one iteration a module is called at most once on the students' own samples, with gradient, and at most once on the samples
+on which it is imitated. Routes with a common prefix on the same samples compute it once, and an imitated route continues from where
+it leaves the student's own route. With per-student batch norm or `recall` this changes no number; with pooled batch norm it is part
+of the definition of what is normalised together. A shared prefix has one dropout mask; imitated routes have no dropout, and so share
+no prefix that contains a module with dropout.
 """
 
 from __future__ import annotations
@@ -40,26 +39,26 @@ from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 from studygroup.groups.group import Group, check_enough_students
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
-from studygroup.groups.routes import routes_of
+from studygroup.groups.routes import group_routes
 from studygroup.groups.target import target_mode
 from studygroup.networks.chain import Chain
-from studygroup.networks.padded import Activation, concat, detached, empty, samples, split, total
+from studygroup.networks.padded import Activation, batch_size, concat, detached, empty, split, total
 
 Head = Literal["shared", "routed", "per_student"]
 BatchNorm = Literal["pooled", "per_student"]
 Targets = Literal["batch_stats", "eval", "train", "recall"]
-BEFORE = ("embedding", "stem")  # stages that are a layer each, before those of which each block is one
+SINGLE_LAYER_STAGES = ("embedding", "stem")  # each a single layer; in later stages each block is one
 
 
 @dataclass(frozen=True)
-class Stream:
-    """Samples on their way through the modules.
+class RouteInput:
+    """Samples that go through one route.
 
     Attributes:
-        inputs: of b samples, what the route's layer `depth` takes.
-        route: the student whose route it is.
-        samples: streams with the same number began with the very same samples.
-        depth: how many layers are done.
+        inputs: activations of b samples, the input of layer `depth`.
+        route: the student whose route they take.
+        samples: identifier of the samples: equal numbers mean that the network's inputs were the very same.
+        depth: number of layers that are done.
     """
 
     inputs: Activation
@@ -90,25 +89,25 @@ class Modular(Group):
         bn: BatchNorm = "pooled",
         targets: Targets = "batch_stats",
     ) -> None:
-        """Cut copies of a network into modules and draw the routes.
+        """Split copies of a network into modules and draw the routes.
 
-        The first student's modules come from copy 0, so that it starts from the same weights as that network alone.
+        The first student's modules come from copy 0, so it starts from the same weights as this network trained alone.
 
         Args:
             make_copy: copy number -> a freshly initialised `Chain`.
             students: K >= 1.
             modules: M >= 1 modules per layer.
             seed: of the routes.
-            distinct: no two students have the same route.
+            distinct: whether no two students may have the same route.
             require_coverage: draw until every module is on some route.
             route_stem: whether the stem is a layer of M modules, or shared.
             head: one head for all, M heads that are routed like a layer, or one per student.
-            block_groups: how many consecutive blocks after the stem make a layer, e.g. `(2, 1, 2, 2, 3, 3, 2, 1)`; one each by default.
-            bn: batch norm's semantics, see above.
-            targets: how modules behave while they only make targets (`target_mode`), or `"recall"`, see above.
+            block_groups: number of consecutive blocks after the stem in each layer, e.g. `(2, 1, 2, 2, 3, 3, 2, 1)`; one each by default.
+            bn: semantics of batch norm, see above.
+            targets: `target_mode` of the passes that only compute targets, or `"recall"`, see above.
 
         Raises:
-            UserError: the network is no chain, or an option cannot work with it.
+            UserError: the network is no chain, or an option does not fit it.
         """
         super().__init__()
         if students < 1 or modules < 1:
@@ -119,13 +118,13 @@ class Modular(Group):
         if not isinstance(first, Chain):
             raise UserError(
                 f"routes need a network that is a chain of blocks; {type(first).__name__} is none: "
-                "take one of `studygroup list networks`, or a method that leaves networks whole"
+                "use one of `studygroup list networks`, or a method of whole networks such as dml"
             )
-        common = ("embedding",) if route_stem else ("embedding", "stem")
-        blocks, routed = _layers(first, block_groups, common)
-        widths = [modules if moves else 1 for moves in routed]
+        shared_stages = ("embedding",) if route_stem else ("embedding", "stem")
+        blocks, routed = _layers(first, block_groups, shared_stages)
+        widths = [modules if is_routed else 1 for is_routed in routed]
         widths.append({"shared": 1, "routed": modules, "per_student": students}[head])
-        routes = routes_of(students, widths, seed=seed, distinct=distinct, coverage=require_coverage, per_student=head == "per_student")
+        routes = group_routes(students, widths, seed=seed, distinct=distinct, coverage=require_coverage, per_student=head == "per_student")
         chains = {0: first}
         self.layers = nn.ModuleList()
         for number, (names, width) in enumerate(zip(blocks, widths, strict=True)):
@@ -140,253 +139,257 @@ class Modular(Group):
             self.layers.append(nn.ModuleList(module for module in layer if module is not None))
         self.bn: BatchNorm = bn
         if targets == "recall" and bn != "pooled":
-            raise UserError("targets is 'recall', which is of pooled batch norm; take batch_stats, or bn='pooled'")
+            raise UserError("targets='recall' needs pooled batch norm; use targets='batch_stats', or bn='pooled'")
         self.targets: Targets = targets
-        self._table = [tuple(int(m) for m in row) for row in routes]
-        self._grid = [list(layer.children()) for layer in self.layers]
-        self._blocks = blocks
+        self._routes = [tuple(int(m) for m in row) for row in routes]
+        self._layer_modules = [list(layer.children()) for layer in self.layers]
+        self._layer_blocks = blocks
         self._stages = first.stages
-        norm = PooledBatchNorm if bn == "pooled" else partial(StudentBatchNorm, students=students)
-        self._norms = [[cast(list[RouteBatchNorm], replace_norms(module, norm)) for module in layer] for layer in self._grid]
-        self._random = [[any(map(_is_random, module.modules())) for module in layer] for layer in self._grid]
+        make_norm = PooledBatchNorm if bn == "pooled" else partial(StudentBatchNorm, students=students)
+        self._norms = [[cast(list[RouteBatchNorm], replace_norms(module, make_norm)) for module in layer] for layer in self._layer_modules]
+        self._drops = [[any(map(_has_dropout, module.modules())) for module in layer] for layer in self._layer_modules]
 
     @property
     def routes(self) -> Tensor:
-        """(K, L + 1) int64: which module of each layer, the head's last, a student uses."""
-        return torch.tensor(self._table, dtype=torch.int64)
+        """Return the module of each layer, the head's last, that each student uses: (K, L + 1) int64."""
+        return torch.tensor(self._routes, dtype=torch.int64)
 
     def __len__(self) -> int:
-        """K."""
-        return len(self._table)
+        """Return K."""
+        return len(self._routes)
 
     def __getitem__(self, student: int) -> nn.Module:
-        """Student `student`'s route, sharing the group's modules."""
+        """Return a student's route, which shares the group's modules."""
         return Route(self, range(len(self))[student])
 
     def forward(self, inputs: Tensor) -> list[Tensor]:
-        """K x (B, C); what several routes have in common is computed once where batch norm allows it."""
-        return self.run([Stream(inputs, k) for k in range(len(self))])
+        """Return every student's logits, K x (B, C); a prefix that routes share is computed once where batch norm allows it."""
+        return self.run([RouteInput(inputs, k) for k in range(len(self))])
 
-    def run(self, streams: Sequence[Stream], trail: list[list[Activation]] | None = None, idle: list[Tensor] | None = None) -> list[Tensor]:
-        """Logits (b, C) of every stream; every module is called at most once, with all the samples that go through it.
+    def run(
+        self,
+        inputs: Sequence[RouteInput],
+        history: list[list[Activation]] | None = None,
+        empty_batches: list[Tensor] | None = None,
+    ) -> list[Tensor]:
+        """Return the logits (b, C) of every input; each module is called at most once, on all samples that go through it.
 
         Args:
-            streams: each with at least one sample.
-            trail: gets the streams' activations before each layer and at the end.
-            idle: starts with no samples (0, ...); then all modules run, those without samples on these, and it gets scalars, zero,
-                that their outputs are part of: what ranks in step need, which wait for each other's share of every statistic.
+            inputs: each with at least one sample.
+            history: is filled with the inputs' activations before each layer and at the end.
+            empty_batches: if given, all modules run, as synchronised batch norm on several ranks needs. Its only item, an input without
+                samples (0, ...), is replaced by the sums of the outputs of modules that had no samples: zeros, for the backward pass.
         """
-        # Running statistics are each student's own: where they are read or moved, nobody can travel for somebody else.
-        apart = self.bn == "per_student" and any(norm.tracks for norm in self._every_norm())
-        activations = [stream.inputs for stream in streams]
-        absent: Activation | None = idle.pop() if idle is not None else None
-        used = self._used if absent is not None else None
-        for depth, modules in enumerate(self._grid):
-            if trail is not None:
-                trail.append(list(activations))
-            calls = self._calls(streams, depth, apart=apart)
-            following = absent
+        # Each student has its own running statistics: where they are used or updated, no two students can share a computation.
+        separate = self.bn == "per_student" and any(norm.tracks for norm in self._all_norms())
+        activations = [route_input.inputs for route_input in inputs]
+        without_samples: Activation | None = empty_batches.pop() if empty_batches is not None else None
+        used = self._used_modules if without_samples is not None else None
+        for depth, modules in enumerate(self._layer_modules):
+            if history is not None:
+                history.append(list(activations))
+            calls = self._plan_calls(inputs, depth, separate=separate)
+            following = without_samples
             for number in used[depth] if used is not None else sorted(calls):
-                parties = calls.get(number, {})
-                leaders = [positions[0] for positions in parties.values()]
-                sizes = [samples(activations[leader]) for leader in leaders]
-                pieces = [activations[leader] for leader in leaders] or [cast(Activation, absent)]
+                shared = calls.get(number, {})
+                firsts = [positions[0] for positions in shared.values()]
+                sizes = [batch_size(activations[first]) for first in firsts]
+                parts = [activations[first] for first in firsts] or [cast(Activation, without_samples)]
                 for norm in self._norms[depth][number]:
                     if isinstance(norm, StudentBatchNorm):
-                        norm.segments = [(streams[leader].route, size) for leader, size in zip(leaders, sizes, strict=True)]
-                output: Activation = modules[number](concat(pieces))
+                        norm.segments = [(inputs[first].route, size) for first, size in zip(firsts, sizes, strict=True)]
+                output: Activation = modules[number](concat(parts))
                 following = empty(output)
-                if not parties and idle is not None:
-                    idle.append(total(output))
+                if not shared and empty_batches is not None:
+                    empty_batches.append(total(output))
                     continue
-                for positions, part in zip(parties.values(), split(output, sizes), strict=True):
+                for positions, part in zip(shared.values(), split(output, sizes), strict=True):
                     for position in positions:
                         activations[position] = part
-            absent = following if absent is not None else None
-        if trail is not None:
-            trail.append(activations)
+            without_samples = following if without_samples is not None else None
+        if history is not None:
+            history.append(activations)
         return cast(list[Tensor], activations)
 
-    def _calls(self, streams: Sequence[Stream], depth: int, *, apart: bool) -> dict[int, dict[Hashable, list[int]]]:
-        """The modules that a layer runs: module -> samples that travel as one -> the positions of their streams."""
+    def _plan_calls(self, inputs: Sequence[RouteInput], depth: int, *, separate: bool) -> dict[int, dict[Hashable, list[int]]]:
+        """Return the calls of a layer's modules: module -> computation -> positions of the inputs that share it."""
         calls: dict[int, dict[Hashable, list[int]]] = {}
-        for position, stream in enumerate(streams):
-            if stream.depth <= depth:
-                path = self._table[stream.route][: depth + 1]
-                party = (stream.samples, path, stream.route if apart else None)
-                calls.setdefault(path[-1], {}).setdefault(party, []).append(position)
+        for position, route_input in enumerate(inputs):
+            if route_input.depth <= depth:
+                prefix = self._routes[route_input.route][: depth + 1]
+                key = (route_input.samples, prefix, route_input.route if separate else None)
+                calls.setdefault(prefix[-1], {}).setdefault(key, []).append(position)
         return calls
 
     def study(
         self, inputs: Sequence[Tensor], imitated: Sequence[Sequence[int]], *, detach: bool = True
     ) -> tuple[list[Tensor], list[list[Tensor]]]:
-        """A fused pass for the own samples, then one for the imitated routes, each from where it leaves a route that is done."""
+        """Run a fused pass on own samples, then one on imitated routes, each from where it leaves a computed route."""
         present = [k for k, x in enumerate(inputs) if len(x)]
         own = [x.new_zeros(0) for x in inputs]
         if not present:
             return own, [[] for _ in inputs]
-        met = {k: next(j for j in present if inputs[j] is inputs[k]) for k in present}  # the first who has these samples
-        for norm in self._every_norm():
+        samples = {k: next(j for j in present if inputs[j] is inputs[k]) for k in present}  # identified by their first student
+        for norm in self._all_norms():
             if isinstance(norm, PooledBatchNorm):
-                norm.latest = None
-        trail: list[list[Activation]] = []
-        idle = self._idle(inputs[present[0]])
-        for k, logits in zip(present, self.run([Stream(inputs[k], k, met[k]) for k in present], trail, idle), strict=True):
+                norm.batch_statistics = None
+        history: list[list[Activation]] = []
+        empty_own = self._empty_batches(inputs[present[0]])
+        for k, logits in zip(present, self.run([RouteInput(inputs[k], k, samples[k]) for k in present], history, empty_own), strict=True):
             own[k] = logits
 
-        ready: dict[tuple[int, int], Tensor] = {}
-        ahead: dict[tuple[int, int], Stream] = {}
+        computed: dict[tuple[int, int], Tensor] = {}
+        remaining: dict[tuple[int, int], RouteInput] = {}
         for k in present:
-            guides = [place for place, other in enumerate(present) if met[other] == met[k]]
+            candidates = [place for place, other in enumerate(present) if samples[other] == samples[k]]
             for j in imitated[k]:
-                depth, guide = max((self._in_common(present[place], j), -place) for place in guides)
-                activation = trail[depth][-guide]
+                depth, negative_place = max((self._shared_depth(present[place], j), -place) for place in candidates)
+                activation = history[depth][-negative_place]
                 activation = detached(activation) if detach else activation
-                if depth == len(self._grid):
-                    ready[k, j] = cast(Tensor, activation)
+                if depth == len(self._layer_modules):
+                    computed[k, j] = cast(Tensor, activation)
                 else:
-                    ahead[k, j] = Stream(activation, j, met[k], depth)
-        idle_too = self._idle(inputs[present[0]]) if self.targets != "recall" and any(imitated) else None
-        if ahead or idle_too is not None:
-            with torch.set_grad_enabled(not detach), self._making_targets():
-                ready.update(zip(ahead, self.run(list(ahead.values()), None, idle_too), strict=True))
-        nothing = [*(idle or []), *((idle_too or []) if not detach else [])]
-        if nothing:  # adds nothing but the way back
-            own[present[0]] = own[present[0]] + torch.stack(nothing).sum()
-        return own, [[ready[k, j] for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
+                    remaining[k, j] = RouteInput(activation, j, samples[k], depth)
+        empty_imitated = self._empty_batches(inputs[present[0]]) if self.targets != "recall" and any(imitated) else None
+        if remaining or empty_imitated is not None:
+            with torch.set_grad_enabled(not detach), self._target_mode():
+                computed.update(zip(remaining, self.run(list(remaining.values()), None, empty_imitated), strict=True))
+        zeros = [*(empty_own or []), *((empty_imitated or []) if not detach else [])]
+        if zeros:  # so that the backward pass of synchronised batch norm runs on every rank
+            own[present[0]] = own[present[0]] + torch.stack(zeros).sum()
+        return own, [[computed[k, j] for j in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
 
-    def _idle(self, inputs: Tensor) -> list[Tensor] | None:
-        """What `run` needs to keep step with other ranks; None if nobody waits."""
+    def _empty_batches(self, inputs: Tensor) -> list[Tensor] | None:
+        """Return the argument `empty_batches` of `run`; None unless batch norm is synchronised over ranks."""
         return [inputs[:0].detach()] if self.bn == "pooled" and self.ranks is not None and self.ranks.in_step else None
 
-    def _in_common(self, student: int, imitated: int) -> int:
-        """How many layers of the way of `imitated` on the same samples are done when `student` has gone its own."""
+    def _shared_depth(self, student: int, imitated: int) -> int:
+        """Return how many layers of the imitated route are computed when a student has run its own on the same samples."""
         if student == imitated:
-            return len(self._grid)
+            return len(self._layer_modules)
         if (self.targets not in ("batch_stats", "recall")) if self.training else (self.bn == "per_student"):
-            return 0  # the same module would treat the samples differently now
-        for depth, (own, other) in enumerate(zip(self._table[student], self._table[imitated], strict=True)):
-            if own != other or (self.training and self._random[depth][own]):
+            return 0  # the same module would normalise the samples differently
+        for depth, (own, other) in enumerate(zip(self._routes[student], self._routes[imitated], strict=True)):
+            if own != other or (self.training and self._drops[depth][own]):
                 return depth
-        return len(self._grid)
+        return len(self._layer_modules)
 
     @contextmanager
-    def _making_targets(self) -> Iterator[None]:
-        """How modules behave meanwhile; everything is put back at the end."""
-        recalling = [norm for norm in self._every_norm() if isinstance(norm, PooledBatchNorm)] if self.targets == "recall" else []
+    def _target_mode(self) -> Iterator[None]:
+        """Put the modules into the mode in which they compute targets, and restore them at the end."""
+        recalling = [norm for norm in self._all_norms() if isinstance(norm, PooledBatchNorm)] if self.targets == "recall" else []
         for norm in recalling:
-            norm.recalling = True
+            norm.recall = True
         try:
             with target_mode(self, "batch_stats" if self.targets == "recall" else self.targets):
                 yield
         finally:
             for norm in recalling:
-                norm.recalling = False
+                norm.recall = False
 
-    def _every_norm(self) -> Iterator[RouteBatchNorm]:
+    def _all_norms(self) -> Iterator[RouteBatchNorm]:
         return (norm for layer in self._norms for norms in layer for norm in norms)
 
     def export(self, student: int) -> Chain:
-        """A copy of the student's route as the plain network that it is, with the student's own running statistics."""
-        route = self._table[student]
+        """Return a copy of the student's route as a chain, with the student's running statistics."""
+        route = self._routes[student]
         blocks: dict[str, nn.Module] = {}
-        for depth, names in enumerate(self._blocks):
-            module = copy.deepcopy(self._grid[depth][route[depth]])
-            replace_norms(module, lambda norm: cast(RouteBatchNorm, norm).plain(student))
+        for depth, names in enumerate(self._layer_blocks):
+            module = copy.deepcopy(self._layer_modules[depth][route[depth]])
+            replace_norms(module, lambda norm: cast(RouteBatchNorm, norm).to_batch_norm(student))
             assert isinstance(module, nn.Sequential)
             blocks.update(zip(names, module, strict=True))
         return Chain({stage: {name: blocks[name] for name in names} for stage, names in self._stages.items()}).train(self.training)
 
     def unused_modules(self) -> list[tuple[int, int]]:
-        """(layer, module) pairs that are on no route: they get no gradient and are not trained."""
-        return [(depth, m) for depth, layer in enumerate(self._grid) for m in range(len(layer)) if not self.sharers(depth, m)]
+        """Return the (layer, module) pairs that are on no route: they get no gradient and are not trained."""
+        return [
+            (depth, m) for depth, layer in enumerate(self._layer_modules) for m in range(len(layer)) if not self.student_count(depth, m)
+        ]
 
-    def sharers(self, depth: int, module: int) -> int:
-        """How many students' routes use a module."""
-        return sum(route[depth] == module for route in self._table)
+    def student_count(self, depth: int, module: int) -> int:
+        """Return the number of students whose routes use a module."""
+        return sum(route[depth] == module for route in self._routes)
 
     def rescale_gradients(self) -> None:
-        """From now on, divide a module's gradients by the number of its students (CL-ILR's rescaling; Song and Chai, 2018)."""
-        for depth, layer in enumerate(self._grid):
+        """Divide a module's gradients by the number of its students from now on (CL-ILR's rescaling; Song and Chai, 2018)."""
+        for depth, layer in enumerate(self._layer_modules):
             for number, module in enumerate(layer):
                 for parameter in module.parameters():
-                    parameter.register_hook(partial(self._divided, depth, number))
+                    parameter.register_hook(partial(self._divide_gradient, depth, number))
 
-    def _divided(self, depth: int, module: int, gradient: Tensor) -> Tensor:
-        return gradient / max(self.sharers(depth, module), 1)
+    def _divide_gradient(self, depth: int, module: int, gradient: Tensor) -> Tensor:
+        return gradient / max(self.student_count(depth, module), 1)
 
     def compiled_modules(self) -> list[nn.Module]:
-        """The modules that are on a route."""
-        return [layer[m] for layer, used in zip(self._grid, self._used, strict=True) for m in used]
+        """Return the modules that are on a route."""
+        return [layer[m] for layer, used in zip(self._layer_modules, self._used_modules, strict=True) for m in used]
 
     def shard(self, ranks: DistContext, classes: int) -> None:
-        """Students may live on different ranks. A pooled batch norm then needs every rank's part of its statistics, in one order."""
+        """Shard the students over ranks; pooled batch norm is then synchronised, so all ranks call the modules in one order."""
         if ranks.shard == "members":
-            raise UserError("students of a modular group share modules; they can be spread by --shard students or samples, not as members")
+            raise UserError("students of a modular group share modules; use --shard students or samples, not members")
         check_enough_students(len(self), ranks)
         if self.targets == "train":
-            raise UserError("targets is 'train': running statistics would move on each rank by itself; take batch_stats or eval")
+            raise UserError("targets='train' would update running statistics on each rank separately; use batch_stats or eval")
         self.ranks = ranks
 
     def private_tensors(self, student: int) -> list[Tensor]:
-        """The student's running statistics, if it has its own."""
-        on_route = [norm for depth, number in enumerate(self._table[student]) for norm in self._norms[depth][number]]
+        """Return the student's running statistics, if students have their own."""
+        on_route = [norm for depth, number in enumerate(self._routes[student]) for norm in self._norms[depth][number]]
         return [value for norm in on_route if isinstance(norm, StudentBatchNorm) for value in norm.statistics(student)]
 
     @property
-    def _used(self) -> list[list[int]]:
-        """The modules of each layer that are on a route."""
-        return [[m for m in range(len(layer)) if self.sharers(depth, m)] for depth, layer in enumerate(self._grid)]
+    def _used_modules(self) -> list[list[int]]:
+        """Return the modules of each layer that are on a route."""
+        return [[m for m in range(len(layer)) if self.student_count(depth, m)] for depth, layer in enumerate(self._layer_modules)]
 
     def describe(self) -> dict[str, object]:
-        """Kind, semantics and routes."""
-        return {"group": "modular", "students": len(self), "bn": self.bn, "routes": [list(route) for route in self._table]}
+        """Return kind, semantics of batch norm, and routes."""
+        return {"group": "modular", "students": len(self), "bn": self.bn, "routes": [list(route) for route in self._routes]}
 
     def get_extra_state(self) -> dict[str, list[list[int]]]:
-        """The routes, so that they are saved with the weights."""
-        return {"routes": [list(route) for route in self._table]}
+        """Return the routes, which belong to the state dict."""
+        return {"routes": [list(route) for route in self._routes]}
 
     def set_extra_state(self, state: Mapping[str, list[list[int]]]) -> None:
-        """Take saved routes over with the weights."""
-        self._table = [tuple(route) for route in state["routes"]]
+        """Load the routes of a state dict."""
+        self._routes = [tuple(route) for route in state["routes"]]
 
 
-def _is_random(module: nn.Module) -> bool:
-    """Whether a module drops out something in train mode, so that two passes over the same samples differ."""
-    shares = [module.p] if isinstance(module, _DropoutNd) else [value for name, value in vars(module).items() if "drop" in name]
-    return any(isinstance(share, float) and share > 0.0 for share in shares)
+def _has_dropout(module: nn.Module) -> bool:
+    """Return whether a module drops something in train mode, so that two passes over the same samples differ."""
+    rates = [module.p] if isinstance(module, _DropoutNd) else [value for name, value in vars(module).items() if "drop" in name]
+    return any(isinstance(rate, float) and rate > 0.0 for rate in rates)
 
 
 class Route(nn.Module):
-    """One student of a modular group as a callable that shares the group's modules."""
+    """One student of a modular group as a module that shares the group's modules."""
 
     def __init__(self, group: Modular, student: int) -> None:
-        """Args: group: the group. student: which of its students."""
+        """Args: group: the group. student: index of the student."""
         super().__init__()
-        self.path = nn.ModuleList(layer[module] for layer, module in zip(group._grid, group._table[student], strict=True))
+        self.path = nn.ModuleList(layer[module] for layer, module in zip(group._layer_modules, group._routes[student], strict=True))
         self.training = group.training
         self.student = student
         self._run = group.run
 
     def forward(self, inputs: Tensor) -> Tensor:
         """Args: inputs: (B, ...). Returns: (B, C)."""
-        return self._run([Stream(inputs, self.student)])[0]
+        return self._run([RouteInput(inputs, self.student)])[0]
 
 
-def _layers(chain: Chain, block_groups: Sequence[int] | None, common: Sequence[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
-    """The block names of each layer, the head's last; and of all layers but that whether there is a choice: not in the stages `common`."""
+def _layers(chain: Chain, block_groups: Sequence[int] | None, shared_stages: Sequence[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
+    """Return the block names of each layer, the head's last, and for all layers but the head whether they are routed."""
     if "head" not in chain.stages:
-        raise UserError(
-            f"the stages of the network are {', '.join(chain.stages)}; "
-            "the last must be called head, so that routes know what turns maps into logits"
-        )
-    body = [name for stage, names in chain.stages.items() if stage not in (*BEFORE, "head") for name in names]
+        raise UserError(f"the stages of the network are {', '.join(chain.stages)}; the last must be called head")
+    body = [name for stage, names in chain.stages.items() if stage not in (*SINGLE_LAYER_STAGES, "head") for name in names]
     groups = list(block_groups) if block_groups is not None else [1] * len(body)
     if sum(groups) != len(body) or any(size < 1 for size in groups):
         raise UserError(
             f"block_groups is {groups}, which sums to {sum(groups)}; the network has {len(body)} blocks between its stem and its head"
         )
-    before = [stage for stage in BEFORE if chain.stages.get(stage)]
+    first_stages = [stage for stage in SINGLE_LAYER_STAGES if chain.stages.get(stage)]
     ends = list(itertools.accumulate(groups))
-    layers = [*(chain.stages[stage] for stage in before), *(tuple(body[end - size : end]) for end, size in zip(ends, groups, strict=True))]
-    return [*layers, chain.stages["head"]], [*(stage not in common for stage in before), *(True for _ in groups)]
+    layers = [*(chain.stages[stage] for stage in first_stages), *(tuple(body[end - n : end]) for end, n in zip(ends, groups, strict=True))]
+    return [*layers, chain.stages["head"]], [*(stage not in shared_stages for stage in first_stages), *(True for _ in groups)]

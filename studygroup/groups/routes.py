@@ -13,24 +13,24 @@ from studygroup.errors import UserError
 
 
 def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generator: torch.Generator) -> Tensor:
-    """Module indices (K, L): for each student and layer uniform over the layer's modules.
+    """Draw module indices (K, L), uniform over the modules of each layer.
 
     Args:
         students: K.
         widths: number of modules of each layer.
-        distinct: draw a route again that is there already.
+        distinct: draw a route again if it was drawn before.
         generator: CPU generator.
 
     Raises:
-        UserError: K distinct routes are asked for and there are fewer.
+        UserError: there are fewer than K distinct routes.
     """
     possible = math.prod(widths)
     if distinct and students > possible:
         raise UserError(
             f"{students} students need as many distinct routes, but there are only {possible}; "
-            "take fewer students, more modules, or distinct=False"
+            "use fewer students, more modules, or distinct=False"
         )
-    if distinct and 2 * students > possible:  # few are left to draw: shuffle all of them instead
+    if distinct and 2 * students > possible:  # most of them are needed: shuffle all instead of drawing again and again
         order = torch.randperm(possible, generator=generator)[:students]
         columns = []
         for width in reversed(widths):
@@ -46,43 +46,43 @@ def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generat
 
 
 def covers(routes: Tensor, widths: Sequence[int]) -> bool:
-    """Whether every module of every layer is on one of the routes (K, L)."""
+    """Return whether the routes (K, L) use every module of every layer."""
     return all(len(routes[:, number].unique()) == width for number, width in enumerate(widths))
 
 
 def draw_covering(students: int, width: int, generator: torch.Generator) -> Tensor:
-    """One layer's module indices (K, 1): uniform among those that use all of its `width` <= K modules."""
+    """Draw one layer's module indices (K, 1), uniform among those that use all of its `width` <= K modules."""
     while True:
         column = torch.randint(width, (students, 1), generator=generator)
         if covers(column, [width]):
             return column
 
 
-def routes_of(students: int, widths: Sequence[int], *, seed: int, distinct: bool, coverage: bool, per_student: bool) -> Tensor:
-    """A group's routes (K, L), the head's module last.
+def group_routes(students: int, widths: Sequence[int], *, seed: int, distinct: bool, coverage: bool, per_student: bool) -> Tensor:
+    """Draw the routes (K, L) of a group, the head's module last.
 
     Args:
         students: K.
         widths: number of modules of each layer, the head's last.
         seed: of the draws.
-        distinct: no two students have the same route.
-        coverage: every module is on some route.
-        per_student: the head has a module for each student.
+        distinct: whether no two students may have the same route.
+        coverage: whether every module must be on some route.
+        per_student: whether the head has a module for each student.
 
     Raises:
-        UserError: there are no such routes.
+        UserError: no routes satisfy the conditions.
     """
     drawn_widths = widths[:-1] if per_student else widths
     if coverage and students < max(drawn_widths):
         raise UserError(
             f"{students} students cannot cover {max(drawn_widths)} modules per layer; "
-            "take at least as many students, or require_coverage=False"
+            "use at least as many students, or require_coverage=False"
         )
     generator = randomness.generator(seed, "routes")
     routes = draw_routes(students, drawn_widths, distinct=distinct, generator=generator)
     by_layer = True
     while coverage and not (covers(routes, drawn_widths) and (not distinct or len(routes.unique(dim=0)) == students)):
-        # Two ways to the same distribution, in turn: where one is refused again and again, the other seldom is.
+        # Two rejection samplers of the same distribution, in turn: where one rejects nearly all draws, the other seldom does.
         if by_layer:
             routes = torch.cat([draw_covering(students, width, generator) for width in drawn_widths], dim=1)
         else:

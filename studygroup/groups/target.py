@@ -1,4 +1,4 @@
-"""Forward passes that only make targets, and the care of batch-norm statistics."""
+"""Forward passes that only compute targets, and batch-norm statistics."""
 
 from __future__ import annotations
 
@@ -19,13 +19,12 @@ TargetMode = Literal["batch_stats", "eval", "train"]
 
 @contextmanager
 def target_mode(network: nn.Module, mode: TargetMode = "batch_stats") -> Iterator[None]:
-    """How `network` behaves while it makes targets; everything is put back at the end. It does not switch gradients off.
+    """Change how `network` behaves while it computes targets, and restore it at the end. Gradients stay enabled.
 
     Args:
-        network: any module in train or eval mode.
-        mode: `"batch_stats"`: batch norm uses the batch's statistics and leaves the running ones alone; all else is as in evaluation, so
-            nothing is dropped out, whichever module does it. `"eval"`: running statistics, too. `"train"`: as in training, running
-            statistics move.
+        network: any module in train or eval mode; nothing changes in eval mode.
+        mode: `"batch_stats"`: batch norm uses batch statistics and does not update the running ones; all other modules are in eval mode
+            (no dropout). `"eval"`: eval mode. `"train"`: train mode; running statistics are updated.
     """
     if mode not in ("batch_stats", "eval", "train"):
         raise UserError(f"target mode is {mode!r}; it must be batch_stats, eval or train")
@@ -35,7 +34,7 @@ def target_mode(network: nn.Module, mode: TargetMode = "batch_stats") -> Iterato
     changed: list[tuple[nn.Module, str, Any]] = []
     for module in network.modules():
         if isinstance(module, _BatchNorm) and mode == "batch_stats":
-            # Without tracking, a batch norm in train mode normalises by the batch and does not touch its buffers.
+            # Without tracking, a batch norm in train mode normalises by batch statistics and does not update its buffers.
             changed.append((module, "track_running_stats", module.track_running_stats))
             module.track_running_stats = False
         elif module.training:
@@ -49,22 +48,22 @@ def target_mode(network: nn.Module, mode: TargetMode = "batch_stats") -> Iterato
 
 
 def predict_targets(network: nn.Module, inputs: Tensor, mode: TargetMode = "batch_stats") -> Tensor:
-    """Logits (B, C) of `network` as targets: without gradient, and without a trace in its batch-norm statistics."""
+    """Return the logits (B, C) of `network` as targets: no gradient, no update of running statistics (see `target_mode`)."""
     with torch.no_grad(), target_mode(network, mode):
         logits: Tensor = network(inputs)
     return logits
 
 
 class Frozen(nn.Module):
-    """A trained network that teaches and does not learn: always in eval mode, no gradient, no parameter to train."""
+    """A teacher that is not trained: always in eval mode, without gradients."""
 
     def __init__(self, network: nn.Module) -> None:
-        """Args: network: taken as it is, not copied."""
+        """Args: network: not copied."""
         super().__init__()
         self.network = network.requires_grad_(False).eval()
 
     def train(self, mode: bool = True) -> Frozen:
-        """Stays in eval mode whatever is asked for."""
+        """Stay in eval mode."""
         return super().train(False)
 
     @torch.no_grad()
@@ -74,25 +73,25 @@ class Frozen(nn.Module):
         return logits
 
     @torch.no_grad()
-    def extract_features(self, inputs: Tensor, positions: Sequence[str] | None = None, *, classifier: str | None = None) -> Features:
-        """What the network computes on its way to the logits, detached; arguments as `networks.observe`."""
-        return extract_features(self.network, inputs, positions, classifier=classifier)
+    def extract_features(self, inputs: Tensor, layers: Sequence[str] | None = None, *, classifier: str | None = None) -> Features:
+        """Return the network's features, detached; arguments as `networks.extract_features`."""
+        return extract_features(self.network, inputs, layers, classifier=classifier)
 
 
 @torch.no_grad()
 def recalibrate_bn(network: nn.Module, batches: Iterable[Tensor], *, run: Callable[[nn.Module, Tensor], object] | None = None) -> nn.Module:
-    """A copy of `network` whose batch-norm statistics are estimated anew from `batches`; the network itself is left alone.
+    """Return a copy of `network` with batch-norm statistics estimated from `batches`.
 
-    The statistics are the plain average over the batches (in train mode, without gradient). A student's modules are shared,
-    so their running statistics are a mixture over students; those of a copy belong to the student alone.
+    They are the average of the batch statistics (in train mode, without gradient). If students share modules, the running statistics
+    mix all students; those of the copy are the student's own.
 
     Args:
-        network: a plain network.
-        batches: inputs (B, ...), as in training.
-        run: how to run a batch (autocast); by default `network(inputs)`.
+        network: any network.
+        batches: inputs (B, ...), preprocessed as in training.
+        run: calls the network on a batch, e.g. with autocast; by default `network(inputs)`.
 
     Raises:
-        UserError: there was no batch.
+        UserError: there is no batch.
     """
     network = copy.deepcopy(network)
     norms = [module for module in network.modules() if isinstance(module, _BatchNorm)]
@@ -102,12 +101,12 @@ def recalibrate_bn(network: nn.Module, batches: Iterable[Tensor], *, run: Callab
         norm.reset_running_stats()
         norm.momentum = None  # cumulative average
         norm.train()
-    seen = 0
+    count = 0
     for inputs in batches:
         (run or (lambda module, x: module(x)))(network, inputs)
-        seen += 1
-    if norms and not seen:
-        raise UserError("no batch to recalibrate batch norm with; give at least one")
+        count += 1
+    if norms and not count:
+        raise UserError("there is no batch to recalibrate batch norm with; give at least one")
     for norm in norms:
         norm.momentum = momenta[norm]
     for module, mode in modes.items():

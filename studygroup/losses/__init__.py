@@ -1,4 +1,4 @@
-"""Pure tensor functions: what one network is asked to learn from another, and from the labels."""
+"""Loss functions of labels, logits and features: pure functions of tensors."""
 
 from studygroup.losses import targets
 from studygroup.losses.contrastive import MemoryBank, contrastive_representation, draw_negatives, noise_contrastive

@@ -1,8 +1,8 @@
 """Contrastive representation distillation (Tian, Krishnan and Isola, ICLR 2020, arXiv:1910.10699).
 
-A student's embedding of a sample is told from the teacher's embeddings of K samples of other classes by noise-contrastive estimation,
-and the other way round. Embeddings of all N training samples are remembered in two banks. Constants are those of the authors' code.
-Shapes: B batch, K negatives, N training samples, D dimensions of the embedding.
+Noise-contrastive estimation: a student's embedding of a sample must match the teacher's embedding of the same sample, among those of K
+samples of other classes; and vice versa. Two memory banks keep the embeddings of all N training samples. Constants are those of the
+authors' code. Shapes: B batch, K negatives, N training samples, D dimensions of the embedding.
 """
 
 from __future__ import annotations
@@ -18,13 +18,13 @@ from studygroup.losses.numerics import full_precision, unit
 
 @full_precision
 def noise_contrastive(scores: Tensor, population: int) -> Tensor:
-    """One direction of the loss (Eq. 18): the positive is to be told from K samples of uniform noise.
+    """Compute one direction of the loss (Eq. 18), which contrasts the positive with K samples of uniform noise.
 
         - mean over the batch of [ log P_0 / (P_0 + K/N + e) + sum over k = 1 .. K of log (K/N) / (P_k + K/N + e) ],  e = 1e-7
 
     Args:
-        scores: P (B, 1 + K), positive, those of the true pairs first.
-        population: N, the number of samples that negatives are drawn from.
+        scores: P (B, 1 + K) > 0; the first is that of the positive.
+        population: N, number of samples that negatives are drawn from.
 
     Raises:
         UserError: there are no negatives.
@@ -39,11 +39,11 @@ def noise_contrastive(scores: Tensor, population: int) -> Tensor:
 
 
 class MemoryBank(nn.Module):
-    """The embeddings of all training samples as last seen, smoothed.
+    """Exponential moving averages of the embeddings of all training samples.
 
     Attributes:
-        vectors: (N, D) float32 buffer, at first uniform in +-1 / sqrt(D / 3), of unit length once updated.
-        normaliser: Z, a scalar buffer: fixed by the first scores, so that they are probabilities on average. 0 until then.
+        vectors: (N, D) float32 buffer, initially uniform in +-1 / sqrt(D / 3), unit vectors once updated.
+        normaliser: Z, a scalar buffer, set by the first scores, so that these are probabilities on average; 0 before.
     """
 
     vectors: Tensor
@@ -58,25 +58,25 @@ class MemoryBank(nn.Module):
         momentum: float = 0.5,
         generator: torch.Generator | None = None,
     ) -> None:
-        """Set up an empty memory.
+        """Initialise the bank.
 
         Args:
             samples: N >= 1.
             dimensions: D >= 1.
             temperature: tau > 0 of the scores.
-            momentum: share in [0, 1) of the old vector in an update.
-            generator: of the first vectors.
+            momentum: weight in [0, 1) of the old vector in an update.
+            generator: of the initial vectors.
 
         Raises:
-            UserError: a value out of range.
+            UserError: a value is out of range.
         """
         super().__init__()
         if samples < 1 or dimensions < 1:
-            raise UserError(f"a memory of {samples} samples with {dimensions} dimensions; both must be at least 1")
+            raise UserError(f"a memory bank of {samples} samples with {dimensions} dimensions; both must be at least 1")
         if temperature <= 0:
             raise UserError(f"temperature is {temperature}; it must be positive")
         if not 0 <= momentum < 1:
-            raise UserError(f"momentum is {momentum}; it must lie in [0, 1)")
+            raise UserError(f"momentum is {momentum}; it must be in [0, 1)")
         self.temperature = temperature
         self.momentum = momentum
         bound = 1 / math.sqrt(dimensions / 3)
@@ -88,18 +88,18 @@ class MemoryBank(nn.Module):
 
     @full_precision
     def scores(self, anchors: Tensor, candidates: Tensor) -> Tensor:
-        """P = exp(anchor . vector / tau) / Z of each anchor with its candidates.
+        """Compute the scores P = exp(anchor . vector / tau) / Z of anchors and candidates.
 
-        The first call fixes Z = N * mean of the exponentials. No gradient reaches the memory.
+        The first call sets Z = N * mean of the exponentials. The bank gets no gradient.
 
         Args:
-            anchors: embeddings of unit length (B, D).
-            candidates: (B, 1 + K) positions in the memory.
+            anchors: normalised embeddings (B, D).
+            candidates: (B, 1 + K) indices of samples.
 
         Returns:
             (B, 1 + K).
         """
-        if candidates.shape[1] * anchors.shape[1] < len(self):  # few out of many: fetch these vectors, else multiply with all
+        if candidates.shape[1] * anchors.shape[1] < len(self):  # for few candidates, gather their vectors; otherwise multiply with all
             products = torch.einsum("bkd,bd->bk", self.vectors[candidates], anchors)
         else:
             products = (anchors @ self.vectors.mT).gather(1, candidates)
@@ -112,48 +112,48 @@ class MemoryBank(nn.Module):
     @torch.no_grad()
     @full_precision
     def update(self, embeddings: Tensor, indices: Tensor) -> None:
-        """Move the vectors of a batch towards their new embeddings: v <- m v + (1 - m) e, to unit length.
+        """Move the vectors of a batch towards the new embeddings: v <- m v + (1 - m) e, normalised.
 
         Args:
             embeddings: (B, D).
-            indices: (B,) positions in the memory, each at most once.
+            indices: (B,) of the samples, without repetition.
         """
         moved = self.momentum * self.vectors[indices] + (1 - self.momentum) * embeddings
-        # Not in place: the scores of this batch need the old vectors when gradients are computed.
+        # Not in-place: the backward pass of this batch's scores needs the old vectors.
         self.vectors = self.vectors.index_copy(0, indices, unit(moved).to(self.vectors.dtype))
 
 
 def contrastive_representation(
     student: Tensor, teacher: Tensor, student_memory: MemoryBank, teacher_memory: MemoryBank, candidates: Tensor
 ) -> Tensor:
-    """Both directions: the student's embeddings against the teacher's memory, the teacher's against the student's.
+    """Compute both directions: student embeddings against the teacher's memory bank, and vice versa.
 
-    Update the two memories afterwards.
+    Update the two banks afterwards.
 
     Args:
-        student: embeddings of unit length (B, D).
-        teacher: embeddings of unit length (B, D).
+        student: normalised embeddings (B, D).
+        teacher: normalised embeddings (B, D).
         student_memory: of the student's embeddings.
         teacher_memory: of the teacher's embeddings.
-        candidates: (B, 1 + K) positions in both memories, each sample's own first, then negatives.
+        candidates: (B, 1 + K) indices of samples, first the sample itself, then negatives.
     """
-    forth = noise_contrastive(teacher_memory.scores(student, candidates), len(teacher_memory))
-    back = noise_contrastive(student_memory.scores(teacher, candidates), len(student_memory))
-    return forth + back
+    student_loss = noise_contrastive(teacher_memory.scores(student, candidates), len(teacher_memory))
+    teacher_loss = noise_contrastive(student_memory.scores(teacher, candidates), len(student_memory))
+    return student_loss + teacher_loss
 
 
 @torch.no_grad()
 def draw_negatives(population: Tensor, labels: Tensor, count: int, generator: torch.Generator) -> Tensor:
-    """For each sample of a batch, samples of other classes, uniformly; none twice unless there are fewer than `count`.
+    """Draw for each sample of a batch uniform samples of other classes, without repetition unless there are fewer than `count`.
 
     Args:
         population: classes (N,) of all training samples.
         labels: classes (B,) of the batch.
         count: K >= 1.
-        generator: drawn from, on its own device; memory there: (B, N).
+        generator: random generator; the draw runs on its device and needs memory for (B, N).
 
     Returns:
-        Positions in the population (B, K), on the device of `labels`.
+        Indices in the population (B, K), on the device of `labels`.
 
     Raises:
         UserError: `count` is below 1, or all samples are of one class.
@@ -164,8 +164,8 @@ def draw_negatives(population: Tensor, labels: Tensor, count: int, generator: to
     order = population.to(device).argsort(stable=True)
     ascending = population.to(device)[order]
     classes = labels.to(device).contiguous()
-    start = torch.searchsorted(ascending, classes)[:, None]  # (B, 1): where the sample's own class begins in the order
-    own = torch.searchsorted(ascending, classes, right=True)[:, None] - start  # (B, 1): and how many it has
+    start = torch.searchsorted(ascending, classes)[:, None]  # (B, 1): start of the sample's class in the order
+    own = torch.searchsorted(ascending, classes, right=True)[:, None] - start  # (B, 1): its size
     available = len(population) - own
     if bool((available < 1).any()):
         raise UserError("all training samples are of one class, so there are no negatives; the data must have at least two classes")

@@ -1,12 +1,12 @@
-"""Losses on features: what a student's maps are asked to be, given a teacher's maps of the same samples.
+"""Losses on feature maps of a student and a teacher.
 
-A map is (B, C, H, W), or (B, C, L) for sequences; P is the number of its positions, H * W or L. Where the two maps of a pair
-differ in size, the larger is average-pooled to the smaller. Reductions and constants are those of the CRD benchmark's code
-(Tian et al., ICLR 2020, arXiv:1910.10699), which the published comparisons use. All losses are scalars, computed in float32
-at least; gradient reaches the teacher's side, too, unless it is detached.
+Maps are (B, C, H, W), or (B, C, L) for sequences; P is the number of positions, H * W or L. If the two maps of a pair differ in size,
+the larger is average-pooled to the smaller. Reductions and constants are those of the CRD benchmark's code (Tian et al., ICLR 2020,
+arXiv:1910.10699), which published comparisons use. All losses are scalars, computed in float32 or float64; gradient flows to the
+teacher, too, unless it is detached.
 
-The maps of texts are padded to a common length. Given a `mask` (B, P) of the positions that are of a text, a mean over positions is
-one over each text's, and then over the texts: padding counts nowhere.
+Maps of texts are padded to a common length. With a `mask` (B, P), False at padding, a mean over positions is first over those of each
+text, then over texts, without padding.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ from studygroup.losses.numerics import full_precision, unit
 
 
 def match_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
-    """Two maps (B, C1, ...) and (B, C2, ...) with equal positions: in each direction the larger is average-pooled to the smaller.
+    """Bring two maps (B, C1, ...) and (B, C2, ...) to one size: along each dimension, the larger is average-pooled to the smaller.
 
     Raises:
-        UserError: they are not two maps of the same samples.
+        UserError: the maps do not have the same samples and dimensions.
     """
     if one.ndim not in (3, 4) or one.ndim != other.ndim or len(one) != len(other):
         raise UserError(
@@ -44,7 +44,9 @@ def _pooled(maps: Tensor, size: Sequence[int]) -> Tensor:
 
 def _same_shape(student: Tensor, teacher: Tensor) -> None:
     if student.shape != teacher.shape:
-        raise UserError(f"the student's is {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}; a regressor must make them equal")
+        raise UserError(
+            f"the student's is {tuple(student.shape)}, the teacher's {tuple(teacher.shape)}; use a regressor that makes them equal"
+        )
 
 
 def _same_number(student: Sequence[Tensor], teacher: Sequence[Tensor], least: int) -> None:
@@ -53,50 +55,50 @@ def _same_number(student: Sequence[Tensor], teacher: Sequence[Tensor], least: in
 
 
 def _mean(errors: Tensor, mask: Tensor | None) -> Tensor:
-    """Mean of errors (B, C, ...) over everything; of texts that of each one's positions, 0 if it is empty, and then of all texts."""
+    """Return the mean of errors (B, C, ...); for texts, first over the positions of each (0 if it is empty), then over texts."""
     if mask is None:
         return errors.mean()
-    each = errors.flatten(2).mean(1)  # (B, P)
-    return ((each * mask).sum(1) / mask.sum(1).clamp_min(1)).mean()
+    per_position = errors.flatten(2).mean(1)  # (B, P)
+    return ((per_position * mask).sum(1) / mask.sum(1).clamp_min(1)).mean()
 
 
 @full_precision
 def hint(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """FitNet's hint (Romero et al., ICLR 2015, arXiv:1412.6550, Eq. 3): mean of (s - t)^2 over everything.
+    """Compute FitNet's hint loss (Romero et al., ICLR 2015, arXiv:1412.6550, Eq. 3): mean of (s - t)^2 over all values.
 
-    The paper has half the sum over an item; the benchmark's mean is followed.
+    The paper has half the sum per sample; this is the benchmark's mean.
 
     Args:
         student: (B, ...), after the regressor.
         teacher: the same shape.
-        mask: (B, P) bool, which positions are of a text; None if there is no padding.
+        mask: (B, P) bool, False at padding; None if there is none.
 
     Raises:
-        UserError: shapes that differ.
+        UserError: the shapes differ.
     """
     _same_shape(student, teacher)
     return _mean((student - teacher).square(), mask)
 
 
 def _attention(maps: Tensor) -> Tensor:
-    """Where a map is active: the mean over channels of its squares, as unit vectors (B, P)."""
+    """Return the attention of maps: the mean over channels of their squares, as unit vectors (B, P)."""
     return unit(maps.square().mean(1).flatten(1))
 
 
 @full_precision
 def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Attention transfer (Zagoruyko and Komodakis, ICLR 2017, arXiv:1612.03928, Eq. 2): mean over (B, P) of (a_s - a_t)^2.
+    """Compute attention transfer (Zagoruyko and Komodakis, ICLR 2017, arXiv:1612.03928, Eq. 2): mean over (B, P) of (a_s - a_t)^2.
 
     a = v / |v|, v the mean over channels of the squared map, as a vector over positions. The paper has the norm of the
-    difference; its code, and the benchmark, the mean of squares.
+    difference; its code and the benchmark have the mean of squares.
 
     Args:
-        student: a map (B, C_s, ...), zero where there is no text.
-        teacher: a map (B, C_t, ...), likewise.
-        mask: (B, P) bool, which positions are of a text; None if there is no padding.
+        student: a map (B, C_s, ...), zero at padding.
+        teacher: a map (B, C_t, ...), zero at padding.
+        mask: (B, P) bool, False at padding; None if there is none.
 
     Raises:
-        UserError: they are not maps of the same samples.
+        UserError: the maps do not have the same samples and dimensions.
     """
     student, teacher = match_size(student, teacher)
     return _mean((_attention(student) - _attention(teacher)).square().unsqueeze(1), mask)
@@ -104,49 +106,49 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
 
 @full_precision
 def factor_transfer(student: Tensor, teacher: Tensor) -> Tensor:
-    """Factor transfer (Kim et al., NeurIPS 2018, arXiv:1802.04977): mean over (B, P) of |a_s - a_t|, p = 1.
+    """Compute factor transfer (Kim et al., NeurIPS 2018, arXiv:1802.04977): mean over (B, P) of |a_s - a_t|, p = 1.
 
-    The paper compares the normalised factors themselves; the benchmark, which is followed, their attention vectors a (see
-    `attention_transfer`), so that the numbers of channels may differ.
+    The paper compares the normalised factors; this is the benchmark's comparison of their attention vectors a (see
+    `attention_transfer`), in which the numbers of channels may differ.
 
     Args:
         student: the translator's factor (B, C_s, ...).
         teacher: the paraphraser's factor (B, C_t, ...).
 
     Raises:
-        UserError: they are not maps of the same samples.
+        UserError: the maps do not have the same samples and dimensions.
     """
     student, teacher = match_size(student, teacher)
     return F.l1_loss(_attention(student), _attention(teacher))
 
 
 def _kernel(one: Tensor, other: Tensor) -> Tensor:
-    """Mean over the batch and over pairs of channels of (x . y)^2; channels are vectors (B, C, P)."""
+    """Return the mean over the batch and pairs of channels of (x . y)^2; channels are vectors (B, C, P)."""
     return (one @ other.mT).square().mean()
 
 
 @full_precision
 def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
-    """Neuron selectivity transfer (Huang and Wang, 2017, arXiv:1707.01219): the squared MMD between sets of channels.
+    """Compute neuron selectivity transfer (Huang and Wang, 2017, arXiv:1707.01219): the squared MMD between sets of channels.
 
         mean k(s, s') - 2 mean k(s, t) + mean k(t, t'),  k(x, y) = (x . y)^2
 
     Channels are unit vectors over positions; means are over the batch and over pairs of channels. The last term is a constant
-    when the teacher is detached; with it the loss is at least 0. Positions without text, at which both are zero, change nothing.
+    if the teacher is detached; with it, the loss is at least 0. Padding, where both maps are zero, has no influence.
 
     Args:
         student: a map (B, C_s, ...).
         teacher: a map (B, C_t, ...).
 
     Raises:
-        UserError: they are not maps of the same samples.
+        UserError: the maps do not have the same samples and dimensions.
     """
     student, teacher = (unit(maps.flatten(2)) for maps in match_size(student, teacher))  # (B, C, P)
     return _kernel(student, student) - 2 * _kernel(student, teacher) + _kernel(teacher, teacher)
 
 
 def _flow(below: Tensor, above: Tensor, mask: Tensor | None) -> Tensor:
-    """Products of the channels of two maps, averaged over positions: (B, C_above, C_below)."""
+    """Return the products of the channels of two maps, averaged over positions: (B, C_above, C_below)."""
     below, above = (maps.flatten(2) for maps in match_size(below, above))
     positions = below.shape[-1] if mask is None else mask.sum(1).clamp_min(1)[:, None, None]
     return above @ below.mT / positions
@@ -154,26 +156,26 @@ def _flow(below: Tensor, above: Tensor, mask: Tensor | None) -> Tensor:
 
 @full_precision
 def flow_of_solution(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], mask: Tensor | None = None) -> Tensor:
-    """Flow of solution procedure (Yim et al., CVPR 2017, Eq. 1 and 2), summed over consecutive pairs of maps.
+    """Compute the flow of solution procedure (Yim et al., CVPR 2017, Eq. 1 and 2), summed over consecutive pairs of maps.
 
         G(F1, F2)[i, j] = mean over positions of F1_i F2_j,  loss = sum over pairs of the mean over (B, i, j) of (G_s - G_t)^2
 
     Within a network the larger map of a pair is pooled to the smaller; the two networks may differ in size.
 
     Args:
-        student_maps: two or more maps (B, C_k, ...), in the order in which they are computed.
+        student_maps: two or more maps (B, C_k, ...), in the order of the layers.
         teacher_maps: as many, with the same numbers of channels.
-        mask: (B, P) bool, which positions of all the maps, zero elsewhere, are of a text; None if there is no padding.
+        mask: (B, P) bool, False at padding, where all maps are zero; None if there is none.
 
     Raises:
-        UserError: numbers of maps, channels or samples that differ.
+        UserError: the numbers of maps, channels or samples differ.
     """
     _same_number(student_maps, teacher_maps, 2)
     channels = [[tuple(maps.shape[:2]) for maps in network] for network in (student_maps, teacher_maps)]
     if channels[0] != channels[1]:
         raise UserError(
             f"the student's maps have (samples, channels) {channels[0]}, the teacher's {channels[1]}; they must be equal, "
-            "so take networks of the same widths"
+            "so use networks of the same widths"
         )
     flows = [[_flow(*pair, mask) for pair in itertools.pairwise(network)] for network in (student_maps, teacher_maps)]
     return torch.stack([F.mse_loss(s, t) for s, t in zip(*flows, strict=True)]).sum()
@@ -183,22 +185,22 @@ def flow_of_solution(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tens
 def activation_boundary(
     student_maps: Sequence[Tensor], teacher_maps: Sequence[Tensor], margin: float = 1.0, masks: Sequence[Tensor | None] | None = None
 ) -> Tensor:
-    """Activation boundaries (Heo et al., AAAI 2019, arXiv:1811.03233): on which side of zero each neuron is.
+    """Compute the loss on activation boundaries (Heo et al., AAAI 2019, arXiv:1811.03233), i.e. on the sign of each neuron.
 
-        l_i  = sum over everything of relu(margin + s)^2 where t <= 0, of relu(margin - s)^2 where t > 0
+        l_i  = sum over all values of relu(margin + s)^2 where t <= 0, of relu(margin - s)^2 where t > 0
         loss = 3 / 1000 / B * sum over maps i = 0 .. n-1 of 2^(i - n + 1) l_i
 
-    The factors are those of the authors' code. The loss is zero where every s is beyond the margin on the teacher's side, which the
-    teacher's own values need not be.
+    The factors are those of the authors' code. The loss is zero if every s has the teacher's sign and exceeds the margin; the teacher's
+    own values need not.
 
     Args:
         student_maps: n maps before their activation, after the connector.
         teacher_maps: n maps before their activation, of the same shapes.
         margin: of the hinge, the paper's mu.
-        masks: for each map (B, P) bool, which positions are of a text: only these are summed over; None if there is no padding.
+        masks: for each map (B, P) bool, False at padding, which the sum leaves out; None if there is none.
 
     Raises:
-        UserError: numbers or shapes of maps that differ.
+        UserError: the numbers or shapes of the maps differ.
     """
     _same_number(student_maps, teacher_maps, 1)
     losses = []
@@ -213,21 +215,21 @@ def activation_boundary(
 
 @full_precision
 def variational_information(mean: Tensor, log_scale: Tensor, target: Tensor, mask: Tensor | None = None) -> Tensor:
-    """Variational information distillation (Ahn et al., CVPR 2019, arXiv:1904.05835): a Gaussian's negative log-likelihood.
+    """Compute variational information distillation (Ahn et al., CVPR 2019, arXiv:1904.05835): a Gaussian's negative log-likelihood.
 
-        mean over everything of 1/2 ((mu - t)^2 / v + log v),  v = log(1 + exp(log_scale)) + 1e-5, one per channel
+        mean over all values of 1/2 ((mu - t)^2 / v + log v),  v = log(1 + exp(log_scale)) + 1e-5, one per channel
 
-    The constant log(2 pi) / 2 is left out, as in the authors' code. That code pools a student's larger map before the regressor
-    that makes `mean`: call `match_size` there; here a larger mean is pooled itself.
+    The constant log(2 pi) / 2 is left out, as in the authors' code. That code pools a student's larger map before the regressor:
+    call `match_size` there; here a larger mean is pooled.
 
     Args:
-        mean: the prediction (B, C, ...) of the teacher's map from the student's.
+        mean: prediction (B, C, ...) of the teacher's map from the student's.
         log_scale: (C,), trainable.
         target: the teacher's map (B, C, ...).
-        mask: (B, P) bool, which positions are of a text; None if there is no padding.
+        mask: (B, P) bool, False at padding; None if there is none.
 
     Raises:
-        UserError: numbers of channels that differ.
+        UserError: the numbers of channels differ.
     """
     mean, target = match_size(mean, target)
     if mean.shape != target.shape or log_scale.shape != mean.shape[1:2]:

@@ -1,4 +1,4 @@
-"""Losses on logits. Logits are (B, C); half-precision logits are taken to float32 before any softmax."""
+"""Losses on logits (B, C); half-precision logits are converted to float32 before any softmax."""
 
 from __future__ import annotations
 
@@ -14,23 +14,23 @@ Reduction = Literal["batchmean", "elementwise_mean", "none"]
 
 
 def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Mean cross-entropy of logits (B, C) with class indices (B,), in nats, at temperature 1."""
-    return per_sample_cross_entropy(logits, labels).mean()  # the same bits as by sample
+    """Compute the mean cross-entropy of logits (B, C) with class indices (B,), in nats, at temperature 1."""
+    return per_sample_cross_entropy(logits, labels).mean()  # bitwise equal to the mean of the per-sample losses
 
 
 def per_sample_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Cross-entropy (B,) of each sample of logits (B, C) with class indices (B,), in nats."""
+    """Compute the cross-entropy (B,) of each sample of logits (B, C) with class indices (B,), in nats."""
     return F.cross_entropy(as_float32(logits), labels, reduction="none")
 
 
 def mixed_cross_entropy(logits: Tensor, labels: Tensor, partners: Tensor, share: float | Tensor) -> Tensor:
-    """Mix-up's loss (Zhang et al., ICLR 2018): share * CE(z, labels) + (1 - share) * CE(z, partners), mean over the batch.
+    """Compute the mixup loss (Zhang et al., ICLR 2018): share * CE(z, labels) + (1 - share) * CE(z, partners), mean over the batch.
 
     Args:
         logits: (B, C) of the mixed inputs.
-        labels: (B,) classes of the first inputs, which have weight `share`.
-        partners: (B,) classes of the inputs mixed into them.
-        share: lambda in [0, 1], one for the batch or one per sample (B,).
+        labels: (B,) classes of the first inputs.
+        partners: (B,) classes of the second inputs.
+        share: weight lambda in [0, 1] of the first inputs, one for the batch or one per sample (B,).
     """
     return (share * per_sample_cross_entropy(logits, labels) + (1 - share) * per_sample_cross_entropy(logits, partners)).mean()
 
@@ -43,23 +43,23 @@ def soft_kl(
     scale: bool = True,
     reduction: Reduction = "batchmean",
 ) -> Tensor:
-    """T^2 KL(softmax(teacher / T) || softmax(student / T)), the distillation loss of Hinton et al. (2015, arXiv:1503.02531).
+    """Compute T^2 KL(softmax(teacher / T) || softmax(student / T)), the distillation loss of Hinton et al. (2015, arXiv:1503.02531).
 
-    Gradient flows into the teacher's logits, too, unless they are detached.
+    Gradient flows to the teacher's logits, too, unless they are detached.
 
     Args:
         student: logits (B, C).
         teacher: logits (B, C): the reference distribution.
         temperature: T > 0.
-        scale: multiply by T^2, so that the gradient's size does not depend on T.
-        reduction: `"batchmean"`: sum over classes, mean over the batch. `"elementwise_mean"`: mean over both, which is 1/C of
-            it; TAKD's and DGKD's published code use that. `"none"`: sum over classes, a value per sample.
+        scale: multiply by T^2, so that the size of the gradient does not depend on T.
+        reduction: `"batchmean"`: sum over classes, mean over the batch. `"elementwise_mean"`: mean over both, 1/C of the former, as in
+            the published code of TAKD and DGKD. `"none"`: sum over classes, one value per sample.
 
     Returns:
         A scalar, or (B,) for `"none"`; at least 0.
 
     Raises:
-        UserError: shapes that differ, a temperature that is not positive, or an unknown reduction.
+        UserError: the shapes differ, the temperature is not positive, or the reduction is unknown.
     """
     _check(student, teacher, temperature)
     if reduction not in ("batchmean", "elementwise_mean", "none"):
@@ -75,12 +75,12 @@ def soft_kl(
 
 
 def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 1.0) -> Tensor:
-    """Cross-entropy -sum_c p_t log p_s of softened predictions p = softmax(z / T), mean over the batch, without T^2.
+    """Compute the cross-entropy -sum_c p_t log p_s of softened predictions p = softmax(z / T), mean over the batch, without T^2.
 
-    It is KL(p_t || p_s) plus the teacher's entropy: by the student's weights the gradient of `soft_kl` with `scale=False`. BSS (Heo et
-    al., AAAI 2019, arXiv:1805.05532) uses it at T = 3, CL-ILR (Song and Chai, NeurIPS 2018, arXiv:1805.11761) in its paper, and
-    codistillation (Anil et al., ICLR 2018, arXiv:1804.03235) at T = 1. For a target that is a distribution p, give log p as its logits.
-    Gradient flows into the teacher's logits, too, unless they are detached.
+    It is KL(p_t || p_s) plus the teacher's entropy, so the student's gradient is that of `soft_kl` with `scale=False`. Used by BSS (Heo
+    et al., AAAI 2019, arXiv:1805.05532) at T = 3, CL-ILR (Song and Chai, NeurIPS 2018, arXiv:1805.11761) in its paper, and
+    codistillation (Anil et al., ICLR 2018, arXiv:1804.03235) at T = 1. If the target is a distribution p, pass log p as logits.
+    Gradient flows to the teacher's logits, too, unless they are detached.
 
     Args:
         student: logits (B, C).
@@ -91,7 +91,7 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 1.
         A scalar, at least the teacher's mean entropy.
 
     Raises:
-        UserError: shapes that differ, or a temperature that is not positive.
+        UserError: the shapes differ, or the temperature is not positive.
     """
     _check(student, teacher, temperature)
     target = F.softmax(as_float32(teacher) / temperature, dim=-1)

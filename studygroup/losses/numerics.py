@@ -1,4 +1,4 @@
-"""What the losses need of arithmetic: enough precision, and directions of vectors that may be zero."""
+"""Numerical helpers of the losses: full precision, and normalisation of vectors that may be zero."""
 
 from __future__ import annotations
 
@@ -13,15 +13,15 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 
 
 def as_float32(tensor: Tensor) -> Tensor:
-    """The tensor in float32 if it is in half precision, unchanged otherwise."""
+    """Convert a half-precision tensor to float32; return others unchanged."""
     return tensor.float() if tensor.dtype in (torch.bfloat16, torch.float16) else tensor
 
 
 def full_precision(function: Function) -> Function:
-    """Run a function of tensors, or of lists of tensors, in float32 (or float64) whatever the precision around it.
+    """Make a function of tensors, or of lists of tensors, compute in float32 or float64.
 
-    Tensors in half precision are converted. Autocast is switched off, because it would multiply float32 matrices in half
-    precision: differences of similarities are lost in that.
+    Half-precision tensors are converted, and autocast is disabled: it would multiply float32 matrices in half precision, which loses
+    small differences of similarities.
     """
 
     @functools.wraps(function)
@@ -29,28 +29,28 @@ def full_precision(function: Function) -> Function:
         values = [*args, *kwargs.values()]
         tensors = [t for value in values for t in (value if isinstance(value, (list, tuple)) else [value]) if isinstance(t, Tensor)]
         with torch.autocast(tensors[0].device.type if tensors else "cpu", enabled=False):
-            return function(*map(_full, args), **{name: _full(value) for name, value in kwargs.items()})
+            return function(*map(_as_float32, args), **{name: _as_float32(value) for name, value in kwargs.items()})
 
     return cast(Function, run)
 
 
-def _full(value: Any) -> Any:
-    """An argument with its tensors in full precision."""
+def _as_float32(value: Any) -> Any:
+    """Convert the tensors of an argument."""
     if isinstance(value, (list, tuple)):
-        return [_full(item) for item in value]
+        return [_as_float32(item) for item in value]
     return as_float32(value) if isinstance(value, Tensor) else value
 
 
 def unit(vectors: Tensor, dim: int = -1, *, floor: float = 1e-12, offset: float = 0.0) -> Tensor:
-    """Vectors divided by max(norm, floor) + offset; a vector of zeros stays zero.
+    """Divide vectors by max(norm, floor) + offset; a zero vector stays zero.
 
-    Values are those of `torch.nn.functional.normalize` (with offset 0). Its gradient at a vector of zeros is as large as 1 / floor
-    and points nowhere in particular, one dead sample in a batch would be the end of a training; here it is zero.
+    With offset 0, the values are those of `torch.nn.functional.normalize`. Its gradient at a zero vector is as large as 1 / floor, so
+    that a single dead sample could make training diverge; here it is zero.
 
     Args:
         vectors: any shape.
-        dim: the dimension that a vector runs along.
-        floor: the least norm to divide by.
+        dim: dimension of the vectors.
+        floor: minimum of the norm.
         offset: added to the norm.
     """
     norm = torch.linalg.vector_norm(vectors, dim=dim, keepdim=True)

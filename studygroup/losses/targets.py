@@ -1,7 +1,7 @@
-"""What a group of networks teaches together: the targets of KDCL (Guo et al., CVPR 2020).
+"""Ensemble targets of KDCL (Guo et al., CVPR 2020).
 
-Each takes the logits (m, B, C) of m networks for the same samples and the labels (B,), and returns target logits (B, C) without
-gradient, in float32 at least. The paper's four constructions, and `mean`, which its best-known reimplementation uses.
+Each function takes the logits (m, B, C) of m networks and the labels (B,), and returns target logits (B, C) without gradient, in float32
+or float64. The paper's four constructions, and `mean`, which its best-known reimplementation uses.
 """
 
 from __future__ import annotations
@@ -20,14 +20,14 @@ def _check(logits: Tensor, labels: Tensor) -> None:
 
 
 def _margins(logits: Tensor, labels: Tensor) -> Tensor:
-    """How far each class is above the true one: (m, B, C), zero at the label."""
+    """Return the logits minus that of the true class: (m, B, C), zero at the label."""
     return logits - logits.gather(-1, labels[None, :, None].expand(len(logits), -1, 1))
 
 
 @torch.no_grad()
 @full_precision
 def mean(logits: Tensor, labels: Tensor) -> Tensor:
-    """The average of the networks' logits; the labels do not matter."""
+    """Return the mean of the networks' logits; labels are not used."""
     _check(logits, labels)
     return logits.mean(0)
 
@@ -35,7 +35,7 @@ def mean(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 @full_precision
 def naive(logits: Tensor, labels: Tensor) -> Tensor:
-    """For each sample, the logits of the network with the smallest cross-entropy on it; of equals, the first."""
+    """Return for each sample the logits of the network with the smallest cross-entropy; among equals, of the first."""
     _check(logits, labels)
     errors = _margins(logits, labels).logsumexp(-1)  # (m, B)
     return logits[errors.argmin(0), torch.arange(logits.shape[1], device=logits.device)]
@@ -44,7 +44,7 @@ def naive(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 @full_precision
 def minlogit(logits: Tensor, labels: Tensor) -> Tensor:
-    """For each sample and class, the smallest distance to the true class: min over networks of z_c - z_y. Zero at the label."""
+    """Return for each sample and class the minimum over networks of z_c - z_y; zero at the label."""
     _check(logits, labels)
     return _margins(logits, labels).amin(0)
 
@@ -52,11 +52,11 @@ def minlogit(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 @full_precision
 def linear(logits: Tensor, labels: Tensor) -> Tensor:
-    """For each sample, the convex combination of the networks' logits that has the smallest cross-entropy.
+    """Return for each sample the convex combination of the networks' logits with the smallest cross-entropy.
 
-    min over w >= 0, sum w = 1 of CE(sum_i w_i z_i, y), each sample for itself, as the paper states the problem. Where several
-    combinations are best (networks that agree), the weights are as even as possible. The cross-entropy is within 1e-6 of the least for
-    logits of up to about 50, and within a thousandth of their size beyond.
+    min over w >= 0, sum w = 1 of CE(sum_i w_i z_i, y), separately for each sample, as in the paper. Among several minima (networks that
+    agree), the weights are as even as possible. The cross-entropy is within 1e-6 of the minimum for logits up to about 50, and within
+    a thousandth of their size beyond.
     """
     _check(logits, labels)
     weights = _best_weights(_margins(logits, labels).movedim(0, 1).double())  # (B, m)
@@ -64,7 +64,7 @@ def linear(logits: Tensor, labels: Tensor) -> Tensor:
 
 
 def _best_weights(margins: Tensor) -> Tensor:
-    """Minimises logsumexp(w . margins) over the simplex, by Newton's method with a logarithmic barrier that is lowered in steps.
+    """Minimise logsumexp(w . margins) over the simplex by Newton's method with a decreasing logarithmic barrier.
 
     Args:
         margins: (B, m, C) float64.
@@ -75,7 +75,7 @@ def _best_weights(margins: Tensor) -> Tensor:
     count = margins.shape[1]
     steps = torch.tensor([0.0, *(2.0**-k for k in range(8))], dtype=margins.dtype, device=margins.device)
 
-    def height(weights: Tensor, barrier: float) -> Tensor:
+    def objective(weights: Tensor, barrier: float) -> Tensor:
         """Args: weights: (steps, B, m). Returns: (steps, B)."""
         return torch.einsum("sbm,bmc->sbc", weights, margins).logsumexp(-1) - barrier * weights.log().sum(-1)
 
@@ -83,26 +83,26 @@ def _best_weights(margins: Tensor) -> Tensor:
     for barrier in (10.0**-k for k in range(9)):
         for _ in range(3):
             predicted = torch.einsum("bm,bmc->bc", weights, margins).softmax(-1)
-            scaled = weights[..., None] * margins  # relative changes of the weights are what is solved for
-            slope = torch.einsum("bmc,bc->bm", scaled, predicted)
-            curvature = torch.einsum("bmc,bc,bnc->bmn", scaled, predicted, scaled) - slope[:, :, None] * slope[:, None]
-            curvature = curvature + barrier * torch.eye(count, dtype=margins.dtype, device=margins.device)
-            newton, along = torch.linalg.solve(curvature, torch.stack([barrier - slope, weights], -1)).unbind(-1)
-            # The sum of the weights stays 1.
-            change = newton - along * ((weights * newton).sum(-1) / (weights * along).sum(-1))[:, None]
+            scaled = weights[..., None] * margins  # the unknowns are relative changes of the weights
+            gradient = torch.einsum("bmc,bc->bm", scaled, predicted)
+            hessian = torch.einsum("bmc,bc,bnc->bmn", scaled, predicted, scaled) - gradient[:, :, None] * gradient[:, None]
+            hessian = hessian + barrier * torch.eye(count, dtype=margins.dtype, device=margins.device)
+            newton, correction = torch.linalg.solve(hessian, torch.stack([barrier - gradient, weights], -1)).unbind(-1)
+            # Keep the sum of the weights at 1.
+            change = newton - correction * ((weights * newton).sum(-1) / (weights * correction).sum(-1))[:, None]
             longest = (0.99 / (-change).amax(-1).clamp_min(0.99)).clamp_max(1.0)  # keeps 1 + change positive
-            tried = weights * (1 + steps[:, None, None] * (longest[:, None] * change))
-            best = height(tried, barrier).argmin(0)
-            weights = tried[best, torch.arange(len(best), device=best.device)]
+            candidates = weights * (1 + steps[:, None, None] * (longest[:, None] * change))
+            best = objective(candidates, barrier).argmin(0)
+            weights = candidates[best, torch.arange(len(best), device=best.device)]
     return weights / weights.sum(-1, keepdim=True)
 
 
 @torch.no_grad()
 @full_precision
 def error_covariance(logits: Tensor, labels: Tensor) -> Tensor:
-    """How the networks' errors go together: (m, m), mean over samples of (p_i - y) . (p_j - y), p softmax, y one-hot.
+    """Return the covariance (m, m) of the networks' errors: mean over samples of (p_i - y) . (p_j - y), p softmax, y one-hot.
 
-    Of several batches, average them weighted by their sizes. KDCL estimates it on images that are not trained on.
+    Average those of several batches weighted by their sizes. KDCL estimates it on held-out images.
     """
     _check(logits, labels)
     errors = logits.softmax(-1) - F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
@@ -112,10 +112,10 @@ def error_covariance(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 @full_precision
 def general(logits: Tensor, labels: Tensor, covariance: Tensor) -> Tensor:
-    """The combination of logits whose expected error is least: weights w = C^-1 1 / (1^T C^-1 1), one set for all samples.
+    """Return the combination of logits with the least expected error: weights w = C^-1 1 / (1^T C^-1 1) for all samples.
 
-    Perrone and Cooper's general ensemble method (1993). Weights sum to 1 and may be negative. A millionth of its mean diagonal is
-    added to C's diagonal, so that networks with the same errors share their weight evenly.
+    Perrone and Cooper's general ensemble method (1993). Weights sum to 1 and may be negative. A millionth of the mean of C's diagonal is
+    added to the diagonal, so that networks with equal errors get equal weights.
 
     Args:
         logits: (m, B, C).
@@ -123,14 +123,14 @@ def general(logits: Tensor, labels: Tensor, covariance: Tensor) -> Tensor:
         covariance: (m, m) of `error_covariance`, from held-out samples.
 
     Raises:
-        UserError: a covariance of another number of networks.
+        UserError: the covariance is of another number of networks.
     """
     _check(logits, labels)
     if covariance.shape != (len(logits), len(logits)):
         raise UserError(f"the covariance is {tuple(covariance.shape)}, but there are {len(logits)} networks; it must be m x m")
-    spread = covariance.double()
-    ridge = (1e-6 * spread.diagonal().mean()).clamp_min(1e-12)
+    matrix = covariance.double()
+    ridge = (1e-6 * matrix.diagonal().mean()).clamp_min(1e-12)
     weights = torch.linalg.solve(
-        spread + ridge * torch.eye(len(spread), dtype=spread.dtype, device=spread.device), spread.new_ones(len(spread))
+        matrix + ridge * torch.eye(len(matrix), dtype=matrix.dtype, device=matrix.device), matrix.new_ones(len(matrix))
     )
     return torch.einsum("m,mbc->bc", (weights / weights.sum()).to(logits.dtype), logits)

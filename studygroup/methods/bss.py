@@ -104,9 +104,9 @@ class BSS(Method):
         }
         if boundary > 0.0:
             everything = batch.all_gather(teacher)  # who is moved, and where to, is settled for the whole batch, wherever its samples are
-            base = self.base(batch.all_gather(student.detach()), everything, batch.whole.labels)
+            base = self.base(batch.all_gather(student.detach()), everything, batch.global_batch.labels)
             if int(base.sum()) > 1:
-                targets = draw_targets(everything, batch.whole.labels, clock.generator("targets"))
+                targets = draw_targets(everything, batch.global_batch.labels, clock.generator("targets"))
                 losses["student0/boundary"] = boundary * self.boundary(batch, base, targets)
         yield losses
 

@@ -92,7 +92,7 @@ class CRD(OneTeacher):
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The contrast of the whole batch, which the memories take up afterwards."""
-        whole = batch.whole
+        whole = batch.global_batch
         ((s, t),) = pairs(student, teacher)
         ours, theirs = batch.all_gather(self.student_embedding(s)), batch.all_gather(self.teacher_embedding(t))  # (B, dimensions)
         seed = int(torch.randint(2**62, (), generator=clock.generator("negatives")))

@@ -33,7 +33,7 @@ def stages_after_stem(network: nn.Module) -> list[str]:
         UserError: the network is no chain, or has a stem and a head alone.
     """
     known = feature_layers(network)
-    stem = network.ends().get("stem") if isinstance(network, Chain) else None
+    stem = network.last_blocks().get("stem") if isinstance(network, Chain) else None
     after = [place for place in known if place != stem]
     require(bool(after), f"{type(network).__name__} has one stage before its head, and that is its stem; name the modules to watch")
     return after

@@ -25,7 +25,7 @@ from studygroup.methods.feature_pairs import stages_after_stem
 from studygroup.methods.masks import aligned
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.networks.connectors import ConvReg, by_position
+from studygroup.networks.connectors import ConvReg, apply_connector
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
 
@@ -74,7 +74,7 @@ class FitNet(OneTeacher):
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The hints."""
         compared = [
-            hint(by_position(regressor, s, mask), t, mask)
+            hint(apply_connector(regressor, s, mask), t, mask)
             for regressor, (s, t, mask) in zip(self.regressors, aligned(student, teacher), strict=True)
         ]
         return {"student0/hint": self.weight * torch.stack(compared).sum()}

@@ -23,7 +23,7 @@ from studygroup.losses import cross_entropy, mixed_cross_entropy
 from studygroup.methods.method import require
 from studygroup.methods.roles import feedback
 from studygroup.networks.factory import NetworkFactory
-from studygroup.networks.mixing import mixed_logits, mixes_texts
+from studygroup.networks.mixing import can_mix_texts, mixed_logits
 
 
 class Intensive:
@@ -41,14 +41,14 @@ class Intensive:
     def check(self, pivot: nn.Module, networks: NetworkFactory) -> None:
         """Raise UserError if texts are to be mixed in a pivot whose embedding is not known."""
         require(
-            networks.vocabulary is None or "mixup" not in self.kind or mixes_texts(pivot),
+            networks.vocabulary is None or "mixup" not in self.kind or can_mix_texts(pivot),
             f"of texts orc mixes the embeddings, and of the pivot, {type(pivot).__name__}, it is not known where the embedding ends; "
             "take --method.intensive feedback, which mixes nothing, or a pivot from `studygroup list networks`",
         )
 
     def loss(self, pivot: nn.Module, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:
         """The pivot's loss (Eq. 8-9); errors (n, B) are the students' on the whole batch."""
-        whole = batch.whole
+        whole = batch.global_batch
         if self.kind == "mixup":
             partners = torch.randperm(len(whole), generator=generator).to(batch.labels.device)
         else:

@@ -12,7 +12,7 @@ Rules (each has a test in the contract suite):
 - Every option is an argument of the constructor with a default; `options()` gives back what was passed. A `Literal` option is one of its
   words; what else is wrong with an option the constructor says, by `require`.
 - A method whose losses relate or rank the samples of a batch sets `whole_batch`: its batches are never cut. On several ranks it gets a part
-  of a batch, and what it needs of the others' samples through `batch.gathered` and `batch.whole`.
+  of a batch, and what it needs of the others' samples through `batch.all_gather` and `batch.global_batch`.
 """
 
 from __future__ import annotations

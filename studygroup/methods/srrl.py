@@ -22,10 +22,10 @@ from studygroup.groups import pooled
 from studygroup.losses import hint
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.networks.connectors import Projection, by_position
+from studygroup.networks.connectors import Projection, apply_connector
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features, head_of
-from studygroup.networks.padded import Activation, of_maps
+from studygroup.networks.padded import Activation, from_maps
 
 
 class SRRL(OneTeacher):
@@ -69,7 +69,7 @@ class SRRL(OneTeacher):
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
         """The pooled features, and the teacher's logits."""
         (s,), (t,), (mask,), (its_mask,) = student.maps, teacher.maps, student.masks, teacher.masks
-        projected = as_pooled(by_position(self.projection, s, mask), mask)  # (B, c_t, h_s, w_s), or texts
+        projected = as_pooled(apply_connector(self.projection, s, mask), mask)  # (B, c_t, h_s, w_s), or texts
         _, head = head_of(self.teacher.network)
         return {
             "student0/matching": self.matching_weight * hint(pooled(projected), pooled(as_pooled(t, its_mask))),
@@ -79,4 +79,4 @@ class SRRL(OneTeacher):
 
 def as_pooled(maps: Tensor, mask: Tensor | None) -> Activation:
     """Maps as a pool takes them: those of texts, which are at `mask` (B, T), as `Padded`."""
-    return maps if mask is None else of_maps(maps, mask)
+    return maps if mask is None else from_maps(maps, mask)

@@ -1,8 +1,7 @@
 """Small trainable networks between a student's features and a teacher's.
 
-They are trained with the student and thrown away afterwards. Layers and initialisation are those of the CRD benchmark's code
-(Tian et al., ICLR 2020, arXiv:1910.10699) or of the authors'; the method that uses one says at which learning rate. Shapes of maps are
-given without the batch: (C, H, W).
+They are trained with the student and discarded afterwards. Layers and initialisation follow the CRD benchmark's code (Tian et al.,
+ICLR 2020, arXiv:1910.10699) or the authors'; learning rates are those of the methods. Shapes of maps are (C, H, W), without the batch.
 """
 
 from __future__ import annotations
@@ -17,39 +16,42 @@ from torch.overrides import has_torch_function_unary
 
 from studygroup.errors import UserError
 from studygroup.networks.layers import convolution
-from studygroup.networks.padded import Padded, Positions, maps, of_maps
+from studygroup.networks.padded import Padded, TokenPositions, from_maps, to_maps
 
 Shape = Sequence[int]
 
 
-def by_position(connector: nn.Module, features: Tensor, mask: Tensor | None) -> Tensor:
-    """What a connector makes of maps; of texts, of nothing but their positions: padding is in no statistic, and stays zero.
+def apply_connector(connector: nn.Module, features: Tensor, mask: Tensor | None) -> Tensor:
+    """Apply a connector to maps; those of texts only at positions that are not padding, so that padding is in no statistic.
 
     Args:
-        connector: maps -> maps, which for texts looks at each position by itself.
+        connector: maps -> maps; for texts, one that processes each position separately.
         features: maps (B, c, h, w), of texts (B, c, 1, T).
-        mask: (B, T), where the texts are; None for images.
+        mask: (B, T) bool, False at padding; None for images.
+
+    Returns:
+        Maps, zero at padding.
     """
     if mask is None:
         out: Tensor = connector(features)
         return out
-    positions = Positions(mask)
-    rows = positions.rows(of_maps(features, mask).values)[:, :, None, None]  # (N, c, 1, 1)
-    # A batch without any text has no statistics; but ranks in step, which replace batch norm, wait for everyone's share of theirs.
-    learning = [] if len(rows) or has_torch_function_unary(rows) else [module for module in connector.modules() if module.training]
-    for module in learning:
+    positions = TokenPositions(mask)
+    rows = positions.select(from_maps(features, mask).values)[:, :, None, None]  # (N, c, 1, 1)
+    # Without any token there are no batch statistics; but synchronised batch norm needs a call in train mode on every rank.
+    in_training = [] if len(rows) or has_torch_function_unary(rows) else [module for module in connector.modules() if module.training]
+    for module in in_training:
         module.training = False
-    seen = connector(rows).flatten(1)
-    for module in learning:
+    output = connector(rows).flatten(1)
+    for module in in_training:
         module.training = True
-    return maps(Padded(positions.back(seen), mask))
+    return to_maps(Padded(positions.scatter(output), mask))
 
 
 class ConvReg(nn.Module):
     """FitNet's regressor (Romero et al., ICLR 2015, arXiv:1412.6550): a convolution (with bias), batch norm, ReLU.
 
-    The convolution makes the student's map as large as the teacher's: 3x3 with stride 2 if it is twice as large, 4x4 transposed with
-    stride 2 if it is half as large, else without padding, of a kernel as large as the difference + 1. The paper has the last only.
+    The convolution maps the student's size to the teacher's: 3x3 with stride 2 from twice the size, 4x4 transposed with stride 2 from
+    half the size, else without padding and with a kernel of the difference + 1. The paper has the last one only.
     """
 
     def __init__(self, student: Shape, teacher: Shape, *, relu: bool = True) -> None:
@@ -58,24 +60,24 @@ class ConvReg(nn.Module):
         Args:
             student: (C_s, H_s, W_s).
             teacher: (C_t, H_t, W_t).
-            relu: whether a ReLU follows.
+            relu: whether to end in a ReLU.
 
         Raises:
-            UserError: the student's map is smaller, and not by half.
+            UserError: the student's map is smaller, and not half as large.
         """
         super().__init__()
-        (channels, *size), (width, *wanted) = _shape(student), _shape(teacher)
+        (channels, *size), (width, *target) = _checked(student), _checked(teacher)
         self.conv: nn.Conv2d | nn.ConvTranspose2d
-        if size == [2 * side for side in wanted]:
+        if size == [2 * side for side in target]:
             self.conv = nn.Conv2d(channels, width, 3, stride=2, padding=1)
-        elif [2 * side for side in size] == wanted:
+        elif [2 * side for side in size] == target:
             self.conv = nn.ConvTranspose2d(channels, width, 4, stride=2, padding=1)
-        elif size[0] >= wanted[0] and size[1] >= wanted[1]:
-            self.conv = nn.Conv2d(channels, width, (1 + size[0] - wanted[0], 1 + size[1] - wanted[1]))
+        elif size[0] >= target[0] and size[1] >= target[1]:
+            self.conv = nn.Conv2d(channels, width, (1 + size[0] - target[0], 1 + size[1] - target[1]))
         else:
             raise UserError(
-                f"the student's map is {size[0]}x{size[1]}, the teacher's {wanted[0]}x{wanted[1]}; "
-                "take a feature at which the student's is as large, larger, or half as large"
+                f"the student's map is {size[0]}x{size[1]}, the teacher's {target[0]}x{target[1]}; "
+                "use a layer where the student's is as large, larger, or half as large"
             )
         self.norm = nn.BatchNorm2d(width)
         self.activation = nn.ReLU(inplace=True) if relu else nn.Identity()
@@ -87,7 +89,7 @@ class ConvReg(nn.Module):
 
 
 class Connector(nn.Module):
-    """Connectors of activation boundaries (Heo et al., AAAI 2019, arXiv:1811.03233), one for each pair of maps before their activation.
+    """Connectors of activation boundaries (Heo et al., AAAI 2019, arXiv:1811.03233), one for each pair of pre-activation maps.
 
     The identity where the shapes are equal, else a regressor without ReLU.
     """
@@ -97,52 +99,52 @@ class Connector(nn.Module):
 
         Args:
             students: (C, H, W) of each of the student's maps.
-            teachers: of as many of the teacher's.
+            teachers: (C, H, W) of as many of the teacher's.
 
         Raises:
-            UserError: different numbers of maps, or a pair that no regressor fits.
+            UserError: different numbers of maps, or a pair that `ConvReg` does not fit.
         """
         super().__init__()
         if len(students) != len(teachers):
             raise UserError(f"{len(students)} maps of the student, {len(teachers)} of the teacher; give as many of each")
         self.connectors = nn.ModuleList(
-            nn.Identity() if _shape(student) == _shape(teacher) else ConvReg(student, teacher, relu=False)
+            nn.Identity() if _checked(student) == _checked(teacher) else ConvReg(student, teacher, relu=False)
             for student, teacher in zip(students, teachers, strict=True)
         )
 
     def forward(self, maps: Sequence[Tensor], masks: Sequence[Tensor | None] | None = None) -> list[Tensor]:
-        """Args: maps: the student's, each (B, C, H, W). masks: of each, as `by_position`. Returns: as many, of the teacher's shapes."""
+        """Args: maps: the student's, each (B, C, H, W). masks: of each, as `apply_connector`. Returns: as many, of the teacher's shapes."""
         masks = masks or [None] * len(maps)
-        return [by_position(connector, x, mask) for connector, x, mask in zip(self.connectors, maps, masks, strict=True)]
+        return [apply_connector(connector, x, mask) for connector, x, mask in zip(self.connectors, maps, masks, strict=True)]
 
 
 def _encoder(channels: int, factors: int, norm: bool) -> nn.Sequential:
-    """Three 3x3 convolutions (B, channels, H, W) -> (B, factors, H, W), each followed by a batch norm if wanted and a leaky ReLU."""
+    """Make three 3x3 convolutions (B, channels, H, W) -> (B, factors, H, W), each with an optional batch norm and a leaky ReLU."""
     return nn.Sequential(
-        *_leaky(nn.Conv2d(channels, channels, 3, padding=1), norm),
-        *_leaky(nn.Conv2d(channels, factors, 3, padding=1), norm),
-        *_leaky(nn.Conv2d(factors, factors, 3, padding=1), norm),
+        *_with_leaky_relu(nn.Conv2d(channels, channels, 3, padding=1), norm),
+        *_with_leaky_relu(nn.Conv2d(channels, factors, 3, padding=1), norm),
+        *_with_leaky_relu(nn.Conv2d(factors, factors, 3, padding=1), norm),
     )
 
 
-def _leaky(layer: nn.Conv2d | nn.ConvTranspose2d, norm: bool) -> list[nn.Module]:
+def _with_leaky_relu(layer: nn.Conv2d | nn.ConvTranspose2d, norm: bool) -> list[nn.Module]:
     norms: list[nn.Module] = [nn.BatchNorm2d(layer.out_channels)] if norm else []
     return [layer, *norms, nn.LeakyReLU(0.1, inplace=True)]
 
 
 def _factors(channels: int, share: float) -> int:
-    """How many factor maps a teacher's map of `channels` is described by."""
+    """Return the number of factor maps for a teacher's map of `channels`."""
     factors = int(channels * share)
     if factors < 1:
-        raise UserError(f"{share} of {channels} channels leave no factor; take a larger share")
+        raise UserError(f"{share} of {channels} channels leave no factor; use a larger share")
     return factors
 
 
 class Paraphraser(nn.Module):
     """Factor transfer's paraphraser (Kim et al., NeurIPS 2018, arXiv:1802.04977): an autoencoder of the teacher's map.
 
-    Encoder and decoder have three 3x3 convolutions each, with leaky ReLUs of slope .1 and without batch norm. It is trained first,
-    to reconstruct; then `factors` are what the student's translator has to match.
+    Encoder and decoder have three 3x3 convolutions each, with leaky ReLUs of slope 0.1 and without batch norm. It is trained first, to
+    reconstruct; then the student's translator learns to match `factors`.
     """
 
     def __init__(self, channels: int, share: float = 0.5) -> None:
@@ -150,18 +152,18 @@ class Paraphraser(nn.Module):
 
         Args:
             channels: C_t of the teacher's map.
-            share: k, factor maps per channel.
+            share: k, number of factor maps per channel.
 
         Raises:
-            UserError: not one factor is left.
+            UserError: there would be no factor.
         """
         super().__init__()
         factors = _factors(channels, share)
         self.encoder = _encoder(channels, factors, norm=False)
         self.decoder = nn.Sequential(
-            *_leaky(nn.ConvTranspose2d(factors, factors, 3, padding=1), norm=False),
-            *_leaky(nn.ConvTranspose2d(factors, channels, 3, padding=1), norm=False),
-            *_leaky(nn.ConvTranspose2d(channels, channels, 3, padding=1), norm=False),
+            *_with_leaky_relu(nn.ConvTranspose2d(factors, factors, 3, padding=1), norm=False),
+            *_with_leaky_relu(nn.ConvTranspose2d(factors, channels, 3, padding=1), norm=False),
+            *_with_leaky_relu(nn.ConvTranspose2d(channels, channels, 3, padding=1), norm=False),
         )
 
     def factors(self, maps: Tensor) -> Tensor:
@@ -178,7 +180,7 @@ class Paraphraser(nn.Module):
 class Translator(nn.Module):
     """Factor transfer's translator (Kim et al., NeurIPS 2018, arXiv:1802.04977): a student's map -> the paraphraser's factors.
 
-    Three 3x3 convolutions, each followed by a batch norm and a leaky ReLU of slope .1.
+    Three 3x3 convolutions, each followed by a batch norm and a leaky ReLU of slope 0.1.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int, share: float = 0.5) -> None:
@@ -190,7 +192,7 @@ class Translator(nn.Module):
             share: k of the paraphraser.
 
         Raises:
-            UserError: not one factor is left.
+            UserError: there would be no factor.
         """
         super().__init__()
         self.encoder = _encoder(student_channels, _factors(teacher_channels, share), norm=True)
@@ -204,10 +206,10 @@ class Translator(nn.Module):
 class VariationalRegressor(nn.Module):
     """The Gaussian of variational information distillation (Ahn et al., CVPR 2019, arXiv:1904.05835).
 
-    Its mean is made by three 1x1 convolutions without bias, with ReLUs between; its variances are one parameter per channel.
+    Three 1x1 convolutions without bias, with ReLUs between them, predict its mean; the variances are one parameter per channel.
 
     Attributes:
-        log_scale: (C_t,) such that log(1 + exp(log_scale)) + 1e-5 are the variances.
+        log_scale: (C_t,); the variances are log(1 + exp(log_scale)) + 1e-5.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int, variance: float = 5.0) -> None:
@@ -215,11 +217,11 @@ class VariationalRegressor(nn.Module):
 
         Args:
             student_channels: C_s of the student's map.
-            teacher_channels: C_t of the teacher's map, and the channels in between.
-            variance: at the start, above 1e-5.
+            teacher_channels: C_t of the teacher's map, and of the hidden layers.
+            variance: initial variance, above 1e-5.
 
         Raises:
-            UserError: a variance that is too small.
+            UserError: the variance is too small.
         """
         super().__init__()
         if variance <= 1e-5:
@@ -240,15 +242,15 @@ class VariationalRegressor(nn.Module):
 
 
 class Embed(nn.Module):
-    """A linear embedding of features: CRD's with vectors of unit length, correlation congruence's (arXiv:1904.01802) without."""
+    """A linear embedding of features, normalised in CRD, and not in correlation congruence (arXiv:1904.01802)."""
 
     def __init__(self, features: int, dimensions: int = 128, *, normalise: bool = True) -> None:
         """Set up the layer.
 
         Args:
-            features: D, of a sample, flattened.
+            features: D, number of values per sample.
             dimensions: of the embedding.
-            normalise: whether embeddings are divided by their length, in float32 at least.
+            normalise: whether embeddings are divided by their norm, in float32 or float64.
         """
         super().__init__()
         self.linear = nn.Linear(features, dimensions)
@@ -265,7 +267,7 @@ class Embed(nn.Module):
 class Projection(nn.Sequential):
     """SRRL's connector (Yang et al., ICLR 2021): (B, C_s, H, W) -> (B, C_t, H, W) by a 1x1 convolution, batch norm and ReLU.
 
-    The convolution has no bias; it is initialised Kaiming normal, fan-out, as in the authors' code.
+    The convolution has no bias and Kaiming normal initialisation, fan-out, as in the authors' code.
     """
 
     def __init__(self, student_channels: int, teacher_channels: int) -> None:
@@ -273,8 +275,8 @@ class Projection(nn.Sequential):
         super().__init__(convolution(student_channels, teacher_channels, 1), nn.BatchNorm2d(teacher_channels), nn.ReLU(inplace=True))
 
 
-def _shape(shape: Shape) -> list[int]:
-    """Channels, height and width."""
+def _checked(shape: Shape) -> list[int]:
+    """Return channels, height and width."""
     if len(shape) != 3:
         raise UserError(f"a map's shape is {tuple(shape)}; it must be (C, H, W), without the batch")
     return list(shape)

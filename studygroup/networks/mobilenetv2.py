@@ -11,11 +11,9 @@ from __future__ import annotations
 from torch import Tensor, nn
 
 from studygroup.networks.chain import Chain, Pool
-from studygroup.networks.layers import activated, classifier, convolution, normalised
+from studygroup.networks.layers import classifier, convolution, with_batch_norm, with_relu
 
-STEMS = {"small": 1, "large": 2}  # how many times smaller the maps are than with the small stem
-
-# Table 2 by stage: expansion, width before halving, number of blocks, stride of the first of them (None: as the stem says)
+# Table 2 by stage: expansion, width before halving, number of blocks, stride of the first of them (None: 2 with the large stem, else 1)
 GROUPS: tuple[tuple[tuple[int, int, int, int | None], ...], ...] = (
     ((1, 16, 1, 1), (6, 24, 2, None)),
     ((6, 32, 3, 2),),
@@ -27,17 +25,17 @@ GROUPS: tuple[tuple[tuple[int, int, int, int | None], ...], ...] = (
 class InvertedResidual(nn.Module):
     """1x1 expansion, 3x3 depthwise and linear 1x1 convolutions: (B, c, h, w) -> (B, width, h / stride, w / stride).
 
-    The input is added where the shape stays the same. There is no activation at the end.
+    The input is added where the shape stays the same. There is no final activation.
     """
 
     def __init__(self, channels: int, width: int, stride: int, expansion: int) -> None:
-        """Args: channels: of the input. width: of the output. stride: of the depthwise one. expansion: inner channels over channels."""
+        """Args: channels: of the input. width: of the output. stride: of the depthwise one. expansion: inner channels / channels."""
         super().__init__()
         inner = channels * expansion
         self.body = nn.Sequential(
-            *activated(convolution(channels, inner, 1)),
-            *activated(convolution(inner, inner, 3, stride, groups=inner)),
-            *normalised(convolution(inner, width, 1)),
+            *with_relu(convolution(channels, inner, 1)),
+            *with_relu(convolution(inner, inner, 3, stride, groups=inner)),
+            *with_batch_norm(convolution(inner, width, 1)),
         )
         self.residual = stride == 1 and channels == width
 
@@ -48,26 +46,26 @@ class InvertedResidual(nn.Module):
 
 
 def mobilenetv2(*, num_classes: int, in_channels: int = 3, stem: str = "small") -> Chain:
-    """MobileNetV2 as a chain `stem | stage1 | ... | stage4 | head`; the head starts with the last 1x1 convolution.
+    """Make MobileNetV2 as a chain `stem | stage1 | ... | stage4 | head`; the head starts with the last 1x1 convolution.
 
     Args:
         num_classes: C, length of the logits.
         in_channels: channels of the input images.
-        stem: one of `STEMS`.
+        stem: small or large.
 
     Returns:
         A network (B, in_channels, H, W) -> (B, C) for any H, W of at least 1.
     """
-    stages: dict[str, dict[str, nn.Module]] = {"stem": {"stem": nn.Sequential(*activated(convolution(in_channels, 16, 3, 2)))}}
-    channels = 16
+    stages: dict[str, dict[str, nn.Module]] = {"stem": {"stem": nn.Sequential(*with_relu(convolution(in_channels, 16, 3, 2)))}}
+    channels, stem_stride = 16, 2 if stem == "large" else 1
     for number, groups in enumerate(GROUPS, start=1):
         blocks: dict[str, nn.Module] = {}
         for expansion, width, depth, stride in groups:
             for position in range(depth):
-                own = (stride or STEMS[stem]) if position == 0 else 1
-                blocks[f"stage{number}_block{len(blocks) + 1}"] = InvertedResidual(channels, width // 2, own, expansion)
+                block_stride = (stride or stem_stride) if position == 0 else 1
+                blocks[f"stage{number}_block{len(blocks) + 1}"] = InvertedResidual(channels, width // 2, block_stride, expansion)
                 channels = width // 2
         stages[f"stage{number}"] = blocks
-    last = nn.Sequential(*activated(convolution(channels, 1280, 1)))
+    last = nn.Sequential(*with_relu(convolution(channels, 1280, 1)))
     stages["head"] = {"conv": last, "pool": Pool(), "classifier": classifier(1280, num_classes)}
     return Chain(stages)

@@ -1,141 +1,160 @@
-"""Networks by name, and the stems or options that they may have.
+"""Networks by name, and their stems or options.
 
-A network for larger images is written `NAME@STEM`, e.g. `resnet18@large`: another network than `resnet18`, and the name that
-run folders, cards and tables know it by. So is a network of texts with other sizes than its own: `transformer@depth=6,heads=8`.
+A network for larger images is written `NAME@STEM`, e.g. `resnet18@large`: run folders, cards and tables treat it as another network
+than `resnet18`. So is a text network with other sizes than its defaults: `transformer@depth=6,heads=8`.
 """
 
 from __future__ import annotations
 
 import inspect
 import math
-from collections.abc import Callable, Mapping
-from functools import partial
-from typing import Literal
+from collections.abc import Callable, Iterable, Mapping
+from typing import Literal, cast
 
 from torch import nn
 
 from studygroup.errors import UserError, unknown_name
-from studygroup.networks import mobilenetv2 as mobilenet
-from studygroup.networks import resnet
 from studygroup.networks.chain import Chain
-from studygroup.networks.resnet import BasicBlock, Bottleneck, narrow, wide
-from studygroup.networks.shufflenetv1 import shufflenetv1
-from studygroup.networks.shufflenetv2 import shufflenetv2
-from studygroup.networks.transformer import transformer
-from studygroup.networks.vdcnn import vdcnn
-from studygroup.networks.vgg import vgg
-from studygroup.networks.wrn import wrn
+from studygroup.registry import Registry
 
 Stem = Literal["small", "medium", "large"]
 
-RESNETS: dict[str, Callable[..., Chain]] = {
-    **{f"resnet{depth}": partial(narrow, depth) for depth in (8, 14, 20, 26, 32, 44, 56, 110)},
-    "resnet8x4": partial(narrow, 8, 4),
-    "resnet32x4": partial(narrow, 32, 4),
-    "resnet18": partial(wide, (2, 2, 2, 2), BasicBlock),
-    "resnet34": partial(wide, (3, 4, 6, 3), BasicBlock),
-    "resnet50": partial(wide, (3, 4, 6, 3), Bottleneck),
-}
 
-IMAGE_NETWORKS: dict[str, Callable[..., Chain]] = {
-    **RESNETS,
-    **{f"wrn_{depth}_{factor}": partial(wrn, depth, factor) for depth in (16, 40) for factor in (1, 2)},
-    "vgg8": partial(vgg, (1, 1, 1, 1, 1)),
-    "vgg11": partial(vgg, (1, 1, 2, 2, 2)),
-    "vgg13": partial(vgg, (2, 2, 2, 2, 2)),
-    "vgg16": partial(vgg, (2, 2, 3, 3, 3)),
-    "vgg19": partial(vgg, (2, 2, 4, 4, 4)),
-    "mobilenetv2": mobilenet.mobilenetv2,
-    "shufflenetv1": shufflenetv1,
-    "shufflenetv2": shufflenetv2,
-}
+def _entries(families: Mapping[str, str]) -> dict[str, str]:
+    """Return name -> import path, from the module of each family -> the names that it defines."""
+    return {name: f"studygroup.networks.{module}:{name}" for module, names in families.items() for name in names.split()}
 
-TEXT_NETWORKS: dict[str, Callable[..., Chain]] = {
-    "transformer": transformer,
-    "vdcnn9": partial(vdcnn, (1, 1, 1, 1)),
-    "vdcnn17": partial(vdcnn, (2, 2, 2, 2)),
-    "vdcnn29": partial(vdcnn, (5, 5, 2, 2)),
-}
 
-NETWORKS: dict[str, Callable[..., Chain]] = {**IMAGE_NETWORKS, **TEXT_NETWORKS}
+IMAGE_NETWORKS: Registry[Callable[..., Chain]] = Registry(
+    "network",
+    _entries(
+        {
+            "resnet": "resnet8 resnet14 resnet20 resnet26 resnet32 resnet44 resnet56 resnet110 resnet8x4 resnet32x4 "
+            "resnet18 resnet34 resnet50",
+            "wrn": "wrn_16_1 wrn_16_2 wrn_40_1 wrn_40_2",
+            "vgg": "vgg8 vgg11 vgg13 vgg16 vgg19",
+            "mobilenetv2": "mobilenetv2",
+            "shufflenetv1": "shufflenetv1",
+            "shufflenetv2": "shufflenetv2",
+        }
+    ),
+)
+TEXT_NETWORKS: Registry[Callable[..., Chain]] = Registry(
+    "network", _entries({"transformer": "transformer", "vdcnn": "vdcnn9 vdcnn17 vdcnn29"})
+)
+NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
+    "network", {**IMAGE_NETWORKS.built_in, **TEXT_NETWORKS.built_in}, group="studygroup.networks"
+)
+"""All networks, with those of other packages. One with an argument `vocabulary` reads texts, any other images."""
 
 TOKENIZERS: Mapping[str, str] = dict.fromkeys(("vdcnn9", "vdcnn17", "vdcnn29"), "chars")
-"""What a network of texts reads, if that is not `bpe`, pieces of words."""
+"""The tokenizers of text networks that do not use `bpe`."""
 
-HUGGING_FACE = "hf:"  # before the path of a model's folder
+HUGGING_FACE = "hf:"  # prefix of the path of a model's folder
 
 ONLY_STEM: Mapping[str, int] = {"small": 1}
-STEMS: dict[str, Mapping[str, int]] = {**dict.fromkeys(RESNETS, resnet.STEMS), "mobilenetv2": mobilenet.STEMS}
-"""Stem -> how many times smaller it makes the maps, of the networks that have more than the small one."""
+STEMS: Mapping[str, Mapping[str, int]] = {
+    **{name: {"small": 1, "medium": 2, "large": 4} for name in IMAGE_NETWORKS if name.startswith("resnet")},
+    "mobilenetv2": {"small": 1, "large": 2},
+}
+"""Stem -> how many times smaller its maps are than with the small stem, for networks with several stems."""
 
-SMALLEST_MAP = 32  # pixels; the networks were made for images of 32x32
+SMALLEST_MAP = 32  # pixels; the networks were designed for images of 32x32
+VOCABULARY = 16_000  # of a text network that has no default
 
 
 def create(name: str, num_classes: int, in_channels: int = 3, stem: str = "small", *, vocabulary: int | None = None) -> Chain:
-    """A freshly initialised network.
+    """Create a freshly initialised network.
 
     Args:
-        name: one of `NETWORKS`, `NAME@STEM`, or, of a network of texts, `NAME@OPTION=VALUE,...`.
-        num_classes: C, length of the logits, at least 1.
-        in_channels: channels of the input images; of no meaning to a network of texts.
-        stem: `small`, for images of about 32 pixels, or a larger one, if the network has it (`stems`).
-        vocabulary: number of ids of a network of texts; by default as many as its paper has.
+        name: one of `NETWORKS`, `NAME@STEM`, or, for a text network, `NAME@OPTION=VALUE,...`.
+        num_classes: C, at least 1.
+        in_channels: channels of the images; ignored by text networks.
+        stem: `small`, for images of about 32 pixels, or a larger one of the network's `stems`.
+        vocabulary: vocabulary size of a text network; its paper's by default.
 
     Returns:
-        A chain that maps (B, in_channels, H, W), or ids of tokens (B, T), to logits (B, C).
+        A chain that maps images (B, in_channels, H, W) or token ids (B, T) to logits (B, C). A network of another package may be any
+        `nn.Module`.
 
     Raises:
-        UserError: an unknown name (the nearest are offered), a stem or an option that the network does not have, a value that it
-            cannot have, a vocabulary for a network of images, or a count below 1.
+        UserError: an unknown name (the nearest are offered), a stem or an option that the network does not have, an invalid value, a
+            vocabulary for an image network, or a count below 1.
     """
-    name, _, own = name.partition("@")
+    name, _, suffix = name.partition("@")
     if num_classes < 1 or in_channels < 1:
         raise UserError(f"num_classes is {num_classes}, in_channels {in_channels}; both must be at least 1")
-    if name in TEXT_NETWORKS:
+    if reads_texts(name):
         check_stem(name, stem)
         if vocabulary is not None and vocabulary < 2:
             raise UserError(f"vocabulary is {vocabulary}; it must be at least 2, the padding and a token")
-        sizes = {} if vocabulary is None else {"vocabulary": vocabulary}
-        return TEXT_NETWORKS[name](num_classes=num_classes, **sizes, **_values(name, own))
-    stem = own or stem
+        if vocabulary is None and requires(NETWORKS[name], "vocabulary"):
+            vocabulary = VOCABULARY
+        network = call_factory(NETWORKS[name], name, num_classes=num_classes, vocabulary=vocabulary, **_parse_options(name, suffix))
+        return cast(Chain, network)
+    stem = suffix or stem
     check_stem(name, stem)
     if vocabulary is not None:
-        raise UserError(f"{name} has no vocabulary, for it reads images; take {_nouns(TEXT_NETWORKS)}, or leave vocabulary out")
-    options = {"stem": stem} if name in STEMS else {}
-    return NETWORKS[name](num_classes=num_classes, in_channels=in_channels, **options)
+        raise UserError(f"{name} has no vocabulary, for it reads images; use {_alternatives(TEXT_NETWORKS)}, or leave vocabulary out")
+    network = call_factory(NETWORKS[name], name, num_classes=num_classes, in_channels=in_channels, stem=stem if name in STEMS else None)
+    return cast(Chain, network)
+
+
+def call_factory(factory: Callable[..., object], name: str, **arguments: float | str | None) -> nn.Module:
+    """Call a function or class that makes a network with those arguments that it has and that are not None.
+
+    Args:
+        factory: makes the network.
+        name: for the error message.
+        arguments: by name.
+
+    Raises:
+        UserError: the result is no `nn.Module`.
+    """
+    parameters = inspect.signature(factory).parameters
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
+    network = factory(**{key: value for key, value in arguments.items() if value is not None and (takes_all or key in parameters)})
+    if not isinstance(network, nn.Module):
+        raise UserError(f"{name} returned a {type(network).__name__}; it must return a torch.nn.Module")
+    return network
+
+
+def requires(factory: Callable[..., object], parameter: str) -> bool:
+    """Return whether a function has a parameter of this name, without a default."""
+    parameters = inspect.signature(factory).parameters
+    return parameter in parameters and parameters[parameter].default is inspect.Parameter.empty
 
 
 def reads_texts(name: str) -> bool:
-    """Whether a network of ours reads texts; else it reads images.
+    """Return whether a network of `NETWORKS` reads texts; otherwise it reads images.
 
     Raises:
         UserError: an unknown network; the nearest are offered.
     """
     name = name.partition("@")[0]
     stems(name)
-    return name in TEXT_NETWORKS
+    if name in IMAGE_NETWORKS or name in TEXT_NETWORKS:
+        return name in TEXT_NETWORKS
+    return "vocabulary" in inspect.signature(NETWORKS[name]).parameters
 
 
-def misfit(name: str, *, texts: bool) -> UserError:
-    """The error for a network that does not read what the data are.
+def wrong_data_error(name: str, *, texts: bool) -> UserError:
+    """Make the error for a network that does not read this kind of data.
 
     Args:
         name: of the network.
-        texts: whether the data are texts; else images.
+        texts: whether the data are texts; otherwise images.
     """
     if texts:
-        return UserError(f"{name} reads images, and the data are texts; take {_nouns(TEXT_NETWORKS)}, or hf:FOLDER")
-    return UserError(f"{name} reads texts, and the data are images; take resnet20 or another of `studygroup list networks`")
+        return UserError(f"{name} reads images, but the data are texts; use {_alternatives(TEXT_NETWORKS)}, or hf:FOLDER")
+    return UserError(f"{name} reads texts, but the data are images; use resnet20 or another of `studygroup list networks`")
 
 
 def tokenizer_of(spec: object) -> str:
-    """The kind of tokenizer that makes the ids that a network reads.
+    """Return the tokenizer of a text network: `chars` for a VDCNN, `hf:PATH` for the model in that folder, else `bpe`.
 
     Args:
-        spec: a network of texts, as one gives it to `train`.
-
-    Returns:
-        `chars` for a VDCNN, `hf:PATH` for the model in that folder, else `bpe`.
+        spec: the network, as an argument of `train`.
     """
     if not isinstance(spec, str):
         return "bpe"
@@ -143,54 +162,55 @@ def tokenizer_of(spec: object) -> str:
 
 
 def options_of(name: str) -> dict[str, int | float]:
-    """The options that may stand in the name of a network of texts, with the values that they have if they do not; none for images."""
-    if name not in TEXT_NETWORKS:
+    """Return the options of a text network with their defaults; none for image networks."""
+    if name in IMAGE_NETWORKS or name not in NETWORKS or not reads_texts(name):
         return {}
-    parameters = inspect.signature(TEXT_NETWORKS[name]).parameters.values()
-    return {option.name: option.default for option in parameters if option.name not in ("num_classes", "vocabulary")}
+    parameters = inspect.signature(NETWORKS[name]).parameters.values()
+    return {
+        option.name: option.default
+        for option in parameters
+        if option.name not in ("num_classes", "vocabulary") and isinstance(option.default, int | float)
+    }
 
 
-def _values(name: str, text: str) -> dict[str, int | float]:
-    """The values of `OPTION=VALUE,...` for a network of texts."""
+def _parse_options(name: str, text: str) -> dict[str, int | float]:
+    """Parse `OPTION=VALUE,...` of a text network."""
     known = options_of(name)
     values: dict[str, int | float] = {}
-    for word in text.split(",") if text else ():
-        option, equals, written = (part.strip() for part in word.partition("="))
+    for item in text.split(",") if text else ():
+        option, equals, value = (part.strip() for part in item.partition("="))
         if not equals:
-            raise UserError(f"{name}@{text} has {word!r} where OPTION=VALUE is expected, such as {name}@{_example(known)}")
+            example = f", such as {name}@{'{}={}'.format(*next(iter(known.items())))}" if known else ""
+            raise UserError(f"{name}@{text} has {item!r} where OPTION=VALUE is expected{example}")
         if option not in known:
             raise unknown_name(f"option of {name}", option, known)
         if option in values:
-            raise UserError(f"{name}@{text} says {option} twice; leave one out")
-        values[option] = _number(f"{option} of {name}", written, known[option])
+            raise UserError(f"{name}@{text} has {option} twice; leave one out")
+        values[option] = _parse_number(f"{option} of {name}", value, known[option])
     return values
 
 
-def _number(what: str, written: str, usual: float) -> int | float:
-    """A value for an option: whole if the usual value is, and then at least 1 unless that is 0."""
-    whole = isinstance(usual, int)
+def _parse_number(label: str, text: str, default: float) -> int | float:
+    """Parse a value: an integer if the default is one, and then at least 1 unless the default is 0."""
+    whole = isinstance(default, int)
     try:
-        value = int(written) if whole else float(written)
+        value = int(text) if whole else float(text)
     except ValueError:
         value = math.nan
     if not math.isfinite(value):
-        raise UserError(f"{what} is {written!r}; it must be a {'whole ' if whole else ''}number")
-    if whole and value < min(usual, 1):
-        raise UserError(f"{what} is {written}; it must be at least {min(usual, 1)}")
+        raise UserError(f"{label} is {text!r}; it must be a {'whole ' if whole else ''}number")
+    if whole and value < min(default, 1):
+        raise UserError(f"{label} is {text}; it must be at least {min(default, 1)}")
     return value
 
 
-def _example(known: Mapping[str, int | float]) -> str:
-    return "{}={}".format(*next(iter(known.items())))
-
-
-def _nouns(names: Mapping[str, object]) -> str:
+def _alternatives(names: Iterable[str]) -> str:
     *first, last = names
     return f"{', '.join(first)} or {last}"
 
 
 def stems(name: str) -> Mapping[str, int]:
-    """The stems of a network: name -> how many times smaller the maps are than with the small one.
+    """Return the stems of a network: name -> how many times smaller the maps are than with the small one.
 
     Raises:
         UserError: an unknown network; the nearest are offered.
@@ -201,44 +221,45 @@ def stems(name: str) -> Mapping[str, int]:
 
 
 def check_stem(name: str, stem: str) -> None:
-    """Raise UserError unless there is such a network and it has this stem."""
+    """Raise `UserError` if the network is unknown or does not have this stem."""
     known = stems(name)
-    if name in TEXT_NETWORKS and stem != "small":
+    if stem in known:
+        return
+    if reads_texts(name):
         raise UserError(f"{name} reads texts and has no stem {stem!r}; leave stem out")
-    if stem not in known:
-        raise UserError(
-            f"{name} has no stem {stem!r}, only {' and '.join(known)}; leave stem out, or ask for it by the name of a network that has it, "
-            "as in resnet18@large"
-        )
+    raise UserError(
+        f"{name} has no stem {stem!r}, only {' and '.join(known)}; leave stem out, or use the name of a network that has it, "
+        "as in resnet18@large"
+    )
 
 
-def full_name(name: str, stem: Stem | Literal["auto"] = "auto", size: int = SMALLEST_MAP) -> str:
-    """`NAME` or `NAME@STEM`, for a network that is wanted with a stem, for images of some size; the one name of a network of texts.
+def canonical_name(name: str, stem: Stem | Literal["auto"] = "auto", size: int = SMALLEST_MAP) -> str:
+    """Return the one name of a network with a stem for images of some size, or of a text network with options.
 
     Args:
-        name: one of `NETWORKS`, or `NAME@STEM`, which is kept; or `NAME@OPTION=VALUE,...`, which gets the options in their own order,
-            without those that say what is so anyway.
-        stem: `auto`: the stem with the smallest maps that are not smaller than the small stem's are on images of 32 pixels. For a
-            ResNet: small below 64 pixels, medium below 128, else large; for MobileNetV2: small below 64, else large.
-        size: height and width of the images; the smaller of the two.
+        name: one of `NETWORKS`, or `NAME@STEM`, which is kept; or `NAME@OPTION=VALUE,...`: the options are put into their order, and
+            those with default values are left out.
+        stem: `auto`: the stem with the smallest maps that are not smaller than those of the small stem on images of 32 pixels: for a
+            ResNet, small below 64 pixels, medium below 128, else large; for MobileNetV2, small below 64, else large.
+        size: the smaller of height and width of the images.
 
     Raises:
         UserError: an unknown network, or a stem or an option that it does not have.
     """
-    name, _, own = name.partition("@")
-    if name in TEXT_NETWORKS:
+    name, _, suffix = name.partition("@")
+    if reads_texts(name):
         check_stem(name, "small" if stem == "auto" else stem)
-        values = _values(name, own)
-        said = [f"{option}={values[option]}" for option, usual in options_of(name).items() if values.get(option, usual) != usual]
-        return f"{name}@{','.join(said)}" if said else name
-    wanted = own or stem
-    if wanted == "auto":
+        values = _parse_options(name, suffix)
+        changed = [f"{option}={values[option]}" for option, default in options_of(name).items() if values.get(option, default) != default]
+        return f"{name}@{','.join(changed)}" if changed else name
+    chosen = suffix or stem
+    if chosen == "auto":
         known = stems(name)
-        wanted = max((choice for choice in known if known[choice] == 1 or size // known[choice] >= SMALLEST_MAP), key=known.__getitem__)
-    check_stem(name, wanted)
-    return name if wanted == "small" else f"{name}@{wanted}"
+        chosen = max((choice for choice in known if known[choice] == 1 or size // known[choice] >= SMALLEST_MAP), key=known.__getitem__)
+    check_stem(name, chosen)
+    return name if chosen == "small" else f"{name}@{chosen}"
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Number of trainable parameters."""
+    """Return the number of trainable parameters."""
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

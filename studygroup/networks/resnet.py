@@ -1,13 +1,13 @@
 """Residual networks for small images (He et al., CVPR 2016, arXiv:1512.03385).
 
-Two families, as the distillation literature uses them:
+Two families, as in the distillation literature:
 - `resnetN`, N = 6 n + 2: n basic blocks in each of three stages of 16, 32, 64 channels (`x4`: 32 | 64, 128, 256), strides
   1, 2, 2 (section 4.2 of the paper; the definition and parameter counts of the CRD benchmark, Tian et al., ICLR 2020).
 - `resnet18|34|50`: four stages of 64, 128, 256, 512 channels, strides 1, 2, 2, 2 (table 1).
 
 Stems: `small` is the paper's for images of 32 pixels, a 3x3 convolution at stride 1; `large` the paper's for 224 pixels, a 7x7
-convolution at stride 2 and a 3x3 max-pool at stride 2; `medium` is in between, a 3x3 convolution at stride 2, as MobileNetV2
-starts. The rest of a network is the same with each.
+convolution at stride 2 and a 3x3 max-pool at stride 2; `medium` is in between, a 3x3 convolution at stride 2, as in MobileNetV2.
+The rest of the network is the same.
 
 Departure: shortcuts are a 1x1 convolution and a batch norm where the shape changes (option B), identity elsewhere.
 Initialisation: Kaiming normal, fan-out, for convolutions; batch norm 1 and 0.
@@ -16,14 +16,12 @@ Initialisation: Kaiming normal, fan-out, for convolutions; batch norm 1 and 0.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any
+from functools import partial
 
 from torch import Tensor, nn
 
 from studygroup.networks.chain import Chain, Pool
-from studygroup.networks.layers import convolution, normalised
-
-STEMS = {"small": 1, "medium": 2, "large": 4}  # how many times smaller the maps are than with the small stem
+from studygroup.networks.layers import convolution, with_batch_norm
 
 
 class BasicBlock(nn.Module):
@@ -74,17 +72,17 @@ class Bottleneck(nn.Module):
 
 
 def shortcut(channels: int, width: int, stride: int) -> nn.Module:
-    """The identity, or a projection where the shape changes."""
+    """Make the shortcut: the identity, or a projection where the shape changes."""
     if stride == 1 and channels == width:
         return nn.Identity()
-    return nn.Sequential(*normalised(convolution(channels, width, 1, stride)))
+    return nn.Sequential(*with_batch_norm(convolution(channels, width, 1, stride)))
 
 
-def entrance(in_channels: int, width: int, stem: str) -> nn.Sequential:
-    """The stem's only block: (B, in_channels, H, W) -> (B, width, H / s, W / s), s = `STEMS[stem]`."""
-    layers = normalised(convolution(in_channels, width, 7 if stem == "large" else 3, 1 if stem == "small" else 2))
+def make_stem(in_channels: int, width: int, stem: str) -> nn.Sequential:
+    """Make the stem: (B, in_channels, H, W) -> (B, width, H / s, W / s), s = 1, 2 or 4 for small, medium or large."""
+    layers = with_batch_norm(convolution(in_channels, width, 7 if stem == "large" else 3, 1 if stem == "small" else 2))
     if stem == "large":
-        layers.append(nn.MaxPool2d(3, stride=2, padding=1))  # before the ReLU: the same map, and the block ends in its activation
+        layers.append(nn.MaxPool2d(3, stride=2, padding=1))  # before the ReLU: the same output, and the block ends in its activation
     return nn.Sequential(*layers, nn.ReLU())
 
 
@@ -97,7 +95,7 @@ def resnet(
     in_channels: int = 3,
     stem: str = "small",
 ) -> Chain:
-    """A residual network as a chain `stem | stage1 | ... | head`.
+    """Make a residual network as a chain `stem | stage1 | ... | head`.
 
     Args:
         block: the kind of residual block.
@@ -105,12 +103,12 @@ def resnet(
         widths: channels of the stem, then of each stage (before a bottleneck's expansion).
         num_classes: C, length of the logits.
         in_channels: channels of the input images.
-        stem: one of `STEMS`.
+        stem: small, medium or large.
 
     Returns:
         A network (B, in_channels, H, W) -> (B, C) for any H, W of at least 1.
     """
-    stages: dict[str, dict[str, nn.Module]] = {"stem": {"stem": entrance(in_channels, widths[0], stem)}}
+    stages: dict[str, dict[str, nn.Module]] = {"stem": {"stem": make_stem(in_channels, widths[0], stem)}}
     channels = widths[0]
     for number, (depth, width) in enumerate(zip(depths, widths[1:], strict=True), start=1):
         blocks: dict[str, nn.Module] = {}
@@ -122,12 +120,15 @@ def resnet(
     return Chain(stages)
 
 
-def narrow(depth: int, factor: int = 1, **options: Any) -> Chain:
-    """`resnet<depth>` with three stages; `factor` 4 widens it to 32 | 64, 128, 256. Options as `resnet`."""
-    stem = 16 if factor == 1 else 8 * factor
-    return resnet(BasicBlock, [(depth - 2) // 6] * 3, (stem, 16 * factor, 32 * factor, 64 * factor), **options)
+def narrow(depth: int, factor: int = 1, *, num_classes: int, in_channels: int = 3, stem: str = "small") -> Chain:
+    """Make `resnet<depth>` with three stages; `factor` 4 widens it to 32 | 64, 128, 256. Arguments as `resnet`."""
+    widths = (16 if factor == 1 else 8 * factor, 16 * factor, 32 * factor, 64 * factor)
+    return resnet(BasicBlock, [(depth - 2) // 6] * 3, widths, num_classes=num_classes, in_channels=in_channels, stem=stem)
 
 
-def wide(depths: Sequence[int], block: type[BasicBlock | Bottleneck], **options: Any) -> Chain:
-    """`resnet18`, `resnet34` or `resnet50`. Options as `resnet`."""
-    return resnet(block, depths, (64, 64, 128, 256, 512), **options)
+resnet8, resnet14, resnet20, resnet26 = (partial(narrow, depth) for depth in (8, 14, 20, 26))
+resnet32, resnet44, resnet56, resnet110 = (partial(narrow, depth) for depth in (32, 44, 56, 110))
+resnet8x4, resnet32x4 = partial(narrow, 8, 4), partial(narrow, 32, 4)
+resnet18 = partial(resnet, BasicBlock, (2, 2, 2, 2), (64, 64, 128, 256, 512))
+resnet34 = partial(resnet, BasicBlock, (3, 4, 6, 3), (64, 64, 128, 256, 512))
+resnet50 = partial(resnet, Bottleneck, (3, 4, 6, 3), (64, 64, 128, 256, 512))

@@ -1,13 +1,13 @@
 """A small transformer encoder for texts (Vaswani et al., NeurIPS 2017, arXiv:1706.03762).
 
 CGL (Feng et al., AAAI 2021) trains one on IMDB with 3 blocks, 4 heads, width 128, feed-forward layers of 512, embeddings of 512 and a
-vocabulary of 16,000. It does not say how embeddings of 512 become vectors of 128, where the layer norms stand, what is dropped out or how
-positions are pooled. Here: a linear projection; layer norm behind each sublayer and dropout of 0.1 where Vaswani et al. have both (their
-section 5.4: on each sublayer's output, and on the sum of embeddings and positions; none inside attention and feed-forward layers);
-sinusoidal positions, for texts of any length; and the mean over a text's positions.
+vocabulary of 16,000. The paper leaves open how embeddings of 512 become vectors of 128, where layer norms and dropout are, and how
+positions are pooled. Here: a linear projection; layer norm after each sublayer and dropout of 0.1 as in Vaswani et al. (section 5.4: on
+each sublayer's output, and on the sum of embeddings and positions; none inside attention and feed-forward layers); sinusoidal
+positions, for texts of any length; and the mean over positions.
 8,852,738 parameters with 2 classes.
 
-Padding takes part in nothing: no position attends to it, and it is left out of the mean. The mean of an empty text is zero.
+Padding has no influence: no position attends to it, and the mean leaves it out. The mean of an empty text is zero.
 Initialisation: torch's own.
 """
 
@@ -26,15 +26,15 @@ from studygroup.networks.layers import TokenEmbedding
 from studygroup.networks.padded import Padded, masked
 
 
-def positions(length: int, width: int, like: Tensor) -> Tensor:
-    """Sinusoidal positions (Vaswani et al., section 3.5).
+def sinusoidal_positions(length: int, width: int, like: Tensor) -> Tensor:
+    """Return sinusoidal position embeddings (Vaswani et al., section 3.5).
 
     Entry (t, 2 i) is sin(t / 10000^(2 i / width)), entry (t, 2 i + 1) the cosine of the same.
 
     Args:
         length: T.
         width: d.
-        like: a tensor whose device and precision they get.
+        like: a tensor with the device and dtype of the result.
 
     Returns:
         (T, d).
@@ -46,10 +46,10 @@ def positions(length: int, width: int, like: Tensor) -> Tensor:
 
 
 class Embedding(nn.Module):
-    """Tokens' vectors, projected, and their positions: ids (B, T) -> `Padded` (B, T, width)."""
+    """Projected token embeddings plus position embeddings: ids (B, T) -> `Padded` (B, T, width)."""
 
     def __init__(self, vocabulary: int, embedding: int, width: int, dropout: float) -> None:
-        """Args: vocabulary: number of ids. embedding: width of a token's vector. width: behind the projection. dropout: probability."""
+        """Args: vocabulary: number of ids. embedding: width of a token embedding. width: after the projection. dropout: probability."""
         super().__init__()
         self.embedding = TokenEmbedding(vocabulary, embedding)
         self.projection = nn.Linear(embedding, width)
@@ -58,13 +58,13 @@ class Embedding(nn.Module):
     def forward(self, ids: Tensor) -> Padded:
         """Args: ids: (B, T) int64."""
         tokens, mask = self.embedding(ids)
-        # Computed anew: that takes no time beside the blocks, and what is not kept cannot be too short, or on another device.
-        feature_layers = positions(ids.shape[1], self.projection.out_features, self.projection.weight)
-        return masked(self.dropout(self.projection(tokens) + feature_layers), mask)
+        # Recomputed in each call: negligible beside the blocks, and a cache could be too short or on another device.
+        positions = sinusoidal_positions(ids.shape[1], self.projection.out_features, self.projection.weight)
+        return masked(self.dropout(self.projection(tokens) + positions), mask)
 
 
 class Attention(nn.Module):
-    """Self-attention with dropout, added to its input and normalised: `Padded` (B, T, d) -> the same."""
+    """Self-attention, dropout, residual connection and layer norm: `Padded` (B, T, d) -> the same."""
 
     def __init__(self, width: int, heads: int, dropout: float) -> None:
         """Args: width: d, a multiple of `heads`. heads: of attention. dropout: probability."""
@@ -81,7 +81,7 @@ class Attention(nn.Module):
         return masked(self.norm(values + self.dropout(self.out(self.attend(self.mixed(values), mask)))), mask)
 
     def attend(self, mixed: Tensor, mask: Tensor) -> Tensor:
-        """Scaled dot-product attention to the positions with text.
+        """Compute scaled dot-product attention to the positions that are not padding.
 
         Args:
             mixed: (B, T, 3 d), queries, keys and values.
@@ -90,22 +90,22 @@ class Attention(nn.Module):
         Returns:
             (B, T, d).
         """
-        kind = mixed.dtype
-        if mixed.device.type == "cpu" and kind == torch.bfloat16:
-            mixed = mixed.float()  # for bfloat16 torch's way back through attention takes up to three times as long there (LOG.md)
+        dtype = mixed.dtype
+        if mixed.device.type == "cpu" and dtype == torch.bfloat16:
+            mixed = mixed.float()  # torch's backward pass of bfloat16 attention is up to three times slower on the CPU (LOG.md)
         queries, keys, values = mixed.unflatten(2, (3, self.heads, -1)).permute(2, 0, 3, 1, 4)  # (B, heads, T, d / heads) each
-        # An empty text attends to its padding: no softmax of nothing, and what comes of it is set to zero at the end.
-        seen = mask | ~mask.any(1, keepdim=True)
+        # An empty text attends to padding, for the softmax needs a position; the result is set to zero at the end.
+        visible = mask | ~mask.any(1, keepdim=True)
         with torch.autocast(mixed.device.type, enabled=False):
-            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=seen[:, None, None, :])
-        return attended.transpose(1, 2).flatten(2).to(kind)
+            attended = F.scaled_dot_product_attention(queries, keys, values, attn_mask=visible[:, None, None, :])
+        return attended.transpose(1, 2).flatten(2).to(dtype)
 
 
 class FeedForward(nn.Module):
-    """Two linear layers with ReLU between them and dropout, added to their input and normalised: `Padded` (B, T, d) -> the same."""
+    """Two linear layers with a ReLU, dropout, residual connection and layer norm: `Padded` (B, T, d) -> the same."""
 
     def __init__(self, width: int, inside: int, dropout: float) -> None:
-        """Args: width: d. inside: width between the two layers. dropout: probability."""
+        """Args: width: d. inside: hidden width. dropout: probability."""
         super().__init__()
         self.inside = nn.Linear(width, inside)
         self.relu = nn.ReLU()
@@ -123,13 +123,13 @@ class TransformerBlock(nn.Sequential):
     """Attention and a feed-forward layer: `Padded` (B, T, d) -> the same."""
 
     def __init__(self, width: int, heads: int, feedforward: int, dropout: float) -> None:
-        """Args: width: d, a multiple of `heads`. heads: of attention. feedforward: width inside. dropout: probability."""
+        """Args: width: d, a multiple of `heads`. heads: of attention. feedforward: its hidden width. dropout: probability."""
         parts = {"attention": Attention(width, heads, dropout), "feedforward": FeedForward(width, feedforward, dropout)}
         super().__init__(OrderedDict(parts))
 
 
 class MeanPool(nn.Module):
-    """Mean over a text's positions, zero for an empty text: `Padded` (B, T, d) -> (B, d)."""
+    """Mean over the positions of a text, zero for an empty one: `Padded` (B, T, d) -> (B, d)."""
 
     def forward(self, x: Padded) -> Tensor:
         """Args: x: (B, T, d)."""
@@ -148,28 +148,28 @@ def transformer(
     dropout: float = 0.1,
     sublayers: int = 0,
 ) -> Chain:
-    """A transformer as a chain `embedding | stage1 | ... | stage<depth> | head`.
+    """Make a transformer as a chain `embedding | stage1 | ... | stage<depth> | head`.
 
     Args:
         num_classes: C, length of the logits.
-        vocabulary: ids are 0 .. vocabulary - 1, 0 being the pad's.
+        vocabulary: number of token ids; 0 is padding.
         depth: number of blocks.
-        heads: of attention; `hidden` is a multiple.
-        hidden: width of the vectors that blocks take and give.
-        embedding: width of a token's vector.
-        feedforward: width inside the feed-forward layers.
-        dropout: probability, 0 to below 1.
-        sublayers: 0: a stage is one block, attention and a feed-forward layer; 1: these two are blocks of their own, among which routes
-            choose separately. It changes nothing else.
+        heads: number of attention heads, a divisor of `hidden`.
+        hidden: width of the blocks' inputs and outputs.
+        embedding: width of a token embedding.
+        feedforward: hidden width of the feed-forward layers.
+        dropout: probability in [0, 1).
+        sublayers: 0: a stage is one block, attention and a feed-forward layer; 1: these are two blocks, which are routed separately.
+            It changes nothing else.
 
     Returns:
-        A network of ids (B, T) -> logits (B, C) for any T of at least 1.
+        A network of token ids (B, T) -> logits (B, C) for any T of at least 1.
 
     Raises:
-        UserError: heads do not divide `hidden`, dropout is no such probability, or `sublayers` is neither 0 nor 1.
+        UserError: `heads` does not divide `hidden`, `dropout` is out of range, or `sublayers` is neither 0 nor 1.
     """
     if hidden % heads:
-        raise UserError(f"hidden is {hidden}, which {heads} heads cannot share equally; take a multiple of heads")
+        raise UserError(f"hidden is {hidden}, which is no multiple of {heads} heads; make it one")
     if not 0.0 <= dropout < 1.0:
         raise UserError(f"dropout is {dropout}; it must be at least 0 and below 1")
     if sublayers not in (0, 1):

@@ -3,12 +3,14 @@
 `wrn_D_W`, D = 6 n + 4: n pre-activation blocks in each of three stages of 16 W, 32 W, 64 W channels, strides 1, 2, 2.
 
 The definition and parameter counts are those of the CRD benchmark (Tian et al., ICLR 2020): where a block changes the number
-of channels, both of its branches start from the activated map and the shortcut is a bare 1x1 convolution; no dropout.
-The last batch norm and ReLU are the first block of the head: a branch that is cut off after any stage has its own.
+of channels, both of its branches start from the activated map and the shortcut is a 1x1 convolution without batch norm; no dropout.
+The last batch norm and ReLU are the first block of the head, so every branch has its own.
 Initialisation: Kaiming normal, fan-out, for convolutions; batch norm 1 and 0; the classifier's bias 0.
 """
 
 from __future__ import annotations
+
+from functools import partial
 
 from torch import Tensor, nn
 
@@ -38,7 +40,7 @@ class PreactivationBlock(nn.Module):
 
 
 def wrn(depth: int, factor: int, *, num_classes: int, in_channels: int = 3) -> Chain:
-    """A wide residual network as a chain `stem | stage1 | stage2 | stage3 | head`.
+    """Make a wide residual network as a chain `stem | stage1 | stage2 | stage3 | head`.
 
     Args:
         depth: 6 n + 4.
@@ -62,3 +64,6 @@ def wrn(depth: int, factor: int, *, num_classes: int, in_channels: int = 3) -> C
     nn.init.zeros_(linear.bias)
     stages["head"] = {"norm": nn.Sequential(nn.BatchNorm2d(channels), nn.ReLU()), "pool": Pool(), "classifier": linear}
     return Chain(stages)
+
+
+wrn_16_1, wrn_16_2, wrn_40_1, wrn_40_2 = (partial(wrn, depth, factor) for depth in (16, 40) for factor in (1, 2))

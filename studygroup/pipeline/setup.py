@@ -14,7 +14,7 @@ from studygroup.data import Dataset, Images, hold_out, open_data, reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, tokenizer_of
-from studygroup.networks.factory import Spec, is_fresh, spec_name, with_stem
+from studygroup.networks.factory import Spec, is_untrained, resolve_spec, spec_name
 from studygroup.networks.registry import SMALLEST_MAP
 from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
 from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
@@ -83,7 +83,7 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
     teacher = find_teacher(options, method)
     student = student_of(options)
     stages = []
-    if isinstance(teacher, str) and is_fresh(teacher):
+    if isinstance(teacher, str) and is_untrained(teacher):
         epochs = options.teacher_epochs or settings.epochs
         own = replace(settings, epochs=epochs, microbatches=1, learning_rate_scales=None)
         stages.append(Stage("teacher", create_method("baseline"), "baseline", teacher, own))
@@ -101,7 +101,7 @@ def with_stems(stages: Sequence[Stage], stem: Stem, dataset: Dataset | None = No
     """
     size = min(dataset.inputs.shape[1:]) if dataset is not None and isinstance(dataset.inputs, Images) else SMALLEST_MAP
     return [
-        replace(stage, student=with_stem(stage.student, stem, size), peers=tuple(with_stem(peer, stem, size) for peer in stage.peers))
+        replace(stage, student=resolve_spec(stage.student, stem, size), peers=tuple(resolve_spec(peer, stem, size) for peer in stage.peers))
         for stage in stages
     ]
 

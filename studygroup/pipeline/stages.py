@@ -17,7 +17,7 @@ from torch import nn
 from studygroup.data import evaluation_batches
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.methods.method import Method, StageSpec
-from studygroup.networks.factory import NetworkFactory, Spec, build_network, try_out
+from studygroup.networks.factory import NetworkFactory, Spec, build_network, check_network
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
 from studygroup.training.fit import fit, load_teacher
@@ -141,7 +141,7 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
         networks = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
         for spec in (stage.student, *stage.peers, *networks):
             if spec not in tried:
-                try_out(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
+                check_network(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
                 tried.append(spec)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are repeated when the stage begins

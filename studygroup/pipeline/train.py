@@ -26,13 +26,12 @@ from studygroup.runs.member import Run
 
 def train(options: TrainOptions) -> Run:
     """Train a run in as many processes as the options ask for."""
-    if launch.wanted(options.devices, options.nodes, options.rendezvous):
+    if launch.needs_launch(options):
         gpus = torch.cuda.device_count() if uses_gpu(options.device) else options.devices
         if options.devices > gpus:
-            raise UserError(f"devices is {options.devices}, but there are {gpus} GPUs; take at most {gpus}, or --device cpu")
+            raise UserError(f"devices is {options.devices}, but there are {gpus} GPUs; use at most {gpus}, or --device cpu")
         hint = "the same command with --resume, with any number of devices"
-        folder = launch.launch(train_rank, options, devices=options.devices, nodes=options.nodes, rendezvous=options.rendezvous, hint=hint)
-        return Run(folder)
+        return Run(launch.launch(train_rank, options, options, hint=hint))
     return Run(train_rank(options))
 
 

@@ -13,7 +13,7 @@ from studygroup import config
 from studygroup.errors import UserError
 from studygroup.methods import METHODS, method_class, method_options
 from studygroup.networks import NETWORKS
-from studygroup.networks.factory import is_fresh
+from studygroup.networks.factory import is_untrained
 from studygroup.options import FROM_PYTHON, CompareOptions, RunOptions, checked, plain
 from studygroup.parameters import parameters_of
 from studygroup.pipeline.setup import method_of, plan_stages, run_options, settings_of
@@ -175,7 +175,7 @@ def _with_teachers(variants: Sequence[Variant], alone: RunOptions) -> list[Varia
 
 
 def _is_network(name: str) -> bool:
-    return is_fresh(name) and (":" in name or name.partition("@")[0] in NETWORKS)
+    return is_untrained(name) and (":" in name or name.partition("@")[0] in NETWORKS)
 
 
 def seeded(variant: Variant, variants: Sequence[Variant], seed: int) -> RunOptions:

@@ -76,5 +76,5 @@ def clip_grad_norm(sets: ParameterSets, largest: float, students: tuple[str, ...
         if parameter.grad is not None and (name in own or (name not in students and ranks.rank == 0))
     ]
     square = torch.zeros((), device=next(iter(moved)).device, dtype=torch.float64) + sum(gradient.square().sum() for gradient in counted)
-    ranks.sum([square])
+    ranks.all_reduce([square])
     torch.nn.utils.clip_grads_with_norm_(moved, largest, square.sqrt())

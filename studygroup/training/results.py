@@ -117,10 +117,10 @@ def communication(trainer: Trainer) -> dict[str, object]:
         return {"number": 1}
     gradients = sum(parameter.nbytes for parameter in trainer.updater.parameters)
     return {
-        "number": ranks.size,
+        "number": ranks.world_size,
         "shard": ranks.shard,
         "bytes_per_step": trainer.log.history[-1]["bytes_sent"],
-        "data_parallel_bytes_per_step": round(gradients * 2 * (ranks.size - 1) / ranks.size),
+        "data_parallel_bytes_per_step": round(gradients * 2 * (ranks.world_size - 1) / ranks.world_size),
     }
 
 

@@ -225,7 +225,7 @@ class Trainer:
             return score(
                 lambda inputs: self.updater.forward(lambda: logits(inputs)) or {},
                 self.method.student_names(),
-                islice(evaluation_batches(split, self.runner.transform, EVALUATION_BATCH), self.ranks.rank, None, self.ranks.size),
+                islice(evaluation_batches(split, self.runner.transform, EVALUATION_BATCH), self.ranks.rank, None, self.ranks.world_size),
                 self.ranks,
             )
         finally:

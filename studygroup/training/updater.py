@@ -91,7 +91,7 @@ class Updater:
         """
         sizes = batch.shard.sizes if batch.shard is not None else batch.student_sizes
         # A loss that every rank computes is counted once, unless only its owner's gradient counts anyway.
-        copies = 1 if batch.shard is not None or self.ranks.shard == "members" else self.ranks.size
+        copies = 1 if batch.shard is not None or self.ranks.shard == "members" else self.ranks.world_size
         common = sum(part.student_sizes) / sum(sizes) / copies
         if part.sizes is None:
             return lambda name: common
@@ -101,7 +101,7 @@ class Updater:
 
     def update(self) -> None:
         """Update every parameter that received a gradient."""
-        self.ranks.sum_gradients(self.parameters)
+        self.ranks.all_reduce_gradients(self.parameters)
         if self.settings.clip_grad_norm is not None:
             clip_grad_norm(self.sets, self.settings.clip_grad_norm, self.method.student_names(), self.ranks)
         self.optimizer.step()

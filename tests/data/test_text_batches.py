@@ -193,7 +193,7 @@ def test_parts_on_ranks_have_the_width_of_the_whole(spread: str, whole_batch: bo
             assert torch.equal(part.inputs, batch.inputs[part.shard.rows])
             narrow += int((part.inputs[:, -1] == 0).all())
             if whole_batch:
-                assert torch.equal(part.whole.inputs, batch.inputs)
+                assert torch.equal(part.global_batch.inputs, batch.inputs)
     assert narrow, "padded more than it would be by itself"
 
 

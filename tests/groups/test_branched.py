@@ -1,4 +1,4 @@
-"""Branches on one trunk: where networks are cut, and the shared pass against networks of their own."""
+"""Branches on one trunk: stages at which networks are split, and the shared pass against separate networks."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def make_copy(number: int) -> nn.Module:
 
 
 def group_of(students: int = 4, *, double: bool = False, **options: Any) -> Branched:
-    """In train mode, with running statistics that are not those of fresh networks."""
+    """In train mode, with updated running statistics."""
     group = Branched(make_copy, students, **options).train()
     group = group.double() if double else group
     with torch.no_grad():
@@ -54,7 +54,7 @@ def names(blocks: nn.Module) -> list[str]:
         ({"whole": True}, [], ["stem", "first", "second", "third", "pool"]),
     ],
 )
-def test_where_networks_are_cut(form: dict[str, Any], trunk: list[str], body: list[str]) -> None:
+def test_stages_at_which_networks_are_split(form: dict[str, Any], trunk: list[str], body: list[str]) -> None:
     group = group_of(2, **form)
     assert names(group.trunk) == trunk
     for branch in group.branches:
@@ -100,7 +100,7 @@ def test_parameter_counts(name: str, students: int, classes: int, expected: int)
         (lambda: Chain({"head": {"pool": Pool()}}), {}, r"branching from 'head'.*nothing to share"),
     ],
 )
-def test_networks_that_cannot_be_cut(spec: Any, options: dict[str, Any], message: str) -> None:
+def test_networks_that_cannot_be_split_are_refused(spec: Any, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError, match=message) as caught:
         Branched(lambda _: spec(), **{"students": 2, **options})
     assert "\n" not in str(caught.value)
@@ -122,7 +122,7 @@ def test_trunk_and_first_branch_are_the_first_copy_and_branch_k_is_copy_k(form: 
 
 @every_form
 @pytest.mark.parametrize("training", [True, False])
-def test_students_are_plain_networks_with_a_common_part(form: dict[str, Any], training: bool) -> None:
+def test_students_are_plain_networks_with_a_shared_trunk(form: dict[str, Any], training: bool) -> None:
     group = group_of(3, **form).train(training)
     inputs = images(5, seed=1)
     plain = [group.export(k)(inputs) for k in range(3)]
@@ -164,7 +164,7 @@ def test_own_logits_are_reused_on_the_same_samples(detach: bool) -> None:
 
 
 def total(own: Sequence[Tensor], taught: Sequence[Sequence[Tensor]]) -> Tensor:
-    """Something that depends on all logits, each in its own way."""
+    """A loss that depends on all logits, on each in a different way."""
     parts = [(k + 1) * logits.sin().sum() for k, logits in enumerate(own) if len(logits)]
     parts += [(k + j / 7) * (own[k] * logits).cos().sum() for k, row in enumerate(taught) for j, logits in enumerate(row)]
     return torch.stack(parts).sum()
@@ -173,8 +173,8 @@ def total(own: Sequence[Tensor], taught: Sequence[Sequence[Tensor]]) -> Tensor:
 @every_form
 @pytest.mark.parametrize("detach", [True, False])
 @pytest.mark.parametrize("targets", ["batch_stats", "eval", "train"])
-def test_studying_equals_its_definition(form: dict[str, Any], detach: bool, targets: Any) -> None:
-    """The trunk sees all own samples as one batch, then all that somebody is imitated on; a branch those on which it is imitated."""
+def test_study_equals_its_definition(form: dict[str, Any], detach: bool, targets: Any) -> None:
+    """The trunk gets all own samples as one batch, then all samples for imitation; a branch those on which it is imitated."""
     group = group_of(4, double=True, targets=targets, **form)
     reference = copy.deepcopy(group)
     inputs = [images(max(size, 1), seed=k)[:size].double() for k, size in enumerate(SHARES)]
@@ -213,20 +213,20 @@ def test_studying_equals_its_definition(form: dict[str, Any], detach: bool, targ
         torch.testing.assert_close(dict(group.named_buffers())[name], expected)
 
 
-def test_flags_are_put_back_after_studying() -> None:
+def test_flags_are_restored_after_study() -> None:
     group = group_of(3)
     before = {name: (m.training, getattr(m, "track_running_stats", None)) for name, m in group.named_modules()}
     group.study([images(2, seed=k) for k in range(3)], [[1], [2], [0]])
     assert {name: (m.training, getattr(m, "track_running_stats", None)) for name, m in group.named_modules()} == before
 
 
-def test_nobody_present() -> None:
+def test_study_without_samples() -> None:
     own, taught = group_of(2).study([images(1, seed=0)[:0]] * 2, [[1], [0]])
     assert [z.numel() for z in own] == [0, 0]
     assert taught == [[], []]
 
 
-def test_one_tensor_goes_through_a_network_once() -> None:
+def test_a_tensor_goes_through_a_network_once() -> None:
     first, second = images(3, seed=1), images(2, seed=2)
     seen: list[int] = []
 
@@ -260,7 +260,7 @@ def test_rescaling_divides_the_trunks_gradient_by_the_branches(students: int) ->
     assert any(gradient.abs().max() > 1e-3 for name, gradient in plain.items() if name.startswith("trunk"))
 
 
-def test_rescaling_changes_no_value_and_holds_for_samples_of_ones_own() -> None:
+def test_rescaling_changes_no_value_and_also_applies_to_own_samples() -> None:
     inputs = images(6, seed=5)
     plain, scaled = group_of(3), group_of(3, rescale=True)
     for one, other in zip(plain(inputs), scaled(inputs), strict=True):
@@ -300,7 +300,7 @@ def test_a_student_shares_the_groups_parameters() -> None:
         assert group.trunk.get_submodule("stem").training != training, "taking a student changes no flag"
 
 
-def test_asking_a_student_leaves_no_trace() -> None:
+def test_calling_a_student_does_not_change_the_group() -> None:
     group = group_of(3)
     before = snapshot(group)
     predict_targets(group[1], images(4, seed=1))
@@ -325,7 +325,7 @@ def test_an_export_is_a_plain_copy(form: dict[str, Any], training: bool) -> None
         torch.testing.assert_close(predict_targets(group[k], images(3, seed=1)), logits)
 
 
-def test_a_chain_that_uses_one_module_twice_can_be_cut() -> None:
+def test_a_chain_that_uses_a_module_twice_can_be_split() -> None:
     def twice(_: int) -> Chain:
         act = nn.ReLU()
         stem = {"a": nn.Conv2d(1, 3, 3), "relu1": act, "b": nn.Conv2d(3, 3, 3), "relu2": act}
@@ -338,7 +338,7 @@ def test_a_chain_that_uses_one_module_twice_can_be_cut() -> None:
 
 
 @every_form
-def test_saved_weights_come_back_and_copies_are_whole(form: dict[str, Any]) -> None:
+def test_weights_are_restored_and_exports_are_complete(form: dict[str, Any]) -> None:
     saved, other = group_of(3, **form).eval(), Branched(lambda k: make_copy(k + 5), 3, **form).eval()
     inputs = images(3, seed=1)
     duplicate = copy.deepcopy(saved)
@@ -354,7 +354,7 @@ def test_saved_weights_come_back_and_copies_are_whole(form: dict[str, Any]) -> N
 
 
 @every_form
-def test_parts_are_everything_that_runs(form: dict[str, Any]) -> None:
+def test_compiled_modules_are_everything_that_runs(form: dict[str, Any]) -> None:
     group = group_of(2, **form)
     held = [id(p) for part in group.compiled_modules() for p in part.parameters()]
     assert sorted(held) == sorted(id(p) for p in group.parameters())
@@ -365,7 +365,7 @@ def test_parts_are_everything_that_runs(form: dict[str, Any]) -> None:
     assert sorted(calls) == list(range(len(group.compiled_modules())))
 
 
-def test_compiled_parts_are_used_and_exported_plain() -> None:
+def test_compiled_modules_are_used_and_exported_uncompiled() -> None:
     group = group_of(2)
     for part in group.compiled_modules():
         part.compile(backend="eager")
@@ -379,7 +379,7 @@ def test_compiled_parts_are_used_and_exported_plain() -> None:
 
 
 @pytest.mark.parametrize(("form", "widths"), [({}, (4, 8)), ({"branch_from": "head"}, (8, 8)), ({"whole": True}, (1, 8))])
-def test_widths_are_found_without_a_trace(form: dict[str, Any], widths: tuple[int, int]) -> None:
+def test_widths_are_found_without_side_effects(form: dict[str, Any], widths: tuple[int, int]) -> None:
     group = group_of(2, double=True, **form)
     before, state = snapshot(group), torch.get_rng_state()
     assert group.widths(torch.zeros(1, 1, 8, 8)) == widths

@@ -1,4 +1,4 @@
-"""Separate networks in a group: one pass for the own samples, one for those on which a network is imitated."""
+"""Separate networks in a group: one pass on own samples, one on those on which a network is imitated."""
 
 from __future__ import annotations
 
@@ -30,8 +30,8 @@ def shares() -> list[Tensor]:
 
 @pytest.mark.parametrize("targets", ["batch_stats", "eval", "train"])
 @pytest.mark.parametrize("detach", [True, False])
-def test_studying_equals_a_loop_over_networks(targets: str, detach: bool) -> None:
-    """Own samples as they are; all the samples on which a network is imitated as one batch."""
+def test_study_equals_a_loop_over_networks(targets: str, detach: bool) -> None:
+    """Own samples separately; all samples on which a network is imitated as one batch."""
     group = group_of(targets=targets)
     reference = [copy.deepcopy(network) for network in group.networks]
     inputs = shares()

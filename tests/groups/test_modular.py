@@ -18,7 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 
 from studygroup.errors import UserError
 from studygroup.groups import Modular, predict_targets
-from studygroup.groups.modular import Stream
+from studygroup.groups.modular import RouteInput
 from studygroup.groups.norm import PooledBatchNorm, StudentBatchNorm
 from studygroup.groups.routes import draw_routes
 from studygroup.losses import cross_entropy, soft_kl
@@ -55,7 +55,7 @@ def test_distinct_routes(students: int, widths: tuple[int, ...], seed: int) -> N
 
 
 def chi_square(counts: Sequence[int], outcomes: int) -> float:
-    """In standard deviations from what equally likely outcomes give."""
+    """Deviation from equal probabilities, in standard deviations."""
     expected = sum(counts) / outcomes
     value = sum((count - expected) ** 2 for count in counts) / expected + (outcomes - len(counts)) * expected
     return (value - (outcomes - 1)) / math.sqrt(2 * (outcomes - 1))
@@ -78,7 +78,7 @@ def test_routes_are_uniform(students: int, widths: tuple[int, ...], distinct: bo
     assert abs(chi_square(list(counts.values()), outcomes)) < 5
 
 
-def test_each_layer_is_drawn_by_itself() -> None:
+def test_layers_are_drawn_independently() -> None:
     generator = torch.Generator().manual_seed(1)
     routes = torch.cat([draw_routes(8, (2,) * 9, distinct=True, generator=generator) for _ in range(250)]).double()
     count = len(routes)
@@ -129,7 +129,7 @@ def narrow_chain(number: int = 0) -> Chain:
     return Chain({"stem": {"stem": nn.Identity()}, "body": {"block": nn.Identity()}, "head": {"pool": Pool()}})
 
 
-def test_coverage_that_cannot_be() -> None:
+def test_impossible_coverage_is_refused() -> None:
     with pytest.raises(UserError, match=r"2 students cannot cover 3"):
         group_of(2, 3, require_coverage=True)
 
@@ -140,7 +140,7 @@ def test_unused_modules_are_those_on_no_route() -> None:
     everything = {(depth, module) for depth in range(4) for module in range(3)} | {(4, 0)}
     assert set(group.unused_modules()) == everything - on_route
     assert len(group.compiled_modules()) == len(on_route)
-    assert all(group.sharers(d, m) == sum(int(route[d]) == m for route in group.routes) for d, m in everything)
+    assert all(group.student_count(d, m) == sum(int(route[d]) == m for route in group.routes) for d, m in everything)
 
 
 # ---------------------------------------------------------------- layers and heads
@@ -175,13 +175,13 @@ def test_layers(options: dict[str, Any], widths: list[int]) -> None:
 
 
 @pytest.mark.parametrize("groups", [(1, 1), (2, 2), (4,), (3, 0), ()])
-def test_block_groups_that_do_not_fit(groups: tuple[int, ...]) -> None:
+def test_invalid_block_groups_are_refused(groups: tuple[int, ...]) -> None:
     with pytest.raises(UserError, match="block_groups"):
         group_of(2, block_groups=groups)
 
 
 @pytest.mark.parametrize(
-    ("options", "shown"),
+    ("options", "message"),
     [
         ({"bn": "per_student", "targets": "recall"}, "recall"),
         ({"head": "none"}, "none"),
@@ -190,19 +190,19 @@ def test_block_groups_that_do_not_fit(groups: tuple[int, ...]) -> None:
         ({"students": 0}, "0"),
     ],
 )
-def test_options_that_cannot_be(options: dict[str, Any], shown: str) -> None:
-    with pytest.raises(UserError, match=shown):
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         group_of(**{"students": 2, **options})
 
 
-def test_networks_that_cannot_be_cut() -> None:
+def test_networks_that_cannot_be_split_are_refused() -> None:
     with pytest.raises(UserError, match="Plain"):
         Modular(lambda _: Plain(), 2)
     with pytest.raises(UserError, match="head"):
         Modular(lambda _: Chain({"stem": {"stem": layer(1, 4)}, "top": {"pool": Pool()}}), 2)
 
 
-def test_a_chain_that_uses_one_module_twice_can_be_cut() -> None:
+def test_a_chain_that_uses_a_module_twice_can_be_split() -> None:
     def twice(_: int) -> Chain:
         act = nn.ReLU()
         stem = {"a": nn.Conv2d(1, 3, 3), "relu1": act, "b": nn.Conv2d(3, 3, 3), "relu2": act}
@@ -213,7 +213,7 @@ def test_a_chain_that_uses_one_module_twice_can_be_cut() -> None:
     torch.testing.assert_close(group.export(1)(inputs), group(inputs)[1])
 
 
-def test_every_module_starts_from_weights_of_its_own() -> None:
+def test_modules_have_different_initial_weights() -> None:
     group = group_of(3, 3)
     for layer_ in list(group.layers)[:-1]:
         first = [next(module.parameters()) for module in layer_.children()]
@@ -233,7 +233,7 @@ def test_a_route_shares_the_modules() -> None:
 
 
 @pytest.mark.parametrize("bn", ["pooled", "per_student"])
-def test_what_routes_have_in_common_may_be_computed_once(bn: str) -> None:
+def test_a_shared_prefix_may_be_computed_once(bn: str) -> None:
     group = group_of(6, bn=bn)
     group.study([images(5 + k, seed=k) for k in range(6)], [[]] * 6)  # moves the running statistics
     group.eval()
@@ -269,13 +269,13 @@ situations = pytest.mark.parametrize(("students", "modules", "options", "shares"
 
 
 class Loop:
-    """The plain way: K networks with statistics of their own, on parameters that the routes have in common."""
+    """The naive loop: K networks with separate running statistics and shared parameters."""
 
     def __init__(self, group: Modular) -> None:
         self.store: dict[tuple[int, int], dict[str, Tensor]] = {}
         self.routes = group.routes.tolist()
         self.networks = [group.export(k).train() for k in range(len(group))]
-        names = [list(names) for names in group._blocks]
+        names = [list(names) for names in group._layer_blocks]
         self.parameters: list[dict[str, Tensor]] = []
         for k, route in enumerate(self.routes):
             mine: dict[str, Tensor] = {}
@@ -316,7 +316,7 @@ def inputs_of(shares: Sequence[int], dtype: torch.dtype = torch.float64) -> list
 def assert_same_gradients(group: Modular, loop: Loop, tolerance: float) -> None:
     for (depth, number), shared in loop.store.items():
         module = module_of(group, depth, number)
-        block_names = group._blocks[depth]
+        block_names = group._layer_blocks[depth]
         for name, parameter in shared.items():
             block, _, rest = name.partition(".")
             own = module.get_submodule(str(list(block_names).index(block))).get_parameter(rest)
@@ -349,7 +349,7 @@ def test_the_fused_pass_equals_a_loop_over_students(
     mode: Any,
     double: bool,
 ) -> None:
-    """With batch norm by student, in logits, losses, gradients and running statistics, over two passes."""
+    """With per-student batch norm: logits, losses, gradients and running statistics, over two passes."""
     tolerance = 1e-9 if double else 2e-4
     group = group_of(students, modules, double=double, bn="per_student", targets=mode, **options)
     loop = Loop(group)
@@ -376,7 +376,7 @@ def test_the_fused_pass_equals_a_loop_over_students(
 
 
 class PooledLoop:
-    """The definition of the pooled semantics, on a copy of a group: layer by layer for the own samples, route by route for targets."""
+    """The definition of pooled batch norm, on a copy of a group: layer by layer on own samples, route by route for targets."""
 
     def __init__(self, group: Modular) -> None:
         self.group = copy.deepcopy(group)
@@ -409,7 +409,7 @@ class PooledLoop:
         return trail
 
     def target(self, route: int, activation: Tensor, depth: int = 0) -> Tensor:
-        """One student's logits, every batch norm a fixed map by what it saw in `own` (by its running statistics if nothing)."""
+        """Compute a student's logits; batch norm uses the statistics of the pass on own samples (the running ones without samples)."""
         for d in range(depth, len(self.grid)):
             module = self.grid[d][self.routes[route][d]]
             norms = [norm for norm in module.modules() if isinstance(norm, PooledBatchNorm)]
@@ -423,7 +423,7 @@ class PooledLoop:
         return activation
 
     def targets(self, wanted: Sequence[tuple[int, int]], trail: list[list[Tensor]]) -> dict[tuple[int, int], Tensor]:
-        """All imitated routes together: what is not known from the own pass, each distinct way once, makes a module's one batch."""
+        """Run all imitated routes: what the first pass did not compute, each distinct prefix once, is one batch of a module."""
         # (student whose samples they are, the way so far) -> activation
         known = {(k, tuple(self.routes[k][:d])): maps[k] for d, maps in enumerate(trail) for k in range(len(maps))}
         for norm in self.norms:
@@ -490,14 +490,14 @@ def test_the_pooled_pass_equals_its_definition(
 
 @pytest.mark.parametrize("mode", ["eval", "train"])
 def test_the_pooled_pass_with_other_targets(mode: Any) -> None:
-    """By running statistics; or by those of all samples that make targets in a module, together, which then move."""
+    """With running statistics, or with batch statistics over all samples that produce targets in a module, which update them."""
     group = group_of(3, double=True, bn="pooled", targets=mode)
     inputs, imitated = inputs_of([4, 5, 3]), [[1, 2], [0], [1]]
     reference = copy.deepcopy(group)
     reference.study(inputs, [[], [], []])
     _, taught = group.study(inputs, imitated)
     pairs = [(k, j) for k in range(3) for j in imitated[k]]
-    streams = [Stream(inputs[k], j, samples=k) for k, j in pairs]
+    streams = [RouteInput(inputs[k], j, samples=k) for k, j in pairs]
     with torch.no_grad():
         expected = reference.eval().run(streams) if mode == "eval" else reference.run(streams)
     for found, target in zip([z for logits in taught for z in logits], expected, strict=True):
@@ -509,7 +509,7 @@ def test_the_pooled_pass_with_other_targets(mode: Any) -> None:
 
 
 @pytest.mark.parametrize("bn", ["pooled", "per_student"])
-def test_what_a_route_has_in_common_with_the_own_is_not_computed_again(bn: str) -> None:
+def test_a_prefix_shared_with_the_own_route_is_not_recomputed(bn: str) -> None:
     group = group_of(6, bn=bn)
     rows: Counter[tuple[int, bool]] = Counter()
     for depth, layer_ in enumerate(group.layers):
@@ -525,7 +525,7 @@ def test_what_a_route_has_in_common_with_the_own_is_not_computed_again(bn: str) 
     assert rows[0, False] == 12, "two modules: the own stem is known, the other one is asked once, not by every route"
 
 
-def test_dropout_ends_what_is_shared() -> None:
+def test_dropout_ends_the_shared_prefix() -> None:
     def dropping(number: int) -> Chain:
         with torch.random.fork_rng():
             torch.manual_seed(number)
@@ -566,7 +566,7 @@ def test_own_logits_are_reused_on_the_same_samples(bn: str, detach: bool) -> Non
 
 
 @pytest.mark.parametrize("bn", ["pooled", "per_student"])
-def test_targets_reach_nobody_and_leave_no_trace(bn: str) -> None:
+def test_targets_have_no_gradient_and_update_no_statistics(bn: str) -> None:
     group = group_of(3, 4, seed=1, bn=bn)
     inputs = inputs_of([3, 3, 3], torch.float32)
     quiet = copy.deepcopy(group)
@@ -584,7 +584,7 @@ def test_targets_reach_nobody_and_leave_no_trace(bn: str) -> None:
     assert all(any(p.grad is not None and p.grad.any() for p in module_of(group, d, m).parameters()) for d, m in joint)
 
 
-def test_flags_are_put_back_after_studying() -> None:
+def test_flags_are_restored_after_study() -> None:
     group = group_of(3, bn="per_student")
     before = {name: (m.training, getattr(m, "track_running_stats", None)) for name, m in group.named_modules()}
     group.study(inputs_of([2, 2, 2], torch.float32), [[1], [2], [0]])
@@ -594,7 +594,7 @@ def test_flags_are_put_back_after_studying() -> None:
 # ---------------------------------------------------------------- statistics, export, saving
 
 
-def test_students_statistics_are_kept_apart() -> None:
+def test_students_have_separate_running_statistics() -> None:
     group = group_of(2, 1, distinct=False, bn="per_student")
     group.study([images(6, seed=1), 5 + 3 * images(6, seed=2)], [[], []])
     alone = [NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, seed=3).copy(0).train() for _ in range(2)]
@@ -604,7 +604,7 @@ def test_students_statistics_are_kept_apart() -> None:
     assert not torch.allclose(alone[0].state_dict()["stem.1.running_mean"], alone[1].state_dict()["stem.1.running_mean"])
 
 
-def test_running_statistics_of_the_given_network_are_taken_over() -> None:
+def test_running_statistics_of_the_given_network_are_kept() -> None:
     def used(number: int) -> nn.Module:
         network = make_copy(number).train()
         with torch.no_grad():
@@ -617,12 +617,12 @@ def test_running_statistics_of_the_given_network_are_taken_over() -> None:
         torch.testing.assert_close(group[k](inputs), used(0).eval()(inputs))
 
 
-def test_a_student_norm_wants_to_know_whose_samples_come() -> None:
+def test_a_student_norm_needs_segments() -> None:
     norm = StudentBatchNorm(nn.BatchNorm2d(3), 2)
     with pytest.raises(UserError, match="through its group"):
         norm(torch.zeros(2, 3, 4, 4))
     norm.segments = [(0, 1)]
-    with pytest.raises(UserError, match="2 samples came"):
+    with pytest.raises(UserError, match="the input has 2 samples"):
         norm(torch.zeros(2, 3, 4, 4))
 
 
@@ -647,7 +647,7 @@ def test_an_export_is_a_plain_copy(bn: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("bn", ["pooled", "per_student"])
-def test_saved_routes_come_back_with_the_weights(bn: str) -> None:
+def test_routes_are_saved_with_the_weights(bn: str) -> None:
     saved, other = group_of(3, seed=1, bn=bn), group_of(3, seed=2, bn=bn)
     assert not torch.equal(saved.routes, other.routes)
     saved.study(inputs_of([4, 4, 4], torch.float32), [[]] * 3)
@@ -668,7 +668,7 @@ def gradients(group: Modular, imitated: list[list[int]]) -> dict[str, Tensor]:
 
 
 @pytest.mark.parametrize("loaded", [False, True])
-def test_rescaling_divides_by_the_number_of_sharers(loaded: bool) -> None:
+def test_rescaling_divides_by_the_number_of_students(loaded: bool) -> None:
     plain, scaled = group_of(4, double=True), group_of(4, double=True, seed=5 if loaded else 0)
     scaled.rescale_gradients()
     if loaded:
@@ -691,7 +691,7 @@ def test_batch_norms_inside_blocks_are_found() -> None:
     assert all(isinstance(norm, StudentBatchNorm) and norm.running_mean.shape[0] == 2 for norm in norms)
 
 
-def test_the_maker_of_copies_is_asked_for_as_many_as_needed() -> None:
+def test_no_more_copies_are_made_than_needed() -> None:
     asked: list[int] = []
 
     def counted(make_copy: Callable[[int], nn.Module]) -> Callable[[int], nn.Module]:

@@ -1,4 +1,4 @@
-"""CGL with every registered network: routes through its blocks learn, count and leave as the network does."""
+"""CGL with every registered network: training, parameter counts and exports of routes."""
 
 from __future__ import annotations
 
@@ -53,7 +53,7 @@ def test_cgl_with_every_network(name: str) -> None:
 
 @pytest.mark.parametrize("name", NETWORKS)
 def test_every_layer_has_parameters(name: str) -> None:
-    """Where a layer has none, routes that differ there only would be one student twice."""
+    """Otherwise two routes that differ in such a layer only would be the same student."""
 
     def on_paper(_: int) -> nn.Module:
         with torch.device("meta"):
@@ -63,7 +63,7 @@ def test_every_layer_has_parameters(name: str) -> None:
     assert all(sizes(module) for layer in group.layers for module in layer.children())
 
 
-def test_the_first_student_starts_as_the_network_alone() -> None:
+def test_the_first_student_starts_as_a_single_network() -> None:
     for name in ("wrn_16_1", "vgg8", "mobilenetv2", "shufflenetv1", "shufflenetv2", *OF_TEXTS):
         make_copy = NetworkFactory(name, num_classes=CLASSES, **shape_of(name in OF_TEXTS))
         alone, student = make_copy.student(0).state_dict(), Modular(make_copy.copy, 2).export(0).state_dict()

@@ -1,4 +1,4 @@
-"""Batch norm of shared modules over rows: a student's texts have positions, and batch norm is over those."""
+"""Batch norm of shared modules over the token positions of texts."""
 
 from __future__ import annotations
 
@@ -11,11 +11,12 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from studygroup.distributed.context import DistContext, _Synchronised
+from studygroup.distributed.batch_norm import SyncBatchNormMode
+from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
 from studygroup.groups.target import target_mode
-from studygroup.networks.padded import Padded, Positions
+from studygroup.networks.padded import Padded, TokenPositions
 from studygroup.networks.vdcnn import ConvolutionBlock
 
 # student -> lengths of its texts: one has empty texts among others, one nothing but empty texts
@@ -49,7 +50,7 @@ def every() -> Padded:
 
 
 def by_student(module: nn.Module, students: int = STUDENTS) -> list[StudentBatchNorm]:
-    """Give a block norms of students, told whose texts `every` has."""
+    """Replace the norms of a block by student norms, with the segments of `every`."""
     norms = cast(list[StudentBatchNorm], replace_norms(module, partial(StudentBatchNorm, students=students)))
     for norm in norms:
         norm.segments = [(student, len(lengths)) for student, lengths in LENGTHS.items()]
@@ -58,8 +59,8 @@ def by_student(module: nn.Module, students: int = STUDENTS) -> list[StudentBatch
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("shortcut", [True, False])
-def test_by_student_is_a_loop_over_students(training: bool, shortcut: bool) -> None:
-    """Outputs, gradients and running statistics are those of each student's texts alone."""
+def test_per_student_equals_a_loop_over_students(training: bool, shortcut: bool) -> None:
+    """Outputs, gradients and running statistics equal those of separate networks."""
     shared, alone = block(shortcut), block(shortcut)
     by_student(shared)
     shared.train(training)
@@ -80,7 +81,7 @@ def test_by_student_is_a_loop_over_students(training: bool, shortcut: bool) -> N
             if parameter.grad is not None:
                 other.grad = parameter.grad if other.grad is None else other.grad + parameter.grad
         plain = copy.deepcopy(shared)
-        replace_norms(plain, lambda norm, student=student: cast(RouteBatchNorm, norm).plain(student))  # type: ignore[misc]
+        replace_norms(plain, lambda norm, student=student: cast(RouteBatchNorm, norm).to_batch_norm(student))  # type: ignore[misc]
         assert {type(norm) for norm in plain.modules() if "Norm" in type(norm).__name__} == {nn.BatchNorm1d}
         for (key, value), buffer in zip(plain.named_buffers(), own.buffers(), strict=True):
             if "num_batches" not in key:
@@ -89,7 +90,7 @@ def test_by_student_is_a_loop_over_students(training: bool, shortcut: bool) -> N
         torch.testing.assert_close(parameter.grad, other.grad, msg=key)
 
 
-def test_targets_leave_no_trace_by_student() -> None:
+def test_per_student_targets_update_no_statistics() -> None:
     shared = block().train()
     norms = by_student(shared)
     before = [buffer.clone() for buffer in shared.buffers()]
@@ -97,11 +98,11 @@ def test_targets_leave_no_trace_by_student() -> None:
         found = shared(every())
     assert all(torch.equal(buffer, value) for buffer, value in zip(shared.buffers(), before, strict=True))
     torch.testing.assert_close(found.values, shared(every()).values)
-    assert all(norm.counts is None for norm in norms), "what was announced is forgotten"
+    assert all(norm.counts is None for norm in norms), "counts are reset by the call"
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_nobody_has_any_text(training: bool) -> None:
+def test_no_student_has_tokens(training: bool) -> None:
     shared = block().train(training)
     norms = by_student(shared)
     for norm in norms:
@@ -125,11 +126,11 @@ def test_segments_count_samples() -> None:
     shared = block().train()
     for norm in by_student(shared):
         norm.segments = [(0, 2), (1, 2)]
-    with pytest.raises(UserError, match=r"3 samples came, but segments of \[2, 2\] were announced; call a student through its group"):
+    with pytest.raises(UserError, match=r"the input has 3 samples, but the segments have \[2, 2\]; call a student through its group"):
         shared(texts((7, 5, 2)))
     norm = StudentBatchNorm(nn.BatchNorm1d(3), 2)
     norm.segments = [(0, 2)]
-    with pytest.raises(UserError, match=r"3 samples came, but segments of \[2\] were announced"):
+    with pytest.raises(UserError, match=r"the input has 3 samples, but the segments have \[2\]"):
         norm(torch.zeros(3, 3))
 
 
@@ -153,24 +154,24 @@ def test_pooled_is_one_batch_norm_over_all_positions(training: bool) -> None:
     expected.values.sin().sum().backward()
     for (key, parameter), other in zip(shared.named_parameters(), plain.parameters(), strict=True):
         torch.testing.assert_close(parameter.grad, other.grad, msg=key)
-    replace_norms(shared, lambda norm: cast(RouteBatchNorm, norm).plain(0))
+    replace_norms(shared, lambda norm: cast(RouteBatchNorm, norm).to_batch_norm(0))
     assert {type(norm) for norm in shared.modules() if "Norm" in type(norm).__name__} == {nn.BatchNorm1d}
     for (key, value), other in zip(shared.state_dict().items(), plain.state_dict().values(), strict=True):
         torch.testing.assert_close(value, other, msg=key)
 
 
-def test_recalling_normalises_by_what_was_learnt_from() -> None:
+def test_recall_normalises_by_the_last_batch_statistics() -> None:
     norm = PooledBatchNorm(nn.BatchNorm1d(3).double())
     learnt, further = texts((5, 2), 1), texts((1, 0, 4), 2)
     rows = learnt.values[learnt.mask]
     norm(rows)
-    norm.recalling = True
-    found = Positions(further.mask).normalised(norm, further.values)
+    norm.recall = True
+    found = TokenPositions(further.mask).batch_norm(norm, further.values)
     expected = (further.values - rows.mean(0)) / (rows.var(0, unbiased=False) + norm.eps).sqrt() * further.mask.unsqueeze(-1)
     torch.testing.assert_close(found, expected)
 
 
-def test_pooled_without_any_text() -> None:
+def test_pooled_without_tokens() -> None:
     shared = block().train()
     norms = cast(list[PooledBatchNorm], replace_norms(shared, PooledBatchNorm))
     before = [norm.running_mean.clone() for norm in norms]
@@ -180,34 +181,34 @@ def test_pooled_without_any_text() -> None:
     assert [int(cast(Tensor, norm.num_batches_tracked)) for norm in norms] == [0, 0, 0]
 
 
-class Together(DistContext):
-    """Two ranks, of which the other says what a list has ready; and says what this one has said."""
+class FakeRanks(DistContext):
+    """Two ranks: the tensors of the other one are given; those of this one are recorded."""
 
     def __init__(self, others: list[Tensor]) -> None:
         super().__init__(0, 2, "students")
         self.others = others
-        self.said: list[Tensor] = []
+        self.sent: list[Tensor] = []
 
-    def _all_reduce(self, tensor: Tensor, operation: Any = None) -> None:
-        self.said.append(tensor.clone())
+    def all_reduce_tensor(self, tensor: Tensor, operation: Any = None) -> None:
+        self.sent.append(tensor.clone())
         if self.others:
             tensor.add_(self.others.pop(0))
 
 
 @pytest.mark.parametrize("mine", [(), (0, 0)])
-def test_a_rank_without_any_text_still_says_so(mine: Sequence[int]) -> None:
-    """In step, all ranks say the same things in the same order: here, two sums for the one norm, and two on the way back."""
+def test_a_rank_without_tokens_takes_part_in_synchronised_batch_norm(mine: Sequence[int]) -> None:
+    """All ranks call the same collectives in the same order: two sums in the forward pass of the norm, two in the backward pass."""
     theirs = texts((5, 3), 1)
     rows = theirs.values[theirs.mask]
     others = [torch.cat([rows.sum(0), torch.tensor([8.0], dtype=torch.float64)]), (rows - rows.mean(0)).square().sum(0)]
     norm = PooledBatchNorm(nn.BatchNorm1d(3).double())
-    ranks, here = Together(others), texts(mine)
-    with _Synchronised(ranks):
-        found = Positions(here.mask).normalised(norm, here.values.requires_grad_())
-    assert [len(words) for words in ranks.said] == [4, 3]
-    assert all(words.eq(0).all() for words in ranks.said)
+    ranks, here = FakeRanks(others), texts(mine)
+    with SyncBatchNormMode(ranks):
+        found = TokenPositions(here.mask).batch_norm(norm, here.values.requires_grad_())
+    assert [len(tensor) for tensor in ranks.sent] == [4, 3]
+    assert all(tensor.eq(0).all() for tensor in ranks.sent)
     torch.testing.assert_close(norm.running_mean, 0.1 * rows.mean(0))
     found.sum().backward()
-    assert len(ranks.said) == 4
+    assert len(ranks.sent) == 4
     assert norm.weight.grad is not None
     assert norm.weight.grad.eq(0).all()

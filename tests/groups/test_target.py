@@ -1,4 +1,4 @@
-"""Passes that only make targets, frozen networks, and batch-norm statistics estimated anew."""
+"""Passes that only compute targets, frozen networks, and recalibrated batch norm."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ def flags(network: nn.Module) -> list[tuple[bool, object]]:
 
 @pytest.mark.parametrize("mode", MODES)
 @pytest.mark.parametrize("training", [True, False])
-def test_flags_come_back_even_after_an_error(mode: Any, training: bool) -> None:
+def test_flags_are_restored_after_an_error(mode: Any, training: bool) -> None:
     network = network_of().train(training)
     network[2].train(not training)  # a flag that is not like the others
     before = flags(network)
@@ -47,7 +47,7 @@ def test_flags_come_back_even_after_an_error(mode: Any, training: bool) -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_an_unknown_mode_is_named(training: bool) -> None:
+def test_an_unknown_mode_is_refused(training: bool) -> None:
     with pytest.raises(UserError, match="'test'"), target_mode(network_of().train(training), "test"):  # type: ignore[arg-type]
         pass
 
@@ -59,7 +59,7 @@ def normalised(x: Tensor, norm: nn.Module, dims: tuple[int, ...]) -> Tensor:
     return (x - mean) / (variance + norm.eps).sqrt() * norm.weight.view(shape) + norm.bias.view(shape)
 
 
-def test_batch_statistics_without_dropout_or_trace() -> None:
+def test_batch_statistics_without_dropout_or_update() -> None:
     network = network_of()
     before = snapshot(network)
     x = images(6, seed=1)
@@ -70,7 +70,7 @@ def test_batch_statistics_without_dropout_or_trace() -> None:
     assert all(torch.equal(value, before[name]) for name, value in snapshot(network).items())
 
 
-def test_evaluation_targets_are_those_of_evaluation() -> None:
+def test_eval_targets_are_those_of_eval_mode() -> None:
     network = network_of()
     before = snapshot(network)
     found = predict_targets(network, images(6, seed=1), "eval")
@@ -78,7 +78,7 @@ def test_evaluation_targets_are_those_of_evaluation() -> None:
     assert torch.equal(found, network.eval()(images(6, seed=1)).detach())
 
 
-def test_training_targets_move_the_running_statistics() -> None:
+def test_train_targets_update_running_statistics() -> None:
     network = network_of()
     before = snapshot(network)
     torch.manual_seed(1)
@@ -90,14 +90,14 @@ def test_training_targets_move_the_running_statistics() -> None:
 
 
 @pytest.mark.parametrize("mode", MODES)
-def test_a_network_in_evaluation_stays_there(mode: Any) -> None:
+def test_a_network_in_eval_mode_is_not_changed(mode: Any) -> None:
     network = network_of().eval()
     before = snapshot(network)
     assert torch.equal(predict_targets(network, images(6, seed=1), mode), network(images(6, seed=1)).detach())
     assert all(torch.equal(value, before[name]) for name, value in snapshot(network).items())
 
 
-def test_gradients_are_the_callers_business() -> None:
+def test_target_mode_keeps_gradients_enabled() -> None:
     network = network_of()
     with target_mode(network):
         assert network(images(6, seed=1)).requires_grad

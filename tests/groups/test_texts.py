@@ -1,4 +1,4 @@
-"""Groups of students of texts: routes and branches, whose blocks hand padded texts to each other, against networks of their own."""
+"""Groups of text networks: routes and branches against separate networks."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from studygroup.errors import UserError
 from studygroup.groups import Branched, Group, Independent, Modular, batched_call, pooled, predict_targets, target_mode
 from studygroup.groups.branched import scaled_gradient
-from studygroup.groups.modular import _is_random
+from studygroup.groups.modular import _has_dropout
 from studygroup.networks import Chain, NetworkFactory, create, parameter_count
 from studygroup.networks.padded import Padded
 from tests.groups.test_modular import Loop, assert_same_gradients, assert_same_statistics, total_loss
@@ -48,7 +48,7 @@ def sizes(module: nn.Module) -> int:
     return sum(parameter.numel() for parameter in module.parameters())
 
 
-def test_embedding_and_head_are_one_for_all() -> None:
+def test_embedding_and_head_are_shared() -> None:
     def on_paper(name: str, classes: int) -> Modular:
         def make_copy(_: int) -> nn.Module:
             with torch.device("meta"):
@@ -96,7 +96,7 @@ SITUATIONS: list[tuple[int, dict[str, Any], list[int], list[list[int]]]] = [
 def test_the_fused_pass_equals_a_loop_over_students(
     spec: Any, students: int, options: dict[str, Any], shares: list[int], imitated: list[list[int]], detach: bool, mode: Any
 ) -> None:
-    """In logits, losses, gradients and running statistics, over two passes."""
+    """Logits, losses, gradients and running statistics, over two passes."""
     group = routes_of(spec, students, bn="per_student", targets=mode, **options)
     loop = Loop(group)
     for _ in range(2):
@@ -122,7 +122,7 @@ def test_the_fused_pass_equals_a_loop_over_students(
 @every_network
 @pytest.mark.parametrize("targets", ["batch_stats", "recall"])
 def test_pooled_routes_of_one_module_are_one_network(spec: Any, targets: Any) -> None:
-    """All texts of all students make one batch, and everybody is imitated by what everybody knows already."""
+    """All texts are one batch, and imitated logits are those of the first pass."""
     group = routes_of(spec, 3, 1, distinct=False, targets=targets)
     network = copy.deepcopy(group.export(0))
     inputs = partitioned([4, 5, 3])
@@ -150,7 +150,7 @@ def calls_of(group: Modular) -> Counter[tuple[int, bool]]:
 
 @every_network
 @pytest.mark.parametrize("bn", ["pooled", "per_student"])
-def test_what_a_route_has_in_common_with_the_own_is_not_computed_again(spec: Any, bn: Any) -> None:
+def test_a_prefix_shared_with_the_own_route_is_not_recomputed(spec: Any, bn: Any) -> None:
     group = routes_of(spec, 6, bn=bn)
     rows = calls_of(group)
     imitated = [[j for j in range(6) if j != k] for k in range(6)]
@@ -172,7 +172,7 @@ def only_embedding_drops(number: int) -> nn.Module:
 
 @pytest.mark.parametrize("make_copy", [maker_of(DROPPING), only_embedding_drops], ids=["everywhere", "embedding"])
 @pytest.mark.parametrize("students", [1, 3])
-def test_targets_share_nothing_that_came_out_of_dropout(make_copy: Callable[[int], nn.Module], students: int) -> None:
+def test_targets_share_no_activation_after_dropout(make_copy: Callable[[int], nn.Module], students: int) -> None:
     torch.manual_seed(0)
     group = Modular(make_copy, 3, 2).train()
     rows = calls_of(group)
@@ -188,7 +188,7 @@ def test_targets_share_nothing_that_came_out_of_dropout(make_copy: Callable[[int
     assert rows[0, False] == (0 if students == 1 else 12), "embedded again, once for all whom a student imitates"
 
 
-def test_dropout_inside_a_function_is_seen_and_switched_off() -> None:
+def test_dropout_inside_a_function_is_detected_and_disabled() -> None:
     class Attention(nn.Module):
         def __init__(self) -> None:
             super().__init__()
@@ -197,11 +197,11 @@ def test_dropout_inside_a_function_is_seen_and_switched_off() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.nn.functional.dropout(x, self.attention_dropout, self.training)
 
-    assert _is_random(Attention())
-    assert any(map(_is_random, nn.MultiheadAttention(4, 2, dropout=0.1).modules()))
-    assert not any(map(_is_random, nn.MultiheadAttention(4, 2).modules()))
-    assert any(map(_is_random, create(DROPPING, CLASSES).get_submodule("stage2_block1").modules()))
-    assert not any(map(_is_random, create(TRANSFORMER, CLASSES).modules()))
+    assert _has_dropout(Attention())
+    assert any(map(_has_dropout, nn.MultiheadAttention(4, 2, dropout=0.1).modules()))
+    assert not any(map(_has_dropout, nn.MultiheadAttention(4, 2).modules()))
+    assert any(map(_has_dropout, create(DROPPING, CLASSES).get_submodule("stage2_block1").modules()))
+    assert not any(map(_has_dropout, create(TRANSFORMER, CLASSES).modules()))
     network = nn.Sequential(Attention(), nn.BatchNorm1d(3)).train()
     x = torch.randn(5, 3)
     torch.testing.assert_close(predict_targets(network, x), predict_targets(network, x))
@@ -213,7 +213,7 @@ def test_dropout_inside_a_function_is_seen_and_switched_off() -> None:
 
 @every_network
 @pytest.mark.parametrize("bn", ["pooled", "per_student"])
-def test_routes_leave_as_plain_networks(spec: Any, bn: Any) -> None:
+def test_routes_are_exported_as_plain_networks(spec: Any, bn: Any) -> None:
     group = routes_of(spec, 3, bn=bn)
     group.study(partitioned([4, 4, 4]), [[]] * 3)
     group.eval()
@@ -242,7 +242,7 @@ def test_routes_leave_as_plain_networks(spec: Any, bn: Any) -> None:
     ],
 )
 @pytest.mark.parametrize("training", [True, False])
-def test_branches_are_networks_with_a_common_part(spec: Any, options: dict[str, Any], stage: str, shared: int, training: bool) -> None:
+def test_branches_are_networks_with_a_shared_trunk(spec: Any, options: dict[str, Any], stage: str, shared: int, training: bool) -> None:
     group = Branched(maker_of(spec), 3, **options).double().train(training)
     assert group.branch_from == stage
     assert len(list(group.trunk.children())) == shared
@@ -259,7 +259,7 @@ def test_branches_are_networks_with_a_common_part(spec: Any, options: dict[str, 
 
 @every_network
 @pytest.mark.parametrize("branch", [None, "stage1"])
-def test_what_enters_the_trunk_is_divided(spec: Any, branch: str | None) -> None:
+def test_the_trunks_gradient_is_divided(spec: Any, branch: str | None) -> None:
     plain, scaled = (Branched(maker_of(spec), 3, branch_from=branch, rescale=rescale).double().train() for rescale in (False, True))
     for group in (plain, scaled):
         total_loss(group(sentences(6, seed=1)), [[]] * 3).backward()
@@ -276,11 +276,11 @@ def test_what_enters_the_trunk_is_divided(spec: Any, branch: str | None) -> None
 
 @pytest.mark.parametrize("spec", [TRANSFORMER, VDCNN])
 def test_branches_share_the_embedding_at_least(spec: str) -> None:
-    with pytest.raises(UserError, match=r"branching from 'embedding', the first of .* leaves nothing to share; take a later stage"):
+    with pytest.raises(UserError, match=r"branching from 'embedding', the first of .* leaves nothing to share; use a later stage"):
         Branched(maker_of(spec), 2, branch_from="embedding")
 
 
-def test_the_mean_over_a_text_is_of_its_positions() -> None:
+def test_the_mean_over_a_text_ignores_padding() -> None:
     values = torch.randn(3, 4, 2, dtype=torch.float64)
     lengths = [4, 2, 0]
     mask = torch.arange(4) < torch.tensor(lengths)[:, None]
@@ -295,7 +295,7 @@ def test_the_mean_over_a_text_is_of_its_positions() -> None:
 @every_network
 @pytest.mark.parametrize("kind", ["branched", "independent"])
 @pytest.mark.parametrize("detach", [True, False])
-def test_studying_is_asking_each_student(spec: Any, kind: str, detach: bool) -> None:
+def test_study_equals_calling_each_student(spec: Any, kind: str, detach: bool) -> None:
     """In eval mode, where no sample depends on another."""
     make_copy = maker_of(spec)
     group: Group = Branched(make_copy, 3) if kind == "branched" else Independent([make_copy(k) for k in range(3)])
@@ -312,11 +312,11 @@ def test_studying_is_asking_each_student(spec: Any, kind: str, detach: bool) -> 
             assert taught[k] == []
 
 
-def test_texts_on_their_way_go_through_a_network_together() -> None:
+def test_padded_activations_are_batched() -> None:
     network = create(TRANSFORMER, CLASSES, vocabulary=VOCABULARY).double()
     few, more = (network.embed(sentences(count, seed=count)) for count in (2, 3))
     rest = nn.Sequential(*(network.get_submodule(name) for name in list(network.blocks())[1:]))
     found = batched_call(rest, {0: few, 5: more, 7: few})
-    torch.testing.assert_close(found[0], network.after_embedding(few))
-    torch.testing.assert_close(found[5], network.after_embedding(more))
+    torch.testing.assert_close(found[0], network.forward_embedded(few))
+    torch.testing.assert_close(found[5], network.forward_embedded(more))
     assert found[7] is found[0]

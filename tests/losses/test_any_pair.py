@@ -1,4 +1,4 @@
-"""What holds for every loss of a student's and a teacher's features: derivatives, precision, order, equality, and awkward inputs."""
+"""Properties of every loss on features: derivatives, precision, order, equality, and degenerate inputs."""
 
 from __future__ import annotations
 
@@ -68,7 +68,7 @@ def test_half_precision_is_computed_in_float32(name: str, dtype: torch.dtype) ->
 
 
 @every_loss
-def test_autocast_does_not_reach_the_losses(name: str) -> None:
+def test_autocast_does_not_affect_losses(name: str) -> None:
     student, teacher = pair()
     expected = ALL[name](student, teacher)
     with torch.autocast("cpu", dtype=torch.bfloat16):
@@ -104,7 +104,7 @@ def test_the_order_of_the_batch_does_not_matter(name: str) -> None:
 
 
 @every_loss
-def test_which_sample_belongs_to_which_matters(name: str) -> None:
+def test_the_pairing_of_samples_matters(name: str) -> None:
     student, teacher = pair(torch.float64)
     moved = ALL[name](student.roll(1, 0), teacher)
     assert not torch.isclose(moved, ALL[name](student, teacher), rtol=1e-4)
@@ -155,7 +155,7 @@ def awkward() -> dict[str, tuple[Tensor, Tensor]]:
 
 @every_loss
 @pytest.mark.parametrize("kind", awkward())
-def test_awkward_inputs_have_finite_losses_and_sane_gradients(name: str, kind: str) -> None:
+def test_degenerate_inputs_have_finite_losses_and_gradients(name: str, kind: str) -> None:
     student, teacher = (features.clone().requires_grad_() for features in awkward()[kind])
     loss = ALL[name](student, teacher)
     gradients = torch.autograd.grad(loss, (student, teacher), allow_unused=True)
@@ -168,7 +168,7 @@ def test_awkward_inputs_have_finite_losses_and_sane_gradients(name: str, kind: s
 
 
 @every_loss
-def test_a_network_may_be_compared_with_itself(name: str) -> None:
+def test_student_and_teacher_may_be_the_same_tensor(name: str) -> None:
     features = pair()[0].requires_grad_()
     loss = ALL[name](features, features)
     (gradient,) = torch.autograd.grad(loss, features)

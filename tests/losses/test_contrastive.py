@@ -1,4 +1,4 @@
-"""Contrastive distillation: loops over samples and candidates, what the memories remember, who is drawn as a negative."""
+"""Contrastive distillation against loops over samples and candidates; memory banks; negatives."""
 
 from __future__ import annotations
 
@@ -51,13 +51,13 @@ def looped_scores(anchors: Tensor, vectors: Tensor, candidates: Tensor) -> Tenso
 CANDIDATES = torch.tensor([[0, 4, 5, 5], [3, 0, 1, 9], [7, 11, 2, 4]])
 
 
-def test_noise_contrast_against_a_loop() -> None:
+def test_noise_contrastive_loss_against_a_loop() -> None:
     scores = torch.rand(3, 6, generator=generator(), dtype=torch.float64)
     for population in (4, 500):
         assert float(noise_contrastive(scores, population)) == pytest.approx(looped_contrast(scores, population), rel=1e-10)
 
 
-def test_both_directions_against_loops() -> None:
+def test_contrastive_loss_against_loops() -> None:
     student, teacher, student_memory, teacher_memory = embeddings(0, 3), embeddings(1, 3), bank(seed=2), bank(seed=3)
     found = contrastive_representation(student, teacher, student_memory, teacher_memory, CANDIDATES)
     forth = looped_contrast(looped_scores(student, teacher_memory.vectors, CANDIDATES), 12)
@@ -66,7 +66,7 @@ def test_both_directions_against_loops() -> None:
     assert float(found) == pytest.approx(forth + back, rel=1e-10)
 
 
-def test_the_loss_falls_as_the_true_pair_stands_out() -> None:
+def test_the_loss_decreases_with_the_score_of_the_positive() -> None:
     """At the optimum P_0 -> infinity and P_k -> 0; all equal to the noise's 1/N it is log 2 for one negative, both terms."""
     flat = torch.full((2, 2), 1 / 50, dtype=torch.float64)
     assert float(noise_contrastive(flat, 50)) == pytest.approx(2 * math.log(2), rel=1e-4)
@@ -81,7 +81,7 @@ def test_derivatives_agree_with_finite_differences() -> None:
     assert torch.autograd.gradcheck(lambda s, t: contrastive_representation(s, t, *memories, CANDIDATES), (student, teacher))
 
 
-def test_few_candidates_of_a_large_memory_score_the_same() -> None:
+def test_few_candidates_of_a_large_bank_have_the_same_scores() -> None:
     anchors = embeddings(0, 3)
     large = bank(40)
     assert CANDIDATES.shape[1] * anchors.shape[1] < len(large), "this is the case in which single vectors are fetched"
@@ -90,7 +90,7 @@ def test_few_candidates_of_a_large_memory_score_the_same() -> None:
     torch.testing.assert_close(small.scores(anchors, CANDIDATES), looped_scores(anchors, small.vectors, CANDIDATES))
 
 
-def test_the_first_batch_fixes_the_normaliser() -> None:
+def test_the_first_batch_sets_the_normaliser() -> None:
     memory = bank()
     first = memory.scores(embeddings(0, 3), CANDIDATES)
     assert float(first.mean()) == pytest.approx(1 / 12)
@@ -102,7 +102,7 @@ def test_the_first_batch_fixes_the_normaliser() -> None:
     assert not fixed.requires_grad
 
 
-def test_a_memory_survives_a_checkpoint() -> None:
+def test_a_memory_bank_is_restored_from_a_checkpoint() -> None:
     memory, again = bank(seed=2), bank(seed=3)
     memory.scores(embeddings(0, 3), CANDIDATES)
     memory.update(embeddings(0, 3), CANDIDATES[:, 0])
@@ -112,7 +112,7 @@ def test_a_memory_survives_a_checkpoint() -> None:
     assert not list(memory.parameters())
 
 
-def test_memories_begin_uniform() -> None:
+def test_memory_banks_are_initially_uniform() -> None:
     memory = MemoryBank(2000, 128, generator=generator())
     bound = 1 / math.sqrt(128 / 3)
     assert memory.vectors.shape == (2000, 128)
@@ -139,7 +139,7 @@ def test_an_update_moves_half_way_and_normalises() -> None:
     torch.testing.assert_close(slow.vectors[7], moved / moved.norm())
 
 
-def test_an_update_does_not_disturb_gradients_that_are_still_to_come() -> None:
+def test_an_update_does_not_change_pending_gradients() -> None:
     for samples in (12, 40):
         anchors, memory = embeddings(0, 3).requires_grad_(), bank(samples)
         (expected,) = torch.autograd.grad(noise_contrastive(memory.scores(anchors, CANDIDATES), samples), anchors)
@@ -160,8 +160,8 @@ def test_half_precision_embeddings() -> None:
     assert torch.equal(scores, memory.scores(anchors.float(), CANDIDATES))
 
 
-def test_awkward_embeddings_are_finite() -> None:
-    """Embeddings of zeros, of one sample, and equal to what is remembered."""
+def test_degenerate_embeddings_are_finite() -> None:
+    """Zero embeddings, a single sample, and embeddings equal to those of the bank."""
     memory = MemoryBank(12, 8, generator=generator())
     memory.update(torch.eye(8), torch.arange(8))
     for anchors in (torch.zeros(1, 8), torch.eye(8)[:1], -torch.eye(8)[:1]):
@@ -177,7 +177,7 @@ def test_awkward_embeddings_are_finite() -> None:
 POPULATION = torch.tensor([2, 0, 1, 2, 2, 0, 1, 2, 2, 2])  # 2 of class 0, 2 of class 1, 6 of class 2
 
 
-def test_negatives_are_of_other_classes_and_none_twice() -> None:
+def test_negatives_are_of_other_classes_without_repetition() -> None:
     labels = torch.tensor([0, 1, 0, 1])
     for seed in range(20):
         drawn = draw_negatives(POPULATION, labels, 8, generator(seed))
@@ -186,7 +186,7 @@ def test_negatives_are_of_other_classes_and_none_twice() -> None:
             assert sorted(row) == [i for i, other in enumerate(POPULATION.tolist()) if other != label]
 
 
-def test_too_few_negatives_are_drawn_again() -> None:
+def test_too_few_negatives_are_repeated() -> None:
     labels = torch.tensor([2, 0])
     drawn = draw_negatives(POPULATION, labels, 7, generator())
     assert set(drawn[0].tolist()) <= {1, 2, 5, 6}
@@ -213,14 +213,14 @@ def test_draws_are_a_function_of_the_generator() -> None:
     assert torch.equal(torch.get_rng_state(), state)
 
 
-def test_bad_values_are_named() -> None:
+def test_invalid_values_are_refused() -> None:
     with pytest.raises(UserError, match=r"one class.*at least two"):
         draw_negatives(torch.zeros(5, dtype=torch.int64), torch.tensor([0]), 2, generator())
     with pytest.raises(UserError, match="0; it must be at least 1"):
         draw_negatives(POPULATION, torch.tensor([0]), 0, generator())
     with pytest.raises(UserError, match=r"\(3, 1\)"):
         noise_contrastive(torch.ones(3, 1), 10)
-    with pytest.raises(UserError, match="memory of 0 samples"):
+    with pytest.raises(UserError, match="memory bank of 0 samples"):
         MemoryBank(0)
     with pytest.raises(UserError, match=r"temperature is 0\.0"):
         MemoryBank(3, temperature=0.0)

@@ -1,4 +1,4 @@
-"""Losses on maps: loops over samples, channels and positions in float64, numbers worked out by hand, and what does not matter to each."""
+"""Losses on maps against loops over samples, channels and positions in float64, values computed by hand, and invariances."""
 
 from __future__ import annotations
 
@@ -161,7 +161,7 @@ def test_activation_boundary_against_a_loop() -> None:
     assert float(activation_boundary(student, teacher)) == pytest.approx(looped_boundary(student, teacher), rel=1e-10)
 
 
-def test_numbers_worked_out_by_hand() -> None:
+def test_losses_computed_by_hand() -> None:
     def one(*values: float) -> Tensor:
         return torch.tensor([[list(values)]], dtype=torch.float64)  # one sample, one channel, a sequence
 
@@ -208,14 +208,14 @@ def test_the_scale_of_a_map_does_not_matter(loss: Pair) -> None:
     assert float(loss(student.flip(3), teacher.flip(3))) == pytest.approx(expected, rel=1e-9)  # nor where the positions are
 
 
-def test_selectivity_has_no_regard_for_the_strength_of_a_channel() -> None:
+def test_selectivity_ignores_the_scale_of_a_channel() -> None:
     student, teacher = maps(0, 3, 4, 5, 5), maps(1, 3, 6, 5, 5)
     strengths = torch.tensor([1.0, 2.0, -0.5, 30.0], dtype=torch.float64)[:, None, None]
     assert float(neuron_selectivity(student * strengths, teacher)) == pytest.approx(float(neuron_selectivity(student, teacher)), rel=1e-9)
     assert float(attention_transfer(student * strengths, teacher)) != pytest.approx(float(attention_transfer(student, teacher)), rel=1e-3)
 
 
-def test_flow_has_no_regard_for_positions() -> None:
+def test_flow_ignores_the_order_of_positions() -> None:
     student, teacher = ([maps(seed + k, 2, 3, 4, 4) for k in range(3)] for seed in (0, 9))
     moved = [features.flip(2).roll(1, 3) for features in student]
     assert float(flow_of_solution(moved, teacher)) == pytest.approx(float(flow_of_solution(student, teacher)), rel=1e-9)
@@ -223,7 +223,7 @@ def test_flow_has_no_regard_for_positions() -> None:
     assert float(flow_of_solution(teacher, turned)) == pytest.approx(0, abs=1e-20)
 
 
-def test_boundaries_are_signs() -> None:
+def test_activation_boundaries_compare_signs() -> None:
     student, teacher = maps(0, 3, 2, 4, 4), maps(1, 3, 2, 4, 4)
     expected = float(activation_boundary([student], [teacher]))
     assert float(activation_boundary([student], [teacher.sign() * 100])) == pytest.approx(expected, rel=1e-12)
@@ -232,7 +232,7 @@ def test_boundaries_are_signs() -> None:
     assert float(activation_boundary([torch.cat([student, student])], [torch.cat([teacher, teacher])])) == pytest.approx(expected)
 
 
-def test_information_is_a_gaussian_likelihood() -> None:
+def test_variational_information_is_a_gaussian_likelihood() -> None:
     mean, target = maps(0, 3, 2, 4, 4), maps(1, 3, 2, 4, 4)
     scale = torch.tensor([0.3, 1.5], dtype=torch.float64)
     variance = (scale.exp() + 1).log() + 1e-5
@@ -260,7 +260,7 @@ def test_extreme_scales_are_finite() -> None:
 
 @pytest.mark.parametrize("loss", [attention_transfer, factor_transfer, neuron_selectivity])
 @pytest.mark.parametrize(
-    ("student", "teacher", "shown"),
+    ("student", "teacher", "message"),
     [
         ((2, 3), (2, 3), r"\(2, 3\)"),
         ((2, 3, 4, 4), (2, 3, 4), r"\(2, 3, 4\)"),
@@ -268,10 +268,8 @@ def test_extreme_scales_are_finite() -> None:
         ((2, 3, 4, 4, 4), (2, 3, 4, 4, 4), r"\(2, 3, 4, 4, 4\)"),
     ],
 )
-def test_what_are_no_maps_of_the_same_samples_is_refused(
-    loss: Pair, student: tuple[int, ...], teacher: tuple[int, ...], shown: str
-) -> None:
-    with pytest.raises(UserError, match=shown):
+def test_maps_of_different_samples_are_refused(loss: Pair, student: tuple[int, ...], teacher: tuple[int, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         loss(torch.ones(student), torch.ones(teacher))
 
 
@@ -317,7 +315,7 @@ OF_TEXTS: dict[str, Callable[[Tensor, Tensor, Tensor | None], Tensor]] = {
 
 @pytest.mark.parametrize("loss", OF_TEXTS.values(), ids=OF_TEXTS.keys())
 @pytest.mark.parametrize("shape", [(4, 3, 1, 7), (4, 3, 7)])
-def test_texts_count_alike_and_padding_counts_nowhere(
+def test_texts_have_equal_weight_and_padding_has_none(
     loss: Callable[[Tensor, Tensor, Tensor | None], Tensor], shape: tuple[int, ...]
 ) -> None:
     mask = torch.arange(7) < torch.tensor(LENGTHS)[:, None]

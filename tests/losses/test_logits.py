@@ -1,4 +1,4 @@
-"""Losses on logits: published numbers, a loop over samples and classes, properties, and numerical derivatives."""
+"""Losses on logits: published values, loops over samples and classes, properties, and numerical derivatives."""
 
 from __future__ import annotations
 
@@ -131,7 +131,7 @@ def test_soft_kl_of_high_temperature_is_the_squared_error_of_centred_logits(rows
 
 
 @given(row_pairs, st.floats(0, 1))
-def test_mixing_lies_between_its_ends(rows: tuple[list[float], list[float]], share: float) -> None:
+def test_mixup_loss_is_between_the_two_losses(rows: tuple[list[float], list[float]], share: float) -> None:
     logits, labels, partners = row(rows[0]), torch.tensor([0]), torch.tensor([1])
     ends = [float(cross_entropy(logits, y)) for y in (labels, partners)]
     mixed = float(mixed_cross_entropy(logits, labels, partners, share))
@@ -203,11 +203,11 @@ def test_confident_logits_give_finite_losses_and_gradients() -> None:
 
 
 @pytest.mark.parametrize(
-    ("options", "shown"),
+    ("options", "message"),
     [({"temperature": 0.0}, "0.0"), ({"temperature": -2.0}, "-2.0"), ({"reduction": "sum"}, "sum")],
 )
-def test_bad_options_are_named(options: dict[str, Any], shown: str) -> None:
-    with pytest.raises(UserError, match=shown):
+def test_invalid_options_are_refused(options: dict[str, Any], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         soft_kl(STUDENT, TEACHER, **options)
 
 

@@ -1,4 +1,4 @@
-"""Precision, and directions of vectors that may be zero."""
+"""Numerical helpers: full precision, and normalisation of vectors that may be zero."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Losses on relations: loops over pairs and triplets of samples in float64, geometry that can be done by hand, invariances."""
+"""Relational losses against loops over pairs and triplets of samples in float64, geometry computed by hand, and invariances."""
 
 from __future__ import annotations
 
@@ -114,7 +114,7 @@ def test_the_weights_of_distances_and_angles() -> None:
         assert float(relational(student, teacher, *weights)) == pytest.approx(expected, rel=1e-9)
 
 
-def test_geometry_worked_out_by_hand() -> None:
+def test_geometry_computed_by_hand() -> None:
     # An equilateral triangle against three points on a line: distances 1, 1, 1 against .75, .75, 1.5 after division by their means;
     # cosines of the angles at the corners .5 against 1, -1, 1.
     triangle = torch.tensor([[0.0, 0.0], [1.0, 0.0], [0.5, math.sqrt(3) / 2]], dtype=torch.float64)
@@ -182,13 +182,13 @@ def test_opposite_vectors_have_a_finite_divergence() -> None:
     assert torch.isfinite(gradient).all()
 
 
-def test_single_samples_have_no_relations() -> None:
+def test_single_samples_are_refused() -> None:
     for loss in LOSSES:
         with pytest.raises(UserError, match=r"a batch of 1 .* at least 2"):
             loss(torch.ones(1, 4), torch.ones(1, 4))
 
 
-def test_other_samples_are_refused() -> None:
+def test_batches_of_different_sizes_are_refused() -> None:
     for loss in LOSSES:
         with pytest.raises(UserError, match=r"\(3, 4\).*\(2, 4\)"):
             loss(torch.ones(3, 4), torch.ones(2, 4))

@@ -1,4 +1,4 @@
-"""Targets that a group of networks makes together: loops over samples, grids over weights, and what must hold for all."""
+"""Ensemble targets against loops over samples and grids over weights, and common properties."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def test_mean_naive_and_minlogit_against_loops() -> None:
         assert targets.mean(logits, labels)[b].tolist() == pytest.approx([sum(z) / 3 for z in zip(*rows, strict=True)])
 
 
-def test_naive_takes_the_first_of_equals() -> None:
+def test_naive_takes_the_first_among_equals() -> None:
     logits, labels = group()
     logits = (logits * 8).round() / 8  # so that a shift is exact: it changes the logits, not the error
     same = torch.stack([logits[0], logits[1], logits[0] + 5])
@@ -73,7 +73,7 @@ def test_linear_is_as_good_as_the_best_of_a_grid(networks: int, scale: float) ->
 
 @pytest.mark.parametrize(("scale", "bound"), [(1.0, 1e-6), (5.0, 1e-6), (20.0, 1e-6), (40.0, 1e-4), (400.0, 0.4)])
 def test_linear_is_optimal(scale: float, bound: float) -> None:
-    """No network's logits lie downhill of the target: the gradient of a convex function says how far from the least it is."""
+    """No network's logits are in a descent direction: the gradient of a convex function bounds the distance from the minimum."""
     logits, labels = group(3, networks=5, count=50, classes=10, scale=scale)
     target = targets.linear(logits, labels)
     slope = target.softmax(-1) - F.one_hot(labels, 10)
@@ -146,7 +146,7 @@ def test_general_of_networks_with_the_same_errors_is_their_mean(covariance: Tens
 
 
 @every_target
-def test_targets_are_constants(make: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_targets_have_no_gradient(make: Callable[[Tensor, Tensor], Tensor]) -> None:
     logits, labels = group()
     found = make(logits.requires_grad_(), labels)
     assert not found.requires_grad
@@ -155,7 +155,7 @@ def test_targets_are_constants(make: Callable[[Tensor, Tensor], Tensor]) -> None
 
 
 @every_target
-def test_samples_do_not_know_each_other(make: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_samples_are_independent(make: Callable[[Tensor, Tensor], Tensor]) -> None:
     logits, labels = group()
     order = [3, 0, 5, 1, 4, 2]
     torch.testing.assert_close(make(logits[:, order], labels[order]), make(logits, labels)[order])
@@ -163,7 +163,7 @@ def test_samples_do_not_know_each_other(make: Callable[[Tensor, Tensor], Tensor]
 
 
 @every_target
-def test_networks_that_agree_are_not_overruled(make: Callable[[Tensor, Tensor], Tensor]) -> None:
+def test_the_target_of_equal_networks_is_their_logits(make: Callable[[Tensor, Tensor], Tensor]) -> None:
     logits, labels = group()
     found = make(logits[:1].expand(3, -1, -1), labels)
     torch.testing.assert_close(found.softmax(-1), logits[0].softmax(-1))

@@ -124,7 +124,7 @@ def test_makers_of_several_teachers() -> None:
     assert make.trained(1) is not second
     with pytest.raises(UserError, match="no teacher 2: 2 were given"):
         make.trained(2)
-    with pytest.raises(UserError, match="none was given"):
+    with pytest.raises(UserError, match="the method needs a trained network"):
         maker().trained()
 
 

@@ -251,7 +251,9 @@ def test_rescaling_divides_by_the_students_of_a_module() -> None:
     for method in (plain, scaled):
         torch.stack(list(one_step(method, batch).values())).sum().backward()
     sharers = {
-        f"{d}.{m}": plain.group.sharers(d, m) for d, layer in enumerate(plain.group.layers) for m in range(len(list(layer.children())))
+        f"{d}.{m}": plain.group.student_count(d, m)
+        for d, layer in enumerate(plain.group.layers)
+        for m in range(len(list(layer.children())))
     }
     others = dict(scaled.group.named_parameters())
     assert set(sharers.values()) - {0, 1}

@@ -155,5 +155,5 @@ def test_labels_must_be_known_and_of_several_classes() -> None:
     make.labels = torch.zeros(SAMPLES, dtype=torch.int64)
     with pytest.raises(UserError, match="all training samples are of one class; crd needs samples of others"):
         create_method("crd").build(make)
-    with pytest.raises(UserError, match="has to know the classes of all training samples; give Maker their labels"):
+    with pytest.raises(UserError, match="the method needs the classes of all training samples; give NetworkFactory their labels"):
         create_method("crd").build(NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, teacher=trained_teacher()))

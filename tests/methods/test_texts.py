@@ -19,7 +19,7 @@ from studygroup.methods import AB, FSP, FT, METHODS, Losses, Method, create_meth
 from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.factory import Spec
-from studygroup.networks.mixing import mixed_logits, mixes_texts
+from studygroup.networks.mixing import mixed_logits, can_mix_texts
 from studygroup.networks.padded import Padded
 from studygroup.networks.transformer import transformer
 from studygroup.networks.vdcnn import vdcnn
@@ -227,13 +227,13 @@ def test_of_texts_the_embeddings_are_mixed(spec: Any) -> None:
         length = max(int(((first[row] != 0) | (second[row] != 0)).sum()), 1)
         one, other = (network.embed(ids[row : row + 1, :length]) for ids in (first, second))
         values = weight[row] * one.values + (1 - weight[row]) * other.values
-        expected = network.after_embedding(Padded(values, one.mask | other.mask))
+        expected = network.forward_embedded(Padded(values, one.mask | other.mask))
         torch.testing.assert_close(found[row : row + 1], expected)
 
 
 def test_texts_cannot_be_mixed_where_the_embedding_is_not_known() -> None:
-    assert not mixes_texts(PlainText())
-    assert not mixes_texts(tiny())
+    assert not can_mix_texts(PlainText())
+    assert not can_mix_texts(tiny())
     with pytest.raises(UserError, match="PlainText is no chain with a stage called embedding"):
         mixed_logits(PlainText(), sentences(2, seed=1), sentences(2, seed=2), torch.ones(1))
 

@@ -1,4 +1,4 @@
-"""Connectors: shapes, parameter counts worked out from the layers, what is trained, and what cannot be connected."""
+"""Connectors: shapes, parameter counts computed from the layers, gradients, and shapes that are refused."""
 
 from __future__ import annotations
 
@@ -10,7 +10,16 @@ from torch import Tensor, nn
 
 from studygroup.errors import UserError
 from studygroup.networks import parameter_count
-from studygroup.networks.connectors import Connector, ConvReg, Embed, Paraphraser, Projection, Translator, VariationalRegressor, by_position
+from studygroup.networks.connectors import (
+    Connector,
+    ConvReg,
+    Embed,
+    Paraphraser,
+    Projection,
+    Translator,
+    VariationalRegressor,
+    apply_connector,
+)
 
 
 def maps(*shape: int) -> Tensor:
@@ -135,7 +144,7 @@ def test_projection() -> None:
 @pytest.mark.parametrize("module", [
     ConvReg((6, 8, 8), (8, 4, 4)), Paraphraser(6), Translator(6, 8), VariationalRegressor(6, 8), Embed(6 * 8 * 8, 5), Projection(6, 8),
 ])  # fmt: skip
-def test_all_weights_learn(module: nn.Module) -> None:
+def test_all_weights_get_gradients(module: nn.Module) -> None:
     out = module(maps(4, 6, 8, 8))
     (out * torch.linspace(-1, 2, out.numel()).view_as(out)).sum().backward()
     for name, parameter in module.named_parameters():
@@ -144,7 +153,7 @@ def test_all_weights_learn(module: nn.Module) -> None:
             assert bool(torch.isfinite(parameter.grad).all()), name
 
 
-def test_what_cannot_be_connected_is_refused() -> None:
+def test_shapes_that_no_connector_fits_are_refused() -> None:
     with pytest.raises(UserError, match="5x5, the teacher's 8x8"):
         ConvReg((4, 5, 5), (4, 8, 8))
     with pytest.raises(UserError, match="8x2, the teacher's 4x8"):
@@ -162,18 +171,18 @@ def test_what_cannot_be_connected_is_refused() -> None:
 
 
 def texts(lengths: list[int], width: int = 5) -> tuple[Tensor, Tensor]:
-    """Maps (B, 3, 1, width) of texts of these lengths, and where they are."""
+    """Return maps (B, 3, 1, width) of texts of these lengths, and their mask."""
     mask = torch.arange(width) < torch.tensor(lengths)[:, None]
     values = torch.randn(len(lengths), 3, 1, width, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
     return values * mask[:, None, None], mask
 
 
 @pytest.mark.parametrize("connector", [ConvReg((3, 1, 8), (4, 1, 8)), Projection(3, 4)])
-def test_a_connector_sees_positions_with_text_alone(connector: nn.Module) -> None:
+def test_a_connector_ignores_padding(connector: nn.Module) -> None:
     connector = connector.double().train()
     maps, mask = texts([5, 0, 2])
     state = {name: value.clone() for name, value in connector.state_dict().items()}
-    found = by_position(connector, maps, mask)
+    found = apply_connector(connector, maps, mask)
     assert found.shape == (3, 4, 1, 5)
     left = connector.state_dict()
     connector.load_state_dict(state)
@@ -188,19 +197,19 @@ def test_a_connector_sees_positions_with_text_alone(connector: nn.Module) -> Non
             torch.testing.assert_close(found[row, :, 0, place], here)
 
 
-def test_without_any_text_a_connector_learns_nothing() -> None:
+def test_connectors_without_tokens_are_not_updated() -> None:
     connector = Projection(3, 4).double().train()
     connector[2].eval()
     state = {name: value.clone() for name, value in connector.state_dict().items()}
     maps, mask = texts([0, 0])
-    found = by_position(connector, maps.requires_grad_(), mask)
+    found = apply_connector(connector, maps.requires_grad_(), mask)
     assert not found.any()
     found.sum().backward()
     assert all(torch.equal(value, state[name]) for name, value in connector.state_dict().items())
     assert [module.training for module in connector] == [True, True, False]
 
 
-def test_images_go_through_a_connector_as_they_are() -> None:
+def test_connectors_of_images_are_called_directly() -> None:
     connector = Projection(3, 4).eval()
     maps = torch.randn(2, 3, 4, 4)
-    assert torch.equal(by_position(connector, maps, None), connector(maps))
+    assert torch.equal(apply_connector(connector, maps, None), connector(maps))

@@ -1,4 +1,4 @@
-"""Networks from elsewhere: timm's, whatever can be imported, and what is said of a network that does not fit the data."""
+"""Networks of timm and other packages, and errors for networks that do not fit the data."""
 
 from __future__ import annotations
 
@@ -17,14 +17,14 @@ import studygroup
 from studygroup import UserError
 from studygroup.networks import NetworkFactory, create, extract_features
 from studygroup.networks.chain import Pool
-from studygroup.networks.factory import build_network, spec_name, try_out
+from studygroup.networks.factory import build_network, check_network, spec_name
 from studygroup.training import Run
 
 SMALL: dict[str, Any] = {"epochs": 1, "train_size": 96, "holdout": 24, "batch_size": 32, "progress": False, "precision": "float32"}
 
 
 class Net(nn.Module):
-    """What the stand-in for timm makes."""
+    """A model of the fake timm."""
 
     def __init__(self, num_classes: int, in_chans: int, width: int) -> None:
         super().__init__()
@@ -38,7 +38,7 @@ class Net(nn.Module):
 
 
 class Timm(ModuleType):
-    """Stands in for timm, as far as it is used."""
+    """A fake timm."""
 
     models = {"tiny_net": 4, "wide_net.tag": 8}  # noqa: RUF012
 
@@ -87,7 +87,7 @@ def test_models_of_timm_are_trained_saved_and_loaded(tmp_path: Path) -> None:
 
 
 @pytest.mark.usefixtures("timm")
-def test_a_model_of_timm_is_seen_by_paths() -> None:
+def test_features_of_a_timm_model() -> None:
     network = build_network("timm:tiny_net", num_classes=6, in_channels=1)
     found = extract_features(network, torch.randn(2, 1, 5, 5, generator=torch.Generator().manual_seed(0)), ["body"])
     assert torch.equal(found.pre[0].relu(), found.maps[0])
@@ -96,36 +96,36 @@ def test_a_model_of_timm_is_seen_by_paths() -> None:
 
 @pytest.mark.usefixtures("timm")
 @pytest.mark.parametrize(
-    ("name", "channels", "named"),
+    ("name", "channels", "message"),
     [
         ("timm:tiny_nett", 1, "unknown model of timm 'tiny_nett'; did you mean tiny_net or wide_net.tag?"),
         ("timm:", 1, "unknown model of timm ''; known: tiny_net, wide_net.tag"),
-        ("timm:tiny_net", 2, "timm cannot make tiny_net for 2 channels and 6 classes (two channels are not for me); take another"),
+        ("timm:tiny_net", 2, "timm cannot make tiny_net for 2 channels and 6 classes (two channels are not for me); use another model"),
     ],
 )
-def test_what_timm_cannot_make_is_said(name: str, channels: int, named: str) -> None:
-    with pytest.raises(UserError, match=re.escape(named)):
+def test_models_that_timm_cannot_make_are_refused(name: str, channels: int, message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)):
         build_network(name, num_classes=6, in_channels=channels)
 
 
-def test_timm_that_is_not_there(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_timm_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
     with pytest.raises(UserError, match=r"timm:resnet18 needs timm, which cannot be imported .*pip install timm"):
         studygroup.train("digits", student="timm:resnet18", method="baseline", out=tmp_path / "run", cache=tmp_path / "cache", **SMALL)
     assert not (tmp_path / "run").exists()
 
 
-def test_our_own_networks_do_not_import_timm() -> None:
+def test_built_in_networks_do_not_import_timm() -> None:
     assert "timm" not in sys.modules
     build_network("resnet8", num_classes=6, in_channels=1)
     assert "timm" not in sys.modules
 
 
-# ---------------------------------------------------------------- trying out
+# ---------------------------------------------------------------- check_network
 
 
 class Fixed(nn.Module):
-    """Takes 3x3 grey images only, and counts in 5 classes."""
+    """Accepts 3x3 grey images only, and has 5 classes whatever is requested."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -146,48 +146,48 @@ class Choosy(nn.Module):
 
 
 @pytest.mark.parametrize(
-    ("spec", "shape", "named"),
+    ("spec", "shape", "message"),
     [
-        ("vgg8", (3, 4, 4), r"vgg8 cannot take inputs of 3x4x4 \(.*too small.*\); take another image_size, or another network"),
-        (Fixed, (1, 4, 4), r":Fixed cannot take inputs of 1x4x4 \(.*shapes cannot be multiplied"),
-        (Fixed(), (1, 3, 3), r":Fixed gives \(2, 5\) for 2 inputs and 10 classes; it must give logits \(2, 10\)"),
-        (Choosy(), (1, 8, 8), r":Choosy cannot take inputs of 1x8x8 \(input height \(8\) is not 224\)"),
-        (nn.Identity(), (1, 8, 8), r":Identity gives \(2, 1, 8, 8\) for 2 inputs"),
-        (nn.LSTM(8, 2), (1, 8), r":LSTM gives tuple for 2 inputs"),
+        ("vgg8", (3, 4, 4), r"vgg8 fails on inputs of 3x4x4 \(.*too small.*\); use another image_size, or another network"),
+        (Fixed, (1, 4, 4), r":Fixed fails on inputs of 1x4x4 \(.*shapes cannot be multiplied"),
+        (Fixed(), (1, 3, 3), r":Fixed returns \(2, 5\) for 2 inputs and 10 classes; it must return \(2, 10\)"),
+        (Choosy(), (1, 8, 8), r":Choosy fails on inputs of 1x8x8 \(input height \(8\) is not 224\)"),
+        (nn.Identity(), (1, 8, 8), r":Identity returns \(2, 1, 8, 8\) for 2 inputs"),
+        (nn.LSTM(8, 2), (1, 8), r":LSTM returns tuple for 2 inputs"),
     ],
 )
-def test_what_does_not_fit_is_said(spec: Any, shape: tuple[int, ...], named: str) -> None:
-    with pytest.raises(UserError, match=named) as caught:
-        try_out(spec, torch.zeros(2, *shape), num_classes=10)
+def test_networks_that_do_not_fit_the_data_are_refused(spec: Any, shape: tuple[int, ...], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        check_network(spec, torch.zeros(2, *shape), num_classes=10)
     assert "\n" not in str(caught.value)
 
 
-def test_trying_out_leaves_no_trace() -> None:
+def test_check_network_has_no_side_effects() -> None:
     shelf = create("resnet8", num_classes=4, in_channels=1)
     shelf.get_submodule("stem").eval()
     modes = [module.training for module in shelf.modules()]
     before = {name: value.clone() for name, value in shelf.state_dict().items()}
     random = torch.get_rng_state()
     for spec in (shelf, lambda: shelf, "resnet14"):
-        try_out(spec, torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), num_classes=4)
+        check_network(spec, torch.randn(2, 1, 8, 8, generator=torch.Generator().manual_seed(0)), num_classes=4)
     assert [module.training for module in shelf.modules()] == modes
     assert all(torch.equal(value, before[name]) for name, value in shelf.state_dict().items())
     assert torch.equal(torch.get_rng_state(), random)
 
 
 @pytest.mark.parametrize(
-    ("given", "named"),
+    ("given", "message"),
     [
-        ({"student": "vgg8", "method": "baseline", "image_size": 4}, "vgg8 cannot take inputs of 1x4x4"),
-        ({"student": "resnet8", "method": "dml", "peers": ["vgg11"], "image_size": 7}, "vgg11 cannot take inputs of 1x7x7"),
-        ({"student": "resnet8", "method": "kd", "teacher": "vgg8", "image_size": 4}, "vgg8 cannot take inputs of 1x4x4"),
-        ({"student": "resnet8", "method": "kd", "teacher": Fixed()}, "Fixed cannot take inputs of 1x8x8"),
-        ({"student": create("resnet8", 7, 1), "method": "baseline"}, r"gives \(2, 7\) for 2 inputs and 10 classes"),
-        ({"student": create("resnet8", 10, 3), "method": "baseline"}, r"cannot take inputs of 1x8x8 \(.*to have 3 channels"),
+        ({"student": "vgg8", "method": "baseline", "image_size": 4}, "vgg8 fails on inputs of 1x4x4"),
+        ({"student": "resnet8", "method": "dml", "peers": ["vgg11"], "image_size": 7}, "vgg11 fails on inputs of 1x7x7"),
+        ({"student": "resnet8", "method": "kd", "teacher": "vgg8", "image_size": 4}, "vgg8 fails on inputs of 1x4x4"),
+        ({"student": "resnet8", "method": "kd", "teacher": Fixed()}, "Fixed fails on inputs of 1x8x8"),
+        ({"student": create("resnet8", 7, 1), "method": "baseline"}, r"returns \(2, 7\) for 2 inputs and 10 classes"),
+        ({"student": create("resnet8", 10, 3), "method": "baseline"}, r"fails on inputs of 1x8x8 \(.*to have 3 channels"),
     ],
 )
-def test_a_run_that_cannot_work_does_not_begin(given: dict[str, Any], named: str, tmp_path: Path) -> None:
-    with pytest.raises(UserError, match=named):
+def test_an_impossible_run_does_not_start(given: dict[str, Any], message: str, tmp_path: Path) -> None:
+    with pytest.raises(UserError, match=message):
         studygroup.train("digits", out=tmp_path / "run", cache=tmp_path.parent / "external-cache", **SMALL, **given)
     assert not (tmp_path / "run").exists()
 
@@ -209,11 +209,11 @@ def test_a_function_from_a_package_as_every_role(tmp_path: Path, monkeypatch: py
     assert studygroup.evaluate(run.folder, progress=False, cache=tmp_path / "cache")["best"]["accuracy"] == run.result["selected"]["test"]
 
 
-def test_the_error_names_the_function(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_an_error_in_a_function_names_it(monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing() -> str:
         return "no network"
 
     nothings: Callable[[], object] = nothing
     monkeypatch.setattr("studygroup.networks.registry.nothing", nothings, raising=False)
-    with pytest.raises(UserError, match=r"studygroup\.networks\.registry:nothing gave a str"):
+    with pytest.raises(UserError, match=r"studygroup\.networks\.registry:nothing returned a str"):
         build_network("studygroup.networks.registry:nothing", num_classes=2, in_channels=1)

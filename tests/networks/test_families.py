@@ -1,4 +1,4 @@
-"""What the blocks of each family compute, against the definitions written out; how a network is made of them."""
+"""The blocks and networks of each family against their definitions."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def noise(*shape: int, seed: int = 0) -> Tensor:
 
 
 def ready(module: nn.Module) -> nn.Module:
-    """In double precision, with running statistics and affine parameters that are not those of a fresh batch norm, in eval mode."""
+    """Convert to double precision and eval mode, with random running statistics and affine parameters."""
     torch.manual_seed(1)
     for norm in module.modules():
         if isinstance(norm, nn.BatchNorm2d):
@@ -42,7 +42,7 @@ def norm(module: nn.Module, x: Tensor) -> Tensor:
 
 
 def conv(module: nn.Module, x: Tensor, stride: int = 1, groups: int = 1) -> Tensor:
-    """Group by group."""
+    """Convolve group by group."""
     assert isinstance(module, nn.Conv2d)
     parts = zip(x.chunk(groups, 1), module.weight.chunk(groups, 0), strict=True)
     return torch.cat([F.conv2d(part, weight, module.bias, stride, module.kernel_size[0] // 2) for part, weight in parts], 1)
@@ -59,7 +59,7 @@ def test_a_preactivation_block(channels: int, width: int, stride: int) -> None:
     torch.testing.assert_close(block(x), y + shortcut)
 
 
-def test_where_wide_residual_networks_project() -> None:
+def test_projections_of_wide_residual_networks() -> None:
     for name, projecting in (("wrn_40_1", [2, 3]), ("wrn_16_2", [1, 2, 3])):
         network = create(name, num_classes=4)
         found = [path for path, module in network.named_modules() if path.endswith("projection")]
@@ -120,8 +120,8 @@ def test_a_shuffle_unit(channels: int, width: int, stride: int, first: int) -> N
     torch.testing.assert_close(unit(x), expected.relu())
 
 
-def test_a_split_unit_activates_what_it_computed() -> None:
-    """Gradients too: the ReLU at the end of all channels is no other function than one of the computed half."""
+def test_a_split_unit_may_activate_all_channels() -> None:
+    """Values and gradients: a ReLU of all channels equals one of the computed half."""
     unit = ready(SplitUnit(8))
     body = unit.get_submodule("body")
     assert isinstance(body, nn.Sequential)
@@ -161,7 +161,7 @@ def test_shufflenets_have_their_units() -> None:
     assert groups == [1, 1] + [3] * (2 * 16 - 1)
 
 
-def test_a_vgg_network_written_out() -> None:
+def test_vgg_against_its_definition() -> None:
     network = ready(create("vgg13", num_classes=5))
     convs = [module for module in network.modules() if isinstance(module, nn.Conv2d)]
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm2d)]

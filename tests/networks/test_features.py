@@ -1,4 +1,4 @@
-"""What feature methods see of a network: maps, maps before their activation, the pooled feature, and the head."""
+"""Feature extraction: maps, maps before their activation, the pooled feature, and the head."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ POST_ACTIVATION = ["resnet8", "resnet50", "vgg8", "shufflenetv1", "shufflenetv2"
 
 
 def made(name: str) -> Chain:
-    """A network whose running statistics have moved."""
+    """A network with updated running statistics."""
     network = NetworkFactory(name, num_classes=5, in_channels=3, seed=1).student(0)
     assert isinstance(network, Chain)
     with torch.no_grad():
@@ -42,7 +42,7 @@ def hooks(network: nn.Module) -> int:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", FAMILIES)
-def test_observing_is_one_ordinary_call(name: str, training: bool) -> None:
+def test_extraction_is_one_ordinary_call(name: str, training: bool) -> None:
     network = made(name).train(training)
     other = copy.deepcopy(network)
     calls: Counter[str] = Counter()
@@ -58,7 +58,7 @@ def test_observing_is_one_ordinary_call(name: str, training: bool) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_map_is_what_comes_out_of_a_stage(name: str) -> None:
+def test_maps_are_the_outputs_of_stages(name: str) -> None:
     network = made(name).eval()
     found = extract_features(network, images())
     activation, maps = images(), []
@@ -74,14 +74,14 @@ def test_a_map_is_what_comes_out_of_a_stage(name: str) -> None:
 
 @pytest.mark.parametrize("training", [True, False])
 @pytest.mark.parametrize("name", POST_ACTIVATION)
-def test_before_the_activation(name: str, training: bool) -> None:
+def test_maps_before_the_activation(name: str, training: bool) -> None:
     found = extract_features(made(name).train(training), images())
     for maps, pre in zip(found.maps, found.pre, strict=True):
         assert torch.equal(pre.relu(), maps)
         assert pre.min() < 0, "the activation has not changed it"
 
 
-def test_before_the_activation_written_out() -> None:
+def test_maps_before_the_activation_by_hand() -> None:
     network = made("resnet8").eval()
     found = extract_features(network, images())
     block = network.get_submodule("stage2_block1")
@@ -95,7 +95,7 @@ def test_before_the_activation_written_out() -> None:
 
 
 @pytest.mark.parametrize("training", [True, False])
-def test_of_wide_residual_networks_it_is_what_the_next_batch_norm_makes_of_the_map(training: bool) -> None:
+def test_in_wide_residual_networks_it_is_the_output_of_the_next_batch_norm(training: bool) -> None:
     network = made("wrn_16_2").train(training)
     reference = copy.deepcopy(network)
     found = extract_features(network, images())
@@ -104,14 +104,14 @@ def test_of_wide_residual_networks_it_is_what_the_next_batch_norm_makes_of_the_m
         assert found.maps[number].min() < 0, "a map of a network with pre-activation is a sum"
 
 
-def test_of_mobilenetv2_only_the_stem_has_an_activation() -> None:
+def test_only_the_stem_of_mobilenetv2_ends_in_an_activation() -> None:
     found = extract_features(made("mobilenetv2"), images())
     assert torch.equal(found.pre[0].relu(), found.maps[0])
     assert [pre is maps for pre, maps in zip(found.pre, found.maps, strict=True)] == [False, True, True, True, True]
 
 
 @pytest.mark.parametrize("name", ["resnet8", "wrn_16_1", "mobilenetv2"])
-def test_gradients_go_through_all_of_it(name: str) -> None:
+def test_all_parameters_get_gradients(name: str) -> None:
     network = made(name).double().train()
     for parent in list(network.modules()):
         for child, module in list(parent.named_children()):
@@ -138,13 +138,13 @@ def test_gradients_go_through_all_of_it(name: str) -> None:
     torch.testing.assert_close((gradient * step).sum(), slope, rtol=1e-4, atol=1e-6)
 
 
-def test_without_gradient_nothing_has_any() -> None:
+def test_extraction_without_gradient() -> None:
     with torch.no_grad():
         found = extract_features(made("resnet8"), images())
     assert not any(t.requires_grad for t in (*found.maps, *found.pre, found.pooled, found.logits))
 
 
-def test_positions_of_a_chain_by_stage_or_by_path() -> None:
+def test_layers_of_a_chain_by_stage_or_by_path() -> None:
     network = made("resnet8").eval()
     whole = extract_features(network, images())
     some = extract_features(network, images(), ["stage3", "stage1_block1.bn2", "stem"])
@@ -169,7 +169,7 @@ def test_under_autocast_the_precision_is_that_of_the_call() -> None:
 
 
 @pytest.mark.filterwarnings("ignore")  # the compiler warns about itself
-def test_a_compiled_network_is_seen() -> None:
+def test_features_of_a_compiled_network() -> None:
     network = made("wrn_16_1").eval()
     expected = extract_features(network, images())
     network.compile(backend="eager")
@@ -180,7 +180,7 @@ def test_a_compiled_network_is_seen() -> None:
     torch.testing.assert_close(network(images()), expected.logits)
 
 
-def test_a_frozen_teacher_is_seen_without_gradient() -> None:
+def test_features_of_a_frozen_teacher_have_no_gradient() -> None:
     network = made("resnet8")
     expected = extract_features(copy.deepcopy(network).eval(), images())
     teacher = Frozen(network).train()
@@ -191,7 +191,7 @@ def test_a_frozen_teacher_is_seen_without_gradient() -> None:
     assert teacher.extract_features(images(), ["stem"]).maps[0].shape == expected.maps[0].shape
 
 
-def test_a_route_is_seen_by_paths() -> None:
+def test_features_of_a_route_by_paths() -> None:
     group = Modular(lambda _: tiny(), 2).eval()
     inputs = torch.randn(3, 1, 8, 8, generator=torch.Generator().manual_seed(0))
     found = extract_features(group[1], inputs, ["path.0", "path.2"])
@@ -204,7 +204,7 @@ def test_a_route_is_seen_by_paths() -> None:
 
 
 class Own(nn.Module):
-    """A user's network that works in place wherever it can."""
+    """A network with in-place operations wherever possible."""
 
     def __init__(self, channels: int = 4) -> None:
         super().__init__()
@@ -229,14 +229,14 @@ class Own(nn.Module):
 
 
 class Pair(nn.Module):
-    """A module that gives more than one tensor."""
+    """A module that returns several tensors."""
 
     def forward(self, x: Tensor) -> tuple[Tensor, None]:
         return x, None
 
 
 def by_hand(network: Own, x: Tensor) -> dict[str, Tensor]:
-    """The same without anything in place."""
+    """The same without in-place operations."""
     pre = network.first[1](network.first[0](x))
     first = pre.relu()
     second = network.second(2 * first)
@@ -245,7 +245,7 @@ def by_hand(network: Own, x: Tensor) -> dict[str, Tensor]:
     return {"pre": pre, "first": first, "second": second, "norm": norm, "pooled": pooled, "logits": network.head(pooled)}
 
 
-def test_a_network_of_ones_own_by_paths() -> None:
+def test_features_of_another_module_by_paths() -> None:
     torch.manual_seed(0)
     network = Own().double()
     x = images(3, 6).double().requires_grad_()
@@ -265,7 +265,7 @@ def test_a_network_of_ones_own_by_paths() -> None:
 
 
 class InPlace(nn.Module):
-    """Normalises what comes in and activates it in place; adds in place to an activated map."""
+    """Normalises its input, activates it in-place, and adds to an activated map in-place."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -280,7 +280,7 @@ class InPlace(nn.Module):
 
 
 class Sum(nn.Module):
-    """An activation is not the last thing that it does."""
+    """Its last operation is no activation."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -292,7 +292,7 @@ class Sum(nn.Module):
         return y
 
 
-def test_what_is_changed_in_place_is_told_apart() -> None:
+def test_in_place_operations_do_not_change_features() -> None:
     torch.manual_seed(0)
     network = InPlace().eval()
     found = extract_features(network, images(3, 6), ["stem", "sum"])
@@ -303,7 +303,7 @@ def test_what_is_changed_in_place_is_told_apart() -> None:
     assert found.pre[1] is found.maps[1]
 
 
-def test_nested_positions_and_the_activation_itself() -> None:
+def test_nested_layers_and_the_activation_itself() -> None:
     network = Own().eval()
     found = extract_features(network, images(3, 6), ["first", "first.2", "first.1"])
     assert torch.equal(found.maps[0], found.maps[1])
@@ -326,15 +326,15 @@ def test_the_classifier_by_its_path() -> None:
 
 
 @pytest.mark.parametrize(
-    ("watch", "named"),
+    ("watch", "message"),
     [
         (lambda: extract_features(Own(), images(2, 6), ["frist"]), r"unknown module of Own 'frist'; did you mean first"),
         (lambda: extract_features(create("resnet8", 5), images(2, 8), ["stage5"]), r"unknown module of Chain 'stage5'; did you mean stage"),
         (lambda: extract_features(Own(), images(2, 6), [], classifier="haed"), r"'haed'; did you mean head"),
         (lambda: extract_features(Own(), images(2, 6)), r"Own is no chain of blocks.*such as first, second, norm"),
         (lambda: extract_features(Own(), images(2, 6), ["unused"]), r"the module 'unused' of Own did not run"),
-        (lambda: extract_features(Own(), images(2, 6), [], classifier="unused").pooled, r"the classifier that was named did not run"),
-        (lambda: extract_features(Own(), images(2, 6), ["pair"]), r"the module 'pair' gives a tuple, not a tensor"),
+        (lambda: extract_features(Own(), images(2, 6), [], classifier="unused").pooled, r"the given classifier did not run"),
+        (lambda: extract_features(Own(), images(2, 6), ["pair"]), r"the module 'pair' returns a tuple, not a tensor"),
         (
             lambda: extract_features(nn.Conv2d(3, 5, 1), images(2, 6), []).pooled,
             r"of Conv2d is not known: no linear layer ran; name the module",
@@ -343,12 +343,12 @@ def test_the_classifier_by_its_path() -> None:
             lambda: extract_features(nn.Linear(6, 5), images(2, 6), []).pooled,
             r"the classifier of Linear takes \(2, 3, 6, 6\), not \(B, d\)",
         ),
-        (lambda: extract_features(Pair(), images(2, 6), []), r"Pair gives a tuple; it must give a tensor of logits"),
+        (lambda: extract_features(Pair(), images(2, 6), []), r"Pair returns a tuple; it must return a tensor of logits"),
         (lambda: head_of(Plain()), r"Plain is no chain of blocks"),
     ],
 )
-def test_what_cannot_be_seen_is_said(watch: Callable[[], object], named: str) -> None:
-    with pytest.raises(UserError, match=named) as caught:
+def test_layers_that_cannot_be_extracted_are_refused(watch: Callable[[], object], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
         watch()
     assert "\n" not in str(caught.value)
 
@@ -366,7 +366,7 @@ def test_hooks_are_removed_after_a_failure() -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_the_head_turns_the_pooled_map_into_logits(name: str) -> None:
+def test_head_of_image_networks(name: str) -> None:
     network = made(name).eval()
     position, head = head_of(network)
     found = extract_features(network, images(), [position])
@@ -376,7 +376,7 @@ def test_the_head_turns_the_pooled_map_into_logits(name: str) -> None:
     assert [id(p) for p in head.parameters()] == [id(p) for p in network.get_submodule("classifier").parameters()]
 
 
-def test_where_the_last_map_comes_from() -> None:
+def test_the_layer_that_is_pooled() -> None:
     expected = {"resnet8": "stage3_block1", "wrn_16_1": "norm", "mobilenetv2": "conv", "shufflenetv2": "conv", "vgg11": "stage4_block2"}
     for name, position in expected.items():
         with torch.device("meta"):

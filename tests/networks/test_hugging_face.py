@@ -1,4 +1,4 @@
-"""Classifiers of Hugging Face from a local folder: a stand-in for what is said, and the package itself where it is installed."""
+"""Hugging Face classifiers from a local folder: with a fake transformers, and with the real one if installed."""
 
 from __future__ import annotations
 
@@ -19,14 +19,14 @@ from torch import Tensor, nn
 from studygroup import UserError
 from studygroup.networks import NetworkFactory, extract_features
 from studygroup.networks.external import SequenceClassifier
-from studygroup.networks.factory import build_network, spec_name, try_out, with_stem
+from studygroup.networks.factory import build_network, check_network, resolve_spec, spec_name
 
 TOKENS = 20
 IDS = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0], [0, 0, 0, 0]])
 
 
 class Body(nn.Module):
-    """Mean of embeddings of what the mask leaves."""
+    """Mean of embeddings over unmasked positions."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -40,7 +40,7 @@ class Body(nn.Module):
 
 
 class Model(nn.Module):
-    """What the stand-in makes."""
+    """A model of the fake transformers."""
 
     def __init__(self, config: Any) -> None:
         super().__init__()
@@ -56,7 +56,7 @@ class Model(nn.Module):
 
 
 class Logging:
-    """What is to be seen of loading."""
+    """A record of the calls."""
 
     def __init__(self) -> None:
         self.verbosity, self.bar, self.seen = 30, True, list[tuple[int, bool]]()
@@ -81,7 +81,7 @@ class Logging:
 
 
 class Transformers(ModuleType):
-    """Stands in for transformers, as far as it is used, and checks that nothing untrusted is asked for."""
+    """A fake transformers that checks that nothing is downloaded and no remote code is run."""
 
     def __init__(self) -> None:
         super().__init__("transformers")
@@ -135,13 +135,13 @@ def folder(tmp_path: Path) -> Path:
 
 
 def weights(network: nn.Module) -> tuple[Tensor, Tensor]:
-    """Of a stand-in: the body's and the classifier's."""
+    """Return base model and classifier weights of a fake model."""
     assert isinstance(network, SequenceClassifier)
     return network.network.base_model.embedding.weight, network.network.score.weight
 
 
 @pytest.mark.usefixtures("transformers")
-def test_a_classifier_as_a_network(folder: Path) -> None:
+def test_a_sequence_classifier_returns_logits(folder: Path) -> None:
     network = build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     assert network.training
     logits = network(IDS)
@@ -150,15 +150,15 @@ def test_a_classifier_as_a_network(folder: Path) -> None:
     torch.testing.assert_close(logits, means @ saved["score.weight"].T + saved["score.bias"])
     torch.testing.assert_close(network(nn.functional.pad(IDS, (0, 3))), logits)
     assert extract_features(network, IDS, []).pooled.shape == (3, 4)
-    try_out(f"hf:{folder}", IDS, num_classes=3, vocabulary=TOKENS)
+    check_network(f"hf:{folder}", IDS, num_classes=3, vocabulary=TOKENS)
     again = build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     again.load_state_dict(network.state_dict())
 
 
 @pytest.mark.usefixtures("transformers")
 @pytest.mark.parametrize("classes", [3, 4])
-def test_students_share_a_pretrained_body(folder: Path, classes: int) -> None:
-    """The first has the folder's classifier, if that fits; all others a new one."""
+def test_students_share_pretrained_weights_except_the_classifier(folder: Path, classes: int) -> None:
+    """Only the first student has the folder's classifier, if it fits."""
     make = NetworkFactory(f"hf:{folder}", num_classes=classes, vocabulary=TOKENS)
     (body, first), (same, other), (_, third), (_, again) = (weights(make.student(k)) for k in (0, 1, 2, 1))
     saved = safetensors.torch.load_file(folder / "model.safetensors")
@@ -174,7 +174,7 @@ def test_students_share_a_pretrained_body(folder: Path, classes: int) -> None:
 
 
 @pytest.mark.usefixtures("transformers")
-def test_a_configuration_without_weights_makes_new_networks(folder: Path) -> None:
+def test_without_weights_all_copies_are_initialised(folder: Path) -> None:
     (folder / "model.safetensors").unlink()
     make = NetworkFactory(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     bodies = [weights(make.student(k))[0] for k in (0, 1, 0)]
@@ -182,7 +182,7 @@ def test_a_configuration_without_weights_makes_new_networks(folder: Path) -> Non
     assert torch.equal(bodies[0], bodies[2])
 
 
-def test_loading_is_quiet_and_leaves_the_logger_as_it_was(transformers: Transformers, folder: Path) -> None:
+def test_loading_is_silent_and_restores_the_logger(transformers: Transformers, folder: Path) -> None:
     logging = transformers.utils.logging
     build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     assert logging.seen == [(40, False)]
@@ -194,12 +194,12 @@ def test_loading_is_quiet_and_leaves_the_logger_as_it_was(transformers: Transfor
     assert (logging.verbosity, logging.bar) == (30, False)
 
 
-def test_a_folder_is_known_by_its_whole_path(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_folder_becomes_absolute(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
-    assert with_stem("hf:models/bert", "auto", 32) == f"hf:{tmp_path.resolve()}/models/bert"
+    assert resolve_spec("hf:models/bert", "auto", 32) == f"hf:{tmp_path.resolve()}/models/bert"
     assert spec_name("hf:models/bert") == "hf:models/bert"
     with pytest.raises(UserError, match="hf:models/bert has no stem 'large'"):
-        with_stem("hf:models/bert", "large", 32)
+        resolve_spec("hf:models/bert", "large", 32)
 
 
 def no_config(folder: Path) -> None:
@@ -228,32 +228,32 @@ def of_another(folder: Path) -> None:
 
 @pytest.mark.usefixtures("transformers")
 @pytest.mark.parametrize(
-    ("spoil", "named"),
+    ("spoil", "message"),
     [
-        (no_config, "config.json; give a folder made by save_pretrained, nothing is downloaded"),
-        (pickled, "has its weights in pytorch_model.bin, which is not read; save them as model.safetensors"),
+        (no_config, "config.json; give a folder made by save_pretrained (nothing is downloaded)"),
+        (pickled, "has its weights in pytorch_model.bin, which is not supported; save them as model.safetensors"),
         (damaged, "cannot be made for 3 classes ("),
         (no_json, "cannot be made for 3 classes ("),
         (no_padding, "has no padding: pad_token_id is missing in its config.json"),
-        (of_another, "are those of a Model; give the folder of another model"),
+        (of_another, "belong to a Model; give the folder of another model"),
     ],
 )
-def test_a_folder_that_cannot_be_read_is_said(folder: Path, spoil: Callable[[Path], None], named: str) -> None:
+def test_an_unreadable_folder_is_refused(folder: Path, spoil: Callable[[Path], None], message: str) -> None:
     spoil(folder)
-    with pytest.raises(UserError, match=re.escape(named)) as caught:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
         build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.usefixtures("transformers")
-def test_data_that_do_not_fit_are_said(folder: Path) -> None:
-    with pytest.raises(UserError, match="knows 20 tokens, and the data have 21; give the data the tokenizer of its own folder"):
+def test_data_that_do_not_fit_are_refused(folder: Path) -> None:
+    with pytest.raises(UserError, match="has a vocabulary of 20 tokens, the data 21; use the tokenizer of the same folder"):
         build_network(f"hf:{folder}", num_classes=3, vocabulary=21)
-    with pytest.raises(UserError, match="reads texts, and the data are images"):
+    with pytest.raises(UserError, match="reads texts, but the data are images"):
         build_network(f"hf:{folder}", num_classes=3, in_channels=3)
 
 
-def test_transformers_that_are_not_there(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
+def test_transformers_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
     with pytest.raises(UserError, match=r"needs transformers, which cannot be imported .*pip install transformers"):
         build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
@@ -290,8 +290,8 @@ def test_a_real_classifier(saved: tuple[Any, Path], capfd: pytest.CaptureFixture
     torch.testing.assert_close(network(ids), model(input_ids=ids, attention_mask=(ids != 0).long()).logits)
     torch.testing.assert_close(network(nn.functional.pad(IDS, (0, 5)))[:2], network(IDS)[:2])
     assert network(IDS).isfinite().all()
-    with pytest.raises(UserError, match=r"cannot take texts of 13 tokens \(.*\); cut texts shorter, or take another network"):
-        try_out(f"hf:{folder}", torch.ones(2, 13, dtype=torch.int64), num_classes=3, vocabulary=TOKENS)
+    with pytest.raises(UserError, match=r"fails on texts of 13 tokens \(.*\); use a smaller max_length, or another network"):
+        check_network(f"hf:{folder}", torch.ones(2, 13, dtype=torch.int64), num_classes=3, vocabulary=TOKENS)
     make = NetworkFactory(f"hf:{folder}", num_classes=4, vocabulary=TOKENS)
     states = [make.student(k).state_dict() for k in (0, 1, 1)]
     differ = {key for key, value in states[0].items() if not torch.equal(value, states[1][key])}
@@ -301,7 +301,7 @@ def test_a_real_classifier(saved: tuple[Any, Path], capfd: pytest.CaptureFixture
 
 
 @pytest.mark.filterwarnings("ignore")
-def test_code_in_a_real_folder_is_not_run(saved: tuple[Any, Path]) -> None:
+def test_code_in_a_model_folder_is_not_run(saved: tuple[Any, Path]) -> None:
     _, folder = saved
     config = json.loads((folder / "config.json").read_text())
     own = {"model_type": "own", "auto_map": {"AutoConfig": "own.Config", "AutoModelForSequenceClassification": "own.Model"}}

@@ -1,8 +1,7 @@
-"""Networks: parameter counts of the literature, shapes, features, and how they are made."""
+"""Networks: published parameter counts, shapes, features, and the factory."""
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Callable
 from functools import partial
 
@@ -10,10 +9,9 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from studygroup import networks
 from studygroup.errors import UserError
 from studygroup.groups import Modular
-from studygroup.networks import IMAGE_NETWORKS, Chain, NetworkFactory, create, extract_features, parameter_count
+from studygroup.networks import IMAGE_NETWORKS, Chain, NetworkFactory, create, extract_features, parameter_count, resnet
 from studygroup.networks.chain import Pool
 from studygroup.networks.factory import Spec, build_network, spec_name
 
@@ -68,12 +66,12 @@ MODULAR = [("resnet18", 2, 22_388_964, 22_342_794), ("resnet18", 3, 33_557_796, 
 
 
 def on_paper(name: str, classes: int) -> Chain:
-    """The network without memory for its weights."""
+    """Make the network without memory for its weights."""
     with torch.device("meta"):
         return create(name, num_classes=classes)
 
 
-def test_every_network_is_counted() -> None:
+def test_every_network_is_tested() -> None:
     assert set(COUNTS) == set(FEATURES) == set(IMAGE_NETWORKS)
 
 
@@ -84,7 +82,7 @@ def test_parameter_counts(name: str) -> None:
 
 @pytest.mark.parametrize(("name", "modules", "hundred", "ten"), MODULAR)
 def test_parameter_counts_of_modular_networks(name: str, modules: int, hundred: int, ten: int) -> None:
-    """M times the trunk and one head, however many students; a student has as many as the network alone."""
+    """M times the trunk and one head, for any number of students; a student has as many as a single network."""
     for classes, expected in ((100, hundred), (10, ten)):
         for students in (2, 8):
             group = Modular(lambda _, classes=classes: on_paper(name, classes), students, modules)  # type: ignore[misc]
@@ -96,7 +94,7 @@ def test_parameter_counts_of_modular_networks(name: str, modules: int, hundred: 
         assert sum(route.values()) == single
 
 
-def test_what_is_frozen_is_not_counted() -> None:
+def test_frozen_parameters_are_not_counted() -> None:
     network = nn.Sequential(nn.Linear(3, 2), nn.Linear(2, 1).requires_grad_(False))
     assert parameter_count(network) == 8
 
@@ -128,7 +126,7 @@ def test_features(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_network_can_be_cut_at_every_stage(name: str) -> None:
+def test_a_network_can_be_split_at_every_stage(name: str) -> None:
     network = create(name, num_classes=5).eval()
     assert next(iter(network.stages)) == "stem"
     assert list(network.stages)[-1] == "head"
@@ -143,8 +141,8 @@ def test_a_network_can_be_cut_at_every_stage(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", FAMILIES)
-def test_a_block_leaves_its_input_alone(name: str) -> None:
-    """What routes have in common is computed once and given to several blocks."""
+def test_blocks_do_not_change_their_input(name: str) -> None:
+    """A shared prefix of routes is computed once and passed to several blocks."""
     network = create(name, num_classes=5)
     activation = torch.randn(2, 3, 16, 16, generator=torch.Generator().manual_seed(0))
     with torch.no_grad():
@@ -203,7 +201,7 @@ def test_classifiers_start_without_a_bias(name: str, small: bool) -> None:
         ("mlp", "known"),
     ],
 )
-def test_an_unknown_network_is_answered_with_the_nearest(name: str, near: str) -> None:
+def test_unknown_networks_get_suggestions(name: str, near: str) -> None:
     with pytest.raises(UserError, match=rf"unknown network '{name}'.*{near}"):
         create(name, num_classes=10)
 
@@ -259,7 +257,7 @@ def test_a_copy_depends_on_its_number_and_the_seed_only() -> None:
     assert not same(first[0], maker(seed=1).student(0))
 
 
-def test_making_leaves_the_global_generator_alone() -> None:
+def test_the_global_generator_is_not_changed() -> None:
     given = Small(6, 1)
     before = torch.get_rng_state()
     maker().student(1)
@@ -267,12 +265,12 @@ def test_making_leaves_the_global_generator_alone() -> None:
     assert torch.equal(torch.get_rng_state(), before)
 
 
-def test_a_network_alone_and_the_first_student_of_a_group_start_alike() -> None:
+def test_a_single_network_and_the_first_student_start_equal() -> None:
     make = maker()
     assert same(make.student(0), Modular(make.copy, 4, 2).export(0))
 
 
-def test_parts_of_a_method_have_streams_of_their_own() -> None:
+def test_extra_modules_have_their_own_random_streams() -> None:
     def part(seed: int, name: str) -> nn.Linear:
         return maker(seed=seed).extra_module(name, lambda: nn.Linear(3, 2))
 
@@ -298,18 +296,18 @@ def test_peers_are_the_other_students() -> None:
         make.spec(4)
 
 
-def test_without_peers_everybody_has_the_target() -> None:
+def test_without_peers_all_students_have_the_target_network() -> None:
     make = maker(small)
     assert all(make.is_target(number) for number in range(5))
 
 
-def test_modules_of_one_class_may_be_different_networks() -> None:
+def test_two_modules_of_one_class_are_different_networks() -> None:
     target = create("resnet8", num_classes=6, in_channels=1)
     make = maker(target, peers=(create("resnet14", num_classes=6, in_channels=1), target))
     assert [make.is_target(number) for number in range(3)] == [True, False, True]
 
 
-def test_a_given_module_is_copied_and_started_afresh_for_the_others() -> None:
+def test_copies_of_a_module_are_reinitialised() -> None:
     given = Small(6, 1)
     with torch.no_grad():
         given.norm.running_mean.fill_(3.0)  # type: ignore[union-attr]
@@ -324,14 +322,14 @@ def test_a_given_module_is_copied_and_started_afresh_for_the_others() -> None:
 
 
 class NoReset(nn.Module):
-    """A module with a weight of its own that nothing can start afresh."""
+    """A module with a parameter that cannot be reset."""
 
     def __init__(self) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.ones(3))
 
 
-def test_a_given_module_that_cannot_start_afresh_is_refused() -> None:
+def test_a_module_that_cannot_be_reinitialised_is_refused() -> None:
     make = maker(nn.Sequential(NoReset()))
     make.student(0)
     with pytest.raises(UserError, match=r"'0' has no reset_parameters"):
@@ -342,8 +340,8 @@ def test_a_given_module_that_cannot_start_afresh_is_refused() -> None:
     "spec",
     ["resnet8", "studygroup.networks.resnet:narrow8", Small, small, partial(Small, in_channels=1), lambda **options: Small(**options)],
 )
-def test_what_a_network_can_be_made_from(spec: str | Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(importlib.import_module("studygroup.networks.resnet"), "narrow8", partial(networks.resnet.narrow, 8), raising=False)
+def test_specifications_of_networks(spec: str | Callable[..., nn.Module], monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(resnet, "narrow8", partial(resnet.narrow, 8), raising=False)
     network = build_network(spec, num_classes=6, in_channels=1).eval()
     with torch.no_grad():
         assert network(torch.zeros(2, 1, 9, 9)).shape == (2, 6)
@@ -357,23 +355,23 @@ def test_specs_have_names() -> None:
 
 
 @pytest.mark.parametrize(
-    ("spec", "shown"),
+    ("spec", "message"),
     [
         ("no_such_package:net", "no_such_package:net"),
         ("studygroup.networks:no_such", "studygroup.networks:no_such"),
         (":net", ":net"),
         ("studygroup.networks:", "studygroup.networks:"),
-        ("studygroup.networks.registry:NETWORKS", "dict"),
+        ("studygroup.networks.registry:NETWORKS", "Registry"),
         (nothing, "str"),
         ("resnet9", "resnet8"),
     ],
 )
-def test_what_cannot_be_made_is_named(spec: str | Callable[..., nn.Module], shown: str) -> None:
-    with pytest.raises(UserError, match=shown):
+def test_invalid_specifications_are_refused(spec: str | Callable[..., nn.Module], message: str) -> None:
+    with pytest.raises(UserError, match=message):
         build_network(spec, num_classes=6, in_channels=1)
 
 
-def test_a_teacher_is_handed_out_as_a_copy() -> None:
+def test_teachers_are_copied() -> None:
     teacher = Small(6, 1)
     given = maker(teacher=teacher).trained()
     assert same(given, teacher)

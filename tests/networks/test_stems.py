@@ -1,4 +1,4 @@
-"""Stems for larger images: what they are, which one `train` takes, and that what was trained with one is loaded with it."""
+"""Stems for larger images: definition, choice by `train`, and loading."""
 
 from __future__ import annotations
 
@@ -15,8 +15,8 @@ from torch import Tensor, nn
 import studygroup
 from studygroup import UserError, config
 from studygroup.networks import IMAGE_NETWORKS, create, extract_features, parameter_count
-from studygroup.networks.factory import with_stem
-from studygroup.networks.registry import full_name, stems
+from studygroup.networks.factory import resolve_spec
+from studygroup.networks.registry import canonical_name, stems
 from studygroup.training import Run
 
 
@@ -25,7 +25,7 @@ def noise(*shape: int) -> Tensor:
 
 
 def on_paper(name: str, size: int, **options: Any) -> list[int]:
-    """Heights of the maps."""
+    """Return the heights of the maps."""
     with torch.device("meta"):
         return [maps.shape[2] for maps in extract_features(create(name, 10, **options), torch.zeros(2, 3, size, size)).maps]
 
@@ -51,12 +51,12 @@ def test_heights(name: str, stem: str, size: int, heights: list[int]) -> None:
 
 
 @pytest.mark.parametrize(("name", "count"), [("resnet18", 11_689_512), ("resnet34", 21_797_672), ("resnet50", 25_557_032)])
-def test_with_the_large_stem_the_resnets_are_those_of_imagenet(name: str, count: int) -> None:
+def test_with_the_large_stem_resnets_are_those_of_imagenet(name: str, count: int) -> None:
     with torch.device("meta"):
         assert parameter_count(create(name, num_classes=1000, stem="large")) == count
 
 
-def test_the_rest_of_a_network_is_the_same_with_every_stem() -> None:
+def test_stems_do_not_change_the_other_stages() -> None:
     for name in IMAGE_NETWORKS:
         with torch.device("meta"):
             shapes = [{k: v.shape for k, v in create(name, 10, stem=stem).state_dict().items()} for stem in stems(name)]
@@ -93,34 +93,34 @@ def test_any_size_works(name: str, size: int) -> None:
         ("resnet8@large", {8: "@large", 224: "@large"}),
     ],
 )
-def test_by_size(name: str, by_size: dict[int, str]) -> None:
+def test_stems_are_chosen_by_image_size(name: str, by_size: dict[int, str]) -> None:
     for size, suffix in by_size.items():
-        assert full_name(name, "auto", size) == name.partition("@")[0] + suffix
-        assert with_stem(name, "auto", size) == name.partition("@")[0] + suffix
+        assert canonical_name(name, "auto", size) == name.partition("@")[0] + suffix
+        assert resolve_spec(name, "auto", size) == name.partition("@")[0] + suffix
 
 
-def test_what_is_asked_for_is_taken() -> None:
-    assert full_name("resnet18", "medium", 224) == "resnet18@medium"
-    assert full_name("resnet18", "small", 224) == "resnet18"
-    assert full_name("resnet18@medium", "large", 224) == "resnet18@medium", "a name is about one network, the option about all"
-    assert full_name("vgg8", "small", 224) == "vgg8"
+def test_an_explicit_stem_is_kept() -> None:
+    assert canonical_name("resnet18", "medium", 224) == "resnet18@medium"
+    assert canonical_name("resnet18", "small", 224) == "resnet18"
+    assert canonical_name("resnet18@medium", "large", 224) == "resnet18@medium", "a name is about one network, the option about all"
+    assert canonical_name("vgg8", "small", 224) == "vgg8"
 
 
 @pytest.mark.parametrize(
-    ("ask", "named"),
+    ("call", "message"),
     [
         (lambda: create("vgg8", 10, stem="large"), "vgg8 has no stem 'large', only small; leave stem out.*resnet18@large"),
         (lambda: create("mobilenetv2", 10, stem="medium"), "mobilenetv2 has no stem 'medium', only small and large"),
         (lambda: create("resnet18@huge", 10), "resnet18 has no stem 'huge', only small and medium and large"),
-        (lambda: full_name("wrn_40_2", "medium", 64), "wrn_40_2 has no stem 'medium'"),
-        (lambda: full_name("resnt18@large", "auto", 64), "unknown network 'resnt18'; did you mean resnet18"),
-        (lambda: with_stem("timm:resnet18", "large", 224), "timm:resnet18 has no stem 'large', only its own"),
-        (lambda: with_stem(nn.Linear(2, 2), "small", 224), "Linear has no stem 'small', only its own"),
+        (lambda: canonical_name("wrn_40_2", "medium", 64), "wrn_40_2 has no stem 'medium'"),
+        (lambda: canonical_name("resnt18@large", "auto", 64), "unknown network 'resnt18'; did you mean resnet18"),
+        (lambda: resolve_spec("timm:resnet18", "large", 224), "timm:resnet18 has no stem 'large', only its own"),
+        (lambda: resolve_spec(nn.Linear(2, 2), "small", 224), "Linear has no stem 'small', only its own"),
     ],
 )
-def test_what_cannot_be_had_is_said(ask: Callable[[], object], named: str) -> None:
-    with pytest.raises(UserError, match=named) as caught:
-        ask()
+def test_unknown_stems_are_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(UserError, match=message) as caught:
+        call()
     assert "\n" not in str(caught.value)
 
 
@@ -161,7 +161,7 @@ def test_members_are_loaded_with_their_stem(photos: Path, tmp_path: Path, method
     assert scores["accuracy"] == run.result["selected"]["test"]
 
 
-def test_a_run_is_repeated_from_its_configuration_and_resumed_with_the_same_stem_only(photos: Path, tmp_path: Path) -> None:
+def test_a_run_is_repeated_from_its_configuration_and_resumed_only_with_its_stem(photos: Path, tmp_path: Path) -> None:
     studygroup.train(**arguments(photos, tmp_path, stem="large"))
     read = config.load(tmp_path / "run" / "config.yaml", studygroup.train)
     assert (read["student"], read["stem"]) == ("resnet8", "large")
@@ -185,7 +185,7 @@ def test_teachers_and_peers_have_stems_of_their_own(photos: Path, tmp_path: Path
     assert run.result["candidates"] == ["student0", "student2"], "the network to deploy is the one with its stem"
 
 
-def test_a_stem_that_a_network_does_not_have_stops_a_run_before_it_begins(photos: Path, tmp_path: Path) -> None:
+def test_an_unknown_stem_is_refused_before_training(photos: Path, tmp_path: Path) -> None:
     for given in ({"student": "wrn_16_1"}, {"method": "dml", "peers": ["vgg8"]}, {"method": "kd", "teacher": "shufflenetv2"}):
         with pytest.raises(UserError, match=r"has no stem 'large', only small"):
             studygroup.train(**arguments(photos, tmp_path, stem="large", **given))

@@ -1,4 +1,4 @@
-"""Networks of texts by name: their options, what they are made for, and what is said of what does not fit."""
+"""Text networks by name: options, arguments, and errors for networks that do not fit the data."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from torch import Tensor, nn
 
 from studygroup import UserError
 from studygroup.networks import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, NetworkFactory, create, parameter_count, tokenizer_of
-from studygroup.networks.factory import build_network, is_fresh, try_out, with_stem
-from studygroup.networks.registry import full_name, options_of, reads_texts, stems
+from studygroup.networks.factory import build_network, check_network, is_untrained, resolve_spec
+from studygroup.networks.registry import canonical_name, options_of, reads_texts, stems
 
 TINY = "transformer@depth=1,heads=2,hidden=4,embedding=4,feedforward=4"
 
@@ -62,7 +62,7 @@ def test_networks_read_images_or_texts() -> None:
         (nn.Linear(2, 2), "bpe"),
     ],
 )
-def test_what_a_network_reads(name: Any, kind: str) -> None:
+def test_networks_read_images_or_texts_by_name(name: Any, kind: str) -> None:
     assert tokenizer_of(name) == kind
 
 
@@ -93,7 +93,7 @@ def test_options() -> None:
     assert shapes["classifier.2.weight"] == (6, 6)
 
 
-def test_the_options_are_those_of_the_functions() -> None:
+def test_options_are_the_arguments_of_the_functions() -> None:
     sizes = {"depth": 3, "heads": 4, "hidden": 128, "embedding": 512, "feedforward": 512, "dropout": 0.1}
     assert options_of("transformer") == {**sizes, "sublayers": 0}
     for depth in (9, 17, 29):
@@ -113,17 +113,19 @@ def test_the_options_are_those_of_the_functions() -> None:
         (TINY, TINY),
     ],
 )
-def test_a_network_has_one_name(written: str, name: str) -> None:
+def test_names_are_canonical(written: str, name: str) -> None:
     for size in (8, 224):
-        assert full_name(written, "auto", size) == full_name(written, "small", size) == with_stem(written, "auto", size) == name
-    assert full_name(name) == name
+        assert (
+            canonical_name(written, "auto", size) == canonical_name(written, "small", size) == resolve_spec(written, "auto", size) == name
+        )
+    assert canonical_name(name) == name
     with torch.device("meta"):
         assert parameter_count(create(name, 2)) == parameter_count(create(written, 2))
     assert list(stems("transformer")) == ["small"]
 
 
 @pytest.mark.parametrize(
-    ("name", "named"),
+    ("name", "message"),
     [
         ("transfomer", "unknown network 'transfomer'; did you mean transformer?"),
         ("vdcnn", "unknown network 'vdcnn'; did you mean vdcnn9 or vdcnn29 or vdcnn17?"),
@@ -132,7 +134,7 @@ def test_a_network_has_one_name(written: str, name: str) -> None:
         ("vdcnn9@depth=3", "unknown option of vdcnn9 'depth'"),
         ("transformer@large", "transformer@large has 'large' where OPTION=VALUE is expected, such as transformer@depth=3"),
         ("transformer@depth=6,", "transformer@depth=6, has '' where OPTION=VALUE is expected"),
-        ("transformer@depth=6,depth=7", "transformer@depth=6,depth=7 says depth twice; leave one out"),
+        ("transformer@depth=6,depth=7", "transformer@depth=6,depth=7 has depth twice; leave one out"),
         ("transformer@sublayers=2", "sublayers is 2; it must be 0 or 1"),
         ("vdcnn9@convolutions=2", "convolutions is 2; it must be 0 or 1"),
         ("vdcnn9@convolutions=1,shortcut=1", "shortcut and convolutions are both 1"),
@@ -144,57 +146,63 @@ def test_a_network_has_one_name(written: str, name: str) -> None:
         ("transformer@dropout=nan", "dropout of transformer is 'nan'; it must be a number"),
         ("transformer@dropout=1", "dropout is 1.0; it must be at least 0 and below 1"),
         ("transformer@dropout=-0.1", "dropout is -0.1; it must be at least 0 and below 1"),
-        ("transformer@heads=3", "hidden is 128, which 3 heads cannot share equally; take a multiple of heads"),
+        ("transformer@heads=3", "hidden is 128, which is no multiple of 3 heads; make it one"),
         ("vdcnn9@shortcut=2", "shortcut is 2; it must be 0 or 1"),
         ("vdcnn9@shortcut=-1", "shortcut of vdcnn9 is -1; it must be at least 0"),
         ("vdcnn9@k=0", "k of vdcnn9 is 0; it must be at least 1"),
     ],
 )
-def test_a_wrong_name_is_said(name: str, named: str) -> None:
-    with torch.device("meta"), pytest.raises(UserError, match=re.escape(named)) as caught:
+def test_invalid_names_are_refused(name: str, message: str) -> None:
+    with torch.device("meta"), pytest.raises(UserError, match=re.escape(message)) as caught:
         create(name, 2)
     assert "\n" not in str(caught.value)
 
 
 @pytest.mark.parametrize(
-    ("ask", "named"),
+    ("call", "message"),
     [
-        (lambda: create("resnet8", 2, vocabulary=5), "resnet8 has no vocabulary, for it reads images; take transformer, vdcnn9"),
+        (lambda: create("resnet8", 2, vocabulary=5), "resnet8 has no vocabulary, for it reads images; use transformer, vdcnn9"),
         (lambda: create("vdcnn9", 2, vocabulary=1), "vocabulary is 1; it must be at least 2, the padding and a token"),
         (lambda: create("vdcnn9", 0, vocabulary=5), "num_classes is 0, in_channels 3; both must be at least 1"),
         (lambda: create("vdcnn9", 2, stem="large"), "vdcnn9 reads texts and has no stem 'large'; leave stem out"),
-        (lambda: full_name("vdcnn9", "large", 224), "vdcnn9 reads texts and has no stem 'large'; leave stem out"),
-        (lambda: full_name("vdcnn9@large", "auto", 224), "vdcnn9@large has 'large' where OPTION=VALUE is expected"),
-        (lambda: with_stem("transformer@head=8", "auto", 224), "unknown option of transformer 'head'"),
-        (lambda: build_network("vdcnn9", num_classes=2, in_channels=3), "vdcnn9 reads texts, and the data are images; take resnet20 or another"),
+        (lambda: canonical_name("vdcnn9", "large", 224), "vdcnn9 reads texts and has no stem 'large'; leave stem out"),
+        (lambda: canonical_name("vdcnn9@large", "auto", 224), "vdcnn9@large has 'large' where OPTION=VALUE is expected"),
+        (lambda: resolve_spec("transformer@head=8", "auto", 224), "unknown option of transformer 'head'"),
+        (
+            lambda: build_network("vdcnn9", num_classes=2, in_channels=3),
+            "vdcnn9 reads texts, but the data are images; use resnet20 or another",
+        ),
         (
             lambda: build_network("resnet18@large", num_classes=2, vocabulary=9),
-            "resnet18@large reads images, and the data are texts; take transformer, vdcnn9, vdcnn17 or vdcnn29, or hf:FOLDER",
+            "resnet18@large reads images, but the data are texts; use transformer, vdcnn9, vdcnn17 or vdcnn29, or hf:FOLDER",
         ),
-        (lambda: build_network("timm:resnet18", num_classes=2, vocabulary=9), "timm:resnet18 reads images, and the data are texts; take"),
-        (lambda: build_network(Bag, num_classes=2, in_channels=9), ":Bag reads texts, and the data are images; take resnet20"),
+        (lambda: build_network("timm:resnet18", num_classes=2, vocabulary=9), "timm:resnet18 reads images, but the data are texts; use"),
+        (lambda: build_network(Bag, num_classes=2, in_channels=9), ":Bag reads texts, but the data are images; use resnet20"),
         (lambda: build_network("resnt8", num_classes=2, vocabulary=9), "unknown network 'resnt8'; did you mean resnet8"),
-        (lambda: build_network("vdcnn9", num_classes=2), "in_channels is None, vocabulary None; give one of them: the data are images or texts"),
+        (
+            lambda: build_network("vdcnn9", num_classes=2),
+            "in_channels is None, vocabulary None; give one of them: the data are images or texts",
+        ),
         (lambda: build_network("vdcnn9", num_classes=2, in_channels=1, vocabulary=9), "in_channels is 1, vocabulary 9; give one of them"),
-        (lambda: try_out("resnet8", torch.ones(2, 9, dtype=torch.int64), num_classes=2, vocabulary=9), "resnet8 reads images"),
+        (lambda: check_network("resnet8", torch.ones(2, 9, dtype=torch.int64), num_classes=2, vocabulary=9), "resnet8 reads images"),
         (
-            lambda: try_out(Bag, torch.ones(2, 12, dtype=torch.int64), num_classes=2, vocabulary=9),
-            ":Bag cannot take texts of 12 tokens (12 tokens are too many); cut texts shorter, or take another network",
+            lambda: check_network(Bag, torch.ones(2, 12, dtype=torch.int64), num_classes=2, vocabulary=9),
+            ":Bag fails on texts of 12 tokens (12 tokens are too many); use a smaller max_length, or another network",
         ),
         (
-            lambda: try_out(Bag(2, 4), torch.full((2, 3), 4), num_classes=2, vocabulary=5),
-            ":Bag cannot take texts of 3 tokens (",
+            lambda: check_network(Bag(2, 4), torch.full((2, 3), 4), num_classes=2, vocabulary=5),
+            ":Bag fails on texts of 3 tokens (",
         ),
-        (lambda: try_out(Bag(3, 9), torch.ones(2, 4, dtype=torch.int64), num_classes=2, vocabulary=9), ":Bag gives (2, 3) for 2"),
+        (lambda: check_network(Bag(3, 9), torch.ones(2, 4, dtype=torch.int64), num_classes=2, vocabulary=9), ":Bag returns (2, 3) for 2"),
     ],
 )  # fmt: skip
-def test_what_does_not_fit_is_said(ask: Callable[[], object], named: str) -> None:
-    with pytest.raises(UserError, match=re.escape(named)) as caught:
-        ask()
+def test_networks_that_do_not_fit_the_data_are_refused(call: Callable[[], object], message: str) -> None:
+    with pytest.raises(UserError, match=re.escape(message)) as caught:
+        call()
     assert "\n" not in str(caught.value)
 
 
-def test_functions_get_what_the_data_are() -> None:
+def test_functions_get_in_channels_or_vocabulary() -> None:
     def features(network: nn.Module) -> int:
         assert isinstance(network, nn.Linear)
         return network.out_features
@@ -206,10 +214,10 @@ def test_functions_get_what_the_data_are() -> None:
     bag = build_network(Bag, num_classes=2, vocabulary=7)
     assert bag(torch.ones(3, 4, dtype=torch.int64)).shape == (3, 2)
     for spec in (Bag, bag, TINY, "vdcnn9@width=2,embedding=2,hidden=2"):
-        try_out(spec, torch.ones(2, 9, dtype=torch.int64), num_classes=2, vocabulary=7)
+        check_network(spec, torch.ones(2, 9, dtype=torch.int64), num_classes=2, vocabulary=7)
 
 
-def test_making_students_that_read_texts() -> None:
+def test_the_factory_makes_text_networks() -> None:
     make = NetworkFactory(TINY, num_classes=3, vocabulary=11, peers=["vdcnn9@width=2,hidden=4", Bag])
     assert torch.equal(make.example(), torch.ones(1, 8, dtype=torch.int64))
     assert make.in_channels is None
@@ -224,12 +232,12 @@ def test_making_students_that_read_texts() -> None:
     assert torch.equal(given.copy(0).get_parameter("classifier.weight"), weights[0])
     assert not torch.equal(fresh.get_parameter("classifier.weight"), weights[0])
     assert fresh.get_parameter("embedding.embedding.tokens.weight")[0].eq(0).all(), "the pad's vector"
-    with pytest.raises(UserError, match="resnet8 reads images, and the data are texts"):
+    with pytest.raises(UserError, match="resnet8 reads images, but the data are texts"):
         NetworkFactory("resnet8", num_classes=3, vocabulary=11).student(0)
 
 
-def test_what_is_trained_first() -> None:
-    assert [is_fresh(text) for text in ("transformer@depth=6", "timm:resnet18", "hf:models/bert", "package:function")] == [
+def test_untrained_networks_by_name() -> None:
+    assert [is_untrained(text) for text in ("transformer@depth=6", "timm:resnet18", "hf:models/bert", "package:function")] == [
         True,
         True,
         False,

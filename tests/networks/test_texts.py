@@ -1,4 +1,4 @@
-"""Networks of texts: the literature's sizes, and that padding takes part in nothing, against programs that never pad."""
+"""Text networks: published sizes, and no influence of padding, against programs without padding."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from torch import Tensor, nn
 
 from studygroup.errors import UserError
 from studygroup.networks import TEXT_NETWORKS, Chain, create, extract_features, head_of, parameter_count
-from studygroup.networks.padded import Padded, Positions, maps, of_maps
-from studygroup.networks.transformer import MeanPool, positions
-from studygroup.networks.vdcnn import ConvolutionBlock, KMaxPool, halved
+from studygroup.networks.padded import Padded, TokenPositions, from_maps, to_maps
+from studygroup.networks.transformer import MeanPool, sinusoidal_positions
+from studygroup.networks.vdcnn import ConvolutionBlock, KMaxPool, halve
 
 SMALL = {
     "transformer": "transformer@depth=2,heads=2,hidden=8,embedding=6,feedforward=10",
@@ -30,7 +30,7 @@ LENGTHS = (23, 1, 0, 8, 2, 17, 3)
 
 
 def small(name: str) -> Chain:
-    """A small network of doubles that has met texts before: no bias is zero, no statistic that of a new network, and no value dead."""
+    """A small network in double precision with random biases and updated running statistics, without dead units."""
     torch.manual_seed(0)
     network = create(SMALL[name], num_classes=4, vocabulary=TOKENS).double()
     norms = [module for module in network.modules() if isinstance(module, nn.BatchNorm1d)]
@@ -77,7 +77,7 @@ def test_parameter_counts(name: str, classes: int, count: int) -> None:
         assert parameter_count(create(name, classes)) == count
 
 
-def test_parts_of_the_counts() -> None:
+def test_parameter_counts_of_parts() -> None:
     with torch.device("meta"):
         convolutional, attentive = create("vdcnn9", 5), create("transformer", 2)
     counts = {name: parameter_count(block) for name, block in convolutional.blocks().items()}
@@ -104,12 +104,12 @@ def test_stages(name: str, stages: list[int]) -> None:
     assert [len(blocks) for blocks in network.stages.values()] == stages
     first, *between, last = network.stages
     assert (first, last, network.stages["head"]) == ("embedding", "head", ("pool", "classifier"))
-    assert list(network.ends()) == between
+    assert list(network.last_blocks()) == between
     assert between[-1] == f"stage{len(between) - name.startswith('vdcnn')}"
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_seed_makes_one_network(name: str) -> None:
+def test_networks_are_a_function_of_the_seed(name: str) -> None:
     made = []
     for seed in (0, 0, 1):
         torch.manual_seed(seed)
@@ -149,7 +149,7 @@ def test_convolutions_start_from_kaiming_fan_out() -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_a_prediction_is_that_of_the_text_alone(name: str) -> None:
+def test_padding_does_not_change_predictions(name: str) -> None:
     network, known = small(name).eval(), texts()
     together = network(padded(known))
     wider = network(padded(known, 41))
@@ -158,11 +158,11 @@ def test_a_prediction_is_that_of_the_text_alone(name: str) -> None:
         for width in {max(len(text), 1), len(text) + 1, len(text) + 2, 50}:
             torch.testing.assert_close(network(padded([text], width))[0], logits, rtol=0, atol=1e-9)
     assert together.isfinite().all()
-    assert len({round(value, 10) for value in together[:, 0].tolist()}) == len(known), "texts are told apart"
+    assert len({round(value, 10) for value in together[:, 0].tolist()}) == len(known), "texts have different logits"
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_learning_does_not_depend_on_padding(name: str) -> None:
+def test_gradients_do_not_depend_on_padding(name: str) -> None:
     """In train mode, but for dropout: logits, gradients and running statistics."""
     found = []
     for width in (0, 29, 64):
@@ -182,7 +182,7 @@ def test_learning_does_not_depend_on_padding(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_values_are_zero_where_there_is_no_text(name: str) -> None:
+def test_values_are_zero_at_padding(name: str) -> None:
     network = small(name).train()
     x = network.embed(padded(texts(), 26))
     for path, block in list(network.named_children())[1:]:
@@ -200,25 +200,25 @@ def test_values_are_zero_where_there_is_no_text(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_embedding_and_the_rest_are_the_network(name: str) -> None:
+def test_a_network_is_its_embedding_and_the_other_stages(name: str) -> None:
     network, ids = small(name).eval(), padded(texts())
     embedded = network.embed(ids)
     assert isinstance(embedded, Padded)
     assert torch.equal(embedded.mask, ids != 0)
-    assert torch.equal(network.after_embedding(embedded), network(ids))
+    assert torch.equal(network.forward_embedded(embedded), network(ids))
 
 
-def test_a_network_of_images_has_no_embedding() -> None:
+def test_an_image_network_has_no_embedding() -> None:
     network = create("resnet8", 3)
-    with pytest.raises(UserError, match=r"stages of the network are stem, stage1, .*head; there is no embedding: take a network of texts"):
+    with pytest.raises(UserError, match=r"stages of the network are stem, stage1, .*head; there is no embedding: use a text network"):
         network.embed(torch.zeros(1, 3, 8, 8))
     with pytest.raises(UserError, match="there is no embedding"):
-        network.after_embedding(torch.zeros(1, 3, 8, 8))
+        network.forward_embedded(torch.zeros(1, 3, 8, 8))
 
 
 @pytest.mark.parametrize("name", SMALL)
 def test_no_samples(name: str) -> None:
-    """What travels through a module on a rank that has nobody for it."""
+    """An empty batch, as on a rank without samples for a module."""
     for mode in (True, False):
         network = small(name).train(mode)
         before = {key: value.clone() for key, value in network.named_buffers() if value.is_floating_point()}
@@ -245,7 +245,7 @@ def test_mixed_precision(name: str) -> None:
     ("name", "parts"), [("transformer", ("embedding", "stage1_block1", "pool")), ("vdcnn17", ("stage2_block1", "pool"))]
 )
 def test_blocks_can_be_compiled(name: str, parts: Sequence[str]) -> None:
-    """Traced, that is: that takes a second; what code is then made of it is PyTorch's affair."""
+    """Traced only, which takes a second."""
     network = small(name).eval()
     compiled = copy.deepcopy(network)
     for part in parts:
@@ -259,23 +259,23 @@ def test_blocks_can_be_compiled(name: str, parts: Sequence[str]) -> None:
 # ---------------------------------------------------------------- the transformer, a text at a time
 
 
-def test_positions() -> None:
-    table = positions(7, 5, torch.zeros(1, dtype=torch.float64))
+def test_sinusoidal_positions() -> None:
+    table = sinusoidal_positions(7, 5, torch.zeros(1, dtype=torch.float64))
     for t in range(7):
         for i in range(5):
             angle = t / 10_000 ** ((i - i % 2) / 5)
             assert float(table[t, i]) == pytest.approx(math.cos(angle) if i % 2 else math.sin(angle), abs=1e-12)
-    assert positions(4000, 6, torch.zeros(1)).shape == (4000, 6)
-    assert positions(2, 6, torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
+    assert sinusoidal_positions(4000, 6, torch.zeros(1)).shape == (4000, 6)
+    assert sinusoidal_positions(2, 6, torch.zeros(1, dtype=torch.bfloat16)).dtype == torch.bfloat16
 
 
 def one_text(network: Chain, ids: Tensor) -> Tensor:
-    """Logits (C,) of a text (n,), n at least 1, by the formulas."""
+    """Compute the logits (C,) of a text (n,), n at least 1, by the formulas."""
     blocks = network.blocks()
     embedding = blocks.pop("embedding")
     table = embedding.get_parameter("embedding.tokens.weight")
     x = embedding.get_submodule("projection")(table[ids])
-    x = x + positions(len(ids), x.shape[1], x)
+    x = x + sinusoidal_positions(len(ids), x.shape[1], x)
     for name, block in blocks.items():
         if not name.startswith("stage"):
             continue
@@ -293,21 +293,21 @@ def one_text(network: Chain, ids: Tensor) -> Tensor:
     return logits
 
 
-def test_the_transformer_by_its_formulas() -> None:
+def test_the_transformer_against_its_formulas() -> None:
     network, known = small("transformer").eval(), [text for text in texts() if len(text)]
     expected = torch.stack([one_text(network, text) for text in known])
     torch.testing.assert_close(network(padded(known)), expected, rtol=0, atol=1e-10)
 
 
-def test_an_empty_text_has_the_mean_of_nothing() -> None:
+def test_the_mean_of_an_empty_text_is_zero() -> None:
     network = small("transformer").eval()
     logits = network(padded([torch.zeros(0, dtype=torch.int64)], 3))
     assert torch.equal(logits[0], network.get_parameter("classifier.bias"))
     assert torch.equal(MeanPool()(Padded(torch.zeros(2, 3, 4), torch.zeros(2, 3, dtype=torch.bool))), torch.zeros(2, 4))
 
 
-def test_what_is_dropped_out() -> None:
-    """The sum of embeddings and positions, and what each sublayer gives: real modules, which target modes switch off."""
+def test_dropout_is_where_the_paper_has_it() -> None:
+    """On the sum of embeddings and positions, and on the output of each sublayer, by modules that target modes disable."""
     network = create("transformer@dropout=0.3", 2)
     assert [(path, module.p) for path, module in network.named_modules() if isinstance(module, nn.Dropout)] == [
         ("embedding.dropout", 0.3),
@@ -372,8 +372,8 @@ def text_by_text(network: Chain, known: Sequence[Tensor]) -> Tensor:
 
 @pytest.mark.parametrize("name", ["vdcnn9", "vdcnn17"])
 @pytest.mark.parametrize("mode", [False, True])
-def test_vdcnn_by_its_definition(name: str, mode: bool) -> None:
-    """In train mode, batch norm is over the positions with text of all texts, and so are its running statistics."""
+def test_vdcnn_against_its_definition(name: str, mode: bool) -> None:
+    """In train mode, batch norm and its running statistics are over the positions of all texts that are not padding."""
     network, known = small(name).train(mode), texts()
     reference = copy.deepcopy(network)
     expected = text_by_text(reference, known)
@@ -384,17 +384,17 @@ def test_vdcnn_by_its_definition(name: str, mode: bool) -> None:
     assert mode == any(not torch.equal(value, before) for value, before in zip(network.buffers(), small(name).buffers(), strict=True))
 
 
-def test_full_texts_are_not_gathered() -> None:
-    """The short cut for batches without padding gives the same."""
+def test_positions_are_not_selected_without_padding() -> None:
+    """Batches without padding take a faster path with the same result."""
     network, known = small("vdcnn9").train(), texts((16, 16, 16))
     reference = copy.deepcopy(network)
-    assert Positions(padded(known) != 0).index is None
+    assert TokenPositions(padded(known) != 0).index is None
     torch.testing.assert_close(network(padded(known)), text_by_text(reference, known), rtol=0, atol=1e-9)
 
 
 @pytest.mark.parametrize("length", [1, 2, 8])
 def test_batch_norm_needs_two_positions(length: int) -> None:
-    """The last stage of a single short text has one."""
+    """The last stage of a single short text has a single position."""
     network = small("vdcnn9")
     with pytest.raises(ValueError, match="Expected more than 1 value per channel when training"):
         network(padded(texts((length, 0)), 20))
@@ -402,7 +402,7 @@ def test_batch_norm_needs_two_positions(length: int) -> None:
     network.eval()(padded(texts((length,))))
 
 
-def test_a_batch_without_any_text_moves_no_statistics() -> None:
+def test_running_statistics_stay_without_tokens() -> None:
     network = small("vdcnn9").train()
     before = {key: value.clone() for key, value in network.named_buffers()}
     logits = network(torch.zeros(3, 9, dtype=torch.int64))
@@ -411,14 +411,14 @@ def test_a_batch_without_any_text_moves_no_statistics() -> None:
     assert all(torch.equal(value, before[key]) for key, value in network.named_buffers())
 
 
-def test_halving_is_over_the_text() -> None:
-    """Of whatever sign, and beside whatever padding."""
+def test_max_pooling_ignores_padding() -> None:
+    """Values of any sign, with any padding."""
     generator = torch.Generator().manual_seed(0)
     lengths = (9, 8, 1, 0, 5)
     values = torch.randn(5, 9, 2, generator=generator, dtype=torch.float64) - 3
     mask = torch.arange(9) < torch.tensor(lengths).unsqueeze(1)
     values = (values * mask.unsqueeze(-1)).requires_grad_()
-    found = halved(Padded(values, mask))
+    found = halve(Padded(values, mask))
     assert found.mask.sum(1).tolist() == [(length + 1) // 2 for length in lengths]
     for text, length, pooled in zip(values, lengths, found.values, strict=True):
         expected = widest(text[:length].T).T
@@ -452,8 +452,8 @@ def test_k_max_pooling(k: int, ties: bool) -> None:
     assert gradient[~mask].eq(0).all()
 
 
-def test_k_max_pooling_hands_on_what_is_no_number() -> None:
-    """So that a training that has gone wrong says so."""
+def test_k_max_pooling_keeps_nan() -> None:
+    """So that diverged training is noticed."""
     values = torch.zeros(1, 9, 1)
     values[0, 4] = math.nan
     assert KMaxPool(2)(Padded(values, torch.ones(1, 9, dtype=torch.bool))).isnan().any()
@@ -472,18 +472,18 @@ def test_maps_of_texts(name: str) -> None:
     for path, block in network.blocks().items():
         x = block(x)
         seen[path] = x
-    for end, shown, mask, pre in zip(network.ends().values(), found.maps, found.masks, found.pre, strict=True):
+    for end, features, mask, pre in zip(network.last_blocks().values(), found.maps, found.masks, found.pre, strict=True):
         expected = seen[end]
         assert isinstance(expected, Padded)
         assert mask is not None
         assert torch.equal(mask, expected.mask)
-        assert torch.equal(shown, maps(expected))
-        assert shown.shape == (7, expected.values.shape[2], 1, expected.mask.shape[1])
-        assert torch.equal(of_maps(shown, mask).values, expected.values)
-        assert pre.shape == shown.shape
+        assert torch.equal(features, to_maps(expected))
+        assert features.shape == (7, expected.values.shape[2], 1, expected.mask.shape[1])
+        assert torch.equal(from_maps(features, mask).values, expected.values)
+        assert pre.shape == features.shape
         assert pre.transpose(1, 3)[:, :, 0][~mask].eq(0).all()
         activated = not name.startswith("transformer") and end != "stem"
-        assert torch.equal(pre.relu() if activated else pre, shown)
+        assert torch.equal(pre.relu() if activated else pre, features)
         assert pre.lt(0).any(), "before the activation"
     pooled = seen["pool"]
     assert isinstance(pooled, Tensor)
@@ -492,7 +492,7 @@ def test_maps_of_texts(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_features_learn(name: str) -> None:
+def test_features_have_gradients(name: str) -> None:
     found = extract_features(small(name), padded(texts()))
     for value in (*found.maps, *found.pre, found.pooled):
         assert value.requires_grad
@@ -500,22 +500,22 @@ def test_features_learn(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", SMALL)
-def test_the_head_takes_what_the_pool_takes(name: str) -> None:
+def test_head_of_text_networks(name: str) -> None:
     network, ids = small(name).eval(), padded(texts())
     position, head = head_of(network)
-    assert position == list(network.ends().values())[-1]
+    assert position == list(network.last_blocks().values())[-1]
     found = extract_features(network, ids, [position])
     assert found.masks[0] is not None
-    assert torch.equal(head(of_maps(found.maps[0], found.masks[0])), found.logits)
+    assert torch.equal(head(from_maps(found.maps[0], found.masks[0])), found.logits)
     other = torch.ones_like(found.maps[0])  # as a connector may make, which knows no padding
     assert torch.equal(
-        head(of_maps(other, found.masks[0])),
+        head(from_maps(other, found.masks[0])),
         head(Padded(found.masks[0].unsqueeze(-1).expand(other.shape[0], other.shape[3], other.shape[1]).double(), found.masks[0])),
     )
 
 
 class Preactivated(nn.Module):
-    """A block that begins with a norm, as many transformers' do."""
+    """A block that starts with a norm, as in many transformers."""
 
     def __init__(self) -> None:
         super().__init__()
@@ -526,7 +526,7 @@ class Preactivated(nn.Module):
         return Padded(self.linear(self.norm(x.values)) * x.mask.unsqueeze(-1), x.mask)
 
 
-def test_what_the_next_norm_makes_of_a_text() -> None:
+def test_the_output_of_the_next_norm_of_texts() -> None:
     torch.manual_seed(0)
     blocks = small("transformer").float().eval().blocks()
     stages = {"embedding": ["embedding"], "stage1": ["stage1_block1"], "stage2": ["own"], "head": ["pool", "classifier"]}
@@ -535,9 +535,9 @@ def test_what_the_next_norm_makes_of_a_text() -> None:
     found = extract_features(network, padded(texts()))
     assert found.masks[0] is not None
     expected = Padded(
-        blocks["own"].get_submodule("norm")(of_maps(found.maps[0], found.masks[0]).values) * found.masks[0].unsqueeze(-1), found.masks[0]
+        blocks["own"].get_submodule("norm")(from_maps(found.maps[0], found.masks[0]).values) * found.masks[0].unsqueeze(-1), found.masks[0]
     )
-    assert torch.equal(found.pre[0], maps(expected))
+    assert torch.equal(found.pre[0], to_maps(expected))
     assert not torch.equal(found.pre[0], found.maps[0])
 
 
@@ -550,5 +550,5 @@ def test_images_have_no_masks_and_the_classifier_of_a_chain_is_its_block() -> No
     assert extract_features(network, padded(texts()), []).pooled.shape == (7, 96)
 
 
-def test_every_network_of_texts_is_tested() -> None:
+def test_every_text_network_is_tested() -> None:
     assert set(TEXT_NETWORKS) == {name for name in SMALL if "finer" not in name}

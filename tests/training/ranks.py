@@ -20,10 +20,11 @@ from studygroup.data import ImageTransform
 from studygroup.data.dataset import Split
 from studygroup.data.inputs import TokenTransform, Transform
 from studygroup.data.texts.ragged import Ragged
-from studygroup.distributed.context import DistContext, Sharding, init_distributed
+from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.methods import AB, FSP, FT, create_method
 from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.chain import Pool
+from studygroup.options import Sharding
 from studygroup.training.settings import Settings
 from studygroup.training.trainer import Trainer, shard_group
 from tests.methods.tiny import CLASSES, assistants, sentences, shape_of, tiny, tiny_text, trained_teacher
@@ -153,7 +154,7 @@ def play_all(rank: int, scenes: list[Scene], folder: Path, resume: bool = False,
     found = []
     with init_distributed() as ranks:
         for number, scene in enumerate(scenes):
-            own = DistContext(ranks.rank, ranks.size, scene.shard)
-            own._agreed = 1000 * number
+            own = DistContext(ranks.rank, ranks.world_size, scene.shard)
+            own._rank_zero_calls = 1000 * number
             found.append(play(scene, own, folder / f"scene{number}", resume=resume, stop_after=stop_after))
     return found

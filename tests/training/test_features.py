@@ -124,7 +124,7 @@ def test_peers_and_selection_among_the_targets(train: Callable[..., Run]) -> Non
     assert run.result["selected"]["member"] == "student0"
     with pytest.raises(UserError, match="students is 4, but 1 peers make 2"):
         train(method="dml", peers=["resnet14"], method_options={"students": 4}, overwrite=True)
-    with pytest.raises(UserError, match="2 students, but 2 peers are given; give 1"):
+    with pytest.raises(UserError, match="2 students, but 2 peers; give 1"):
         train(method=DML(2), peers=["resnet14", "resnet20"], overwrite=True)
     with pytest.raises(UserError, match="takes no peers"):
         train(method="baseline", peers=["resnet14"], overwrite=True)

@@ -1,4 +1,4 @@
-"""`--devices`: ranks that are started, killed, interrupted and gone on with."""
+"""`--devices`: ranks that are started, killed, interrupted and resumed."""
 
 from __future__ import annotations
 
@@ -10,51 +10,50 @@ import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
-from typing import Any
 
 import pytest
 
 from studygroup.distributed import launch
-from studygroup.distributed.context import RankLost
+from studygroup.distributed.collectives import RankLost
 from studygroup.errors import TrainingError, UserError
+from studygroup.options import RankOptions
 from studygroup.training import Run
-
-ASKED: dict[str, Any] = {"devices": 1, "nodes": 1, "rendezvous": None}
 
 
 @pytest.mark.parametrize(
-    ("asked", "env", "answer"), [({}, {}, False), ({"devices": 2}, {}, True), ({"devices": 2}, {"WORLD_SIZE": "2"}, False)]
+    ("options", "env", "expected"),
+    [(RankOptions(), {}, False), (RankOptions(devices=2), {}, True), (RankOptions(devices=2), {"WORLD_SIZE": "2"}, False)],
 )
-def test_ranks_are_started_once(asked: dict[str, Any], env: dict[str, str], answer: bool, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ranks_are_started_once(options: RankOptions, env: dict[str, str], expected: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in ({"RANK": "0", **env} if env else {}).items():
         monkeypatch.setenv(name, value)
-    assert launch.wanted({**ASKED, **asked}) is answer
+    assert launch.needs_launch(options) is expected
 
 
-def test_what_is_asked_for_must_fit_what_was_started(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_options_must_match_the_ranks_that_torchrun_started(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="--rendezvous HOST:PORT"):
-        launch.wanted({**ASKED, "nodes": 2})
+        launch.needs_launch(RankOptions(nodes=2))
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
-    with pytest.raises(UserError, match="devices is 3, nodes 1, but 4 ranks were started"):
-        launch.wanted({**ASKED, "devices": 3})
-    assert not launch.wanted({**ASKED, "devices": 2, "nodes": 2})
+    with pytest.raises(UserError, match="devices is 3, nodes 1, but torchrun started 4 ranks"):
+        launch.needs_launch(RankOptions(devices=3))
+    assert not launch.needs_launch(RankOptions(devices=2, nodes=2))
 
 
-def test_the_error_that_explains_the_others_is_the_one_that_is_told() -> None:
-    told = {0: {"Lost": "no answer"}, 1: {"TrainingError": "the loss is nan"}}
+def test_the_error_that_caused_the_others_is_raised() -> None:
+    outcomes = {0: {"RankLost": "no answer"}, 1: {"TrainingError": "the loss is nan"}}
     with pytest.raises(TrainingError, match="nan"):
-        launch._outcome(told)
+        launch._first_result(outcomes)
     with pytest.raises(UserError, match="no data"):
-        launch._outcome({**told, 2: {"UserError": "no data"}})
+        launch._first_result({**outcomes, 2: {"UserError": "no data"}})
     with pytest.raises(RankLost, match="no answer"):
-        launch._outcome({0: {"Lost": "no answer"}, 1: {"Lost": "nor here"}})
-    assert launch._outcome({1: {"result": "b"}, 0: {"result": "a"}}) == "a"
+        launch._first_result({0: {"RankLost": "no answer"}, 1: {"RankLost": "nor here"}})
+    assert launch._first_result({1: {"result": "b"}, 0: {"result": "a"}}) == "a"
 
 
 def test_devices_train_together(train: Callable[..., Run], tmp_path: Path) -> None:
     alone = train(method="dml", out=tmp_path / "alone", batch_size=40)
-    run = train(method="dml", out=tmp_path / "two", batch_size=40, devices=2, spread="members", device="cpu")
+    run = train(method="dml", out=tmp_path / "two", batch_size=40, devices=2, shard="members", device="cpu")
     assert run.result["ranks"]["number"] == 2
     assert run.result["ranks"]["bytes_per_step"] < run.result["ranks"]["data_parallel_bytes_per_step"] / 100
     for name in ("student0", "student1"):
@@ -63,7 +62,7 @@ def test_devices_train_together(train: Callable[..., Run], tmp_path: Path) -> No
     with pytest.raises(UserError, match="holds a run already"):
         train(method="dml", out=tmp_path / "two", devices=2, device="cpu")
     with pytest.raises(UserError, match="1 students on 2 ranks"):
-        train(method="baseline", out=tmp_path / "three", devices=2, spread="members", device="cpu")
+        train(method="baseline", out=tmp_path / "three", devices=2, shard="members", device="cpu")
     assert not (tmp_path / "three").exists()
 
 
@@ -98,18 +97,18 @@ def test_a_killed_rank_ends_the_run_and_it_can_be_resumed(tmp_path: Path, cache:
     wait_for_epochs(process, folder, 1)
     since = time.monotonic()
     os.kill(ranks_of(process)[1], signal.SIGKILL)
-    _, said = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert time.monotonic() - since < 60
     assert process.returncode == 1
-    assert "rank 1 was killed (SIGKILL); the last checkpoint is kept" in said.splitlines()[-1]
-    assert "--resume" in said.splitlines()[-1]
+    assert "rank 1 was killed (SIGKILL); the last checkpoint is kept" in stderr.splitlines()[-1]
+    assert "--resume" in stderr.splitlines()[-1]
 
-    process = start(folder, cache, "--resume")  # and then a polite end, as by Ctrl-C in a terminal: to all processes at once
+    process = start(folder, cache, "--resume")  # and then an interrupt as by Ctrl-C in a terminal: sent to all processes
     wait_for_epochs(process, folder, 3)
     os.killpg(process.pid, signal.SIGINT)
-    _, said = process.communicate(timeout=60)
+    _, stderr = process.communicate(timeout=60)
     assert process.returncode == 130
-    assert "--resume" in said.splitlines()[-1]
-    assert "Traceback" not in said
+    assert "--resume" in stderr.splitlines()[-1]
+    assert "Traceback" not in stderr
     epochs = [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert epochs == list(range(len(epochs)))

@@ -220,7 +220,7 @@ def test_what_cannot_be_spread_is_refused() -> None:
         ("cgl", {"routing": False}, "students", "separate networks"),
         ("dml", {}, "students", "learn from the same samples"),
         ("baseline", {}, "members", "1 students on 2 ranks"),
-        ("one", {}, "members", "branched group cannot live"),
+        ("one", {}, "members", "branched group cannot be on different ranks"),
     ]
     for name, options, way, words in refused:
         with pytest.raises(UserError, match=words):

@@ -193,7 +193,7 @@ def test_a_character_network(train: Callable[..., Run], table: Path) -> None:
 @pytest.mark.parametrize(
     ("words", "message"),
     [
-        ({"student": "resnet8"}, "resnet8 reads images, and the data are texts"),
+        ({"student": "resnet8"}, "resnet8 reads images, but the data are texts"),
         ({"image_size": 32}, "image_size is given, but .*walks.csv has texts; leave it out"),
         ({"augment": "crop"}, "augment is 'crop', which is for images; leave it out for texts"),
         ({"stem": "large"}, "has no stem 'large'"),
@@ -214,7 +214,7 @@ def test_what_cannot_work_is_said_at_once(
 
 
 def test_images_are_no_texts(train: Callable[..., Run]) -> None:
-    with pytest.raises(UserError, match="transformer reads texts, and the data are images"):
+    with pytest.raises(UserError, match="transformer reads texts, but the data are images"):
         train(student="transformer", method="baseline")
     with pytest.raises(UserError, match="text_columns is given, but digits has images; leave it out"):
         train(text_columns=["a"], method="baseline")
