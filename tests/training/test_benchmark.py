@@ -13,10 +13,10 @@ import torch
 
 import studygroup
 from studygroup import CGL, DML, UserError
+from studygroup.commands.benchmark import with_students
 from studygroup.data import open_dataset
 from studygroup.methods import Baseline
 from studygroup.networks import NetworkFactory, create, parameter_count
-from studygroup.session import with_students
 from studygroup.training import DataSplits, Settings, Trainer
 from studygroup.training.timed_trainer import TimedTrainer, compare
 from tests.methods.tiny import tiny
@@ -134,12 +134,12 @@ def test_a_step_is_the_trainers(cache: Path, tmp_path: Path) -> None:
     timed.run(1)
     method = CGL(2)
     method.build(NetworkFactory("resnet8", num_classes=10, in_channels=1))
-    trainer = Trainer(method, splits.train, splits.holdout, timed.trainer.preprocess, settings, tmp_path, identity={})
-    assert trainer.batches.steps() == 4, "two to warm up, one to measure the memory, one to run"
+    trainer = Trainer(StepRunner(method, splits.train, timed.runner.transform, settings), splits.holdout, tmp_path, identity={})
+    assert trainer.runner.batches.steps() == 4, "two to warm up, one to measure the memory, one to run"
     trainer.run()
     for name, value in trainer.method.state_dict().items():
         if isinstance(value, torch.Tensor):
-            assert torch.equal(timed.trainer.method.state_dict()[name], value), name
+            assert torch.equal(timed.runner.method.state_dict()[name], value), name
 
 
 def test_batches_that_an_epoch_cuts_short_are_left_out(cache: Path) -> None:
@@ -148,13 +148,13 @@ def test_batches_that_an_epoch_cuts_short_are_left_out(cache: Path) -> None:
     networks = NetworkFactory(tiny, num_classes=10, in_channels=1)
     timed = TimedTrainer("alone", Baseline(), networks, splits, settings)
     sizes: list[int] = []
-    learn = timed.trainer.updater.learn
+    step = timed.runner.updater.step
 
     def noting(batch: Any, clock: Any, meter: Any) -> None:
         sizes.append(len(batch))
-        learn(batch, clock, meter)
+        step(batch, clock, meter)
 
-    timed.trainer.updater.learn = noting  # type: ignore[method-assign]
+    timed.runner.updater.step = noting  # type: ignore[method-assign]
     timed.run(7)
     assert sizes == [32] * 7
 

@@ -26,9 +26,9 @@ from studygroup.methods import Baseline
 from studygroup.networks import NetworkFactory
 from studygroup.runs import checkpoint
 from studygroup.runs.folder import lock_run_dir
-from studygroup.training import Run
+from studygroup.runs.member import Run
+from studygroup.training.meter import LossMeter, Updater
 from studygroup.training.settings import Settings
-from studygroup.training.updater import LossMeter, Updater
 
 SIZES = {"--epochs": "2", "--train-size": "128", "--holdout": "32", "--batch-size": "32", "--precision": "float32"}
 SMALL = [*(word for pair in SIZES.items() for word in pair), "--no-progress"]
@@ -238,4 +238,4 @@ def test_other_value_errors_are_not_taken_for_batch_norms() -> None:
     own.__init__(method, Settings(precision="float32"), torch.device("cpu"))  # type: ignore[misc]
     labels = torch.zeros(2, dtype=torch.int64)
     with pytest.raises(RuntimeError, match="expected input"):
-        own.learn(Batch(torch.zeros(2, 3, 8, 8), labels, labels), Clock(), LossMeter())
+        own.step(Batch(torch.zeros(2, 3, 8, 8), labels, labels), Clock(), LossMeter())

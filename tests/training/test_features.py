@@ -20,9 +20,9 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.methods import CGL, DML, Baseline
 from studygroup.networks import Chain, NetworkFactory, create, parameter_count
-from studygroup.training import Run, Settings, score
+from studygroup.runs.member import Run, Settings, score
 from studygroup.training.evaluate import diversity
-from studygroup.training.updater import LossMeter, Updater
+from studygroup.training.meter import LossMeter, Updater
 
 
 def updater(method: Any, **settings: Any) -> Updater:
@@ -92,7 +92,7 @@ def shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 def test_the_saved_configuration_reruns_the_run(train: Callable[..., Run], tmp_path: Path) -> None:
     train(method=CGL(2, probability=0.5, ramp_share=0.5), learning_rate=0.02, warmup=1.0)
-    again = config.load(tmp_path / "run" / "config.yaml", studygroup.train)
+    again = config.load(tmp_path / "run" / "config.yaml", TrainOptions)
     data = str(again.pop("data"))
     studygroup.train(data, **{**again, "out": tmp_path / "again"})  # type: ignore[arg-type]
     for name in ("best", "student0", "student1"):
@@ -183,7 +183,7 @@ def test_accumulation_is_the_same_update(method: Callable[[], Any], sizes: tuple
         for module in own.method.modules():
             if isinstance(module, _BatchNorm):
                 module.eval()
-        own.learn(batch(12, sizes), Clock(), LossMeter())
+        own.step(batch(12, sizes), Clock(), LossMeter())
         found.append(weights(own.method))
     for whole, summed in zip(*found, strict=True):
         torch.testing.assert_close(whole, summed, atol=1e-6, rtol=1e-4)
@@ -192,7 +192,7 @@ def test_accumulation_is_the_same_update(method: Callable[[], Any], sizes: tuple
 def test_learning_rates_by_member() -> None:
     own = updater(DML(2), learning_rate_scales={"student1": 0.0}, weight_decay=0.0)
     before = [weights(own.method.group[k]) for k in (0, 1)]
-    own.learn(batch(8), Clock(), LossMeter())
+    own.step(batch(8), Clock(), LossMeter())
     assert not any(torch.equal(a, b) for a, b in zip(before[0], weights(own.method.group[0]), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(before[1], weights(own.method.group[1]), strict=True))
     with pytest.raises(UserError, match="'studnt1'; did you mean student1"):
@@ -202,7 +202,7 @@ def test_learning_rates_by_member() -> None:
 def test_clipping_bounds_the_joint_norm() -> None:
     own = updater(Baseline(), clip_grad_norm=1e-3, learning_rate=1.0, momentum=0.0, nesterov=False, weight_decay=0.0)
     before = weights(own.method)
-    own.learn(batch(8), Clock(), LossMeter())
+    own.step(batch(8), Clock(), LossMeter())
     moved = torch.cat([(a - b).flatten() for a, b in zip(before, weights(own.method), strict=True)])
     assert float(moved.norm()) == pytest.approx(1e-3, rel=1e-3)
 
@@ -213,7 +213,7 @@ def test_optimisers_learn(optimizer: Any) -> None:
     ledgers = []
     for _ in range(12):
         ledgers.append(LossMeter())
-        own.learn(batch(16), Clock(), ledgers[-1])
+        own.step(batch(16), Clock(), ledgers[-1])
     assert ledgers[-1].means()["student0/cross_entropy"] < ledgers[0].means()["student0/cross_entropy"] / 2
 
 

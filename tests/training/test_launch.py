@@ -17,7 +17,7 @@ from studygroup.distributed import launch
 from studygroup.distributed.collectives import RankLost
 from studygroup.errors import TrainingError, UserError
 from studygroup.options import RankOptions
-from studygroup.training import Run
+from studygroup.runs.member import Run
 
 
 @pytest.mark.parametrize(

@@ -19,7 +19,7 @@ from studygroup import UserError
 from studygroup.methods import METHODS
 from studygroup.networks import NETWORKS, create
 from studygroup.runs import checkpoint
-from studygroup.training import Run
+from studygroup.runs.member import Run
 from studygroup.training.trainer import Interrupted, Trainer
 from studygroup.training.updater import Updater
 
@@ -105,7 +105,7 @@ def test_killed_within_an_epoch_and_resumed(
 ) -> None:
     wanted = {**options(method, teacher), "checkpoint_steps": 2}
     train(**wanted, out=tmp_path / "whole")
-    original, steps = Updater.learn, []
+    original, steps = Updater.step, []
 
     def mortal(self: Updater, *arguments: Any) -> None:
         steps.append(1)
@@ -113,7 +113,7 @@ def test_killed_within_an_epoch_and_resumed(
             kill()
         original(self, *arguments)
 
-    monkeypatch.setattr(Updater, "learn", mortal)
+    monkeypatch.setattr(Updater, "step", mortal)
     for _ in range(2):
         with pytest.raises(Killed):
             train(**wanted, out=tmp_path / "parts", resume=True)
@@ -126,9 +126,9 @@ def test_killed_within_an_epoch_and_resumed(
     [
         "studygroup.training.trainer.Trainer.save",  # the epoch is evaluated, its checkpoint is not written
         "studygroup.runs.files.os.replace",  # a temporary file lies beside the checkpoints
-        "studygroup.runs.metrics.Log.append",  # the checkpoint is there, the record is not
-        "studygroup.training.fit.write_member",  # trained to the end, but no member is written
-        "studygroup.training.fit.test_selected",  # members are there, the result is not
+        "studygroup.runs.metrics.MetricsLog.append",  # the checkpoint is there, the record is not
+        "studygroup.training.results.write_member",  # trained to the end, but no member is written
+        "studygroup.training.results.test_selected",  # members are there, the result is not
     ],
 )
 def test_killed_between_two_writes_and_resumed(

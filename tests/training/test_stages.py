@@ -17,7 +17,7 @@ from studygroup import UserError, config
 from studygroup.cli import main
 from studygroup.methods import AB, DGKD, METHODS, TAKD, Baseline, create_method
 from studygroup.plans import PLANS, Stage, stages_of
-from studygroup.training import Run, Settings
+from studygroup.runs.member import Run, Settings
 from studygroup.training.fit import weights_digest
 from studygroup.training.trainer import Interrupted, Trainer
 from tests.training.conftest import SMALL
@@ -82,7 +82,7 @@ def test_a_trained_run_and_one_assistant(train: Callable[..., Run], teacher: Pat
     train(method="takd", teacher=teacher, method_options={"assistants": ["resnet8"]}, epochs=1)
     assert trained == ["assistant1", "train"]
     assert teachers_of(tmp_path / "run" / "stages" / "assistant1") == [weights_digest(Run(teacher).best.network)]
-    again = config.load(tmp_path / "run" / "config.yaml", studygroup.train)
+    again = config.load(tmp_path / "run" / "config.yaml", TrainOptions)
     assert again["method_options"] == {**TAKD().options(), "assistants": ["resnet8"]}
     studygroup.train(str(again.pop("data")), **{**again, "out": tmp_path / "again"})  # type: ignore[arg-type]
     assert_same(tmp_path / "run", tmp_path / "again")

@@ -17,8 +17,8 @@ import torch
 import studygroup
 from studygroup import UserError
 from studygroup.data import Tokens
-from studygroup.session import short_name, with_defaults
-from studygroup.training import Run
+from studygroup.pipeline.setup import short_name
+from studygroup.runs.member import Run
 from studygroup.training.trainer import Interrupted
 from tests.training.test_resume import assert_same, stop_at
 
@@ -254,7 +254,15 @@ def test_a_comparison(table: Path, tmp_path: Path) -> None:
         "holdout": 32,
     }
     found = studygroup.compare(
-        table, methods=["cgl"], seeds=1, workers=1, validation=20, out=tmp_path / "out", cache=tmp_path / "cache", progress=False, **words
+        table,
+        methods=["cgl"],
+        seeds=1,
+        workers=1,
+        score_on_unused=20,
+        out=tmp_path / "out",
+        cache=tmp_path / "cache",
+        progress=False,
+        **words,
     )
     rows = found["rows"]
     assert isinstance(rows, list)
