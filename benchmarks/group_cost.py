@@ -56,7 +56,7 @@ def cost_row(cost: Cost, alone: Cost, batch_size: int, steps: int, target: float
         f"batch {batch_size}: CGL, {cost.name}, p = {probability:.3g}",
         cost.ratio,
         target=target,
-        details=f"{1000 * cost.seconds_per_step:.1f} ms per step, alone {1000 * alone.seconds_per_step:.1f} ms; {steps} steps per repetition",
+        details=f"{1000 * cost.seconds_per_step:.1f} ms per step, alone {1000 * alone.seconds_per_step:.1f} ms; {steps} steps per turn",
         figures={"parameters": cost.parameters, "seconds_per_epoch": cost.seconds_per_epoch},
     )
 

@@ -1,4 +1,4 @@
-"""The time of the whole trainer, relative to a bare loop over tensors in memory: the overhead of data, augmentation, logging and checkpoints.
+"""The time of the whole trainer, relative to a bare loop over tensors in memory: the overhead of data, augmentation, logs and checkpoints.
 
 One epoch of 5,000 images of 1 x 28 x 28 (Fashion-MNIST if it is on this machine), batch size 64: `Trainer.run` with default options, and a
 loop with the same network, optimizer, precision, memory format and steps, but without augmentation and without files. Measured are training
