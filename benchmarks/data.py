@@ -1,7 +1,7 @@
 """Preparing data once, and opening it again: seconds.
 
-Fashion-MNIST, if it is on this machine, and a folder of 10,000 PNG files of 3 x 32 x 32 in ten classes. Prepared into an empty cache,
-then opened from that cache by a new process, its imports not counted. The files are in the system's page cache throughout.
+Fashion-MNIST, if it is on this machine, and a folder of 10,000 PNG files of 3 x 32 x 32 in ten classes. The data is prepared into an empty
+cache, then opened from that cache by a new process, whose imports do not count. The files are in the page cache of the system throughout.
 """
 
 from __future__ import annotations

@@ -1,8 +1,8 @@
-"""What an epoch of CGL costs beside the same network alone, with the product's default options and precision.
+"""The cost of an epoch of CGL relative to the same network trained alone, with the default options and precision.
 
-ResNet-20 on 1 x 28 x 28, the same samples, the same total batch. Then K = 2 to 32 students with as many imitated by each: p (K - 1) = 1.75
-(at K = 2 p is 1, the most there is, so each imitates one). "Targets recalled" is K = 8 with `targets=recall`. `studygroup benchmark` does
-the same with your data, network and method.
+ResNet-20 on 1 x 28 x 28, the same samples, the same total batch size. K is 2 to 32 students, and each imitates the same expected number of
+others: p (K - 1) = 1.75 (at K = 2 p is 1, its maximum, so each student imitates one). "Targets recalled" is K = 8 with `targets=recall`.
+`studygroup benchmark` measures the same with your data, network and method.
 """
 
 from __future__ import annotations
@@ -35,11 +35,11 @@ def measure(repeats: int, quick: bool) -> list[Row]:
         alike = [cost for cost in costs[1:] if cost.students > 2]
         for some, what, bound in ((alike, "p (K - 1) = 1.75", APART), (costs[1:], "all K", None)):
             most, least = max(cost.ratio.value for cost in some), min(cost.ratio.value for cost in some)
-            rows.append(exact(f"batch {batch_size}: the dearest over the cheapest K, {what}", most / least, "x", target=bound))
+            rows.append(exact(f"batch {batch_size}: the most expensive K over the cheapest, {what}", most / least, "x", target=bound))
         sizes_of = [cost.parameters for cost in costs[1:]]
         rows.append(
             exact(
-                f"batch {batch_size}: the most trained parameters of any K over the fewest",
+                f"batch {batch_size}: most trained parameters of any K over the fewest",
                 max(sizes_of) / min(sizes_of),
                 "x",
                 target=1.0,
@@ -56,7 +56,7 @@ def cost_row(cost: Cost, alone: Cost, batch_size: int, steps: int, target: float
         f"batch {batch_size}: CGL, {cost.name}, p = {probability:.3g}",
         cost.ratio,
         target=target,
-        details=f"{1000 * cost.seconds_per_step:.1f} ms a step, alone {1000 * alone.seconds_per_step:.1f} ms; turns of {steps} steps",
+        details=f"{1000 * cost.seconds_per_step:.1f} ms per step, alone {1000 * alone.seconds_per_step:.1f} ms; {steps} steps per turn",
         figures={"parameters": cost.parameters, "seconds_per_epoch": cost.seconds_per_epoch},
     )
 

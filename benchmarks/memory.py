@@ -1,9 +1,9 @@
-"""Memory of live tensors in a training step, and the activations that are left when the optimiser runs.
+"""Memory of live tensors in a training step, and activations that still exist when the optimizer runs.
 
-ResNet-20 on 1 x 28 x 28, batch 64: alone, CGL with 8 students, DML with 4, and ORC with 3 ResNet-8 students and a ResNet-20 pivot. Counted
-are storages of tensors, at the step's highest; weights, the optimiser's state and the batch are in it. Of the activations that
-graphs hold when the optimiser makes an update, those are left over whose backward pass is done, and those are waiting whose lesson is
-still to come: there must be none of the former, and none of the latter at the step's last update.
+ResNet-20 on 1 x 28 x 28, batch size 64: alone, CGL with 8 students, DML with 4, and ORC with 3 ResNet-8 students and a ResNet-20 pivot. The
+peak counts the storages of all tensors in a step, including weights, optimizer state and batch. The activations that autograd graphs hold
+during an optimizer update are of two kinds: `left over`, if their backward pass is done, and `waiting`, if a later loss of the step needs
+them. The targets: nothing is ever left over, and nothing waits at the last update of a step.
 """
 
 from __future__ import annotations
@@ -37,7 +37,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
                 f"{name}: peak of a step",
                 memory.peak / MIB,
                 "MiB",
-                details=f"{memory.resident / MIB:.1f} MiB of it weights, optimiser and batch",
+                details=f"{memory.resident / MIB:.1f} MiB of it weights, optimizer state and batch",
                 figures={"peak": memory.peak, "resident": memory.resident},
             ),
             exact(
@@ -45,7 +45,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
                 max(memory.left) / MIB,
                 "MiB",
                 target=0.0,
-                details=f"waiting for a later lesson, by update: {waiting} MiB",
+                details=f"waiting for a later loss, at each update: {waiting} MiB",
                 figures={"waiting": memory.waiting, "left": memory.left},
             ),
             exact(f"{name}: waiting at the last update", memory.waiting[-1] / MIB, "MiB", target=0.0),

@@ -1,7 +1,7 @@
-"""An ORC iteration against the sum of its parts, each timed alone in the same precision: what the method adds to its own arithmetic.
+"""The time of an ORC iteration, relative to the sum of its parts, each timed alone in the same precision: the overhead of the method.
 
-Three ResNet-8 students and a ResNet-20 pivot on 1 x 28 x 28, batch 64. The parts: 6 forward passes, 4 backward passes, the losses (with the
-choice of the feedback, the mix-up and the way back to the logits), and the optimiser's updates.
+Three ResNet-8 students and a ResNet-20 pivot on 1 x 28 x 28, batch size 64. The parts: 6 forward passes, 4 backward passes, the losses
+(with the selection of the feedback, mixup and the backward pass to the logits), and the optimizer updates.
 """
 
 from __future__ import annotations
@@ -144,10 +144,10 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     for name, one in passes.items():
         parts[f"{name}, forward"] = one.forward
         parts[f"{name}, backward"] = one.backward
-    parts["pivot, forward as a target"] = lambda: seconds_of(lambda: forward_only(parts_of.pivot, batch.inputs), DEVICE)
-    parts["temporary teacher, forward as a target"] = lambda: seconds_of(lambda: forward_only(students[0], batch.inputs), DEVICE)
+    parts["pivot, forward for targets"] = lambda: seconds_of(lambda: forward_only(parts_of.pivot, batch.inputs), DEVICE)
+    parts["temporary teacher, forward for targets"] = lambda: seconds_of(lambda: forward_only(students[0], batch.inputs), DEVICE)
     parts["losses"] = lambda: seconds_of(lambda: losses(logits[:3], logits[3], batch.inputs, batch.labels), DEVICE)
-    parts["updates"] = Updates([parts_of.pivot, *students], settings).run
+    parts["optimizer updates"] = Updates([parts_of.pivot, *students], settings).run
 
     times = interleave({"iteration": iteration, **parts}, repeats if quick else 10 * repeats, warm_up=3)
     together = [sum(times[name][repeat] for name in parts) for repeat in range(len(times["iteration"]))]

@@ -1,8 +1,8 @@
-"""Ranks: what each way of spreading a run sends, and how fast it is, on 2 and 4 processes of one machine with a thread each.
+"""Ranks: the communication and the speed of each way to shard a run, on 2 and 4 processes of one machine with one thread each.
 
-ResNet-8 on 1 x 28 x 28, batch 64, float32. CGL with 8 students by samples and by students, batch norm pooled and by student; DML with 4
-networks by samples and by members. Bytes: what the cost model says (docs/scaling.md), and what went over the loopback interface
-meanwhile (Linux; with TCP's and the store's own share), per rank and step. Speed: steps per second beside one process with one thread;
+ResNet-8 on 1 x 28 x 28, batch size 64, float32. CGL with 8 students, sharded by samples and by students, batch norm pooled and per student;
+DML with 4 networks, sharded by samples and by members. Bytes, per rank and step: by the formulas of docs/scaling.md, and measured on the
+loopback interface (Linux; including the overhead of TCP and of the store). Speed: steps per second relative to one process with one thread;
 four processes on fewer cores take turns.
 """
 
@@ -48,7 +48,7 @@ class Way:
     @property
     def name(self) -> str:
         bn = f", batch norm {self.options['bn']}" if "bn" in self.options else ""
-        return f"{self.method}, {self.options['students']} students{bn}; {self.shard} spread"
+        return f"{self.method}, {self.options['students']} students{bn}; {self.shard} sharded"
 
 
 WAYS = [
@@ -150,13 +150,13 @@ def measure(repeats: int, quick: bool) -> list[Row]:
             found = runs[size][-1][number]
             seconds = statistics.median(statistics.median(run[number]["seconds"]) for run in runs[size])
             details = (
-                f"{seconds * 1e3:.0f} ms a step; sent per rank and step {found['model'] / 1e3:,.0f} kB by the model, "
+                f"{seconds * 1e3:.0f} ms per step; sent per rank and step {found['model'] / 1e3:,.0f} kB by the formulas, "
                 f"{found['measured'] / 1e3:,.0f} kB measured; all gradients would be {found['gradients'] / 1e3:,.0f} kB"
             )
             low, high = ratios[len(ratios) // 4], ratios[-1 - len(ratios) // 4]
             rows.append(
                 Row(
-                    f"{way.name}: {size} ranks beside one",
+                    f"{way.name}: {size} ranks relative to one",
                     statistics.median(ratios),
                     low,
                     high,

@@ -1,8 +1,8 @@
-"""A CGL step, fused, against a plain loop over the students: the same losses and gradients, in the same precision.
+"""The speed of a fused CGL step, relative to a plain loop over the students: the same losses, gradients and precision.
 
-K = 8 students, M = 2 modules per layer, p = 1/4, batch norm by student, on a chain of ResNet-18's shape at width 16 (stages of 16, 32,
-64, 128 channels, two blocks each), images 3 x 32 x 32. In the loop each student forwards its own share, and each route that it
-imitates forwards it without gradient. Before anything is timed, losses and gradients are compared in float32.
+K = 8 students, M = 2 modules per layer, p = 1/4, batch norm per student, on a chain with the shape of ResNet-18 at width 16 (stages of 16,
+32, 64, 128 channels, two blocks each), images 3 x 32 x 32. In the loop, each student runs a forward pass on its own samples, and each route
+that it imitates runs a forward pass on them without gradient. Losses and gradients of both are compared in float32 before any timing.
 """
 
 from __future__ import annotations
@@ -201,11 +201,11 @@ def measure(repeats: int, quick: bool) -> list[Row]:
             batch = batch_of(share, size, used)
             apart = check(make, batch, used)
             times = compare(make, batch, used, precision, repeats if quick or share > 8 else 3 * repeats)
-            for mark, what in (("", "forward, losses, backward"), ("+", "and the optimiser")):
+            for mark, what in (("", "forward, losses, backward"), ("+", "with the optimizer update")):
                 loop, fused = (quartiles(times[name + mark]).value for name in ("loop", "fused"))
                 rows.append(
                     row(
-                        f"{share} a student, {precision}: {what}",
+                        f"{share} samples per student, {precision}: {what}",
                         ratio(times[f"loop{mark}"], times[f"fused{mark}"]),
                         bound="at least",
                         target=target,

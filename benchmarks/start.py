@@ -1,8 +1,8 @@
-"""From the shell to the first training step: seconds.
+"""From the command line to the first training step: seconds.
 
-`studygroup train digits` with its defaults (CGL, 8 students) as a process of its own, from its start until the checkpoint of the first
-step lies on the disk (`--checkpoint-steps 1`), so that the step was really made; then it is stopped. The data is prepared and the
-files are in the system's page cache: one run before does not count.
+`studygroup train digits` with default options (CGL, 8 students) in a new process, from its start until the checkpoint of the first step is
+on disk (`--checkpoint-steps 1`), which proves that the step was run; then the process is stopped. The data is prepared and the files are in
+the page cache of the system: a first run does not count.
 """
 
 from __future__ import annotations

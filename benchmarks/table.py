@@ -1,4 +1,4 @@
-"""Makes a page of the JSON files that the benchmarks left.
+"""Write a page from the JSON files of the benchmarks.
 
 python benchmarks/table.py runs/benchmarks --out docs/performance.md
 """
@@ -17,27 +17,27 @@ from common import describe, variants
 PAGE = """\
 # Performance
 
-How fast studygroup is, and what a group costs. This page is made from the results of [`benchmarks/`](../benchmarks); do not edit it.
+The speed of studygroup, and the cost of a group. This page is generated from the results of [`benchmarks/`](../benchmarks); do not edit it.
 
-- A figure in `x` is a ratio of two medians, measured in one process in turn (A, B, A, B, ... after a warm-up), so that a machine
-  that slows down meanwhile slows both. Its quartiles are those of the ratio over the repetitions. Other figures are medians.
-- `reached` compares the measured figure with the target beside it. Rows without a target are for information.
+- A figure in `x` is a ratio of two medians. Both sides are measured in one process, in turn (A, B, A, B, ... after a warm-up), so that a
+  machine that slows down in between slows both. The quartiles are those of the ratio over the repetitions. Other figures are medians.
+- `reached` compares the measured figure with its target. Rows without a target are for information.
 - To measure again: `{again}`. One program: `python benchmarks/NAME.py`. Your own data and network: `studygroup benchmark DATA`.
 
 {machine}
 
-**{reached} of {targets} targets reached.** [LOG.md](../LOG.md) says why the others are not, by a profile.
+**{reached} of {targets} targets reached.** [LOG.md](../LOG.md) explains by profiles why the others were not.
 """
 AGAIN = "python benchmarks/all.py && python benchmarks/table.py runs/benchmarks --out docs/performance.md"
 ORDER = ("routing", "group_cost", "phases", "orc", "trainer", "dml", "data", "texts", "text_networks", "start", "memory", "ranks")
-OWN = ("command",)  # what every program has of its own in the machine's description
+OWN = ("command",)  # entries of the machine's description that differ between programs
 
 
 def page(results: Sequence[Mapping[str, Any]]) -> str:
-    """The page, in Markdown.
+    """Return the page in Markdown.
 
     Raises:
-        ValueError: there is no result, or one is of a quick run.
+        ValueError: there is no result, or one is from a quick run.
     """
     if not results:
         raise ValueError("there are no results; run benchmarks/all.py first")
@@ -52,13 +52,13 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def machine_text(machine: Mapping[str, Any]) -> str:
-    """The machine without what belongs to one program."""
+    """Describe the machine, without entries that belong to one program."""
     where = describe({name: value for name, value in machine.items() if name not in OWN} | {"command": ""}).strip()
     return f"Machine: {where}; Python {machine['python']}, {machine['system'].partition('-')[0]}."
 
 
 def section(result: Mapping[str, Any], machine: str) -> str:
-    """One program's part."""
+    """Return the section of one program."""
     title, _, rest = result["about"].partition("\n\n")
     lines = ["", f"## {title.rstrip('.')}", "", *([rest, ""] if rest else []), *([machine, ""] if machine else [])]
     lines += ["| | measured | quartiles | target | | |", "|---|---:|---:|---:|---|---|"]
@@ -69,8 +69,8 @@ def section(result: Mapping[str, Any], machine: str) -> str:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
-    parser.add_argument("folder", type=Path, help="with the JSON files")
-    parser.add_argument("--out", type=Path, help="the page; standard output by default")
+    parser.add_argument("folder", type=Path, help="folder of the JSON files")
+    parser.add_argument("--out", type=Path, help="file for the page (default: standard output)")
     given = parser.parse_args()
     try:
         text = page([json.loads(path.read_text(encoding="utf-8")) for path in sorted(given.folder.glob("*.json"))])

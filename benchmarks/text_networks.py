@@ -1,12 +1,13 @@
-"""Texts: how fast both networks for them are, what a group costs, and what is gained by batches of texts of similar length.
+"""Texts: the speed of the two text networks, the cost of groups, and the gain from batches of texts of similar length.
 
-`transformer` on tokens of a vocabulary of 16,000, at most 512 of a text, and `vdcnn9` on characters, at most 1,024, with the product's
-defaults, batch 64, on the reviews of `benchmarks/texts.py`, which are made up and of lengths as long-tailed as those of real ones. An
-epoch has 6,400 of them. A turn takes 4 of its 100 steps, the same ones in each turn, evenly spread over the batches' lengths; for batches
-at random, which are padded to other lengths, over theirs. A step is all that the trainer does for one. Tokens and characters are those of
-the texts: padding is not counted. ORC's pivot has twice the student's blocks. In the loop each student forwards its own share, and each
-route that it imitates forwards it without gradient (as in `benchmarks/routing.py`; batch norm by student); before it is timed, losses and
-gradients are compared in float32, without dropout. No targets are set for texts.
+`transformer` on tokens of a vocabulary of 16,000, at most 512 per text, and `vdcnn9` on characters, at most 1,024 per text, with default
+options, batch size 64, on the reviews of `benchmarks/texts.py`, which are synthetic, with lengths as long-tailed as those of real reviews.
+An epoch has 6,400 of them. A repetition runs 4 of its 100 steps, the same ones each time, evenly spread over the lengths of the batches;
+random batches are padded to other lengths, and their 4 steps are spread over these. A step is all that the trainer does for one batch.
+Tokens and characters do not include padding. ORC's pivot has twice as many blocks as the student. In the loop, each student runs a forward
+pass on its own samples, and each route that it imitates runs a forward pass on them without gradient (as in `benchmarks/routing.py`; batch
+norm per student). Losses and gradients of both are compared in float32, without dropout, before the loop is timed. There are no targets for
+texts.
 """
 
 from __future__ import annotations
@@ -220,7 +221,7 @@ def rows_of(student: Student, splits: DataSplits, settings: Settings, steps: int
         f"{name}: training, the student alone",
         quartiles([learned / seconds for seconds in times["alone"]]),
         unit=f"{student.unit}/s",
-        details=f"{step['alone']:.0f} ms a step; {lengths.mean():.0f} {student.unit} a text",
+        details=f"{step['alone']:.0f} ms per step; {lengths.mean():.0f} {student.unit} per text",
         figures=figures,
     )
     yield row(
@@ -236,15 +237,15 @@ def rows_of(student: Student, splits: DataSplits, settings: Settings, steps: int
             details=f"{step[method_name]:.0f} ms, alone {step['alone']:.0f} ms",
         )
     yield row(
-        f"{name}: a step of CGL in a loop over its students, over the fused one",
+        f"{name}: a CGL step in a loop over its students, over the fused step",
         ratio(times["loop"], times["fused"]),
         details=f"loop {step['loop']:.0f} ms, fused {step['fused']:.0f} ms; gradients agree to {apart:.0e}",
     )
     yield row(
-        f"{name}: an epoch in batches at random, over one in batches of similar length",
+        f"{name}: an epoch of random batches, over one of batches of similar length",
         ratio(times["at random"], times["alone"]),
         details=f"{epoch['at random']:.1f} s and {epoch['alone']:.1f} s for {len(splits.train):,} texts; "
-        f"{padding(mixed):.0%} and {padding(batches):.0%} of it padding",
+        f"{padding(mixed):.0%} and {padding(batches):.0%} of the positions are padding",
     )
 
 

@@ -1,10 +1,10 @@
-"""Texts: preparing millions of reviews, opening them again, and reading an epoch of them: seconds, memory and padding.
+"""Texts: preparing millions of reviews, opening them again, and reading them for an epoch: seconds, memory and padding.
 
-Reviews are made up: words by Zipf's law, some hundred to a review, the lengths long-tailed as those of real ones, five classes. They are
-written into a table (CSV), which is not counted. In one process the table is read and stored as it streams by, a fifth is kept for the
-test, a vocabulary of 16,000 tokens is learned from a sample of the others, and all are tokenised; in another one the data set is opened
-as `studygroup train` does, and read in batches of 64 for an epoch, without a network. Memory is what each process had resident at its
-highest, its libraries and the pages of files that it reads included. What is written lies in the system's page cache as far as that has
+The reviews are synthetic: words by Zipf's law, about a hundred words per review, lengths as long-tailed as those of real reviews, five
+classes. They are written to a table (CSV), which is not timed. One process reads the table and stores it row by row, takes a fifth of it as
+the test set, learns a vocabulary of 16,000 tokens from a sample of the rest, and tokenises everything. Another process opens the data set
+as `studygroup train` does, and reads it in batches of 64 for an epoch, without a network. Memory is the peak resident memory of each
+process, including its libraries and the pages of files that it reads. Written files stay in the page cache of the system as far as it has
 room.
 """
 
@@ -175,7 +175,7 @@ def measure(repeats: int, quick: bool, reviews: int = REVIEWS) -> list[Row]:
             other["padded"],
             "%",
             target=PADDED,
-            details=f"{other['padded at random']:.0f}% in batches at random",
+            details=f"{other['padded at random']:.0f}% in random batches",
             figures={"at random": other["padded at random"]},
         ),
     ]

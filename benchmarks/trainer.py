@@ -1,8 +1,8 @@
-"""The whole trainer against a bare loop on tensors that are in memory already: what data, augmentation, log and checkpoints add.
+"""The time of the whole trainer, relative to a bare loop over tensors in memory: the overhead of data, augmentation, logs and checkpoints.
 
-One epoch of 5,000 images of 1 x 28 x 28 (Fashion-MNIST if it is on this machine), batch 64, by `Trainer.run` with the product's defaults,
-and by a loop with the same network, optimiser, precision, memory format and steps, but neither augmentation nor files. Training
-alone, and then with the evaluation of 1,000 hold-out images (the loop evaluates, too) and the trainer's checkpoint and metrics.
+One epoch of 5,000 images of 1 x 28 x 28 (Fashion-MNIST if it is on this machine), batch size 64: `Trainer.run` with default options, and a
+loop with the same network, optimizer, precision, memory format and steps, but without augmentation and without files. Measured are training
+alone, and training with the evaluation of 1,000 hold-out images (the loop evaluates, too) and the checkpoint and metrics of the trainer.
 """
 
 from __future__ import annotations
@@ -110,7 +110,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
                     f"{student}: {name}",
                     ratio(times[one], times[other]),
                     target=TARGET,
-                    details=f"an epoch of the trainer {medians[0]:.2f} s, of the loop {medians[1]:.2f} s",
+                    details=f"an epoch takes the trainer {medians[0]:.2f} s, the loop {medians[1]:.2f} s",
                     figures={"seconds": {one: times[one], other: times[other]}},
                 )
             )
