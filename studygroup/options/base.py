@@ -10,7 +10,7 @@ from pathlib import Path
 from typing import Any, ClassVar, ParamSpec, Self, TypeVar
 
 from studygroup.errors import UserError, unknown_name
-from studygroup.parameters import Parameter, parameters_of
+from studygroup.parameters import Parameter, check_values, parameters_of
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -37,9 +37,8 @@ class Options:
     title: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        """Check that every number is in its range."""
-        for name, parameter in parameters_of(type(self)).items():
-            parameter.check_range(getattr(self, name))
+        """Check words against their choices and numbers against their ranges."""
+        check_values(parameters_of(type(self)), vars(self))
 
     @classmethod
     def of(cls, other: Options, **values: object) -> Self:

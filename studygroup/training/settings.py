@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Literal
 import torch
 
 from studygroup.devices import has_fast_bf16, pick_device
-from studygroup.errors import UserError, unknown_name
+from studygroup.errors import UserError
 from studygroup.options import SeedOptions, TrainerOptions
 from studygroup.parameters import parameters_of
 from studygroup.schedules import cosine, milestones, warmup
@@ -37,8 +37,6 @@ class Settings(SeedOptions, TrainerOptions):
         """Fill in defaults and check values that depend on each other."""
         super().__post_init__()
         optimizer = str(self.optimizer).replace("auto", "sgd")
-        if optimizer not in DEFAULTS:
-            raise unknown_name("optimizer", optimizer, ["auto", *DEFAULTS])
         resolved = dict(zip(("learning_rate", "weight_decay"), DEFAULTS[optimizer], strict=True))
         object.__setattr__(self, "optimizer", optimizer)
         for name, value in resolved.items():

@@ -17,7 +17,7 @@ from studygroup.commands.benchmark import with_students
 from studygroup.data import open_dataset
 from studygroup.methods import Baseline
 from studygroup.networks import NetworkFactory, create, parameter_count
-from studygroup.training import DataSplits, Settings, Trainer
+from studygroup.training import DataSplits, Settings, StepRunner, Trainer
 from studygroup.training.timed_trainer import TimedTrainer, compare
 from tests.methods.tiny import tiny
 

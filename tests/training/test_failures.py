@@ -27,8 +27,9 @@ from studygroup.networks import NetworkFactory
 from studygroup.runs import checkpoint
 from studygroup.runs.folder import lock_run_dir
 from studygroup.runs.member import Run
-from studygroup.training.meter import LossMeter, Updater
+from studygroup.training.meter import LossMeter
 from studygroup.training.settings import Settings
+from studygroup.training.updater import Updater
 
 SIZES = {"--epochs": "2", "--train-size": "128", "--holdout": "32", "--batch-size": "32", "--precision": "float32"}
 SMALL = [*(word for pair in SIZES.items() for word in pair), "--no-progress"]

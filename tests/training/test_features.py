@@ -20,9 +20,12 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.methods import CGL, DML, Baseline
 from studygroup.networks import Chain, NetworkFactory, create, parameter_count
-from studygroup.runs.member import Run, Settings, score
+from studygroup.options import TrainOptions
+from studygroup.runs.member import Run
+from studygroup.training import Settings, score
 from studygroup.training.evaluate import diversity
-from studygroup.training.meter import LossMeter, Updater
+from studygroup.training.meter import LossMeter
+from studygroup.training.updater import Updater
 
 
 def updater(method: Any, **settings: Any) -> Updater:

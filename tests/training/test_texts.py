@@ -17,7 +17,8 @@ import torch
 import studygroup
 from studygroup import UserError
 from studygroup.data import Tokens
-from studygroup.pipeline.setup import short_name
+from studygroup.options import TrainOptions
+from studygroup.pipeline.setup import run_options, short_name
 from studygroup.runs.member import Run
 from studygroup.training.trainer import Interrupted
 from tests.training.test_resume import assert_same, stop_at
@@ -221,17 +222,15 @@ def test_images_are_no_texts(train: Callable[..., Run]) -> None:
 
 
 def test_defaults_by_kind_of_data(table: Path) -> None:
-    left_open = {"student": None, "optimizer": "auto", "learning_rate": None, "weight_decay": None}
-
-    def found(data: str | Path, **given: object) -> list[object]:
-        resolved = with_defaults({"data": data, **left_open, **given})
-        return [resolved[name] for name in left_open]
+    def found(data: str | Path, **given: Any) -> list[object]:
+        resolved = run_options(TrainOptions(data, **given))
+        return [resolved.student, resolved.optimizer, resolved.learning_rate, resolved.weight_decay]
 
     assert found("digits") == ["resnet8", "sgd", 0.05, 5e-4]
     assert found(table) == ["transformer", "adam", 1e-3, 0.0]
     assert found(table, optimizer="sgd", student="vdcnn9") == ["vdcnn9", "sgd", 0.05, 5e-4]
     assert found("digits", optimizer="adamw", learning_rate=0.1, weight_decay=0.0) == ["resnet8", "adamw", 0.1, 0.0]
-    with pytest.raises(UserError, match="unknown optimizer 'sdg'; did you mean sgd"):
+    with pytest.raises(UserError, match="optimizer is 'sdg'; did you mean sgd"):
         found("digits", optimizer="sdg")
 
 
