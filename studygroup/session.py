@@ -15,7 +15,7 @@ import torch
 from torch import nn
 
 from studygroup import config
-from studygroup.data import SOURCES, Dataset, Images, Split, evaluation_batches, hold_out, open_dataset, reads_texts
+from studygroup.data import Dataset, Images, Split, describe_sources, evaluation_batches, hold_out, open_data, open_dataset, reads_texts
 from studygroup.devices import pick_device
 from studygroup.distributed import launch
 from studygroup.distributed.context import DistContext, init_distributed
@@ -24,6 +24,7 @@ from studygroup.methods import METHODS, Baseline, Method, create_method, method_
 from studygroup.networks import NETWORKS, create, parameter_count
 from studygroup.networks.factory import Spec, is_fresh, spec_name, with_stem
 from studygroup.networks.registry import SMALLEST_MAP, stems, tokenizer_of
+from studygroup.options import DataOptions
 from studygroup.pipeline.stages import Stage, dry_run, network_factory, resolve_stages, run_stages
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
@@ -347,13 +348,9 @@ def evaluate(
     asked |= {name: value or trained[name] for name, value in columns.items() if name in trained}
     if data is None:
         asked |= {name: trained[name] for name in ("test_size", "split_seed", "on_error") if name in trained}
-    dataset = open_dataset(
-        data if data is not None else str(trained["data"]),
-        **first.inputs.opening(),
-        cache=cache,
-        progress=progress,
-        **asked,
-    )
+    options = DataOptions(data if data is not None else str(trained["data"]), cache=cache, progress=progress, **asked)
+    options, tokenizer = first.inputs.like_training(options)
+    dataset = open_data(options, tokenizer=tokenizer)
     split = relabelled(dataset.test if len(dataset.test) else dataset.train, dataset.classes, first.classes)
     target = pick_device(device)
     runners = {name: member.runner(target) for name, member in chosen.items()}
@@ -385,7 +382,7 @@ def list_names(kind: str) -> dict[str, dict[str, str]]:
     every = {
         "methods": {name: _line(method) for name, method in METHODS.items()},
         "networks": {name: _size(name) for name in NETWORKS},
-        "data": dict(SOURCES),
+        "data": describe_sources(),
     }
     if kind != "all" and kind not in every:
         raise unknown_name("kind", kind, ["all", *every])

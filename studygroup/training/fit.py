@@ -78,7 +78,7 @@ def fit(
     """
     dataset = splits.dataset
     device = settings.torch_device()
-    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), splits.augment)
+    preprocess = dataset.inputs.transform(device, settings.memory_format(device), splits.augment)
     teachers = [weights_digest(teacher) for teacher in factory.teachers]  # before a pivot learns
     method.build(factory)
     if start is not None:
@@ -165,7 +165,7 @@ def write(
     record = trainer.log.history[-1]
     common = {
         "classes": list(dataset.classes),
-        **dataset.inputs.card(),
+        **dataset.inputs.to_card(),
         "precision": "bf16" if trainer.updater.autocast is not None else "float32",
         "channels_last": trainer.format == torch.channels_last,
         "data": dataset.name,
@@ -293,7 +293,7 @@ def load_teacher(run: Run, dataset: Dataset) -> Member:
     """
     member = run.best
     theirs, ours = member.card["classes"], list(dataset.classes)
-    other = f"its classes are {str(theirs)[:60]}, these are {str(ours)[:60]}" if theirs != ours else dataset.inputs.differs(member.card)
+    other = f"its classes are {str(theirs)[:60]}, these are {str(ours)[:60]}" if theirs != ours else dataset.inputs.mismatch(member.card)
     if other:
         raise UserError(f"the teacher in {run.folder} was not trained on data like {dataset.name}: {other}; train a teacher on this data")
     if run.result["identity"]["data"]["key"] != dataset.key:

@@ -83,7 +83,7 @@ def training_cost(method: Method, factory: NetworkFactory, splits: DataSplits, s
         TrainingError: a loss is not finite.
     """
     device, dataset = settings.torch_device(), splits.dataset
-    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), splits.augment)
+    preprocess = dataset.inputs.transform(device, settings.memory_format(device), splits.augment)
     method.build(factory)
     trainer = Trainer(method, splits.train, splits.holdout, preprocess, settings, Path(), identity={})
     method.train()
@@ -97,4 +97,4 @@ def training_cost(method: Method, factory: NetworkFactory, splits: DataSplits, s
             trainer.updater.learn(batch, clock, LossMeter())
         flops += counted.flops
         samples += len(batch)
-    return TrainingCost(flops / samples, sum(trainer.batches.met))
+    return TrainingCost(flops / samples, sum(trainer.batches.samples_per_epoch))

@@ -84,7 +84,7 @@ class TimedTrainer:
         """
         device = settings.torch_device()
         dataset = splits.dataset
-        preprocess = dataset.inputs.prepare(device, settings.memory_format(device), splits.augment)
+        preprocess = dataset.inputs.transform(device, settings.memory_format(device), splits.augment)
         method.build(factory)
         self.name = name
         self.device = device

@@ -12,22 +12,22 @@ from studygroup.data.texts.imdb import Imdb
 from studygroup.data.texts.reviews import REVIEW_SETS, Reviews
 from studygroup.data.texts.sources import TEXT_SOURCES, find_text
 from studygroup.errors import UserError
-from tests.data.texts import asked, pack
+from tests.data.texts.helpers import source_args, pack
 
 
 def test_by_name(tmp_path: Path, cache: Path) -> None:
     path = pack(tmp_path / "archive.tgz", {})
-    assert isinstance(find_text("imdb", asked(path, cache)), Imdb)
+    assert isinstance(find_text("imdb", source_args(path, cache)), Imdb)
     for name in REVIEW_SETS:
-        source = find_text(name, asked(path, cache))
+        source = find_text(name, source_args(path, cache))
         assert isinstance(source, Reviews)
         assert source.name == name
     assert {"imdb", "hub", "table", "texts", *REVIEW_SETS} == set(TEXT_SOURCES)
     for name in TEXT_SOURCES:
         with pytest.raises(UserError, match=name):
-            find_text(name, asked(None, cache))
+            find_text(name, source_args(None, cache))
     with pytest.raises(UserError, match="did you mean imdb"):
-        find_text("imbd", asked(None, cache))
+        find_text("imbd", source_args(None, cache))
 
 
 def test_by_its_looks(tmp_path: Path) -> None:
