@@ -38,7 +38,7 @@ class Batches:
     least two pools, so that the texts of a batch change between epochs); the samples of a pool are sorted by length, and its steps, the
     same ones for all students, are shuffled. A last step with fewer samples stays the last.
 
-    With several ranks, each prepares the samples of its shard only, with the augmentation and the padding that they have in the whole batch.
+    With several ranks, each prepares its shard only, with the augmentation and the padding that the samples have in the whole batch.
 
     Args:
         split: the N training samples.

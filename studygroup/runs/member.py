@@ -100,7 +100,9 @@ class Member:
             values, indices = probabilities.topk(min(top, len(self.classes)))
             for (question, _), row, chosen in zip(read, values.tolist(), indices.tolist(), strict=True):
                 ranking = [(self.classes[index], value) for index, value in zip(chosen, row, strict=True)]
-                predictions.append({self.inputs.sample_key: str(question), "label": ranking[0][0], "probability": ranking[0][1], "top": ranking})
+                predictions.append(
+                    {self.inputs.sample_key: str(question), "label": ranking[0][0], "probability": ranking[0][1], "top": ranking}
+                )
         return predictions
 
 

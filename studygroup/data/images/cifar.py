@@ -11,7 +11,7 @@ import gzip
 import pickle
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar
 
@@ -36,7 +36,8 @@ class Cifar(ImageSource):
     Attributes:
         remote: the archive as published.
         folder: name of the folder in it.
-        files: names of the files in that folder, by split.
+        train_files: names of the files in that folder with the training set.
+        test_files: those with the test set.
         label_key: key of the labels in them.
         meta_file: name of the file with the names of the classes.
         class_key: key of these names in it.
@@ -46,7 +47,8 @@ class Cifar(ImageSource):
     augment = "crop+flip"
     remote: ClassVar[RemoteFile]
     folder: ClassVar[str]
-    files: ClassVar[Mapping[str, tuple[str, ...]]]
+    train_files: ClassVar[tuple[str, ...]]
+    test_files: ClassVar[tuple[str, ...]]
     label_key: ClassVar[str]
     meta_file: ClassVar[str]
     class_key: ClassVar[str]
@@ -55,7 +57,7 @@ class Cifar(ImageSource):
     def __init__(self, path: Path | None, options: DataOptions) -> None:
         super().__init__(path, options)
         self.location = find_download(self.remote, self) if path is None else self._find(path)
-        self.names = [*(file for files in self.files.values() for file in files), self.meta_file]
+        self.names = [*self.train_files, *self.test_files, self.meta_file]
         if self.location.is_dir() and (missing := [name for name in self.names if not (self.location / name).is_file()]):
             raise UserError(f"{self.location} has no {missing[0]}; unpack {self.remote.name} again, or give the archive itself")
 
@@ -79,7 +81,7 @@ class Cifar(ImageSource):
             )
         classes = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
         splits = {}
-        for split, files in self.files.items():
+        for split, files in (("train", self.train_files), ("test", self.test_files)):
             samples = [self._samples(file, tables[file]) for file in files]
             splits[split] = RawSplit(iter(samples), sum(len(labels) for _, labels in samples))
         return RawImages(classes=classes, splits=splits, shape=SHAPE)
@@ -114,7 +116,8 @@ class Cifar10(Cifar):
     description = "60,000 photos, 32x32, colour, 10 classes; the published python archive, or --download"
     remote = RemoteFile(HOST + "cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a")
     folder = "cifar-10-batches-py"
-    files = {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)}
+    train_files = tuple(f"data_batch_{i}" for i in range(1, 6))
+    test_files = ("test_batch",)
     label_key = "labels"
     meta_file = "batches.meta"
     class_key = "label_names"
@@ -128,7 +131,8 @@ class Cifar100(Cifar):
     description = "60,000 photos, 32x32, colour, 100 classes; the published python archive, or --download"
     remote = RemoteFile(HOST + "cifar-100-python.tar.gz", 169001437, "eb9058c3a382ffc7106e4002c42a8d85")
     folder = "cifar-100-python"
-    files = {"train": ("train",), "test": ("test",)}
+    train_files = ("train",)
+    test_files = ("test",)
     label_key = "fine_labels"
     meta_file = "meta"
     class_key = "fine_label_names"

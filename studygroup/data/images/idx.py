@@ -69,18 +69,15 @@ class Idx(ImageSource):
     def _find(self) -> tuple[Path, dict[str, tuple[Path, Path]]]:
         """Return the folder, and the files of images and labels in it by split."""
         path, downloads = self.path, download_dir(self)
-        if path is not None:
-            if not path.is_dir():
-                raise UserError(f"{path} is not a folder; give the one with {FILES['train'][0]}.gz and the other files of {self.name}")
-            folders = [path]
-        else:
-            folders = [DEBIAN / self.name, downloads]
-            if self.options.download and not any(all(find_file(folder, stem) for pair in FILES.values() for stem in pair) for folder in folders):
-                for file in self.remote:
-                    fetch(file, downloads, self.cache, progress=self.options.progress)
+        if path is not None and not path.is_dir():
+            raise UserError(f"{path} is not a folder; give the one with {FILES['train'][0]}.gz and the other files of {self.name}")
+        folders = [DEBIAN / self.name, downloads] if path is None else [path]
+        if path is None and self.options.download and not any(all(find_files(folder).values()) for folder in folders):
+            for file in self.remote:
+                fetch(file, downloads, self.cache, progress=self.options.progress)
         missing = ""
         for folder in folders:
-            found = {stem: find_file(folder, stem) for pair in FILES.values() for stem in pair}
+            found = find_files(folder)
             complete = {stem: file for stem, file in found.items() if file is not None}
             if len(complete) == len(found):
                 return folder, {split: (complete[images], complete[labels]) for split, (images, labels) in FILES.items()}
@@ -122,10 +119,14 @@ class FashionMnist(Idx):
     debian_package = "dataset-fashion-mnist"
 
 
-def find_file(folder: Path, stem: str) -> Path | None:
-    """Find a file by its stem, gzipped or not; some mirrors write `.idx` for `-idx`."""
-    names = (stem + ".gz", stem, stem.replace("-idx", ".idx") + ".gz", stem.replace("-idx", ".idx"))
-    return next((folder / name for name in names if (folder / name).is_file()), None)
+def find_files(folder: Path) -> dict[str, Path | None]:
+    """Find the four files in a folder by their stems, gzipped or not; some mirrors write `.idx` for `-idx`."""
+
+    def find(stem: str) -> Path | None:
+        names = (stem + ".gz", stem, stem.replace("-idx", ".idx") + ".gz", stem.replace("-idx", ".idx"))
+        return next((folder / name for name in names if (folder / name).is_file()), None)
+
+    return {stem: find(stem) for pair in FILES.values() for stem in pair}
 
 
 def read_header(path: Path, magic: int) -> tuple[int, ...]:

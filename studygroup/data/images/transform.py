@@ -71,7 +71,9 @@ class ImageTransform:
         """
         if tuple(raw.shape[1:]) != self.shape:
             given, expected = ("x".join(map(str, shape)) for shape in (raw.shape[1:], self.shape))
-            raise UserError(f"images are {given} (channels x height x width), not {expected}; prepare them with that size and these channels")
+            raise UserError(
+                f"images are {given} (channels x height x width), not {expected}; prepare them with that size and these channels"
+            )
         images = raw.to(self.device, non_blocking=True)
         if seed is not None and self.augment != "none" and len(images):
             images = self._augment(images, seed, torch.arange(len(raw)) if rows is None else rows, total or len(raw))

@@ -54,9 +54,9 @@ def choose_columns(
 ) -> Columns:
     """Return the columns that the options name; find the others by their names.
 
-    A column with a usual name (`TEXT_NAMES`, `LABEL_NAMES`) is taken if there is exactly one. If there are two columns and one is known, the
-    other is the other; if none has a usual name, the label is the one with few distinct values in the first rows, if that is clear. Columns
-    that are found are logged as a warning.
+    A column with a usual name (`TEXT_NAMES`, `LABEL_NAMES`) is taken if there is exactly one. Of two columns, if one is known, so is the
+    other; if none has a usual name, the label is the one with few distinct values in the first rows, if that is clear. Columns that are
+    found are logged as a warning.
 
     Args:
         names: names of all columns, in order.

@@ -130,9 +130,7 @@ class Hub(TextSource):
         """The columns with texts and labels."""
         train = self.all_splits["train"]
         labels = [name for name in train.names if train.classes(name) is not None]
-        return choose_columns(
-            train.names, self.options, train.title, train.first_rows, label_columns=labels if len(labels) == 1 else ()
-        )
+        return choose_columns(train.names, self.options, train.title, train.first_rows, label_columns=labels if len(labels) == 1 else ())
 
     @cached_property
     def splits(self) -> dict[str, HubSplit]:

@@ -15,7 +15,16 @@ from studygroup.data.cache.archive import archive_files, locate
 from studygroup.data.cache.fingerprint import files_digest
 from studygroup.data.source import Meter, RawSplit, RawTexts, Row, TextSource
 from studygroup.data.texts.columns import refuse_columns, refuse_encoding
-from studygroup.data.texts.files import UnreadableRows, csv_rows, decoded_lines, encoding_problem, file_lines, file_size, is_utf8, read_errors
+from studygroup.data.texts.files import (
+    UnreadableRows,
+    csv_rows,
+    decoded_lines,
+    encoding_problem,
+    file_lines,
+    file_size,
+    is_utf8,
+    read_errors,
+)
 from studygroup.data.texts.labels import shorten
 from studygroup.data.texts.records import join_texts
 from studygroup.errors import UserError

@@ -14,7 +14,11 @@ from studygroup.options import DataOptions
 
 
 def chosen(
-    names: Sequence[str], texts: str = "", label: str | None = None, first: Sequence[Sequence[object]] = (), label_columns: Sequence[str] = ()
+    names: Sequence[str],
+    texts: str = "",
+    label: str | None = None,
+    first: Sequence[Sequence[object]] = (),
+    label_columns: Sequence[str] = (),
 ) -> Columns:
     options = DataOptions("", text_columns=tuple(texts.split()), label_column=label)
     return choose_columns(names, options, "t.csv", lambda: first, label_columns=label_columns)

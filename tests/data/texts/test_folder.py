@@ -12,7 +12,7 @@ from PIL import Image
 from studygroup.data.texts import folder as text_folder
 from studygroup.data.texts.folder import TextFolder, is_text_folder
 from studygroup.errors import UserError
-from tests.data.texts.helpers import source_args, read, rows
+from tests.data.texts.helpers import read, rows, source_args
 
 Write = Callable[[Mapping[str, str | bytes]], Path]
 

@@ -15,7 +15,7 @@ import pytest
 from studygroup.data.texts import hub
 from studygroup.data.texts.hub import Hub
 from studygroup.errors import UserError
-from tests.data.texts.helpers import source_args, read, rows
+from tests.data.texts.helpers import read, rows, source_args
 
 Columns = dict[str, list[Any]]
 CLASSES = ("neg", "pos")
@@ -152,6 +152,8 @@ def test_key_depends_on_content_and_classes(stub: Stub, cache: Path) -> None:
     assert Hub(*source_args(stub({"": some(0, 1)}, "copy", label=CLASSES), cache)).key() == first
     assert Hub(*source_args(stub({"": some(1, 0)}, label=CLASSES), cache)).key() != first
     assert Hub(*source_args(stub({"": some(0, 1)}, label=("a", "b")), cache)).key() != first
+    recorded = stub({"": {"text": ["a", "b", "c"], "label": [0, 1, 0]}}, label=("neg", "pos"))
+    assert Hub(*source_args(recorded, cache)).key() == "b5306db68bf70fabb4b075860eff2185", "a changed key makes users prepare data again"
 
 
 def test_a_download_is_kept(stub: Stub, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:

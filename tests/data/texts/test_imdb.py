@@ -14,7 +14,7 @@ from studygroup.data.texts import folder as text_folder
 from studygroup.data.texts import imdb
 from studygroup.data.texts.imdb import Imdb
 from studygroup.errors import UserError
-from tests.data.texts.helpers import source_args, pack, read, rows
+from tests.data.texts.helpers import pack, read, rows, source_args
 
 ARCHIVE = "aclImdb_v1.tar.gz"
 

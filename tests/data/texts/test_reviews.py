@@ -9,7 +9,7 @@ import pytest
 
 from studygroup.data.texts.reviews import AmazonReviewFull, Reviews, YahooAnswers, YelpReviewFull
 from studygroup.errors import UserError
-from tests.data.texts.helpers import source_args, pack, read, rows
+from tests.data.texts.helpers import pack, read, rows, source_args
 
 SETS = {AmazonReviewFull: 2, YahooAnswers: 3, YelpReviewFull: 1}  # number of fields of a text
 
@@ -47,8 +47,8 @@ def expected(kind: type[Reviews]) -> dict[str, list[tuple[str, str]]]:
 def test_archive(tmp_path: Path, cache: Path, kind: type[Reviews]) -> None:
     path = pack(tmp_path / f"{kind.name}_csv.tgz", members(kind))
     keys = set()
-    for path in (path, tmp_path):
-        source = kind(*source_args(path, cache))
+    for location in (path, tmp_path):
+        source = kind(*source_args(location, cache))
         assert source.name == kind.name
         assert source.read().classes == kind.classes
         assert read(source) == expected(kind)

@@ -13,11 +13,11 @@ from typing import Any
 
 import pytest
 
-from studygroup.data.texts import files as text_file
 from studygroup.data.source import Row
+from studygroup.data.texts import files as text_file
 from studygroup.data.texts.table import SUFFIXES, Table, is_table
 from studygroup.errors import UserError
-from tests.data.texts.helpers import source_args, read, rows
+from tests.data.texts.helpers import read, rows, source_args
 
 Opened = Callable[..., Table]
 

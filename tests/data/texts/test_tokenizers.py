@@ -199,7 +199,9 @@ def test_sources_of_padding_and_length(
         ({"pad_token_id": 7}, None, "pad_token_id.* is 7, but it has 7 tokens"),
     ],
 )
-def test_a_model_without_padding_is_refused(hf_folder: Callable[..., Path], config: dict[str, Any], options: dict[str, Any] | None, named: str) -> None:
+def test_a_model_without_padding_is_refused(
+    hf_folder: Callable[..., Path], config: dict[str, Any], options: dict[str, Any] | None, named: str
+) -> None:
     with pytest.raises(UserError, match=named):
         Hf.read(hf_folder(config, options))
 
