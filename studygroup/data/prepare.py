@@ -5,7 +5,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sized
@@ -20,7 +19,7 @@ from numpy.typing import NDArray
 
 from studygroup.data.cache.array_file import ArrayFile
 from studygroup.data.cache.disk import check_room
-from studygroup.data.cache.entries import META, cache_dir, cached, check_skipped, digest, unreadable_error, write_meta
+from studygroup.data.cache.entries import cache_dir, cached, check_skipped, digest, open_splits, unreadable_error, write_meta
 from studygroup.data.dataset import Dataset, Split, divide
 from studygroup.data.inputs import Inputs
 from studygroup.data.progress import Unit, progress_bar
@@ -153,14 +152,10 @@ class Preparation(ABC, Generic[RawT, StoredT]):
 
     def _open(self, folder: Path, key: str) -> Prepared[StoredT] | None:
         """Open the arrays in a folder; return None if it is missing or damaged."""
-        try:
-            meta = json.loads((folder / META).read_text(encoding="utf-8"))
-            splits = {name: self.open_split(folder, name) for name in meta["rows"]}
-            if any(len(split) != meta["rows"][name] for name, split in splits.items()):
-                return None
-            return Prepared(self.source.name, tuple(meta["classes"]), splits, tuple(meta["broken"]), key)
-        except (OSError, ValueError, KeyError, EOFError):
+        if (found := open_splits(folder, self.open_split)) is None:
             return None
+        meta, splits = found
+        return Prepared(self.source.name, tuple(meta["classes"]), splits, tuple(meta["broken"]), key)
 
     def _write(self, folder: Path) -> None:
         name, types = self.source.name, self.array_types()

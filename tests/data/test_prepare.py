@@ -169,11 +169,11 @@ def test_concurrent_preparation_without_file_locks(cache: Path, monkeypatch: pyt
     assert len(entries_in(cache)) == 1
 
 
-@pytest.mark.parametrize("damage", ["meta.json", "train_inputs.npy", "train_labels.npy", "train_moments.npy"])
+@pytest.mark.parametrize("file", ["meta.json", "train_inputs.npy", "train_labels.npy", "train_moments.npy"])
 @pytest.mark.parametrize("how", ["delete", "truncate", "empty"])
-def test_a_damaged_entry_is_prepared_again(cache: Path, damage: str, how: str) -> None:
+def test_a_damaged_entry_is_prepared_again(cache: Path, file: str, how: str) -> None:
     prepared(Numbers(), cache)
-    path = cache / "prepared" / entries_in(cache)[0] / damage
+    path = cache / "prepared" / entries_in(cache)[0] / file
     if how == "delete":
         path.unlink()
     else:

@@ -15,9 +15,9 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 from studygroup.data.cache.disk import cache_errors
 from studygroup.errors import UserError
@@ -30,6 +30,7 @@ MAX_NAMED = 5
 MAX_LOGGED = 20
 """Number of skipped samples that the log names."""
 T = TypeVar("T")
+SplitT = TypeVar("SplitT", bound=Sized)
 
 logger = logging.getLogger(__name__)
 
@@ -74,6 +75,21 @@ def cached(folder: Path, cache: Path, read: Callable[[], T | None], write: Calla
     if found is None:
         raise UserError(f"the prepared data in {folder} cannot be read again; check the disk, or give another cache")
     return found
+
+
+def open_splits(folder: Path, open_split: Callable[[Path, str], SplitT]) -> tuple[dict[str, Any], dict[str, SplitT]] | None:
+    """Return the meta data and the splits of an entry; None if it is missing or damaged.
+
+    Args:
+        folder: folder of the entry.
+        open_split: opens the arrays of a split by name; an `OSError`, `ValueError` or `EOFError` of it means that they are damaged.
+    """
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        splits = {name: open_split(folder, name) for name in meta["rows"]}
+        return (meta, splits) if all(len(split) == meta["rows"][name] for name, split in splits.items()) else None
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
 
 
 def write_meta(folder: Path, meta: object) -> None:

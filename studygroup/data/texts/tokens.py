@@ -18,7 +18,7 @@ from numpy.typing import NDArray
 
 from studygroup import randomness
 from studygroup.data.cache.array_file import ArrayFile
-from studygroup.data.cache.entries import META, cache_dir, cached, digest, write_meta
+from studygroup.data.cache.entries import cache_dir, cached, digest, open_splits, write_meta
 from studygroup.data.prepare import Prepared
 from studygroup.data.progress import progress_bar
 from studygroup.data.texts.ragged import Ragged
@@ -105,17 +105,15 @@ def tokenize(prepared: Prepared[Texts], tokenizer: Tokenizer, cache: Path, max_l
 
 def _open(folder: Path, pad: int) -> dict[str, Ragged] | None:
     """Open the tokens in a folder; return None if it is missing or damaged."""
-    try:
-        meta = json.loads((folder / META).read_text(encoding="utf-8"))
-        splits = {}
-        for name, rows in meta["rows"].items():
-            tokens, ends = np.load(folder / f"{name}_tokens.npy", mmap_mode="r"), np.load(folder / f"{name}_ends.npy")
-            if not (len(ends) == rows and len(tokens) == (ends[-1] if rows else 0)):
-                return None
-            splits[name] = Ragged(tokens.view(np.ndarray), ends, pad)
-        return splits
-    except (OSError, ValueError, KeyError, EOFError):
-        return None
+
+    def open_split(folder: Path, name: str) -> Ragged:
+        tokens, ends = np.load(folder / f"{name}_tokens.npy", mmap_mode="r"), np.load(folder / f"{name}_ends.npy")
+        if len(tokens) != (ends[-1] if len(ends) else 0):
+            raise ValueError("arrays of different lengths")
+        return Ragged(tokens.view(np.ndarray), ends, pad)
+
+    found = open_splits(folder, open_split)
+    return None if found is None else found[1]
 
 
 def _write(prepared: Prepared[Texts], tokenizer: Tokenizer, max_length: int, progress: bool, folder: Path) -> None:

@@ -128,9 +128,7 @@ def test_a_missing_file_is_named(opened: Open, idx_folder: Make, tmp_path: Path)
         opened(f"mnist:{tmp_path / 'gone'}")
 
 
-def test_search_order(
-    opened: Open, idx_folder: Make, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def test_search_order(opened: Open, idx_folder: Make, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idx, "DEBIAN", tmp_path / "share")
     with pytest.raises(UserError, match=r"--download, install Debian's package dataset-fashion-mnist, or .*fashion-mnist:FOLDER"):
         opened("fashion-mnist")

@@ -65,13 +65,13 @@ def test_folders_of_training_and_test_set(written: Write, cache: Path, caplog: p
 
 def test_invalid_folders_are_refused(written: Write, cache: Path, tmp_path: Path) -> None:
     root = written({"1.txt": "x"})
-    for place, message in [
+    for path, message in [
         (root / "1.txt", "1.txt is not a folder; give one with one sub-folder of texts"),
         (tmp_path / "gone", "is not a folder"),
         (root, "no sub-folders; its texts are directly in it"),
     ]:
         with pytest.raises(UserError, match=message):
-            TextFolder(*source_args(place, cache))
+            TextFolder(*source_args(path, cache))
     written({"a/1.txt": "x"})
     with pytest.raises(UserError, match="single class 'a'"):
         TextFolder(*source_args(root, cache))

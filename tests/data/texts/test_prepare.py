@@ -194,11 +194,11 @@ def test_an_interruption_leaves_nothing(cache: Path, error: BaseException) -> No
     assert rows_of(stored(Reviews(), cache), "test") == TEST
 
 
-@pytest.mark.parametrize("damage", ["meta.json", "train_bytes.npy", "train_ends.npy", "test_labels.npy"])
+@pytest.mark.parametrize("file", ["meta.json", "train_bytes.npy", "train_ends.npy", "test_labels.npy"])
 @pytest.mark.parametrize("how", ["delete", "truncate", "empty"])
-def test_a_damaged_entry_is_stored_again(cache: Path, damage: str, how: str) -> None:
+def test_a_damaged_entry_is_stored_again(cache: Path, file: str, how: str) -> None:
     stored(Reviews(), cache)
-    path = cache / "texts" / entries(cache)[0] / damage
+    path = cache / "texts" / entries(cache)[0] / file
     if how == "delete":
         path.unlink()
     else:

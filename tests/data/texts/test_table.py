@@ -5,7 +5,6 @@ from __future__ import annotations
 import csv
 import gzip
 import json
-import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -38,10 +37,10 @@ def table(tmp_path: Path, cache: Path) -> Opened:
     return make
 
 
-def read_all(source: Table) -> tuple[list[Row], list[str]]:
-    """The rows, and what was skipped."""
-    contents = source.read()
-    return rows(contents), contents.unreadable
+def read_and_skip(source: Table) -> tuple[list[Row], list[str]]:
+    """The rows, and the unreadable ones that were skipped."""
+    raw = source.read()
+    return rows(raw), raw.unreadable
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.CSV", "t.csv.gz"])
@@ -106,7 +105,7 @@ def test_unreadable_rows_of_json_lines(table: Opened) -> None:
         "[" * 100_000,
         good,
     ]
-    found, names = read_all(table("t.jsonl", "\n".join(content), on_error="skip"))
+    found, names = read_and_skip(table("t.jsonl", "\n".join(content), on_error="skip"))
     assert found == [("a", "x")] * 2
     assert names == [
         "row 2 of t.jsonl (line 3: no 'label')",
@@ -126,7 +125,7 @@ def test_unreadable_rows_of_json_lines(table: Opened) -> None:
 
 def test_unreadable_rows_of_csv(table: Opened) -> None:
     content = 'text,label\ngood,x\n"two\nlines",y\nshort\na,b,c\n\nno label,\n"quote" in it,x\ngood, y \n"open,x\nuntil,the end\n'
-    found, names = read_all(table("t.csv", content, on_error="skip"))
+    found, names = read_and_skip(table("t.csv", content, on_error="skip"))
     assert found == [("good", "x"), ("two\nlines", "y"), ("good", "y")]
     assert names == [
         "row 3 of t.csv (line 5: 1 column instead of 2)",
@@ -144,7 +143,7 @@ def test_a_table_of_another_format_is_refused_even_if_rows_are_skipped(table: Op
     content = "text,label\n" + "good,x\n" * 30 + "short\n" * 100
     with pytest.raises(UserError, match=r"31 of the first 61 rows of t cannot be read, e.g. row 61 of t.csv .* another format"):
         read(table("t.csv", content, on_error="skip"))
-    assert len(read_all(table("t.csv", "text,label\n" + "good,x\nshort\n" * 100, on_error="skip"))[1]) == 100
+    assert len(read_and_skip(table("t.csv", "text,label\n" + "good,x\nshort\n" * 100, on_error="skip"))[1]) == 100
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
@@ -164,7 +163,7 @@ def test_other_encodings(table: Opened, encoding: str) -> None:
 
 def test_bytes_that_cannot_be_decoded(table: Opened) -> None:
     content = b"note,text,label\n\xff,a,x\nn,caf\xe9,y\nn,b\xc3\xa9,y\nn,\xf0\x9f\x98,z\nn,t,\xe9\n"
-    found, names = read_all(table("t.csv", content, on_error="skip"))
+    found, names = read_and_skip(table("t.csv", content, on_error="skip"))
     assert found == [("a", "x"), ("bé", "y")], "other columns may have invalid bytes"
     hint = "give another encoding by --encoding"
     assert names == [
@@ -174,9 +173,9 @@ def test_bytes_that_cannot_be_decoded(table: Opened) -> None:
     ]
     with pytest.raises(UserError, match=r"row 2 of t.csv \(line 3: .*not utf-8"):
         read(table("t.csv", content))
-    names = read_all(table("t.jsonl", b'{"text": "a", "label": 1}\n{"text": "\xff", "label": 1}', on_error="skip"))[1]
+    names = read_and_skip(table("t.jsonl", b'{"text": "a", "label": 1}\n{"text": "\xff", "label": 1}', on_error="skip"))[1]
     assert names == [f"row 2 of t.jsonl (line 2: bytes that are not utf-8; {hint})"]
-    names = read_all(table("t.csv", "text,label\na,x\nb,y".encode("utf-16") + b"\0\xd8", on_error="skip"))[1]
+    names = read_and_skip(table("t.csv", "text,label\na,x\nb,y".encode("utf-16") + b"\0\xd8", on_error="skip"))[1]
     assert names == [f"row 2 of t.csv (line 3: the label has bytes that are not utf-16; {hint})"]
 
 
@@ -373,49 +372,3 @@ def test_memory_is_that_of_few_rows(tmp_path: Path, cache: Path) -> None:
     assert number == count
     assert last.startswith(f"number {count - 1}:")
     assert peak < 2_000_000
-
-
-def test_parquet(tmp_path: Path, cache: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-
-    def table(columns: dict[str, Any], **options: Any) -> Table:
-        parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet", row_group_size=100)
-        return Table(*source_args(tmp_path / "t.parquet", cache, **options))
-
-    texts = ["", "ü😀", *(f"text {i}" for i in range(998))]
-    assert read(table({"text": texts, "label": [i % 3 for i in range(1000)]}))["train"] == [
-        (text, str(i % 3)) for i, text in enumerate(texts)
-    ]
-    assert read(table({"text": texts[:2], "label": pyarrow.array(["x", "y"]).dictionary_encode()}))["train"] == [("", "x"), ("ü😀", "y")]
-    assert read(table({"x": texts[2:], "y": [i % 2 == 0 for i in range(998)]}))["train"][:2] == [("text 0", "true"), ("text 1", "false")]
-    bad = pyarrow.Array.from_buffers(
-        pyarrow.string(), 2, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"a\xff")]
-    )
-    assert read_all(table({"text": bad, "label": [1, 2]}, on_error="skip")) == (
-        [("a", "1")],
-        ["row 2 of t.parquet (column 'text' has bytes that are not utf-8)"],
-    )
-    assert read_all(table({"text": ["a", None, "c"], "label": [1.5, 2, None]}, on_error="skip")) == (
-        [("a", "1.5")],
-        ["row 2 of t.parquet (column 'text' is missing)", "row 3 of t.parquet (no label)"],
-    )
-    with pytest.raises(UserError, match=r"row 1 of t.parquet \(column 'text' is 1, not a text\)"):
-        read(table({"text": [1, 2], "label": [1, 2]}))
-    with pytest.raises(UserError, match=r"t.parquet has no column 'txt'; it has 'text', 'label'"):
-        table({"text": ["a"], "label": [1]}, text_columns=("txt",)).key()
-    with pytest.raises(UserError, match="encoding of its own"):
-        table({"text": ["a"], "label": [1]}, encoding="latin-1")
-    content = (tmp_path / "t.parquet").read_bytes()
-    for damaged in (b"", content[:-20], b"text,label\n"):
-        (tmp_path / "t.parquet").write_bytes(damaged)
-        with pytest.raises(UserError, match=r"t.parquet cannot be read as Parquet .*; get or write it again"):
-            Table(*source_args(tmp_path / "t.parquet", cache))
-
-
-def test_parquet_needs_pyarrow(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    (tmp_path / "t.parquet").touch()
-    with pytest.raises(UserError, match="pip install pyarrow"):
-        Table(*source_args(tmp_path / "t.parquet", cache))
