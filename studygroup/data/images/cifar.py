@@ -1,4 +1,4 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): 60,000 colour photos of 32 x 32 pixels, from the published python archives.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): 60,000 colour photos of 32 x 32 pixels, from the published Python archives.
 
 An archive is a gzipped tar of one folder of pickles, written by Python 2: dictionaries with byte strings as keys, `data` (n, 3072) uint8
 (the red, then the green, then the blue plane, each row by row) and `labels`, for CIFAR-100 `fine_labels`. A pickle can run code, so these
@@ -113,7 +113,7 @@ class Cifar10(Cifar):
     """CIFAR-10."""
 
     name = "cifar10"
-    description = "60,000 photos, 32x32, colour, 10 classes; the published python archive, or --download"
+    description = "60,000 photos, 32x32, colour, 10 classes; the published Python archive, or --download"
     remote = RemoteFile(HOST + "cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a")
     folder = "cifar-10-batches-py"
     train_files = tuple(f"data_batch_{i}" for i in range(1, 6))
@@ -128,7 +128,7 @@ class Cifar100(Cifar):
     """CIFAR-100."""
 
     name = "cifar100"
-    description = "60,000 photos, 32x32, colour, 100 classes; the published python archive, or --download"
+    description = "60,000 photos, 32x32, colour, 100 classes; the published Python archive, or --download"
     remote = RemoteFile(HOST + "cifar-100-python.tar.gz", 169001437, "eb9058c3a382ffc7106e4002c42a8d85")
     folder = "cifar-100-python"
     train_files = ("train",)
