@@ -226,7 +226,13 @@ def clothes(train: int, holdout: int, *, quick: bool) -> DataSplits:
 
 def maker(student: Spec, splits: DataSplits, *, teacher: Spec | None = None) -> NetworkFactory:
     """What makes the networks; the teacher is as it is initialised."""
-    known = {"num_classes": len(splits.dataset.classes), **splits.dataset.inputs.maker()}
+    spec = splits.dataset.inputs.spec()
+    known: dict[str, Any] = {
+        "num_classes": len(splits.dataset.classes),
+        "in_channels": spec.in_channels,
+        "image_size": spec.image_size,
+        "vocabulary": spec.vocabulary,
+    }
     trained = NetworkFactory(teacher, **known, seed=1).student(0) if teacher is not None else None
     return NetworkFactory(student, **known, teacher=trained, labels=torch.tensor(splits.train.labels))
 
@@ -236,7 +242,7 @@ def trainer_for(method: Method, make: NetworkFactory, splits: DataSplits, settin
     """A trainer as a run has it, in a folder that is gone afterwards."""
     device = settings.torch_device()
     dataset = splits.dataset
-    preprocess = dataset.inputs.prepare(device, settings.memory_format(device), splits.augment)
+    preprocess = dataset.inputs.transform(device, settings.memory_format(device), splits.augment)
     method.build(make)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "there is no hold-out set")

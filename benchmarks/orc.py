@@ -119,7 +119,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     splits = clothes(32 if quick else 640, 10, quick=quick)
     settings = Settings(batch_size=16 if quick else 64, schedule="constant")
     dataset = splits.dataset
-    preprocess = dataset.inputs.prepare(DEVICE, LAYOUT, splits.augment)
+    preprocess = dataset.inputs.transform(DEVICE, LAYOUT, splits.augment)
     make = maker("resnet8", splits, teacher="resnet8" if quick else "resnet20")
 
     def networks() -> ORC:

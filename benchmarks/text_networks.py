@@ -111,7 +111,7 @@ def at_random(batches: Batches) -> Batches:
 def positions(batches: Batches) -> list[NDArray[np.int64]]:
     """Which texts each step of epoch 0 has."""
     share, size = batches.student_positions(0)[0], batches.sizes[0]
-    return [share[start : min(start + size, batches.met[0])] for start in range(0, batches.met[0], size)]
+    return [share[start : min(start + size, batches.samples_per_epoch[0])] for start in range(0, batches.samples_per_epoch[0], size)]
 
 
 def widths(batches: Batches) -> NDArray[np.int64]:

@@ -30,11 +30,11 @@ import studygroup
 from common import Row, exact, main, row
 from studygroup.data import Batches, open_dataset
 from studygroup.data.dataset import divide
-from studygroup.data.texts.source import Row as Review
-from studygroup.data.texts.source import TextReadOptions
-from studygroup.data.texts.store import store
+from studygroup.data.source import Row as Review
+from studygroup.data.texts.prepare import TextPreparation
 from studygroup.data.texts.table import Table
-from studygroup.data.texts.tokens import tokenise, trained_tokenizer
+from studygroup.data.texts.tokens import tokenize, trained_tokenizer
+from studygroup.options import DataOptions
 from studygroup.training.timing import quartiles
 
 REVIEWS = 2_900_000
@@ -88,17 +88,18 @@ def write_table(path: Path, count: int) -> None:
 
 def prepare(cache: str, table: str) -> dict[str, float]:
     """Everything that is done the first time."""
-    home, found = Path(cache), {}
+    found = {}
+    options = DataOptions(table, text_columns=COLUMNS[:1], label_column=COLUMNS[1], cache=cache, progress=False)
     start = time.perf_counter()
-    texts = store(Table(TextReadOptions(Path(table), COLUMNS[:1], COLUMNS[1], None, "stop", False, home, False)), home, progress=False)
+    texts = TextPreparation(Table(Path(table), options), options).prepare()
     found["store"] = time.perf_counter() - start
     start = time.perf_counter()
-    learned, _ = divide(len(texts.splits["train"]), TEST_SHARE, 0)
-    tokenizer = trained_tokenizer(texts, learned, "bpe", home)
+    train, _ = divide(len(texts.splits["train"]), TEST_SHARE, 0)
+    tokenizer = trained_tokenizer(texts, train, "bpe", Path(cache))
     found["vocabulary"] = time.perf_counter() - start
     start = time.perf_counter()
-    tokens = tokenise(texts, tokenizer, home, MAX_LENGTH, progress=False)["train"]
-    found["tokenise"] = time.perf_counter() - start
+    tokens = tokenize(texts, tokenizer, Path(cache), MAX_LENGTH, progress=False)["train"]
+    found["tokenize"] = time.perf_counter() - start
     sizes = texts.splits["train"].sizes
     return found | {"bytes": float(sizes.sum()), "tokens": float(tokens.lengths.sum()), "size": tokenizer.vocabulary, "peak": peak()}
 
@@ -110,14 +111,14 @@ def read(cache: str, table: str) -> dict[str, float]:
     dataset = open_dataset(table, **columns, tokenizer="bpe", max_length=MAX_LENGTH, test_size=TEST_SHARE, cache=cache, progress=False)
     found = {"open": time.perf_counter() - start, "peak of opening": peak()}
     start = time.perf_counter()
-    batches = Batches(dataset.train, dataset.inputs.prepare(), batch_size=BATCH)
+    batches = Batches(dataset.train, dataset.inputs.transform(), batch_size=BATCH)
     positions = sum(batch.inputs.numel() for batch in batches.epoch(0))
     found["epoch"] = time.perf_counter() - start
     lengths = dataset.train.lengths
     assert lengths is not None
     widths = lengths[np.random.default_rng(0).permutation(len(lengths))[: len(lengths) // BATCH * BATCH]].reshape(-1, BATCH)
     at_random = 100 * (1 - widths.sum() / (widths.max(axis=1).sum() * BATCH))
-    padded = 100 * (1 - lengths[batches.student_positions(0)[0][: batches.met[0]]].sum() / positions)
+    padded = 100 * (1 - lengths[batches.student_positions(0)[0][: batches.samples_per_epoch[0]]].sum() / positions)
     found |= {"read": len(lengths), "steps": batches.steps(), "padded": padded, "padded at random": float(at_random)}
     return found | {"peak": peak()}
 
@@ -165,7 +166,7 @@ def measure(repeats: int, quick: bool, reviews: int = REVIEWS) -> list[Row]:
     return [
         seconds("store", first, details=f"{one['bytes'] / 1e6:,.0f} MB of text"),
         seconds("vocabulary", first, details=f"{one['size']:,.0f} tokens"),
-        seconds("tokenise", first, details=f"{one['tokens'] / 1e6:,.1f} million tokens, {count / one['tokenise']:,.0f} reviews/s"),
+        seconds("tokenize", first, details=f"{one['tokens'] / 1e6:,.1f} million tokens, {count / one['tokenize']:,.0f} reviews/s"),
         memory("peak memory of preparing", first),
         seconds("open", later, details=f"{other['peak of opening'] / MIB:,.0f} MiB resident then"),
         seconds("epoch", later, details=f"{other['steps']:,.0f} batches of {BATCH}, {other['read'] / other['epoch']:,.0f} reviews/s"),

@@ -29,7 +29,7 @@ class Bare:
 
     def __init__(self, make: NetworkFactory, splits: DataSplits, settings: Settings) -> None:
         dataset = splits.dataset
-        preprocess = dataset.inputs.prepare(DEVICE, LAYOUT)
+        preprocess = dataset.inputs.transform(DEVICE, LAYOUT)
         self.images, self.labels = in_memory(splits.train, preprocess)
         self.holdout = in_memory(splits.holdout, preprocess)
         self.batch_size = settings.batch_size

@@ -1,4 +1,4 @@
-"""One process at a time: a lock on a file or a folder, which the system releases when its holder ends, however it ends."""
+"""Locks between processes, on a file or a folder; the system releases them when the holder ends, even if it is killed."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from studygroup.errors import UserError
 
 try:
     import fcntl
-except ImportError:  # Windows: processes are not kept apart; each still writes to a place of its own
+except ImportError:  # Windows: no lock is taken; each process still writes to a temporary folder of its own
     fcntl = None  # type: ignore[assignment]
 
 logger = logging.getLogger(__name__)
@@ -23,11 +23,11 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
     """Hold the lock on `path`.
 
     Args:
-        path: a folder that is there, or a file that serves for nothing else, which is made if needed, and left there.
-        wait: wait for another holder to be done; otherwise give up at once.
+        path: an existing folder, or a file that is used for locking only; it is created if needed, and not deleted.
+        wait: wait until another holder releases the lock; otherwise return at once.
 
     Yields:
-        Whether nobody else holds it. Always True where the file system has no locks.
+        Whether the lock was taken. Always True where the file system has no locks.
     """
     if fcntl is None:
         yield True
@@ -41,17 +41,17 @@ def file_lock(path: Path, *, wait: bool = True) -> Iterator[bool]:
 
 @contextmanager
 def lock_dir(folder: Path) -> Iterator[None]:
-    """Have a folder, which is made if needed, for oneself.
+    """Create a folder if needed and lock it, without a lock file in it.
 
     Raises:
-        UserError: it cannot be made, or another process has it.
+        UserError: it cannot be created, or another process holds its lock.
     """
     try:
         folder.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise UserError(f"cannot write to {folder}: {error.strerror}; take another --out") from error
-    with file_lock(folder, wait=False) as free:
-        if not free:
+    with file_lock(folder, wait=False) as locked:
+        if not locked:
             raise UserError(f"another process is at work in {folder}; wait until it is done, or take another --out")
         yield
 

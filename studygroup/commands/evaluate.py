@@ -49,9 +49,8 @@ def open_for(run: Run, member: Member, options: EvaluateOptions) -> Dataset:
     data = replace(trained, cache=options.cache, progress=options.progress, download=False, **columns)
     if options.data is not None:
         data = replace(data, data=options.data, test_size=0.0, split_seed=0, on_error=options.on_error)
-    words = member.inputs.opening()
-    tokenizer = words.pop("tokenizer", None)
-    return open_data(replace(data, **words), tokenizer=tokenizer)
+    data, tokenizer = member.inputs.like_training(data)
+    return open_data(data, tokenizer=tokenizer)
 
 
 def relabelled(split: Split, classes: Sequence[str], known: Sequence[str]) -> Split:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import torch
 
-from studygroup.data import SOURCES
+from studygroup.data import describe_sources
 from studygroup.errors import unknown_name
 from studygroup.methods import METHODS, method_options
 from studygroup.networks import NETWORKS, create, parameter_count
@@ -43,4 +43,4 @@ def networks() -> dict[str, str]:
 
 def data() -> dict[str, str]:
     """Return a line on each data set."""
-    return dict(SOURCES)
+    return describe_sources()

@@ -1,27 +1,34 @@
-"""Data: a name or a folder -> samples prepared in memory-mapped arrays -> batches on the device."""
+"""Data: a name or a path -> samples prepared in memory-mapped arrays -> batches on the device."""
 
 from studygroup.data.batches import Batches, evaluation_batches, reading_order
 from studygroup.data.dataset import Dataset, Split, hold_out
 from studygroup.data.images.decode import find_images, read_image
-from studygroup.data.images.transform import Augment, ImageTransform
-from studygroup.data.inputs import Images, Inputs, Tokens, Transform, inputs_of
-from studygroup.data.source import OnError
-from studygroup.data.sources import SOURCES, open_data, open_dataset, reads_texts
+from studygroup.data.images.transform import ImageTransform
+from studygroup.data.inputs import Images, Inputs, InputSpec, Tokens, TokenTransform, Transform, inputs_of
+from studygroup.data.source import ImageSource, Source, TextSource
+from studygroup.data.sources import SOURCES, describe_sources, open_data, open_dataset, reads_texts
 from studygroup.data.texts.ragged import Ragged
+from studygroup.options import Augment, OnError
 
 __all__ = [
     "SOURCES",
     "Augment",
     "Batches",
     "Dataset",
+    "ImageSource",
     "ImageTransform",
     "Images",
+    "InputSpec",
     "Inputs",
     "OnError",
     "Ragged",
+    "Source",
     "Split",
+    "TextSource",
+    "TokenTransform",
     "Tokens",
     "Transform",
+    "describe_sources",
     "evaluation_batches",
     "find_images",
     "hold_out",

@@ -1,4 +1,4 @@
-"""The batches of an epoch, dealt to students as a method wants: a pure function of (seed, epoch, step)."""
+"""The batches of an epoch, partitioned among students as the method needs: a pure function of (seed, epoch, step)."""
 
 from __future__ import annotations
 
@@ -19,38 +19,38 @@ from studygroup.data.inputs import Transform
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 
-POOL = 50
-"""Steps whose samples are sorted by length together."""
+STEPS_PER_POOL = 50
+"""Maximum number of steps whose samples are sorted by length together."""
 EVALUATION_TOKENS = 2**15
-"""Padded tokens of a batch of texts in evaluation, at most: 64 texts of 512 tokens."""
+"""Maximum number of tokens, padding included, of a batch of texts in evaluation: 64 texts of 512 tokens."""
 
 
 class Batches:
     """The training split as batches, each a gather and a batched augmentation on the device.
 
-    An epoch has one order for everybody. A student who is dealt a share meets its own samples in that order, so that one student
-    who is dealt everything meets exactly what it would without dealing.
+    The random order of an epoch is the same for all students; a student sees its own samples in that order. So a single student that gets
+    all samples sees exactly what it would without a partition.
 
-    Batch norm needs two samples: a trailing batch, or a student's trailing share, of one sample is dropped, unless its regular size
-    is 1. A student whose samples are used up sits out the rest of the epoch's steps, usually one, with an empty share.
+    Batch norm needs two samples: a last batch, or a student's last part, of one sample is dropped, unless the regular size is 1. A student
+    without samples left gets an empty part in the remaining steps of the epoch, usually one.
 
-    Texts of similar length share a step, so that little is padded: a share's random order is cut into pools of at most 50 steps, at
-    least two pools so that a text meets others in each epoch; the samples of a pool are sorted by length, and its steps, the same
-    ones of all shares, come in random order. A last step of fewer samples stays the last.
+    Texts of similar length are batched together to save padding: the random order of each student is cut into pools of at most 50 steps (at
+    least two pools, so that the texts of a batch change between epochs); the samples of a pool are sorted by length, and its steps, the
+    same ones for all students, are shuffled. A last step with fewer samples stays the last.
 
-    On several ranks, each prepares the samples of its part only, with the augmentation and the width that they have in the whole batch.
+    With several ranks, each prepares its shard only, with the augmentation and the padding that the samples have in the whole batch.
 
     Args:
-        split: the training samples, N of them.
-        preprocess: what makes network inputs of them.
-        batch_size: samples per step, or per student and step if `dealing.per_student`.
-        dealing: how samples are dealt to students.
-        seed: of order, division and augmentation.
-        ranks: the processes that a batch is spread over.
-        whole_batch: whether every rank needs the whole batch beside its part.
+        split: the N training samples.
+        preprocess: converts them to network inputs.
+        batch_size: samples per step, or per student and step if `partition.per_student`.
+        partition: how samples are partitioned among students; by default all students get the same batch.
+        seed: seed of order, partition and augmentation.
+        ranks: the processes that a batch is sharded over.
+        whole_batch: whether every rank needs the whole batch beside its shard.
 
     Raises:
-        UserError: too few samples for the students, or too small a batch.
+        UserError: there are too few samples for the students, or the batch is too small.
     """
 
     def __init__(
@@ -71,95 +71,97 @@ class Batches:
         self.preprocess = preprocess
         self.partition = partition or Partition()
         self.seed = seed
-        self.partitioned = self.partition.division != "none"
-        total, students = len(split), self.partition.students if self.partitioned else 1
+        self.is_partitioned = self.partition.division != "none"
+        total, students = len(split), self.partition.students if self.is_partitioned else 1
         if batch_size < 1:
-            raise UserError(f"batch_size is {batch_size}; at least 1 is needed")
+            raise UserError(f"batch_size is {batch_size}; it must be at least 1")
         if students > total:
-            raise UserError(f"{total} samples cannot be dealt to {students} students; give more samples or fewer students")
-        if self.partitioned and self.partition.per_student:
+            raise UserError(f"{total} samples cannot be partitioned among {students} students; give more samples or fewer students")
+        if self.is_partitioned and self.partition.per_student:
             self.sizes = [batch_size] * students
         elif batch_size < students:
             raise UserError(f"batch_size is {batch_size} for {students} students together; give at least {students}")
         else:
-            self.sizes = _parts(batch_size, students)
-        own = _parts(total, students)
-        # How many samples of an epoch each student meets, after a trailing single one is dropped.
-        self.met = [_met(n + self._extra(n), b) for n, b in zip(own, self.sizes, strict=True)]
+            self.sizes = _split_evenly(batch_size, students)
+        # Samples of an epoch by student, without a last single one that is dropped.
+        self.samples_per_epoch = [
+            _drop_single(own + self._overlap_size(own), size) for own, size in zip(_split_evenly(total, students), self.sizes, strict=True)
+        ]
         if not self.steps():
-            raise UserError(f"{total} samples for {students} students in batches of {batch_size}: nobody has two; give more samples")
+            raise UserError(f"{total} samples for {students} students in batches of {batch_size}: no student has two; give more samples")
 
     def steps(self) -> int:
-        """Steps per epoch, the same for all epochs."""
-        return max(-(-n // b) for n, b in zip(self.met, self.sizes, strict=True))
+        """Return the number of steps per epoch, the same for all epochs."""
+        return max(-(-samples // size) for samples, size in zip(self.samples_per_epoch, self.sizes, strict=True))
 
     def student_positions(self, epoch: int) -> list[NDArray[np.int64]]:
-        """K arrays (n_k,): the positions that each student is dealt in an epoch, in the order in which they are met.
+        """Return the positions of each student's samples in an epoch, in order: K arrays (n_k,).
 
-        Without dealing there is one array, the whole order. A trailing position that is dropped is still among them.
+        Without a partition there is one array with all positions. A last single position that is dropped is included.
         """
-        shares = self._drawn(epoch)
-        return shares if self.lengths is None else self._grouped(shares, self.lengths, epoch)
+        positions = self._random_positions(epoch)
+        return positions if self.lengths is None else self._sort_by_length(positions, self.lengths, epoch)
 
-    def _drawn(self, epoch: int) -> list[NDArray[np.int64]]:
-        """The shares in the epoch's random order."""
+    def _random_positions(self, epoch: int) -> list[NDArray[np.int64]]:
+        """Return the positions of each student's samples in the epoch's random order."""
         total = len(self.split)
         order = torch.randperm(total, generator=randomness.generator(self.seed, "order", epoch)).numpy()
-        if not self.partitioned:
+        if not self.is_partitioned:
             return [order]
-        words = ("division",) if self.partition.division == "fixed" else ("division", epoch)
-        generator = randomness.generator(self.seed, *words)
-        partitioned = torch.randperm(total, generator=generator).numpy()
-        shares = []
-        for own in np.split(partitioned, np.cumsum(_parts(total, self.partition.students))[:-1]):
-            mine = np.zeros(total, dtype=bool)
-            mine[own] = True
-            if extra := self._extra(len(own)):
-                others = np.flatnonzero(~mine)
-                mine[others[torch.randperm(len(others), generator=generator).numpy()[:extra]]] = True
-            shares.append(order[mine[order]])
-        return shares
+        purpose = ("division",) if self.partition.division == "fixed" else ("division", epoch)
+        generator = randomness.generator(self.seed, *purpose)
+        shuffled = torch.randperm(total, generator=generator).numpy()
+        positions = []
+        for own in np.split(shuffled, np.cumsum(_split_evenly(total, self.partition.students))[:-1]):
+            selected = np.zeros(total, dtype=bool)
+            selected[own] = True
+            if overlap := self._overlap_size(len(own)):
+                others = np.flatnonzero(~selected)
+                selected[others[torch.randperm(len(others), generator=generator).numpy()[:overlap]]] = True
+            positions.append(order[selected[order]])
+        return positions
 
-    def _grouped(self, shares: list[NDArray[np.int64]], lengths: NDArray[np.int64], epoch: int) -> list[NDArray[np.int64]]:
-        """The shares in an order in which what is met in a step is of similar length."""
-        grouped = [share.copy() for share in shares]
+    def _sort_by_length(self, positions: list[NDArray[np.int64]], lengths: NDArray[np.int64], epoch: int) -> list[NDArray[np.int64]]:
+        """Reorder each student's samples so that the samples of a step have similar lengths."""
+        result = [own.copy() for own in positions]
         generator = randomness.generator(self.seed, "steps", epoch)
-        # Between two of these steps, every share has its regular size in all of them, or in none.
-        changes = sorted({0}.union(*((met // size, -(-met // size)) for met, size in zip(self.met, self.sizes, strict=True))))
-        for first, last in pairwise(changes):
-            pools = max(-(-(last - first) // POOL), min(last - first, 2))
+        students = list(zip(result, self.sizes, self.samples_per_epoch, strict=True))
+        # Between two of these steps, each student has its regular size in all steps, or in none.
+        bounds = sorted({0}.union(*((samples // size, -(-samples // size)) for _, size, samples in students)))
+        for first, last in pairwise(bounds):
+            pools = max(-(-(last - first) // STEPS_PER_POOL), min(last - first, 2))
             for pool in np.array_split(np.arange(first, last), pools):
                 order = torch.randperm(len(pool), generator=generator).numpy()
-                for share, size, met in zip(grouped, self.sizes, self.met, strict=True):
+                for own, size, samples in students:
                     low, high = pool[0] * size, (pool[-1] + 1) * size
-                    if high <= met:
-                        own = share[low:high]
-                        share[low:high] = own[np.argsort(lengths[own], kind="stable")].reshape(-1, size)[order].reshape(-1)
-        return grouped
+                    if high <= samples:
+                        part = own[low:high]
+                        own[low:high] = part[np.argsort(lengths[part], kind="stable")].reshape(-1, size)[order].reshape(-1)
+        return result
 
     def epoch(self, epoch: int, start: int = 0) -> Iterator[Batch]:
-        """The batches of an epoch from step `start` on: the very ones that follow when the epoch is run from its beginning."""
-        shares = self.student_positions(epoch)
+        """Yield the batches of an epoch from step `start` on; they do not depend on `start`."""
+        students = list(zip(self.student_positions(epoch), self.sizes, self.samples_per_epoch, strict=True))
         device = self.preprocess.device
         for step in range(start, self.steps()):
-            parts = [
-                share[step * size : min((step + 1) * size, met)] for share, size, met in zip(shares, self.sizes, self.met, strict=True)
-            ]
+            parts = [own[step * size : min((step + 1) * size, samples)] for own, size, samples in students]
             positions = np.concatenate(parts)
             sizes = tuple(len(part) for part in parts)
             if (spans := self.ranks.spans(sizes)) is None:
                 yield self._batch(positions, sizes, epoch, step)
                 continue
-            rows = [_rows(sizes, found) for rank in range(self.ranks.world_size) if (found := self.ranks.spans(sizes, rank)) is not None]
-            mine = rows[self.ranks.rank]
-            on_device = mine.to(device, non_blocking=True)
+            rows = [
+                _row_indices(sizes, found) for rank in range(self.ranks.world_size) if (found := self.ranks.spans(sizes, rank)) is not None
+            ]
+            own_rows = rows[self.ranks.rank]
+            on_device = own_rows.to(device, non_blocking=True)
             whole = self._batch(positions, sizes, epoch, step) if self.whole_batch else None
-            own = whole.take(on_device) if whole else self._batch(positions, sizes, epoch, step, mine)
-            part = RankShard(sizes, on_device, partial(self.ranks.gather_rows, rows=rows, local_rows=on_device), whole)
-            yield replace(own, sizes=tuple(high - low for low, high in spans) if self.partitioned else None, shard=part)
+            shard = whole.take(on_device) if whole else self._batch(positions, sizes, epoch, step, own_rows)
+            rank_shard = RankShard(sizes, on_device, partial(self.ranks.gather_rows, rows=rows, local_rows=on_device), whole)
+            yield replace(shard, sizes=tuple(high - low for low, high in spans) if self.is_partitioned else None, shard=rank_shard)
 
     def _batch(self, positions: NDArray[np.int64], sizes: tuple[int, ...], epoch: int, step: int, rows: Tensor | None = None) -> Batch:
-        """The batch of the samples at `positions`, or what stands at its places `rows`."""
+        """Return the batch of the samples at `positions`, or its rows `rows`."""
         device = self.preprocess.device
         chosen = positions if rows is None else positions[rows.numpy()]
         width = 1 if self.lengths is None else int(self.lengths[positions].max(initial=1))
@@ -173,36 +175,36 @@ class Batches:
             views[0],
             labels.to(device, non_blocking=True),
             torch.from_numpy(chosen).to(device, non_blocking=True),
-            sizes if self.partitioned else None,
+            sizes if self.is_partitioned else None,
             views if self.partition.views > 1 else (),
         )
 
-    def _extra(self, own: int) -> int:
-        """How many of the others' samples a student with `own` samples of its own is dealt as well."""
-        return round(self.partition.overlap * (len(self.split) - own)) if self.partitioned else 0
+    def _overlap_size(self, own: int) -> int:
+        """Return how many of the others' samples a student with `own` samples gets as well."""
+        return round(self.partition.overlap * (len(self.split) - own)) if self.is_partitioned else 0
 
 
 def reading_order(split: Split) -> NDArray[np.int64]:
-    """Positions (N,) of a split in the order in which `evaluation_batches` has them: the longest text first, images as they are."""
+    """Return the positions (N,) of a split in the order of `evaluation_batches`: the longest text first; images in their order."""
     lengths = split.lengths
     return np.arange(len(split)) if lengths is None else np.argsort(-lengths, kind="stable")
 
 
 def evaluation_batches(split: Split, preprocess: Transform, batch_size: int) -> Iterator[tuple[Tensor, Tensor]]:
-    """All samples of a split, each once, in `reading_order`, never augmented.
+    """Yield all samples of a split in `reading_order`, without augmentation.
 
     Args:
         split: the samples.
-        preprocess: what makes network inputs of them.
-        batch_size: samples per batch; of long texts fewer, so that a batch has at most `EVALUATION_TOKENS` tokens, padded ones too.
+        preprocess: converts them to network inputs.
+        batch_size: samples per batch; fewer if texts are long, for at most `EVALUATION_TOKENS` tokens with padding.
 
     Yields:
-        The inputs, as networks take them, and labels (b,) int64, on the device.
+        Network inputs and labels (b,) int64, on the device.
     """
     order, lengths = reading_order(split), split.lengths
     start = 0
     while start < len(order):
-        # A batch is as wide as its first text, the longest of those that are left.
+        # A batch is as wide as its first text, the longest of the rest.
         width = 1 if lengths is None else max(int(lengths[order[start]]), 1)
         size = batch_size if lengths is None else max(min(batch_size, EVALUATION_TOKENS // width), 1)
         raw, labels = split.gather(order[start : start + size])
@@ -210,16 +212,17 @@ def evaluation_batches(split: Split, preprocess: Transform, batch_size: int) -> 
         start += size
 
 
-def _rows(sizes: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tensor:
-    """Places (b,) in a batch of the parts `spans` of shares that follow each other."""
+def _row_indices(sizes: Sequence[int], spans: Sequence[tuple[int, int]]) -> Tensor:
+    """Return the rows (b,) of a batch in the span (start, end) of each student's part; `sizes` are the sizes of the parts."""
     starts = np.cumsum([0, *sizes])
     return torch.cat([torch.arange(start + low, start + high) for start, (low, high) in zip(starts[:-1].tolist(), spans, strict=True)])
 
 
-def _parts(total: int, students: int) -> list[int]:
-    """`total` in equal whole parts; the first students get the remainder, one each."""
+def _split_evenly(total: int, students: int) -> list[int]:
+    """Split a number into equal whole parts; the first students get the remainder, one each."""
     return [total // students + (k < total % students) for k in range(students)]
 
 
-def _met(samples: int, size: int) -> int:
+def _drop_single(samples: int, size: int) -> int:
+    """Return the number of samples without a last batch of one sample, which is dropped."""
     return samples - 1 if size > 1 and samples % size == 1 else samples

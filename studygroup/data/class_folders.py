@@ -1,11 +1,11 @@
-"""Folders with one sub-folder per class, of whatever kind of files.
+"""Folders with one sub-folder per class, of images or of texts.
 
-    photos/cat/1.jpg  photos/dog/x/2.png ...                 one tree
-    photos/train/cat/1.jpg ...  photos/test/cat/2.jpg ...    with a test set of its own
+    photos/cat/1.jpg  photos/dog/x/2.png ...                 one folder
+    photos/train/cat/1.jpg ...  photos/test/cat/2.jpg ...    with a test set
 
 `train` may also be called `training`, and `test` `testing` or, if there is none, `val`, `valid` or `validation`, in any case. Classes are
-sorted by name; files may lie at any depth below their class. Hidden files and folders, files of other kinds, and files beside the class
-folders are left out.
+sorted by name; files may be at any depth below their class. Hidden files and folders, files of other kinds, and files beside the class
+folders are ignored.
 """
 
 from __future__ import annotations
@@ -16,6 +16,7 @@ from collections.abc import Callable, Collection
 from dataclasses import dataclass
 from pathlib import Path
 
+from studygroup.data.cache.fingerprint import fingerprints, no_remark
 from studygroup.errors import UserError
 
 TRAIN_NAMES = ("train", "training")
@@ -33,91 +34,114 @@ class Sample:
 
 
 @dataclass(frozen=True)
-class Kind:
-    """What is looked for in a folder.
+class FileKind:
+    """The kind of files to look for in a folder.
 
     Attributes:
-        one: what such a file holds, e.g. `image`; more are called so with an s.
-        list: the files of this kind in a folder at any depth, as sorted paths (with `/`) relative to it.
+        noun: content of a file in the singular, e.g. `image`, for messages.
+        list_files: returns the files of this kind in a folder at any depth, as sorted paths (with `/`) relative to it.
     """
 
-    one: str
-    list: Callable[[Path], list[str]]
+    noun: str
+    list_files: Callable[[Path], list[str]]
 
 
-def scan(root: Path, kind: Kind) -> tuple[tuple[str, ...], dict[str, list[Sample]]]:
-    """Find the classes of a folder and its files.
+@dataclass(frozen=True)
+class FolderContent:
+    """The labelled files of a folder.
 
-    Returns:
-        The classes, sorted, and the samples by split: `train` and `test`, or `train` alone for one tree.
-
-    Raises:
-        UserError: there are no classes, only one, an empty one, or other ones for the test than for training.
+    Attributes:
+        root: the folder.
+        classes: names, sorted.
+        samples: by split: `train` and `test`, or `train` alone.
     """
-    inside = {name.lower(): name for name in folders(root)}
-    parts = [part for part in (*TRAIN_NAMES, *TEST_NAMES) if part in inside and folders(root / inside[part])]
-    train = next((inside[part] for part in parts if part in TRAIN_NAMES), None)
-    test = next((inside[part] for part in parts if part in TEST_NAMES), None)
-    if train is None:
-        if parts and len(parts) == len(inside):
-            raise UserError(f"{root} has {test}/, but no train/; give {root / str(test)} if that holds the classes")
-        classes, samples = tree(root, "", kind)
-        return classes, {"train": samples}
-    if test is None:
-        raise UserError(f"{root} has {train}/, but no test/ with a folder per class; add it, or give {root / train} to have that divided")
-    if left := sorted(set(folders(root)) - {train, test}):
-        logger.warning("not used in %s beside %s/ and %s/: %s", root, train, test, ", ".join(left))
-    (classes, learned), (tested, held) = tree(root, f"{train}/", kind), tree(root, f"{test}/", kind)
-    if classes != tested:
-        one = min(set(classes) ^ set(tested))
-        there, missing = (train, test) if one in classes else (test, train)
-        raise UserError(f"the classes of {root} differ: {one!r} is in {there}/, but not in {missing}/; both need the same sub-folders")
-    return classes, {"train": learned, "test": held}
+
+    root: Path
+    classes: tuple[str, ...]
+    samples: dict[str, list[Sample]]
+
+    @classmethod
+    def scan(cls, root: Path, kind: FileKind) -> FolderContent:
+        """Find the classes of a folder and its files.
+
+        Raises:
+            UserError: there are no classes, only one, an empty one, or different ones for training and test.
+        """
+        inside = {name.lower(): name for name in folders(root)}
+        splits = [split for split in (*TRAIN_NAMES, *TEST_NAMES) if split in inside and folders(root / inside[split])]
+        train = next((inside[split] for split in splits if split in TRAIN_NAMES), None)
+        test = next((inside[split] for split in splits if split in TEST_NAMES), None)
+        if train is None:
+            if splits and len(splits) == len(inside):
+                raise UserError(f"{root} has {test}/, but no train/; give {root / str(test)} if that holds the classes")
+            classes, samples = find_classes(root, "", kind)
+            return cls(root, classes, {"train": samples})
+        if test is None:
+            raise UserError(
+                f"{root} has {train}/, but no test/ with a folder per class; add it, or give {root / train} to have that divided"
+            )
+        if unused := sorted(set(folders(root)) - {train, test}):
+            logger.warning("not used in %s beside %s/ and %s/: %s", root, train, test, ", ".join(unused))
+        classes, train_samples = find_classes(root, f"{train}/", kind)
+        test_classes, test_samples = find_classes(root, f"{test}/", kind)
+        if classes != test_classes:
+            name = min(set(classes) ^ set(test_classes))
+            found, missing = (train, test) if name in classes else (test, train)
+            raise UserError(f"the classes of {root} differ: {name!r} is in {found}/, but not in {missing}/; both need the same sub-folders")
+        return cls(root, classes, {"train": train_samples, "test": test_samples})
+
+    def fingerprints(
+        self, cache: Path, *, purpose: str, examine: Callable[[Path], str] = no_remark, progress: bool
+    ) -> list[tuple[str, str, str, str]]:
+        """Return split, name, content hash and remark of every file; see `fingerprint.fingerprints`."""
+        names = [(split, sample.name) for split, samples in self.samples.items() for sample in samples]
+        found = fingerprints(self.root, [name for _, name in names], cache, purpose=purpose, examine=examine, progress=progress)
+        return [(*name, *facts) for name, facts in zip(names, found, strict=True)]
 
 
-def tree(root: Path, prefix: str, kind: Kind) -> tuple[tuple[str, ...], list[Sample]]:
-    """The classes in `root/prefix` and their files, class by class."""
-    place = root / prefix
-    classes = tuple(folders(place))
-    if strange := [name for name in classes if as_text(name) != name]:
-        raise UserError(f"{as_text(str(place / strange[0]))} has a name that is not UTF-8; rename it")
+def find_classes(root: Path, prefix: str, kind: FileKind) -> tuple[tuple[str, ...], list[Sample]]:
+    """Return the classes in `root/prefix` and their files, class by class."""
+    folder = root / prefix
+    classes = tuple(folders(folder))
+    if invalid := [name for name in classes if printable(name) != name]:
+        raise UserError(f"{printable(str(folder / invalid[0]))} has a name that is not UTF-8; rename it")
     if not classes:
-        hint = f"its {kind.one}s lie in it directly; " if kind.list(place) else ""
-        raise UserError(f"{place} has no sub-folders; {hint}give a folder with one sub-folder of {kind.one}s per class")
-    found = {name: kind.list(place / name) for name in classes}
+        hint = f"its {kind.noun}s are directly in it; " if kind.list_files(folder) else ""
+        raise UserError(f"{folder} has no sub-folders; {hint}give a folder with one sub-folder of {kind.noun}s per class")
+    found = {name: kind.list_files(folder / name) for name in classes}
     if not any(found.values()):
-        raise UserError(f"{place} has no {kind.one}s; give a folder with one sub-folder of {kind.one}s per class")
+        raise UserError(f"{folder} has no {kind.noun}s; give a folder with one sub-folder of {kind.noun}s per class")
     if empty := [name for name, files in found.items() if not files]:
-        raise UserError(f"class {empty[0]!r} of {place} has no {kind.one}s; add some or remove the folder")
+        raise UserError(f"class {empty[0]!r} of {folder} has no {kind.noun}s; add some or remove the folder")
     if len(classes) == 1:
-        raise UserError(f"{place} has the single class {classes[0]!r}; at least two are needed")
+        raise UserError(f"{folder} has the single class {classes[0]!r}; at least two are needed")
     return classes, [Sample(f"{prefix}{name}/{file}", label) for label, name in enumerate(classes) for file in found[name]]
 
 
-def folders(place: Path) -> list[str]:
-    """The folders in a folder, sorted; hidden ones are left out."""
+def folders(parent: Path) -> list[str]:
+    """Return the folders in a folder, sorted, without hidden ones."""
     try:
-        return sorted(entry.name for entry in place.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
     except OSError as error:
-        raise UserError(f"{place} cannot be read: {error.strerror}; change its permissions") from error
+        raise UserError(f"{parent} cannot be read: {error.strerror}; change its permissions") from error
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
-    """The files in a folder at any depth, as sorted paths (with `/`) relative to it; hidden ones are left out.
+    """Return the files in a folder at any depth, as sorted paths (with `/`) relative to it, without hidden ones.
 
     Args:
         folder: where to look.
-        suffixes: of the files that count, in lower case, with the dot.
+        suffixes: suffixes of the files, in lower case, with the dot.
 
     Raises:
         UserError: a folder in it cannot be read.
     """
 
-    def refuse(error: OSError) -> None:
+    def raise_error(error: OSError) -> None:
         raise UserError(f"{error.filename} cannot be read: {error.strerror}; change its permissions, or remove it") from error
 
     found = []
-    for root, inner, files in os.walk(folder, onerror=refuse):
+    for root, inner, files in os.walk(folder, onerror=raise_error):
         inner[:] = [name for name in inner if not name.startswith(".")]
         inside = Path(root).relative_to(folder).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
@@ -125,6 +149,6 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
     return sorted(found)
 
 
-def as_text(name: str) -> str:
-    """A file's name as it can be written anywhere, whatever bytes it has."""
+def printable(name: str) -> str:
+    """Return a file name with `?` for what cannot be encoded in UTF-8."""
     return name.encode("utf-8", "replace").decode("utf-8")

@@ -1,4 +1,4 @@
-"""Prepared samples, and how they are divided into training, hold-out and test sets."""
+"""Prepared data sets, and their division into training, hold-out and test sets."""
 
 from __future__ import annotations
 
@@ -11,25 +11,25 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup import randomness
-from studygroup.data.images.transform import Augment
 from studygroup.data.inputs import Images, Inputs
 from studygroup.data.texts.ragged import Ragged
 from studygroup.errors import UserError
+from studygroup.options import Augment
 
 Positions = Tensor | NDArray[np.int64]
 
 
 @dataclass(frozen=True, eq=False)
 class Split:
-    """N prepared samples, or a chosen part of them; the samples themselves stay in their file until they are gathered.
+    """N prepared samples, all or some of those in a file, which are read when they are gathered.
 
     Attributes:
-        inputs: all stored samples: those of this split are the rows `rows` of it. Images (M, C, H, W) uint8, memory-mapped, or M texts.
-        labels: (N,) int64, of this split's samples.
-        rows: (N,) int64, or None if the split is all of `inputs`, in order.
+        inputs: all M samples of the file: images (M, C, H, W) uint8, memory-mapped, or M texts.
+        labels: (N,) int64, of the samples of this split.
+        rows: (N,) int64: rows of this split's samples in `inputs`; None for all, in order.
     """
 
-    inputs: Any  # NDArray[np.uint8] or Ragged; who reads images knows that it has an array
+    inputs: Any  # NDArray[np.uint8] or Ragged; code that reads images knows that it has an array
     labels: NDArray[np.int64]
     rows: NDArray[np.int64] | None = None
 
@@ -38,13 +38,13 @@ class Split:
 
     @property
     def lengths(self) -> NDArray[np.int64] | None:
-        """(N,) tokens of each text; None for samples that are all of one size."""
+        """Return the number of tokens of each text (N,); None for images."""
         if not isinstance(self.inputs, Ragged):
             return None
         return self.inputs.lengths if self.rows is None else self.inputs.lengths[self.rows]
 
     def take(self, indices: NDArray[np.int64]) -> Split:
-        """The samples at positions `indices` (n,) as a split of their own; no sample is copied or read."""
+        """Return the samples at positions `indices` (n,) as a split, without reading or copying them."""
         indices = np.asarray(indices, dtype=np.int64)
         rows = indices if self.rows is None else self.rows[indices]
         return Split(self.inputs, self.labels[indices], rows)
@@ -53,12 +53,11 @@ class Split:
         """Read samples.
 
         Args:
-            positions: (b,) of this split, in any order.
-            width: number of tokens that texts are padded to at least; they are padded to the longest of them anyway.
+            positions: (b,) positions in this split, in any order.
+            width: minimum number of tokens that texts are padded to; they are always padded to the longest of them.
 
         Returns:
-            The inputs and labels (b,) int64 at these positions, in their order, on the CPU. Images are (b, C, H, W) uint8, texts
-            (b, T) int64.
+            Inputs and labels (b,) int64 in the order of the positions, on the CPU. Images are (b, C, H, W) uint8, texts (b, T) int64.
         """
         chosen = np.asarray(positions.cpu() if isinstance(positions, Tensor) else positions, dtype=np.int64)
         rows = chosen if self.rows is None else self.rows[chosen]
@@ -71,13 +70,13 @@ class Dataset:
     """A prepared data set.
 
     Attributes:
-        name: what it is called in tables: the source's name, or the folder's.
-        classes: the names of the C classes; a label is an index into them.
-        train: the training split; hold-out samples are taken from it (`hold_out`).
-        test: the test split; empty only if the data has none and `test_size` is 0.
-        inputs: what its samples are: images or texts.
-        augment: the augmentation that suits the data.
-        key: hash of the source's content, of the preparation's options and of the division into training and test set.
+        name: name in tables: that of the source or of the folder.
+        classes: names of the C classes; a label is an index into them.
+        train: training split; hold-out samples are taken from it (`hold_out`).
+        test: test split; empty only if the data has none and `test_size` is 0.
+        inputs: kind of its samples as network inputs: images or texts.
+        augment: default augmentation.
+        key: hash of the source's content, of the options and of the division into training and test set.
     """
 
     name: str
@@ -90,63 +89,74 @@ class Dataset:
 
     @property
     def images(self) -> Images:
-        """Their shape and normalisation.
+        """Return shape and normalisation of the images.
 
         Raises:
-            UserError: they are no images.
+            UserError: the samples are no images.
         """
         if not isinstance(self.inputs, Images):
-            raise UserError(f"{self.name} has {self.inputs.what}s; take a data set of images")
+            raise UserError(f"{self.name} has {self.inputs.noun}s; take a data set of images")
         return self.inputs
 
 
-def count(amount: float, total: int, what: str) -> int:
-    """How many of `total` samples an amount means: a share if it is at most 1 (at least one sample unless it is 0), else a number.
+def sample_count(amount: float, total: int, option: str) -> int:
+    """Convert an amount to a number of samples: a fraction if it is at most 1 (at least one sample unless it is 0), else a number.
+
+    Args:
+        amount: fraction or number.
+        total: number of samples.
+        option: name of the option, for messages.
 
     Raises:
         UserError: the amount is negative, above `total`, or a number that is not whole.
     """
     if not amount >= 0 or (amount > 1 and amount != int(amount)):
-        raise UserError(f"{what} is {amount:g}; give a share in [0, 1] or a whole number of samples")
+        raise UserError(f"{option} is {amount:g}; give a fraction in [0, 1] or a whole number of samples")
     number = max(round(amount * total), 1 if amount > 0 else 0) if amount <= 1 else int(amount)
     if number > total:
-        raise UserError(f"{what} is {amount:g}, but there are {total} samples to choose from; give at most {total}")
+        raise UserError(f"{option} is {amount:g}, but there are {total} samples to choose from; give at most {total}")
     return number
 
 
 def hold_out(
     n: int, *, holdout: float = 0.1, train_size: float | None = None, seed: int = 0
 ) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide the training split at random into samples to learn from and samples to select by.
+    """Divide the training split at random into samples for training and hold-out samples for selection.
 
-    The hold-out depends on the seed and its own size only, not on `train_size`; a smaller training set is part of a larger one.
+    The hold-out depends on the seed and its own size only, not on `train_size`; a smaller training set is a subset of a larger one.
 
     Args:
         n: number of samples in the training split.
-        holdout: number of hold-out samples (above 1) or their share of the n (at most 1); 0 for none.
-        train_size: number of training samples (above 1) or their share of what the hold-out leaves (at most 1); None for all of it.
-        seed: of the division.
+        holdout: number (above 1) or fraction (at most 1) of the n samples to hold out; 0 for none.
+        train_size: number (above 1) or fraction (at most 1) of the remaining samples to train on; None for all.
+        seed: seed of the split.
 
     Returns:
-        Training positions and hold-out positions, each sorted; they share none.
+        Training positions and hold-out positions, each sorted; they are disjoint.
 
     Raises:
-        UserError: the sizes cannot be had, or nothing is left to learn from.
+        UserError: the sizes are impossible, or no training samples are left.
     """
-    held = count(holdout, n, "holdout")
-    if holdout < 1:  # rounding leaves one
-        held = min(held, n - 1)
-    if held >= n:
+    held_out = sample_count(holdout, n, "holdout")
+    if holdout < 1:  # a fraction below 1 leaves one sample, however it is rounded
+        held_out = min(held_out, n - 1)
+    if held_out >= n:
         raise UserError(f"holdout is {holdout:g} and leaves none of the {n} samples to learn from; give less")
     order = torch.randperm(n, generator=randomness.generator(seed, "holdout")).numpy()
-    learned = n - held if train_size is None else count(train_size, n - held, "train_size")
-    if learned == 0:
-        raise UserError("train_size is 0; give a share in (0, 1] or a number of samples")
-    return np.sort(order[held : held + learned]), np.sort(order[:held])
+    count = n - held_out if train_size is None else sample_count(train_size, n - held_out, "train_size")
+    if count == 0:
+        raise UserError("train_size is 0; give a fraction in (0, 1] or a number of samples")
+    return np.sort(order[held_out : held_out + count]), np.sort(order[:held_out])
 
 
-def divide(n: int, share: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Positions (sorted) of the training and the test set of n samples, of which `share` in [0, 1) are for the test, at random."""
-    test = min(count(share, n, "test_size"), n - 1)
+def divide(n: int, test_size: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide n samples at random into training and test set; return the positions of each, sorted.
+
+    Args:
+        n: number of samples.
+        test_size: number (above 1) or fraction (below 1) of test samples; at least one training sample is left.
+        seed: seed of the split.
+    """
+    test = min(sample_count(test_size, n, "test_size"), n - 1)
     order = torch.randperm(n, generator=randomness.generator(seed, "test")).numpy()
     return np.sort(order[test:]), np.sort(order[:test])

@@ -1,4 +1,4 @@
-"""What a network is given: images or texts, as far as it makes a difference to anybody but their own readers."""
+"""Network inputs: the differences between images and texts outside of their sources."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, Protocol
 
@@ -15,85 +15,100 @@ import torch
 from torch import Tensor
 
 from studygroup.data.images.decode import find_images, read_image
-from studygroup.data.images.transform import Augment, ImageTransform
+from studygroup.data.images.transform import ImageTransform
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.texts.tokenizers import Tokenizer, load_tokenizer
 from studygroup.errors import UserError
+from studygroup.options import Augment, DataOptions
 
-TOKENIZER = "tokenizer"  # its folder in a run's
-APART = 1e-3  # means and deviations further apart than this are of other data
+TOKENIZER = "tokenizer"  # folder of the tokenizer in a run folder
+TOLERANCE = 1e-3  # larger differences between means or deviations mean another normalisation
 
 
 class Transform(Protocol):
-    """From what is stored to what a network takes, for a batch at once.
+    """Function from stored samples to network inputs, for a batch at once.
 
     Attributes:
-        device: where the result lies.
+        device: device of the result.
     """
 
     device: torch.device
 
     def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
-        """Arguments as those of `Preprocess.__call__`."""
+        """Transform a batch; for the arguments see `ImageTransform.__call__`."""
+
+
+@dataclass(frozen=True)
+class InputSpec:
+    """What a network must know about its inputs to be built.
+
+    Attributes:
+        in_channels: channels of images; None for texts.
+        image_size: height and width of images.
+        vocabulary: number of token ids of texts; None for images.
+    """
+
+    in_channels: int | None = None
+    image_size: tuple[int, int] = (32, 32)
+    vocabulary: int | None = None
 
 
 class Inputs(ABC):
-    """The kind of inputs that a data set has, and a trained member takes."""
+    """Kind of network inputs: what the samples of a data set become, and what a trained member takes.
 
-    what: str
-    """What a sample is called in messages."""
-    asked_by: str
-    """What a sample is asked by, as the answers' key calls it."""
+    Attributes:
+        noun: word for a sample in messages.
+        sample_key: key of the sample in the dictionaries that `predict` returns.
+    """
+
+    noun: str
+    sample_key: str
 
     @abstractmethod
-    def prepare(
+    def transform(
         self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
     ) -> Transform:
-        """What makes network inputs of stored samples."""
+        """Return the function from stored samples to network inputs."""
 
     @abstractmethod
-    def network(self) -> dict[str, int]:
-        """What `networks.maker.build` has to know of them."""
+    def spec(self) -> InputSpec:
+        """Return what a network must know about its inputs."""
 
     @abstractmethod
-    def maker(self) -> dict[str, Any]:
-        """What `networks.maker.Maker` has to know of them."""
+    def to_card(self) -> dict[str, Any]:
+        """Return the entries of a member's card that describe its inputs, in JSON's types."""
 
     @abstractmethod
-    def card(self) -> dict[str, Any]:
-        """What a member's card says of them, in JSON's types."""
+    def like_training(self, options: DataOptions) -> tuple[DataOptions, Tokenizer | None]:
+        """Return the options, and the tokenizer, with which other data becomes inputs of this kind."""
 
     @abstractmethod
-    def opening(self) -> dict[str, Any]:
-        """Words of `open_dataset` with which other data is read as these are."""
+    def mismatch(self, card: Mapping[str, Any]) -> str | None:
+        """Describe how the inputs of the member with this card differ from these; return None if they do not."""
 
     @abstractmethod
-    def differs(self, card: Mapping[str, Any]) -> str | None:
-        """In what the inputs that a member with this card takes are others, in words; None if they are the same."""
-
-    @abstractmethod
-    def find(self, given: str | Path) -> Sequence[str | Path]:
-        """What a user asks a trained member about in one word: a sample, or several.
+    def find_samples(self, given: str | Path) -> Sequence[str | Path]:
+        """Return the samples that an argument of `predict` refers to: one, or several.
 
         Raises:
-            UserError: there is nothing.
+            UserError: there are none.
         """
 
     @abstractmethod
-    def read(self, question: str | Path) -> Tensor:
-        """A sample as it is stored in a prepared data set.
+    def read_sample(self, sample: str | Path) -> Tensor:
+        """Read a sample as it would be stored in a prepared data set.
 
         Raises:
             UserError: it cannot be read.
         """
 
     @abstractmethod
-    def stack(self, stored: Sequence[Tensor]) -> Tensor:
-        """Some stored samples, at least one, as `prepare()` takes them."""
+    def stack(self, samples: Sequence[Tensor]) -> Tensor:
+        """Stack samples, at least one, into a batch for the transform."""
 
     @abstractmethod
     def save(self, folder: Path) -> None:
-        """Write into a run's folder what its members need beside their weights and cards."""
+        """Write into a run folder what its members need beside their weights and cards."""
 
 
 @dataclass(frozen=True)
@@ -102,182 +117,173 @@ class Images(Inputs):
 
     Attributes:
         shape: (channels, height, width).
-        mean: per channel, over the training split's pixels scaled to [0, 1].
-        std: per channel, likewise; 1 where every pixel is the same.
+        mean: mean per channel of the training split's pixels, scaled to [0, 1].
+        std: their standard deviation per channel; 1 where all pixels are equal.
     """
 
     shape: tuple[int, int, int]
     mean: tuple[float, ...]
     std: tuple[float, ...]
-    what = "image"
-    asked_by = "path"
+    noun = "image"
+    sample_key = "path"
 
     @staticmethod
     def of(card: Mapping[str, Any]) -> Images:
-        """Those that a member with this card takes."""
+        """Return the inputs of the member with this card."""
         channels, height, width = card["shape"]
         return Images((channels, height, width), tuple(card["mean"]), tuple(card["std"]))
 
-    def prepare(
+    def transform(
         self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
     ) -> ImageTransform:
-        """Scale, augment, normalise."""
+        """Return the augmentation and normalisation."""
         return ImageTransform(self.shape, self.mean, self.std, augment, device, memory_format)
 
-    def network(self) -> dict[str, int]:
-        """Their channels."""
-        return {"in_channels": self.shape[0]}
+    def spec(self) -> InputSpec:
+        """Return channels and size."""
+        return InputSpec(in_channels=self.shape[0], image_size=self.shape[1:])
 
-    def maker(self) -> dict[str, Any]:
-        """Channels and size."""
-        return {"in_channels": self.shape[0], "image_size": self.shape[1:]}
-
-    def card(self) -> dict[str, Any]:
-        """Shape and normalisation."""
+    def to_card(self) -> dict[str, Any]:
+        """Return shape and normalisation."""
         return {"shape": list(self.shape), "mean": list(self.mean), "std": list(self.std)}
 
-    def opening(self) -> dict[str, Any]:
-        """Size and channels."""
-        return {"image_size": self.shape[1], "channels": self.shape[0]}
+    def like_training(self, options: DataOptions) -> tuple[DataOptions, Tokenizer | None]:
+        """Return the options with the same size and channels."""
+        return replace(options, image_size=self.shape[1], channels=self.shape[0]), None
 
-    def differs(self, card: Mapping[str, Any]) -> str | None:
-        """Another shape, or another normalisation."""
+    def mismatch(self, card: Mapping[str, Any]) -> str | None:
+        """Compare shape and normalisation."""
         if "shape" not in card:
             return "it reads texts, and these are images"
         if list(card["shape"]) != list(self.shape):
             return f"its inputs are {card['shape']}, these are {list(self.shape)}"
-        apart = max(abs(a - b) for a, b in zip([*card["mean"], *card["std"]], [*self.mean, *self.std], strict=True))
-        if apart > APART:
+        difference = max(abs(a - b) for a, b in zip([*card["mean"], *card["std"]], [*self.mean, *self.std], strict=True))
+        if difference > TOLERANCE:
             scales = f"mean {card['mean']} and std {card['std']}"
             return f"its inputs are normalised by {scales}, these by {list(self.mean)} and {list(self.std)}"
         return None
 
-    def find(self, given: str | Path) -> Sequence[Path]:
-        """An image file, or all images in a folder."""
+    def find_samples(self, given: str | Path) -> Sequence[Path]:
+        """Return an image file, or all images in a folder."""
         return find_images(Path(given))
 
-    def read(self, question: str | Path) -> Tensor:
-        """(C, H, W) uint8."""
-        return torch.tensor(read_image(question, self.shape))
+    def read_sample(self, sample: str | Path) -> Tensor:
+        """Read an image as (C, H, W) uint8."""
+        return torch.tensor(read_image(sample, self.shape))
 
-    def stack(self, stored: Sequence[Tensor]) -> Tensor:
-        """(b, C, H, W) uint8."""
-        return torch.stack(list(stored))
+    def stack(self, samples: Sequence[Tensor]) -> Tensor:
+        """Stack images into (b, C, H, W) uint8."""
+        return torch.stack(list(samples))
 
     def save(self, folder: Path) -> None:
-        """Nothing: all is on the cards."""
+        """Write nothing: the cards are enough."""
 
 
 @dataclass(frozen=True)
 class Tokens(Inputs):
-    """Texts as ids of tokens.
+    """Texts as token ids.
 
     Attributes:
-        tokenizer: what makes them.
-        max_length: tokens that a text is cut to.
+        tokenizer: converts texts to ids.
+        max_length: number of tokens that texts are truncated to.
     """
 
     tokenizer: Tokenizer
     max_length: int
-    what = "text"
-    asked_by = "text"
+    noun = "text"
+    sample_key = "text"
 
-    def prepare(
+    def transform(
         self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
     ) -> Transform:
-        """Nothing but the way to the device.
+        """Return the transfer to the device.
 
         Raises:
-            UserError: an augmentation is asked for.
+            UserError: an augmentation is given.
         """
         if augment != "none":
             raise UserError(f"augment is {augment!r}, which is for images; leave it out for texts")
         return TokenTransform(torch.device(device))
 
-    def network(self) -> dict[str, int]:
-        """How many ids there are."""
-        return {"vocabulary": self.tokenizer.vocabulary}
+    def spec(self) -> InputSpec:
+        """Return the vocabulary size."""
+        return InputSpec(vocabulary=self.tokenizer.vocabulary)
 
-    def maker(self) -> dict[str, Any]:
-        """How many ids there are."""
-        return {"vocabulary": self.tokenizer.vocabulary}
-
-    def card(self) -> dict[str, Any]:
-        """What the tokenizer is, and where texts are cut."""
+    def to_card(self) -> dict[str, Any]:
+        """Return the tokenizer's description and the maximum length."""
         return {"tokenizer": self.tokenizer.describe(), "max_length": self.max_length}
 
-    def opening(self) -> dict[str, Any]:
-        """The same tokenizer."""
-        return {"tokenizer": self.tokenizer, "max_length": self.max_length}
+    def like_training(self, options: DataOptions) -> tuple[DataOptions, Tokenizer | None]:
+        """Return the options with the same maximum length, and the same tokenizer."""
+        return replace(options, max_length=self.max_length), self.tokenizer
 
-    def differs(self, card: Mapping[str, Any]) -> str | None:
-        """Another tokenizer. Texts that are cut elsewhere are the same kind of inputs."""
+    def mismatch(self, card: Mapping[str, Any]) -> str | None:
+        """Compare the tokenizers; texts that are truncated elsewhere are the same kind of inputs."""
         if "tokenizer" not in card:
             return "it takes images, and these are texts"
         theirs, ours = card["tokenizer"], self.tokenizer.describe()
         return f"its texts are made into tokens by {theirs}, these by {ours}" if theirs != ours else None
 
-    def find(self, given: str | Path) -> Sequence[str | Path]:
-        """A text; a file that holds one; of a folder all that are called `.txt`; or, for `-`, each line of standard input."""
+    def find_samples(self, given: str | Path) -> Sequence[str | Path]:
+        """Return a text; a file with one; all `.txt` files in a folder; or, for `-`, each line of standard input."""
         if given == "-":
             return [line.rstrip("\r\n") for line in sys.stdin]
-        if given == "":  # an empty text; as a path it would be the folder that one is in
+        if given == "":  # an empty text; as a path it would be the current folder
             return [""]
         try:
             path = Path(given).expanduser()
-            folder, file = path.is_dir(), path.is_file()
-        except (OSError, ValueError, RuntimeError):  # too long for a name, with a zero byte, or of nobody's home: no path
+            is_folder, is_file = path.is_dir(), path.is_file()
+        except (OSError, ValueError, RuntimeError):  # no path: too long, with a zero byte, or the home of an unknown user
             return [str(given)]
-        if folder:
+        if is_folder:
             if not (found := sorted(path.rglob("*.txt"))):
-                raise UserError(f"{path} has no texts; files called .txt count")
+                raise UserError(f"{path} has no texts; give a folder with .txt files")
             return found
-        if file:
+        if is_file:
             return [path]
         if isinstance(given, Path) or (not any(map(str.isspace, given)) and (given.endswith(".txt") or os.sep in given)):
             raise UserError(f"{given} does not exist; give a text, or a file that holds one")
         return [given]
 
-    def read(self, question: str | Path) -> Tensor:
-        """(T,) ids."""
+    def read_sample(self, sample: str | Path) -> Tensor:
+        """Read a text as (T,) ids."""
         try:
-            text = question if isinstance(question, str) else question.read_text(encoding="utf-8-sig")
+            text = sample if isinstance(sample, str) else sample.read_text(encoding="utf-8-sig")
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"byte {error.start} is no UTF-8"
-            raise UserError(f"{question} cannot be read: {reason}; repair it, or leave it out") from error
+            raise UserError(f"{sample} cannot be read: {reason}; repair it, or leave it out") from error
         return torch.from_numpy(self.tokenizer.encode([text], self.max_length)[0])
 
-    def stack(self, stored: Sequence[Tensor]) -> Tensor:
-        """(b, T) ids, padded to the longest."""
-        rows = Ragged.of([ids.numpy() for ids in stored], self.tokenizer.pad)
+    def stack(self, samples: Sequence[Tensor]) -> Tensor:
+        """Stack texts into (b, T) ids, padded to the longest."""
+        rows = Ragged.of([ids.numpy() for ids in samples], self.tokenizer.pad)
         return torch.from_numpy(rows.gather(np.arange(len(rows)), 1))
 
     def save(self, folder: Path) -> None:
-        """The tokenizer, into `tokenizer/`."""
+        """Write the tokenizer into `tokenizer/`."""
         self.tokenizer.save(folder / TOKENIZER)
 
 
 class TokenTransform:
-    """Ids as they are, on a device."""
+    """Transfer of token ids to a device."""
 
     def __init__(self, device: torch.device) -> None:
-        """Args: device: where the result lies."""
         self.device = device
 
     def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
-        """Args: raw: (b, T) ids; nothing else matters. Returns: the same on the device."""
+        """Move ids (b, T) to the device; the other arguments have no effect."""
         return raw.to(self.device, non_blocking=True)
 
 
 def inputs_of(card: Mapping[str, Any], folder: Path) -> Inputs:
-    """What a member of a run takes.
+    """Return the inputs of a member of a run.
 
     Args:
-        card: the member's.
-        folder: the run's.
+        card: the member's card.
+        folder: the run folder.
 
     Raises:
-        UserError: what it needs beside its card is not there, or damaged.
+        UserError: the tokenizer is missing or damaged.
     """
     if "tokenizer" not in card:
         return Images.of(card)

@@ -1,4 +1,4 @@
-"""Progress bars for what takes long: fetching, reading and preparing."""
+"""Progress bars for downloading, reading and preparing."""
 
 from __future__ import annotations
 
@@ -6,19 +6,19 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+Unit = Literal["samples", "bytes", "percent"]
+
 
 @contextmanager
-def progress_bar(
-    text: str, total: int, unit: Literal["samples", "bytes", "share"], *, show: bool, done: int = 0
-) -> Iterator[Callable[[int], None]]:
-    """A progress bar on standard error, gone once it is done; the value is a function that advances it.
+def progress_bar(text: str, total: int, unit: Unit, *, show: bool, done: int = 0) -> Iterator[Callable[[int], None]]:
+    """Show a progress bar on standard error while the block runs; the value is a function that advances it.
 
     Args:
-        text: what is being done.
-        total: how much there is to do, in units.
-        unit: what is counted; `share` shows percents of the total.
+        text: description of the work.
+        total: amount of work.
+        unit: how the amount is shown; `percent` shows the fraction of the total.
         show: False for no bar.
-        done: how much of it was done before.
+        done: amount that was done before.
     """
     if not show:
         yield lambda amount: None
@@ -26,7 +26,7 @@ def progress_bar(
     from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
-    amounts = {"samples": MofNCompleteColumn, "bytes": DownloadColumn, "share": TaskProgressColumn}
+    amounts = {"samples": MofNCompleteColumn, "bytes": DownloadColumn, "percent": TaskProgressColumn}
     columns = (TextColumn("{task.description}"), BarColumn(), amounts[unit](), TimeRemainingColumn())
     with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
         task = progress.add_task(text, total=total, completed=done)

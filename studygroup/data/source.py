@@ -1,94 +1,145 @@
-"""What a data set has to offer to be prepared: the contract of the sources."""
+"""The contract of a data source. To add one: a file with a subclass of `ImageSource` or `TextSource`, and a line in `SOURCES`.
+
+Other packages add sources by the entry point group `studygroup.data`.
+"""
 
 from __future__ import annotations
 
+import os
+from abc import ABC, abstractmethod
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any, ClassVar, Generic, Literal, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.images.transform import Augment
+from studygroup.options import Augment, DataOptions
 
-OnError = Literal["stop", "skip"]
-Chunk = tuple[NDArray[Any], NDArray[np.int64]]
-"""Some samples, in order: inputs (n, ...) and labels (n,)."""
+Kind = Literal["images", "texts"]
+Chunk = tuple[NDArray[np.uint8], NDArray[np.int64]]
+"""Some images, in order: pixels (n, C, H, W) and labels (n,)."""
+Row = tuple[str, str]
+"""A text and the name of its class. The text is unchanged: not stripped, with its case, line breaks and tags; it may be empty."""
+ItemT = TypeVar("ItemT")
+
+
+class Meter:
+    """Counter of what has been read of a source: bytes, rows or files."""
+
+    def __init__(self) -> None:
+        self.count = 0
 
 
 @dataclass(frozen=True)
-class RawSplit:
+class RawSplit(Generic[ItemT]):
     """The samples of one split.
 
     Attributes:
-        count: how many there are; fewer may come if broken ones are skipped.
-        chunks: the samples, read as they are asked for, once.
+        items: chunks of images, or rows of texts; read lazily, once.
+        size: amount to read, for the progress bar, in the units of `meter`. Of images, their number; fewer may come if some are unreadable.
+        meter: amount read so far; None if samples are counted.
     """
 
-    count: int
-    chunks: Iterator[Chunk]
+    items: Iterator[ItemT]
+    size: int
+    meter: Meter | None = None
 
 
 @dataclass(frozen=True)
-class RawDataset:
-    """What is in a source.
+class RawDataset(Generic[ItemT]):
+    """The content of a source.
 
     Attributes:
-        classes: names, in the order of the labels.
-        shape: of one sample's input, e.g. (channels, height, width); what lies in the chunks may have to be converted to it.
-        dtype: of the inputs.
-        parts: `train` and `test`, or `train` alone if the source has no test set of its own.
-        broken: names of the samples that could not be read; complete once the parts are read.
+        classes: names, in the order of the labels; None if they are the labels of the texts, sorted.
+        splits: `train` and `test`, or `train` alone if the source has no test set.
+        unreadable: names of the samples that could not be read, e.g. "row 17 of reviews.csv (line 18: 2 columns instead of 3)";
+            complete once the splits are read.
+    """
+
+    classes: tuple[str, ...] | None
+    splits: dict[str, RawSplit[ItemT]]
+    unreadable: list[str] = field(default_factory=list)
+
+
+@dataclass(frozen=True, kw_only=True)
+class RawImages(RawDataset[Chunk]):
+    """The content of a source of images.
+
+    Attributes:
+        shape: (channels, height, width) of the images; they may be converted to another one when they are prepared.
     """
 
     classes: tuple[str, ...]
-    shape: tuple[int, ...]
-    dtype: np.dtype[Any]
-    parts: dict[str, RawSplit]
-    broken: list[str] = field(default_factory=list)
+    shape: tuple[int, int, int]
 
 
-class Source(Protocol):
-    """A data set where it lies. To open one checks that it is there, and reads as little as possible.
+RawTexts = RawDataset[Row]
+RawT = TypeVar("RawT", bound=RawDataset[Any])
+
+
+class Source(ABC, Generic[RawT]):
+    """A data set in its original files. The constructor checks that they exist, and reads as little as possible.
 
     Attributes:
-        name: what the data set is called in tables.
-        augment: the augmentation that suits it.
+        kind: kind of samples.
+        name: name of the data set in tables.
+        description: one line for `studygroup list data`.
+        requires_path: whether the data set must be given with a path (`NAME:PATH`).
+        augment: default augmentation.
     """
 
+    kind: ClassVar[Kind]
     name: str
-    augment: Augment
+    description: ClassVar[str]
+    requires_path: ClassVar[bool] = False
+    augment: Augment = "none"
 
+    def __init__(self, path: Path | None, options: DataOptions) -> None:
+        """Find the files.
+
+        Args:
+            path: location of the data, if given; for `hub:NAME` the name.
+            options: how the data is read.
+
+        Raises:
+            UserError: the files do not exist, or cannot be read with these options.
+        """
+        self.path = path
+        self.options = options
+        self.cache = cache_folder(options.cache)
+
+    @abstractmethod
     def key(self) -> str:
-        """Hash of everything that the prepared samples depend on: the content of the files, and the options."""
+        """Return a hash of everything that the samples depend on: the content of the files, and the options.
 
-    def read(self) -> RawDataset:
+        Raises:
+            UserError: the content cannot be used with these options.
+        """
+
+    @abstractmethod
+    def read(self) -> RawT:
         """Start to read.
 
         Raises:
-            UserError: the content is not what it should be, or cannot be read. (An `OSError` would be taken for the cache's.)
+            UserError: the content is invalid or cannot be read. Iterating over a split raises it, too: for a damaged file, or for an
+                unreadable sample unless such are skipped. (An `OSError` would be reported as an error of the cache.)
         """
 
 
-@dataclass(frozen=True)
-class ReadOptions:
-    """What the user asked for, as the sources need it.
+class ImageSource(Source[RawImages]):
+    """A data set of images."""
 
-    Attributes:
-        path: where the data lies, if given.
-        image_size: height and width of the images; None for the data's own.
-        channels: 1 or 3; None for the data's own.
-        broken: what an unreadable image does.
-        download: whether a missing file may be fetched.
-        cache: where fetched files and prepared data are kept.
-        progress: whether progress bars are shown.
-    """
+    kind = "images"
 
-    path: Path | None
-    image_size: int | None
-    channels: int | None
-    on_error: OnError
-    download: bool
-    cache: Path
-    progress: bool
+
+class TextSource(Source[RawTexts]):
+    """A data set of texts."""
+
+    kind = "texts"
+
+
+def cache_folder(cache: str | Path | None) -> Path:
+    """Return the folder for downloads and prepared data: the given one, `$STUDYGROUP_CACHE`, or `~/.cache/studygroup`."""
+    return Path(cache or os.environ.get("STUDYGROUP_CACHE") or "~/.cache/studygroup").expanduser().absolute()

@@ -134,14 +134,15 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
         UserError: a network cannot work with the data, or a method not with the networks.
     """
     dataset = splits.dataset
-    inputs, _ = next(evaluation_batches(splits.train, dataset.inputs.prepare(), 2))
+    vocabulary = dataset.inputs.spec().vocabulary
+    inputs, _ = next(evaluation_batches(splits.train, dataset.inputs.transform(), 2))
     fresh: dict[str, nn.Module] = {}
     tried: list[Spec] = []
     for stage in stages:
         networks = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
         for spec in (stage.student, *stage.peers, *networks):
             if spec not in tried:
-                check_network(spec, inputs, num_classes=len(dataset.classes), vocabulary=dataset.inputs.network().get("vocabulary"))
+                check_network(spec, inputs, num_classes=len(dataset.classes), vocabulary=vocabulary)
                 tried.append(spec)
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are repeated when the stage begins
@@ -160,6 +161,7 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
         earlier: runs, or untrained networks, of the stages before it.
     """
     dataset = splits.dataset
+    spec = dataset.inputs.spec()
     teachers: list[nn.Module] = []
     specs: list[Spec] = []
     for teacher in stage.teachers:
@@ -170,13 +172,17 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
             specs.append(member.card["network"])
         else:
             teachers.append(
-                build_network(found, num_classes=len(dataset.classes), **dataset.inputs.network()) if isinstance(found, str) else found
+                build_network(found, num_classes=len(dataset.classes), in_channels=spec.in_channels, vocabulary=spec.vocabulary)
+                if isinstance(found, str)
+                else found
             )
             specs.append(found)
     return NetworkFactory(
         stage.student,
         num_classes=len(dataset.classes),
-        **dataset.inputs.maker(),
+        in_channels=spec.in_channels,
+        image_size=spec.image_size,
+        vocabulary=spec.vocabulary,
         seed=stage.settings.seed,
         peers=stage.peers,
         teacher=teachers[0] if teachers else None,

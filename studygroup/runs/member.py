@@ -44,7 +44,7 @@ class Member:
 
     def prepare(self, device: torch.device) -> Transform:
         """Return the transform from stored samples to the network's inputs."""
-        return self.inputs.prepare(device, torch.channels_last if self.card["channels_last"] else torch.contiguous_format)
+        return self.inputs.transform(device, torch.channels_last if self.card["channels_last"] else torch.contiguous_format)
 
     def runner(self, device: torch.device) -> Callable[[Tensor], Tensor]:
         """Return a function from inputs (B, ...) to float32 logits (B, C) on a device, in the precision of the training."""
@@ -72,7 +72,7 @@ class Member:
         """Classify image files and all images in folders, or texts; see `studygroup.predict`."""
         if top < 1 or batch_size < 1:
             raise UserError(f"top is {top}, batch_size {batch_size}; both must be at least 1")
-        asked = [found for given in ([inputs] if isinstance(inputs, str | Path) else inputs) for found in self.inputs.find(given)]
+        asked = [found for given in ([inputs] if isinstance(inputs, str | Path) else inputs) for found in self.inputs.find_samples(given)]
         target = pick_device(device)
         run, prepare = self.runner(target), self.prepare(target)
         predictions: list[dict[str, Any]] = []
@@ -80,7 +80,7 @@ class Member:
             read: list[tuple[str | Path, Tensor]] = []
             for question in asked[start : start + batch_size]:
                 try:
-                    read.append((question, self.inputs.read(question)))
+                    read.append((question, self.inputs.read_sample(question)))
                 except UserError as error:
                     if on_error == "stop":
                         raise
@@ -92,7 +92,7 @@ class Member:
             for (question, _), row, chosen in zip(read, values.tolist(), indices.tolist(), strict=True):
                 ranking = [(self.classes[index], value) for index, value in zip(chosen, row, strict=True)]
                 predictions.append(
-                    {self.inputs.asked_by: str(question), "label": ranking[0][0], "probability": ranking[0][1], "top": ranking}
+                    {self.inputs.sample_key: str(question), "label": ranking[0][0], "probability": ranking[0][1], "top": ranking}
                 )
         return predictions
 
@@ -162,7 +162,10 @@ class Run:
             raise UserError(f"member {name} of {self.folder} cannot be read ({error}); its files are damaged") from error
         inputs = inputs_of(card, self.folder)
         if network is None:
-            network = build_network(card["network"], num_classes=len(card["classes"]), **inputs.network())
+            spec = inputs.spec()
+            network = build_network(
+                card["network"], num_classes=len(card["classes"]), in_channels=spec.in_channels, vocabulary=spec.vocabulary
+            )
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:

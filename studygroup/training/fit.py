@@ -135,7 +135,7 @@ def load_teacher(run: Run, dataset: Dataset) -> Member:
     """
     member = run.best
     theirs, ours = member.card["classes"], list(dataset.classes)
-    other = f"its classes are {str(theirs)[:60]}, these are {str(ours)[:60]}" if theirs != ours else dataset.inputs.differs(member.card)
+    other = f"its classes are {str(theirs)[:60]}, these are {str(ours)[:60]}" if theirs != ours else dataset.inputs.mismatch(member.card)
     if other:
         raise UserError(f"the teacher in {run.folder} was not trained on data like {dataset.name}: {other}; train a teacher on this data")
     if run.result["identity"]["data"]["key"] != dataset.key:

@@ -90,4 +90,4 @@ def training_cost(method: Method, factory: NetworkFactory, splits: DataSplits, s
             runner.step(batch, runner.clock(epoch, step), LossMeter())
         flops += counted.flops
         samples += len(batch)
-    return TrainingCost(flops / samples, sum(runner.batches.met))
+    return TrainingCost(flops / samples, sum(runner.batches.samples_per_epoch))

@@ -51,7 +51,7 @@ def write_results(
     origin = {"data": dataset.name, "method": label, "seed": settings.seed}
     common = {
         "classes": list(dataset.classes),
-        **dataset.inputs.card(),
+        **dataset.inputs.to_card(),
         "precision": "bf16" if trainer.updater.autocast is not None else "float32",
         "channels_last": trainer.runner.memory_format == torch.channels_last,
         **origin,

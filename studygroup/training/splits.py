@@ -28,7 +28,7 @@ class DataSplits:
     def transform(self, settings: Settings) -> Transform:
         """Return the transform from stored samples to network inputs, for training and evaluation."""
         device = settings.torch_device()
-        return self.dataset.inputs.prepare(device, settings.memory_format(device), self.augment)
+        return self.dataset.inputs.transform(device, settings.memory_format(device), self.augment)
 
     def digest(self) -> str:
         """Return a digest of which samples are for training and which are held out."""

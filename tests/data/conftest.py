@@ -22,7 +22,7 @@ def cache(tmp_path: Path) -> Path:
 
 @pytest.fixture
 def opened(cache: Path) -> Callable[..., Dataset]:
-    """`open_dataset` with a cache of the test's own, and no progress bars."""
+    """`open_dataset` with a temporary cache, without progress bars."""
     return partial(open_dataset, cache=cache, progress=False)
 
 

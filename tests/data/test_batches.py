@@ -1,4 +1,4 @@
-"""Dealing samples to students, against the rules written out one sample at a time."""
+"""Batches and their partition among students, compared with the rules written out sample by sample."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def numbered(n: int) -> Split:
 
 
 def read(batch: Batch) -> list[int]:
-    """Which samples a batch without augmentation shows, from its pixels."""
+    """Samples of a batch without augmentation, by their pixels."""
     return (batch.inputs[:, 0, 0, 0] * 255).round().int().tolist()
 
 
@@ -45,7 +45,7 @@ def trimmed(n: int, size: int) -> int:
 
 
 @given(n=st.integers(2, 60), size=st.integers(1, 20), seed=st.integers(0, 3), epoch=st.integers(0, 3))
-def test_undealt_epoch(n: int, size: int, seed: int, epoch: int) -> None:
+def test_epoch_without_partition(n: int, size: int, seed: int, epoch: int) -> None:
     batches = Batches(numbered(n), PLAIN, batch_size=size, seed=seed)
     order = expected_order(n, seed, epoch)[: trimmed(n, size)]
     seen = list(batches.epoch(epoch))
@@ -67,7 +67,7 @@ def test_undealt_epoch(n: int, size: int, seed: int, epoch: int) -> None:
     overlap=st.sampled_from([0.0, 0.3, 1.0]),
     epoch=st.integers(0, 2),
 )
-def test_dealt_epoch(n: int, students: int, size: int, division: str, per_student: bool, overlap: float, epoch: int) -> None:
+def test_epoch_with_partition(n: int, students: int, size: int, division: str, per_student: bool, overlap: float, epoch: int) -> None:
     partition = Partition(students, division, overlap, per_student)  # type: ignore[arg-type]
     own = [n // students + (k < n % students) for k in range(students)]
     expected = [count + round(overlap * (n - count)) for count in own]
@@ -78,18 +78,18 @@ def test_dealt_epoch(n: int, students: int, size: int, division: str, per_studen
             Batches(numbered(n), PLAIN, batch_size=size, partition=partition, seed=1)
         return
     batches = Batches(numbered(n), PLAIN, batch_size=size, partition=partition, seed=1)
-    shares = batches.student_positions(epoch)
-    assert [len(share) for share in shares] == expected
+    positions = batches.student_positions(epoch)
+    assert [len(mine) for mine in positions] == expected
     order = expected_order(n, 1, epoch)
     rank = {sample: i for i, sample in enumerate(order)}
-    for share in shares:
-        assert len(set(share.tolist())) == len(share)
-        assert [rank[i] for i in share.tolist()] == sorted(rank[i] for i in share.tolist()), "met in the epoch's order"
+    for mine in positions:
+        assert len(set(mine.tolist())) == len(mine)
+        assert [rank[i] for i in mine.tolist()] == sorted(rank[i] for i in mine.tolist()), "in the epoch's order"
     if not overlap:
-        assert sorted(np.concatenate(shares).tolist()) == list(range(n)), "disjoint and exhaustive"
+        assert sorted(np.concatenate(positions).tolist()) == list(range(n)), "disjoint and exhaustive"
     if overlap == 1:
-        assert all(share.tolist() == order for share in shares)
-    met: list[list[int]] = [[] for _ in range(students)]
+        assert all(mine.tolist() == order for mine in positions)
+    seen: list[list[int]] = [[] for _ in range(students)]
     steps = list(batches.epoch(epoch))
     assert len(steps) == batches.steps() == max(-(-trimmed(m, b) // b) for m, b in zip(expected, sizes, strict=True))
     for batch in steps:
@@ -97,19 +97,19 @@ def test_dealt_epoch(n: int, students: int, size: int, division: str, per_studen
         assert len(batch.sizes) == students
         assert len(batch) == sum(batch.sizes) > 0
         for k, part in enumerate(batch.per_student(students)):
-            met[k] += (part.inputs[:, 0, 0, 0] * 255).round().int().tolist()
+            seen[k] += (part.inputs[:, 0, 0, 0] * 255).round().int().tolist()
             assert len(part) != 1 or sizes[k] == 1
             assert len(part) <= sizes[k]
-    assert met == [share.tolist()[: trimmed(len(share), b)] for share, b in zip(shares, sizes, strict=True)]
+    assert seen == [mine.tolist()[: trimmed(len(mine), b)] for mine, b in zip(positions, sizes, strict=True)]
 
 
 @pytest.mark.parametrize("division", ["fixed", "epoch"])
 @pytest.mark.parametrize("per_student", [True, False])
-def test_one_student_meets_the_undealt_order_bit_for_bit(division: str, per_student: bool) -> None:
+def test_a_single_student_sees_the_unpartitioned_batches_bit_for_bit(division: str, per_student: bool) -> None:
     partitioned = Batches(numbered(50), AUGMENTED, batch_size=7, partition=Partition(1, division, 0.0, per_student), seed=5)  # type: ignore[arg-type]
-    undealt = Batches(numbered(50), AUGMENTED, batch_size=7, seed=5)
+    unpartitioned = Batches(numbered(50), AUGMENTED, batch_size=7, seed=5)
     for epoch in range(2):
-        for one, other in zip(partitioned.epoch(epoch), undealt.epoch(epoch), strict=True):
+        for one, other in zip(partitioned.epoch(epoch), unpartitioned.epoch(epoch), strict=True):
             assert torch.equal(one.inputs, other.inputs)
             assert torch.equal(one.labels, other.labels)
             assert torch.equal(one.indices, other.indices)
@@ -117,7 +117,7 @@ def test_one_student_meets_the_undealt_order_bit_for_bit(division: str, per_stud
 
 
 @pytest.mark.parametrize("partition", [Partition(), Partition(3, "epoch", 0.2, True), Partition(3, "fixed", views=3)])
-def test_resuming_at_any_step_gives_the_tail_of_the_epoch(partition: Partition) -> None:
+def test_an_epoch_can_start_at_any_step(partition: Partition) -> None:
     whole = list(Batches(numbered(40), AUGMENTED, batch_size=6, partition=partition, seed=2).epoch(3))
     for start in range(len(whole) + 1):
         tail = list(Batches(numbered(40), AUGMENTED, batch_size=6, partition=partition, seed=2).epoch(3, start))
@@ -129,34 +129,34 @@ def test_resuming_at_any_step_gives_the_tail_of_the_epoch(partition: Partition) 
             assert equal(one.views, other.views)
 
 
-def test_fixed_division_keeps_the_shares_and_epoch_divides_anew() -> None:
-    def shares(division: str, epoch: int, seed: int = 0) -> list[frozenset[int]]:
+def test_a_fixed_partition_is_kept_and_one_per_epoch_changes() -> None:
+    def positions(division: str, epoch: int, seed: int = 0) -> list[frozenset[int]]:
         batches = Batches(numbered(40), PLAIN, batch_size=4, partition=Partition(4, division, 0.25, True), seed=seed)  # type: ignore[arg-type]
-        return [frozenset(share.tolist()) for share in batches.student_positions(epoch)]
+        return [frozenset(own.tolist()) for own in batches.student_positions(epoch)]
 
-    assert shares("fixed", 0) == shares("fixed", 1) == shares("fixed", 7)
-    assert shares("epoch", 0) != shares("epoch", 1)
-    assert shares("epoch", 1) == shares("epoch", 1)
-    assert shares("fixed", 0, seed=1) != shares("fixed", 0)
+    assert positions("fixed", 0) == positions("fixed", 1) == positions("fixed", 7)
+    assert positions("epoch", 0) != positions("epoch", 1)
+    assert positions("epoch", 1) == positions("epoch", 1)
+    assert positions("fixed", 0, seed=1) != positions("fixed", 0)
 
 
-def test_fixed_shares_are_met_in_another_order_each_epoch() -> None:
+def test_a_fixed_partition_is_shuffled_each_epoch() -> None:
     batches = Batches(numbered(40), PLAIN, batch_size=4, partition=Partition(2, "fixed"), seed=0)
     assert batches.student_positions(0)[0].tolist() != batches.student_positions(1)[0].tolist()
 
 
-def test_a_shorter_student_sits_out_the_last_step() -> None:
+def test_a_student_without_samples_left_gets_an_empty_part() -> None:
     batches = Batches(numbered(9), PLAIN, batch_size=1, partition=Partition(2, "fixed", 0.0, True), seed=0)
     assert [batch.sizes for batch in batches.epoch(0)] == [(1, 1)] * 4 + [(1, 0)]
 
 
-def test_a_trailing_share_of_one_is_dropped() -> None:
+def test_a_last_part_of_one_sample_is_dropped() -> None:
     batches = Batches(numbered(7), PLAIN, batch_size=3, partition=Partition(2, "fixed", 0.0, True), seed=0)
-    assert [len(share) for share in batches.student_positions(0)] == [4, 3]
+    assert [len(own) for own in batches.student_positions(0)] == [4, 3]
     assert [batch.sizes for batch in batches.epoch(0)] == [(3, 3)]
 
 
-def test_total_batch_is_divided_by_largest_remainder() -> None:
+def test_the_batch_is_split_by_largest_remainder() -> None:
     batches = Batches(numbered(40), PLAIN, batch_size=10, partition=Partition(4, "fixed"), seed=0)
     assert next(batches.epoch(0)).sizes == (3, 3, 2, 2)
 
@@ -199,15 +199,15 @@ def test_global_random_state_is_neither_used_nor_changed() -> None:
         (30, 3, Partition(4, "epoch"), "batch_size is 3"),
         (30, 0, Partition(), "batch_size is 0"),
         (1, 4, Partition(), "1 samples"),
-        (4, 4, Partition(4, "fixed", per_student=True), "nobody has two"),
+        (4, 4, Partition(4, "fixed", per_student=True), "no student has two"),
     ],
 )
-def test_too_little_is_refused(n: int, size: int, partition: Partition, named: str) -> None:
+def test_too_few_samples_are_refused(n: int, size: int, partition: Partition, named: str) -> None:
     with pytest.raises(UserError, match=named):
         Batches(numbered(n), PLAIN, batch_size=size, partition=partition, seed=0)
 
 
-def test_evaluation_is_in_order_whole_and_never_augmented() -> None:
+def test_evaluation_is_ordered_complete_and_not_augmented() -> None:
     split = numbered(21)
     batches = list(evaluation_batches(split, AUGMENTED, 4))
     assert [len(labels) for _, labels in batches] == [4, 4, 4, 4, 4, 1]

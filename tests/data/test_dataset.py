@@ -50,11 +50,11 @@ def test_gathered_tensors_are_copies() -> None:
     assert split.labels.tolist() == [0, 1, 2, 0]
 
 
-@given(n=st.integers(2, 300), share=st.floats(0, 0.9), seed=st.integers(0, 5))
-def test_hold_out_is_disjoint_and_exhaustive(n: int, share: float, seed: int) -> None:
-    learned, held = hold_out(n, holdout=share, train_size=None, seed=seed)
+@given(n=st.integers(2, 300), fraction=st.floats(0, 0.9), seed=st.integers(0, 5))
+def test_hold_out_is_disjoint_and_exhaustive(n: int, fraction: float, seed: int) -> None:
+    learned, held = hold_out(n, holdout=fraction, train_size=None, seed=seed)
     assert sorted([*learned, *held]) == list(range(n))
-    assert len(held) == min(max(round(share * n), 1 if share else 0), n - 1)
+    assert len(held) == min(max(round(fraction * n), 1 if fraction else 0), n - 1)
 
 
 def test_hold_out_sizes() -> None:
@@ -95,9 +95,9 @@ def test_nan_is_refused() -> None:
         hold_out(100, holdout=float("nan"), train_size=None, seed=0)
 
 
-@given(n=st.integers(2, 200), share=st.floats(0, 0.99), seed=st.integers(0, 5))
-def test_divide(n: int, share: float, seed: int) -> None:
-    train, test = divide(n, share, seed)
+@given(n=st.integers(2, 200), fraction=st.floats(0, 0.99), seed=st.integers(0, 5))
+def test_divide(n: int, fraction: float, seed: int) -> None:
+    train, test = divide(n, fraction, seed)
     assert sorted([*train, *test]) == list(range(n))
     assert len(train) >= 1
-    assert (len(test) > 0) == (share > 0)
+    assert (len(test) > 0) == (fraction > 0)

@@ -1,4 +1,4 @@
-"""The cache: prepared once, whole or not at all."""
+"""Preparing images into the cache: once, completely or not at all."""
 
 from __future__ import annotations
 
@@ -16,56 +16,57 @@ import pytest
 
 from studygroup import lock
 from studygroup.data import Dataset
-from studygroup.data.cache import entries as cached
+from studygroup.data.cache import entries
 from studygroup.data.cache.array_file import ArrayFile
-from studygroup.data.images import store as prepare
-from studygroup.data.images.store import Prepared
-from studygroup.data.source import Chunk, RawDataset, RawSplit
+from studygroup.data.images.prepare import ImagePreparation, StoredImages, pixel_moments
+from studygroup.data.prepare import Prepared
+from studygroup.data.source import Chunk, ImageSource, RawImages, RawSplit
 from studygroup.errors import UserError
+from studygroup.options import DataOptions
 
 Open = Callable[..., Dataset]
 
 
-class Numbers:
-    """A source of `rows` images (2, 4, 4), image i all i, in chunks of 8."""
+class Numbers(ImageSource):
+    """A source of `rows` images (2, 4, 4), image i all i, in chunks of 8; `after_chunk` is called after each."""
 
     name = "numbers"
-    augment = "none"
 
-    def __init__(self, rows: int = 20, meanwhile: Callable[[], None] = lambda: None) -> None:
-        self.rows, self.meanwhile, self.read_count = rows, meanwhile, 0
+    def __init__(self, rows: int = 20, after_chunk: Callable[[], None] = lambda: None) -> None:
+        super().__init__(None, DataOptions("numbers"))
+        self.rows, self.after_chunk, self.read_count = rows, after_chunk, 0
 
     def key(self) -> str:
         return f"numbers {self.rows}"
 
-    def read(self) -> RawDataset:
+    def read(self) -> RawImages:
         self.read_count += 1
-        return RawDataset(("a", "b"), (2, 4, 4), np.dtype(np.uint8), {"train": RawSplit(self.rows, self.chunks())})
+        return RawImages(classes=("a", "b"), splits={"train": RawSplit(self.chunks(), self.rows)}, shape=(2, 4, 4))
 
     def chunks(self) -> Iterator[Chunk]:
         for start in range(0, self.rows, 8):
             numbers = np.arange(start, min(start + 8, self.rows), dtype=np.int64)
             yield np.broadcast_to(numbers.reshape(-1, 1, 1, 1), (len(numbers), 2, 4, 4)).astype(np.uint8), numbers % 2
-            self.meanwhile()
+            self.after_chunk()
 
 
-def prepared(source: Numbers, cache: Path) -> Prepared:
-    return prepare.prepare(source, cache, image_size=None, channels=None, progress=False)  # type: ignore[arg-type]
+def prepared(source: Numbers, cache: Path) -> Prepared[StoredImages]:
+    return ImagePreparation(source, DataOptions("numbers", cache=cache, progress=False)).prepare()
 
 
-def rest(cache: Path) -> list[str]:
-    """What is in the cache but locks."""
-    place = cache / "prepared"
-    return sorted(path.name for path in place.iterdir() if path.suffix != ".lock") if place.exists() else []
+def entries_in(cache: Path) -> list[str]:
+    """Names of the entries in the cache, without lock files."""
+    folder = cache / "prepared"
+    return sorted(path.name for path in folder.iterdir() if path.suffix != ".lock") if folder.exists() else []
 
 
-def whole(result: Prepared, rows: int = 20) -> bool:
-    split = result.splits["train"]
+def is_complete(result: Prepared[StoredImages], rows: int = 20) -> bool:
+    split = result.splits["train"].split
     return bool(split.inputs[:, 1, 3, 3].tolist() == list(range(rows)) and split.labels.tolist() == [i % 2 for i in range(rows)])
 
 
 def test_arrays_are_memory_mapped_and_read_only(cache: Path) -> None:
-    split = prepared(Numbers(), cache).splits["train"]
+    split = prepared(Numbers(), cache).splits["train"].split
     assert isinstance(split.inputs.base, np.memmap)
     assert not split.inputs.flags.writeable
     assert split.inputs.shape == (20, 2, 4, 4)
@@ -73,22 +74,22 @@ def test_arrays_are_memory_mapped_and_read_only(cache: Path) -> None:
 
 def test_a_source_is_read_once(cache: Path) -> None:
     source = Numbers()
-    assert whole(prepared(source, cache))
-    assert whole(prepared(source, cache))
+    assert is_complete(prepared(source, cache))
+    assert is_complete(prepared(source, cache))
     assert source.read_count == 1
-    assert whole(prepared(Numbers(21), cache), 21)
-    assert len(rest(cache)) == 2
+    assert is_complete(prepared(Numbers(21), cache), 21)
+    assert len(entries_in(cache)) == 2
 
 
 def test_moments_are_exact(cache: Path) -> None:
-    moments = prepared(Numbers(), cache).moments["train"]
+    moments = prepared(Numbers(), cache).splits["train"].moments
     assert moments[:, 0].tolist() == [[16 * i] * 2 for i in range(20)]
     assert moments[:, 1].tolist() == [[16 * i * i] * 2 for i in range(20)]
     bright = np.full((1, 1, 64, 64), 255, dtype=np.uint8)
-    assert prepare._moments(bright).tolist() == [[[255 * 4096], [65025 * 4096]]]
+    assert pixel_moments(bright).tolist() == [[[255 * 4096], [65025 * 4096]]]
 
 
-def test_a_file_grows_chunk_by_chunk(tmp_path: Path) -> None:
+def test_an_array_file_is_written_in_chunks(tmp_path: Path) -> None:
     with ArrayFile(tmp_path / "array.npy", (3,), np.dtype(np.int64)) as file:
         file.append(np.arange(6).reshape(2, 3))
         file.append(np.arange(3).reshape(1, 3))
@@ -97,45 +98,45 @@ def test_a_file_grows_chunk_by_chunk(tmp_path: Path) -> None:
     assert np.load(tmp_path / "array.npy").tolist() == [[0, 1, 2], [3, 4, 5], [0, 1, 2]]
 
 
-def explode(error: BaseException) -> Callable[[], None]:
-    def meanwhile() -> None:
+def raising(error: BaseException) -> Callable[[], None]:
+    def after_chunk() -> None:
         raise error
 
-    return meanwhile
+    return after_chunk
 
 
-@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("crash"), UserError("broken")])
+@pytest.mark.parametrize("error", [KeyboardInterrupt(), RuntimeError("crash"), UserError("unreadable")])
 def test_an_interruption_leaves_nothing(cache: Path, error: BaseException) -> None:
     with pytest.raises(type(error)):
-        prepared(Numbers(meanwhile=explode(error)), cache)
-    assert rest(cache) == []
-    assert whole(prepared(Numbers(), cache))
+        prepared(Numbers(after_chunk=raising(error)), cache)
+    assert entries_in(cache) == []
+    assert is_complete(prepared(Numbers(), cache))
 
 
 @pytest.mark.skipif(not hasattr(os, "fork"), reason="needs fork")
-def test_a_killed_process_leaves_nothing_that_counts(cache: Path) -> None:
+def test_a_killed_process_leaves_no_entry(cache: Path) -> None:
     child = os.fork()
     if child == 0:
-        prepared(Numbers(meanwhile=lambda: os.kill(os.getpid(), signal.SIGKILL)), cache)
+        prepared(Numbers(after_chunk=lambda: os.kill(os.getpid(), signal.SIGKILL)), cache)
         os._exit(0)
     assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == -signal.SIGKILL
-    assert len(rest(cache)) == 1
-    assert ".tmp-" in rest(cache)[0]
+    assert len(entries_in(cache)) == 1
+    assert ".tmp-" in entries_in(cache)[0]
     source = Numbers(21)
-    assert whole(prepared(source, cache), 21)
-    assert len(rest(cache)) == 1, "the next one to prepare anything cleans up"
-    assert whole(prepared(Numbers(), cache))
+    assert is_complete(prepared(source, cache), 21)
+    assert len(entries_in(cache)) == 1, "the next preparation cleans up"
+    assert is_complete(prepared(Numbers(), cache))
 
 
-def test_what_another_process_is_preparing_is_left_alone(cache: Path) -> None:
-    def meanwhile() -> None:
+def test_what_another_process_prepares_is_not_deleted(cache: Path) -> None:
+    def after_chunk() -> None:
         prepared(Numbers(21), cache)
 
-    assert whole(prepared(Numbers(meanwhile=meanwhile), cache))
-    assert len(rest(cache)) == 2
+    assert is_complete(prepared(Numbers(after_chunk=after_chunk), cache))
+    assert len(entries_in(cache)) == 2
 
 
-def together(sources: list[Numbers], cache: Path) -> list[Prepared]:
+def prepare_in_threads(sources: list[Numbers], cache: Path) -> list[Prepared[StoredImages]]:
     barrier, results = threading.Barrier(len(sources)), []
 
     def work(source: Numbers) -> None:
@@ -150,44 +151,44 @@ def together(sources: list[Numbers], cache: Path) -> list[Prepared]:
     return results
 
 
-def test_several_at_once_prepare_once(cache: Path) -> None:
+def test_concurrent_preparation_reads_once(cache: Path) -> None:
     sources = [Numbers() for _ in range(4)]
-    results = together(sources, cache)
-    assert [whole(result) for result in results] == [True] * 4
+    results = prepare_in_threads(sources, cache)
+    assert [is_complete(result) for result in results] == [True] * 4
     assert sum(source.read_count for source in sources) == 1
-    assert len(rest(cache)) == 1
+    assert len(entries_in(cache)) == 1
 
 
-def test_several_at_once_where_files_cannot_be_locked(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_concurrent_preparation_without_file_locks(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(lock, "fcntl", None)
-    monkeypatch.setattr(cached, "_clean", lambda home: None)
-    meeting = threading.Barrier(3)
-    sources = [Numbers(8, meanwhile=lambda: (meeting.wait(), None)[1]) for _ in range(3)]
-    assert [whole(result, 8) for result in together(sources, cache)] == [True] * 3
+    monkeypatch.setattr(entries, "_clean", lambda folder: None)
+    barrier = threading.Barrier(3)
+    sources = [Numbers(8, after_chunk=lambda: (barrier.wait(), None)[1]) for _ in range(3)]
+    assert [is_complete(result, 8) for result in prepare_in_threads(sources, cache)] == [True] * 3
     assert sum(source.read_count for source in sources) == 3
-    assert len(rest(cache)) == 1
+    assert len(entries_in(cache)) == 1
 
 
-@pytest.mark.parametrize("damage", ["meta.json", "train_inputs.npy", "train_labels.npy", "train_moments.npy"])
+@pytest.mark.parametrize("file", ["meta.json", "train_inputs.npy", "train_labels.npy", "train_moments.npy"])
 @pytest.mark.parametrize("how", ["delete", "truncate", "empty"])
-def test_what_is_damaged_is_prepared_again(cache: Path, damage: str, how: str) -> None:
+def test_a_damaged_entry_is_prepared_again(cache: Path, file: str, how: str) -> None:
     prepared(Numbers(), cache)
-    path = cache / "prepared" / rest(cache)[0] / damage
+    path = cache / "prepared" / entries_in(cache)[0] / file
     if how == "delete":
         path.unlink()
     else:
         path.write_bytes(path.read_bytes()[: -20 if how == "truncate" else 0])
     source = Numbers()
-    assert whole(prepared(source, cache))
+    assert is_complete(prepared(source, cache))
     assert source.read_count == 1
 
 
-def test_room_is_checked_first(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_free_space_is_checked_first(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=50_000))
     source = Numbers(2000)
     with pytest.raises(UserError, match=r"to prepare numbers needs 205 KiB, but .* has 49 KiB free; free some space, give another cache"):
         prepared(source, cache)
-    assert rest(cache) == []
+    assert entries_in(cache) == []
     monkeypatch.setattr(shutil, "disk_usage", lambda path: SimpleNamespace(free=500_000))
     prepared(source, cache)
 
@@ -202,10 +203,10 @@ def test_a_full_or_read_only_disk(cache: Path, monkeypatch: pytest.MonkeyPatch, 
     monkeypatch.setattr(ArrayFile, "append", append)
     with pytest.raises(UserError, match=f"{named}.*STUDYGROUP_CACHE"):
         prepared(Numbers(), cache)
-    assert rest(cache) == []
+    assert entries_in(cache) == []
 
 
-def test_a_cache_that_is_no_folder(tmp_path: Path) -> None:
+def test_a_cache_that_cannot_be_created(tmp_path: Path) -> None:
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match=r"file/cache cannot be written.*give another cache"):
         prepared(Numbers(), tmp_path / "file" / "cache")
@@ -216,21 +217,21 @@ def test_a_read_only_cache(cache: Path) -> None:
     prepared(Numbers(), cache)
     (cache / "prepared").chmod(0o555)
     try:
-        assert whole(prepared(Numbers(), cache))
+        assert is_complete(prepared(Numbers(), cache))
         with pytest.raises(UserError, match="cannot be written"):
             prepared(Numbers(21), cache)
     finally:
         (cache / "prepared").chmod(0o755)
 
 
-def test_what_is_prepared_opens_without_writing(
+def test_prepared_data_opens_without_writing(
     opened: Open, cache: Path, folder: Callable[..., Path], monkeypatch: pytest.MonkeyPatch
 ) -> None:
     root = folder({"a": 3, "b": 3})
     first = opened(root)
     shutil.rmtree(cache / "index", ignore_errors=True)
-    (cache / "index").touch()  # nothing can be remembered, either
-    monkeypatch.setattr(cached, "locked", None)
+    (cache / "index").touch()  # hashes cannot be remembered, either
+    monkeypatch.setattr(entries, "file_lock", None)
     assert opened(root).key == first.key
 
 
@@ -238,10 +239,10 @@ def test_memory_stays_bounded(cache: Path) -> None:
     import tracemalloc
 
     class Large(Numbers):
-        def read(self) -> RawDataset:
+        def read(self) -> RawImages:
             chunk = np.zeros((16, 3, 128, 128), dtype=np.uint8)
             chunks = ((chunk, np.zeros(16, dtype=np.int64)) for _ in range(64))
-            return RawDataset(("a", "b"), (3, 128, 128), np.dtype(np.uint8), {"train": RawSplit(1024, chunks)})
+            return RawImages(classes=("a", "b"), splits={"train": RawSplit(chunks, 1024)}, shape=(3, 128, 128))
 
     tracemalloc.start()
     try:

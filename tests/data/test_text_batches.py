@@ -1,4 +1,4 @@
-"""Batches of texts: samples of similar length share a step, and all else is as it is for images."""
+"""Batches of texts: samples of similar length share a step; the rest is as for images."""
 
 from __future__ import annotations
 
@@ -17,8 +17,8 @@ from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 
 
-class AsTheyAre:
-    """Token ids are what networks take."""
+class Identity:
+    """Transform that returns the token ids."""
 
     device = torch.device("cpu")
 
@@ -26,7 +26,7 @@ class AsTheyAre:
         return raw
 
 
-IDS = AsTheyAre()
+IDS = Identity()
 
 
 def split_of(lengths: np.ndarray) -> Split:
@@ -36,16 +36,16 @@ def split_of(lengths: np.ndarray) -> Split:
 
 
 def long_tailed(n: int, seed: int = 0) -> np.ndarray:
-    """Lengths as those of reviews: half of them up to 75 tokens, some of the 512 that they are cut to."""
+    """Lengths like those of reviews: half of them up to 75 tokens, some of 512, the maximum."""
     return np.random.default_rng(seed).lognormal(4.3, 0.9, n).astype(np.int64).clip(0, 512)
 
 
-def drawn(made: Batches, epoch: int) -> list[np.ndarray]:
-    return made._drawn(epoch)
+def unsorted(made: Batches, epoch: int) -> list[np.ndarray]:
+    return made._random_positions(epoch)
 
 
-def pads(made: Batches, epoch: int) -> float:
-    """Share of an epoch's positions that are padded."""
+def padded_fraction(made: Batches, epoch: int) -> float:
+    """Fraction of an epoch's tokens that are padding."""
     total = real = 0
     for batch in made.epoch(epoch):
         total += batch.inputs.numel()
@@ -54,8 +54,11 @@ def pads(made: Batches, epoch: int) -> float:
 
 
 def sizes_of(made: Batches) -> list[list[int]]:
-    """Samples of each share in each step, by the rule written out."""
-    return [[max(min(size, met - step * size), 0) for met, size in zip(made.met, made.sizes, strict=True)] for step in range(made.steps())]
+    """Samples of each student in each step, by the rule written out."""
+    return [
+        [max(min(size, samples - step * size), 0) for samples, size in zip(made.samples_per_epoch, made.sizes, strict=True)]
+        for step in range(made.steps())
+    ]
 
 
 @given(
@@ -68,7 +71,7 @@ def sizes_of(made: Batches) -> list[list[int]]:
     epoch=st.integers(0, 2),
     pool=st.sampled_from([1, 3, 50]),
 )
-def test_who_meets_what_is_as_without_lengths(
+def test_students_see_the_same_samples_as_without_lengths(
     n: int, students: int, size: int, division: str, per_student: bool, overlap: float, epoch: int, pool: int
 ) -> None:
     if size < students:
@@ -76,19 +79,19 @@ def test_who_meets_what_is_as_without_lengths(
     lengths = np.random.default_rng(n).integers(0, 30, n)
     partition = Partition(students, division, overlap, per_student)  # type: ignore[arg-type]
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(batches, "POOL", pool)
+        patch.setattr(batches, "STEPS_PER_POOL", pool)
         try:
             made = Batches(split_of(lengths), IDS, batch_size=size, partition=partition, seed=3)
         except UserError:
             return
         steps = list(made.epoch(epoch))
-        shares = made.student_positions(epoch)
-    plain = drawn(made, epoch)
-    for share, other, met, size in zip(shares, plain, made.met, made.sizes, strict=True):
-        assert sorted(share[:met].tolist()) == sorted(other[:met].tolist()), "the same samples are met, each as often"
-        assert share[met:].tolist() == other[met:].tolist(), "and the same one is dropped"
-        whole = met // size * size
-        assert share[whole:].tolist() == other[whole:].tolist(), "the last, smaller batch stays last"
+        positions = made.student_positions(epoch)
+    plain = unsorted(made, epoch)
+    for own, other, samples, size in zip(positions, plain, made.samples_per_epoch, made.sizes, strict=True):
+        assert sorted(own[:samples].tolist()) == sorted(other[:samples].tolist()), "the same samples, each as often"
+        assert own[samples:].tolist() == other[samples:].tolist(), "the same sample is dropped"
+        whole = samples // size * size
+        assert own[whole:].tolist() == other[whole:].tolist(), "a smaller last batch stays the last"
     assert [[*(batch.sizes or (len(batch),))] for batch in steps] == sizes_of(made)
     for batch in steps:
         longest = max(int(lengths[batch.indices.numpy()].max()), 1)
@@ -98,38 +101,40 @@ def test_who_meets_what_is_as_without_lengths(
         assert batch.labels.tolist() == [i % 3 for i in batch.indices.tolist()]
 
 
-def test_a_pool_is_sorted_and_its_steps_are_shuffled_alike_for_all(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(batches, "POOL", 5)
+def test_the_steps_of_a_sorted_pool_are_shuffled_alike_for_all_students(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(batches, "STEPS_PER_POOL", 5)
     lengths = np.random.default_rng(0).permutation(200)
     made = Batches(split_of(lengths), IDS, batch_size=4, partition=Partition(4, "fixed", 0.0, True), seed=0)
 
     def orders(epoch: int) -> list[list[list[int]]]:
-        """For each share and pool, which of its steps, by length, comes when."""
+        """Order of the steps, numbered by length, in each student's pools."""
         found = []
-        for share, other in zip(made.student_positions(epoch), drawn(made, epoch), strict=True):
+        for own, other in zip(made.student_positions(epoch), unsorted(made, epoch), strict=True):
             order = []
-            for pool in range(0, 12, 4):  # each share has 12 whole steps and 2 samples more: pools of 4 steps
+            for pool in range(0, 12, 4):  # each student has 12 whole steps and 2 more samples: pools of 4 steps
                 cut = slice(pool * 4, (pool + 4) * 4)
                 ranked = other[cut][np.argsort(lengths[other[cut]])].reshape(4, 4).tolist()
-                order.append([ranked.index(step) for step in share[cut].reshape(4, 4).tolist()])
+                order.append([ranked.index(step) for step in own[cut].reshape(4, 4).tolist()])
             found.append(order)
         return found
 
     first = orders(0)
     assert first[0] == first[1] == first[2] == first[3]
     assert all(sorted(order) == [0, 1, 2, 3] for order in first[0])
-    assert len({tuple(order) for order in first[0]}) > 1, "each pool in an order of its own"
+    assert len({tuple(order) for order in first[0]}) > 1, "pools are shuffled independently"
     assert orders(1) != first
 
 
-def test_little_is_padded() -> None:
+def test_padding_is_small() -> None:
     lengths = long_tailed(20_000)
     split = split_of(lengths)
     made = Batches(split, IDS, batch_size=64, seed=0)
-    assert pads(made, 0) < 0.08
-    assert pads(Batches(split, IDS, batch_size=64, partition=Partition(4, "epoch", 0.0, True), seed=0), 0) < 0.11
-    assert pads(Batches(split, IDS, batch_size=64, partition=Partition(8, "epoch"), seed=0), 0) < 0.15, "shares of 8 differ more"
-    random = drawn(made, 0)[0][: len(lengths) // 64 * 64].reshape(-1, 64)
+    assert padded_fraction(made, 0) < 0.08
+    assert padded_fraction(Batches(split, IDS, batch_size=64, partition=Partition(4, "epoch", 0.0, True), seed=0), 0) < 0.11
+    assert padded_fraction(Batches(split, IDS, batch_size=64, partition=Partition(8, "epoch"), seed=0), 0) < 0.15, (
+        "parts of 8 differ more in length"
+    )
+    random = unsorted(made, 0)[0][: len(lengths) // 64 * 64].reshape(-1, 64)
     assert 1 - lengths[random].sum() / (lengths[random].max(axis=1).sum() * 64) > 0.5
 
 
@@ -142,17 +147,17 @@ def test_lengths_are_not_in_order_over_an_epoch_and_differ_between_epochs() -> N
     assert 30 < (np.diff(widths) > 0).sum() < 70
     one, other = made.student_positions(0)[0], made.student_positions(1)[0]
     assert not np.array_equal(one, other)
-    assert {*map(frozenset, one.reshape(-1, 64).tolist())}.isdisjoint(map(frozenset, other.reshape(-1, 64).tolist())), "other company"
+    assert {*map(frozenset, one.reshape(-1, 64).tolist())}.isdisjoint(map(frozenset, other.reshape(-1, 64).tolist())), "other batches"
     few = Batches(split_of(lengths[:640]), IDS, batch_size=64, seed=0)
-    companies = [{*map(frozenset, few.student_positions(epoch)[0].reshape(-1, 64).tolist())} for epoch in range(2)]
-    assert companies[0].isdisjoint(companies[1]), "also of a set that is a single pool"
+    batch_sets = [{*map(frozenset, few.student_positions(epoch)[0].reshape(-1, 64).tolist())} for epoch in range(2)]
+    assert batch_sets[0].isdisjoint(batch_sets[1]), "also if all steps are a single pool"
     again = Batches(split_of(lengths), IDS, batch_size=64, seed=0)
     assert np.array_equal(again.student_positions(1)[0], other)
     assert not np.array_equal(Batches(split_of(lengths), IDS, batch_size=64, seed=1).student_positions(0)[0], one)
 
 
 @pytest.mark.parametrize("partition", [Partition(), Partition(3, "epoch", 0.2, True), Partition(2, "fixed", views=2)])
-def test_resuming_at_any_step_gives_the_tail_of_the_epoch(partition: Partition) -> None:
+def test_an_epoch_can_start_at_any_step(partition: Partition) -> None:
     def make() -> Batches:
         return Batches(split_of(long_tailed(50)), IDS, batch_size=5, partition=partition, seed=2)
 
@@ -169,7 +174,7 @@ def test_views_of_texts_are_the_same_tensor() -> None:
     assert batch.views[0] is batch.views[1] is batch.inputs
 
 
-def test_one_student_meets_the_undealt_order() -> None:
+def test_a_single_student_sees_the_unpartitioned_batches() -> None:
     def make(partition: Partition) -> Batches:
         return Batches(split_of(long_tailed(50)), IDS, batch_size=7, partition=partition, seed=5)
 
@@ -178,26 +183,26 @@ def test_one_student_meets_the_undealt_order() -> None:
 
 
 @pytest.mark.parametrize("whole_batch", [False, True])
-@pytest.mark.parametrize("spread", ["samples", "students"])
-def test_parts_on_ranks_have_the_width_of_the_whole(spread: str, whole_batch: bool) -> None:
+@pytest.mark.parametrize("sharding", ["samples", "students"])
+def test_shards_have_the_width_of_the_whole_batch(sharding: str, whole_batch: bool) -> None:
     def make(ranks: DistContext) -> Batches:
         partition = Partition(2, "fixed")
         return Batches(split_of(long_tailed(60)), IDS, batch_size=12, partition=partition, seed=0, ranks=ranks, whole_batch=whole_batch)
 
     whole = list(make(DistContext()).epoch(0))
-    parts = [list(make(DistContext(rank, 2, spread)).epoch(0)) for rank in range(2)]  # type: ignore[arg-type]
+    shards = [list(make(DistContext(rank, 2, sharding)).epoch(0)) for rank in range(2)]  # type: ignore[arg-type]
     narrow = 0
     for step, batch in enumerate(whole):
-        for part in (parts[0][step], parts[1][step]):
+        for part in (shards[0][step], shards[1][step]):
             assert part.shard is not None
             assert torch.equal(part.inputs, batch.inputs[part.shard.rows])
             narrow += int((part.inputs[:, -1] == 0).all())
             if whole_batch:
                 assert torch.equal(part.global_batch.inputs, batch.inputs)
-    assert narrow, "padded more than it would be by itself"
+    assert narrow, "padded to the width of the whole batch"
 
 
-def test_evaluation_reads_every_text_once_the_longest_first() -> None:
+def test_evaluation_reads_every_text_once_longest_first() -> None:
     lengths = long_tailed(500)
     split = split_of(lengths)
     order = reading_order(split)
@@ -218,7 +223,7 @@ def test_evaluation_of_empty_and_of_very_long_texts(monkeypatch: pytest.MonkeyPa
     assert list(evaluation_batches(split_of(np.zeros(0, dtype=np.int64)), IDS, 4)) == []
 
 
-def test_images_are_read_as_they_are() -> None:
+def test_images_are_read_in_their_order() -> None:
     assert reading_order(Split(np.zeros((3, 1, 2, 2), dtype=np.uint8), np.zeros(3, dtype=np.int64))).tolist() == [0, 1, 2]
 
 

@@ -17,7 +17,7 @@ import torch
 import studygroup
 from studygroup import UserError
 from studygroup.data import Tokens
-from studygroup.options import TrainOptions
+from studygroup.options import DataOptions, TrainOptions
 from studygroup.pipeline.setup import run_options, short_name
 from studygroup.runs.member import Run
 from studygroup.training.trainer import Interrupted
@@ -85,7 +85,7 @@ def test_any_text_has_an_answer(learnt: Path, tmp_path: Path, monkeypatch: pytes
     (tmp_path / "only.txt").write_text("sea", encoding="utf-8")
     inputs = Run(learnt).best.inputs
     assert isinstance(inputs, Tokens)
-    assert len(inputs.read(text)) <= inputs.max_length
+    assert len(inputs.read_sample(text)) <= inputs.max_length
     if text != "/":  # a folder with more than is of use here
         (answer,) = studygroup.predict(learnt, [text])
         assert answer["label"] in WORDS
@@ -98,7 +98,7 @@ def test_any_text_has_an_answer(learnt: Path, tmp_path: Path, monkeypatch: pytes
         ("letter.txt", "letter.txt does not exist; give a text, or a file that holds one"),
         ("some/where", "some/where does not exist"),
         ("latin.txt.bin", "latin.txt.bin cannot be read: byte 3 is no UTF-8; repair it, or leave it out"),
-        ("nothing", "nothing has no texts; files called .txt count"),
+        ("nothing", "nothing has no texts; give a folder with .txt files"),
     ],
 )
 def test_questions_that_cannot_be_read(learnt: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, question: str, message: str) -> None:
@@ -114,14 +114,9 @@ def test_what_a_run_leaves(learnt: Path, table: Path) -> None:
     assert card["tokenizer"]["kind"] == "bpe"
     assert card["max_length"] == 512
     assert card["network"] == TINY
-    opened = studygroup.data.open_dataset(
-        table,
-        vocabulary=300,
-        test_size=60.0,
-        cache=learnt.parent / "cache",
-        progress=False,
-        tokenizer=Run(learnt).best.inputs.opening()["tokenizer"],
-    )
+    options = DataOptions(table, vocabulary=300, test_size=60.0, cache=learnt.parent / "cache", progress=False)
+    options, tokenizer = Run(learnt).best.inputs.like_training(options)
+    opened = studygroup.data.open_data(options, tokenizer=tokenizer)
     with (learnt / "predictions" / "test.csv").open(newline="") as file:
         rows = list(csv.DictReader(file))
     assert [row["sample"] for row in rows] == [str(i) for i in range(60)], "in the data's order, however they were read"

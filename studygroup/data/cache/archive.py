@@ -1,4 +1,4 @@
-"""Published archives (tar.gz), read from front to end without being unpacked: no path in them is ever used as one."""
+"""Published archives (tar.gz), read sequentially without being unpacked: no path in them is used as a path."""
 
 from __future__ import annotations
 
@@ -9,21 +9,22 @@ from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import IO, BinaryIO
 
-from studygroup.data.texts.files import BUFFER, Meter, Metered
+from studygroup.data.source import Meter
+from studygroup.data.texts.files import BUFFER, MeteredFile
 from studygroup.errors import UserError
 
-MAX_REST = 1 << 20
+MAX_TRAILING = 1 << 20
 """Bytes that may follow the last file of an archive."""
 
 
-class Content(io.RawIOBase):
-    """A file in an archive, as a file of its own: what tarfile gives cannot be asked whether it can be sought in."""
+class MemberFile(io.RawIOBase):
+    """A file in an archive, as a raw file for `BufferedReader`: tarfile's own does not work on a stream that is not seekable."""
 
     def __init__(self, file: IO[bytes]) -> None:
         self.file = file
 
     def readable(self) -> bool:
-        """It is."""
+        """Return True."""
         return True
 
     def readinto(self, buffer: bytearray | memoryview) -> int:  # type: ignore[override]
@@ -33,49 +34,49 @@ class Content(io.RawIOBase):
         return len(data)
 
 
-def members(path: Path, wanted: Callable[[PurePosixPath], bool], meter: Meter) -> Iterator[tuple[PurePosixPath, BinaryIO, int]]:
-    """The wanted plain files of an archive, in its order: name, content (to be read before the next is asked for), bytes.
+def archive_files(path: Path, select: Callable[[PurePosixPath], bool], meter: Meter) -> Iterator[tuple[PurePosixPath, BinaryIO, int]]:
+    """Yield name, content (to be read before the next file) and size in bytes of the selected files, in the archive's order.
 
-    To be used within `reading`, which turns the errors of a damaged archive into one for the user. Links, devices and folders are passed
-    over. The archive is read to its very end, where gzip compares its checksum.
+    Use it within `read_errors`, which converts the errors of a damaged archive. Links, devices and folders are ignored. The archive is
+    read to its end, where gzip compares its checksum.
 
     Args:
         path: the archive.
-        wanted: whether a name is wanted.
+        select: returns whether to yield the file of a name.
         meter: counts the archive's bytes.
     """
-    with io.BufferedReader(Metered(path, meter), BUFFER) as raw, gzip.open(raw) as unzipped:
+    with io.BufferedReader(MeteredFile(path, meter), BUFFER) as raw, gzip.open(raw) as unzipped:
         with tarfile.open(fileobj=unzipped, mode="r|") as archive:
             for member in archive:
-                archive.members = []  # type: ignore[attr-defined]  # else all are kept: of IMDb's a hundred thousand
+                archive.members = []  # type: ignore[attr-defined]  # else all are kept in memory: of IMDb's a hundred thousand
                 name = PurePosixPath(member.name)
-                if member.isreg() and wanted(name):
+                if member.isreg() and select(name):
                     file = archive.extractfile(member)
                     if file is not None:
-                        yield name, io.BufferedReader(Content(file), BUFFER), member.size
-        if len(unzipped.read(MAX_REST)) == MAX_REST:
-            raise UserError(f"{path} is refused: much follows the last file in it; get it again")
+                        yield name, io.BufferedReader(MemberFile(file), BUFFER), member.size
+        if len(unzipped.read(MAX_TRAILING)) == MAX_TRAILING:
+            raise UserError(f"{path} is refused: too much data follows the last file in it; get it again")
 
 
-def locate(path: Path, archive: str, folder: str, inside: Sequence[str]) -> Path:
-    """The archive or the unpacked folder at a path that the user gave.
+def locate(path: Path, archive: str, folder: str, contents: Sequence[str]) -> Path:
+    """Return the archive or the unpacked folder at a path.
 
     Args:
-        path: either of them, or a folder that has one of them in it.
-        archive: the archive's name as published; the user's may be called otherwise.
-        folder: the one that is in it.
-        inside: what that folder holds.
+        path: an archive of any name, an unpacked folder, or a folder that contains one of them.
+        archive: published name of the archive.
+        folder: name of the folder in it.
+        contents: files or folders that must be in that folder.
 
     Raises:
         UserError: neither is there.
     """
     if path.is_file():
         return path
-    for place in (path, path / folder):
-        if all((place / name).exists() for name in inside):
-            return place
+    for candidate in (path, path / folder):
+        if all((candidate / name).exists() for name in contents):
+            return candidate
     if (path / archive).is_file():
         return path / archive
     if not path.exists():
         raise UserError(f"{path} does not exist; give the published {archive}, or the folder {folder} that is in it")
-    raise UserError(f"{path} holds neither {archive} nor {' and '.join(inside)}; give the published archive, or its folder {folder}")
+    raise UserError(f"{path} holds neither {archive} nor {' and '.join(contents)}; give the published archive, or its folder {folder}")

@@ -1,4 +1,4 @@
-"""An .npy file that grows chunk by chunk, so that no more than a chunk is ever in memory."""
+"""Writing an .npy file chunk by chunk, so that no more than a chunk is in memory."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ from numpy.typing import NDArray
 
 
 class ArrayFile:
-    """An .npy file that is written chunk by chunk: (rows, *shape). How many rows come need not be known before."""
+    """An .npy file (rows, *shape) that is written chunk by chunk; the number of rows need not be known in advance."""
 
     def __init__(self, path: Path, shape: tuple[int, ...], dtype: np.dtype[Any]) -> None:
         self.rows, self.shape, self.dtype = 0, shape, dtype
         self._file = path.open("wb")
-        self._header()
+        self._write_header()
         self._start = self._file.tell()
 
     def append(self, chunk: NDArray[Any]) -> None:
@@ -27,7 +27,7 @@ class ArrayFile:
         self._file.write(np.ascontiguousarray(chunk).data)
         self.rows += len(chunk)
 
-    def _header(self) -> None:
+    def _write_header(self) -> None:
         np.lib.format.write_array_header_1_0(
             self._file, {"descr": np.lib.format.dtype_to_descr(self.dtype), "fortran_order": False, "shape": (self.rows, *self.shape)}
         )
@@ -39,7 +39,7 @@ class ArrayFile:
         with self._file:
             if kind is None:
                 self._file.seek(0)
-                self._header()
+                self._write_header()
                 if self._file.tell() != self._start:
                     raise RuntimeError("the header's length depends on the number of rows")
                 self._file.flush()

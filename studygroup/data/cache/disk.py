@@ -1,4 +1,4 @@
-"""The cache's disk: is there room, and what does an error mean to the user?"""
+"""Free space and errors of the cache's disk."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from studygroup.errors import UserError
 
 
 @contextmanager
-def writing(cache: Path) -> Iterator[None]:
-    """Turn what the disk says while the cache is written into an error that names the remedy."""
+def cache_errors(cache: Path) -> Iterator[None]:
+    """Convert an `OSError` while the cache is written into a `UserError` that names the remedy."""
     try:
         yield
     except OSError as error:
@@ -23,22 +23,22 @@ def writing(cache: Path) -> Iterator[None]:
         raise UserError(f"the cache {cache} cannot be written: {error.strerror or error}; {remedy}") from error
 
 
-def check_room(cache: Path, needed: int, what: str) -> None:
-    """Refuse to start on what the cache's disk has no room for.
+def check_room(cache: Path, needed: int, purpose: str) -> None:
+    """Check that the cache's disk has `needed` bytes free.
 
     Raises:
-        UserError: fewer than `needed` bytes are free.
+        UserError: it has not.
     """
     free = shutil.disk_usage(cache).free
     if free < needed:
         raise UserError(
-            f"{what} needs {size_text(needed)}, but the disk of the cache {cache} has {size_text(free)} free; "
+            f"{purpose} needs {size_text(needed)}, but the disk of the cache {cache} has {size_text(free)} free; "
             "free some space, give another cache, or set STUDYGROUP_CACHE"
         )
 
 
 def size_text(size: float) -> str:
-    """A number of bytes as people read it."""
+    """Format a number of bytes, e.g. `3.5 GiB`."""
     for unit in ("bytes", "KiB", "MiB"):
         if size < 1024:
             return f"{size:.0f} {unit}"

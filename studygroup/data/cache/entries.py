@@ -1,8 +1,8 @@
-"""Folders in the cache, each made once and whole or not at all.
+"""Entries of the cache: folders that are written completely or not at all.
 
-<cache>/<shelf>/<name>-<key>/            what was made
-<cache>/<shelf>/<name>-<key>.lock        held by whoever makes it
-<cache>/<shelf>/<name>-<key>.tmp-...     what is being made; renamed when it is complete
+<cache>/<category>/<name>-<key>/            the entry
+<cache>/<category>/<name>-<key>.lock        locked by the process that writes it
+<cache>/<category>/<name>-<key>.tmp-...     being written; renamed when it is complete
 """
 
 from __future__ import annotations
@@ -15,120 +15,148 @@ import os
 import re
 import shutil
 import tempfile
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Sequence, Sized
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
-from studygroup.data.cache.disk import writing
-from studygroup.data.source import OnError
+from studygroup.data.cache.disk import cache_errors
 from studygroup.errors import UserError
 from studygroup.lock import file_lock
+from studygroup.options import OnError
 
 META = "meta.json"
 MAX_NAMED = 5
-"""How many broken samples an error names."""
+"""Number of unreadable samples that an error names."""
 MAX_LOGGED = 20
-"""How many skipped samples are named in the log."""
+"""Number of skipped samples that the log names."""
 T = TypeVar("T")
+SplitT = TypeVar("SplitT", bound=Sized)
 
 logger = logging.getLogger(__name__)
 
 
-def hash_of(*words: object) -> str:
-    """Hash of what something in the cache depends on."""
-    return hashlib.blake2b(repr(words).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+def text_digest(text: str) -> str:
+    """Return a 128-bit hash of a text, in hexadecimal."""
+    return hashlib.blake2b(text.encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+
+
+def digest(*parts: object) -> str:
+    """Return a hash of the `repr` of all parts."""
+    return text_digest(repr(parts))
 
 
 def cache_dir(cache: Path, category: str, name: str, key: str) -> Path:
-    """The folder for something in the cache."""
+    """Return the folder of an entry."""
     return cache / category / f"{re.sub(r'[^A-Za-z0-9_-]+', '_', name)[:40]}-{key}"
 
 
-def cached(home: Path, cache: Path, read: Callable[[], T | None], write: Callable[[Path], None]) -> T:
-    """Read what lies in the cache, and make it first if it is not there or is damaged.
+def cached(folder: Path, cache: Path, read: Callable[[], T | None], write: Callable[[Path], None]) -> T:
+    """Read an entry, and write it first if it is missing or damaged.
 
     Args:
-        home: its folder, from `home_of`.
-        cache: the cache, for messages.
-        read: reads it from `home`; None if it is not there or is damaged.
-        write: makes it in the empty folder that it is given, which is then renamed. An `OSError` of it is taken for the cache's.
+        folder: folder of the entry, from `cache_dir`.
+        cache: folder of the cache, for messages.
+        read: reads the entry; returns None if it is missing or damaged.
+        write: writes the entry into the empty folder that it is given, which is then renamed.
 
     Raises:
-        UserError: the cache has no room or cannot be written, or what `write` raises.
+        UserError: the cache is full or cannot be written (any `OSError` of `write` counts as that), or `write` raises it.
     """
     found = read()
     if found is None:
-        with writing(cache):
-            home.parent.mkdir(parents=True, exist_ok=True)
-            with file_lock(home.with_name(home.name + ".lock")):
-                found = read()  # made by the process that held the lock before
+        with cache_errors(cache):
+            folder.parent.mkdir(parents=True, exist_ok=True)
+            with file_lock(folder.with_name(folder.name + ".lock")):
+                found = read()  # another process may have written it before it released the lock
                 if found is None:
-                    _clean(home)
-                    _make(home, write)
+                    _clean(folder)
+                    _write_atomically(folder, write)
                     found = read()
     if found is None:
-        raise UserError(f"what was prepared in {home} cannot be read again; check the disk, or give another cache")
+        raise UserError(f"the prepared data in {folder} cannot be read again; check the disk, or give another cache")
     return found
 
 
+def open_splits(folder: Path, open_split: Callable[[Path, str], SplitT]) -> tuple[dict[str, Any], dict[str, SplitT]] | None:
+    """Return the meta data and the splits of an entry; None if it is missing or damaged.
+
+    Args:
+        folder: folder of the entry.
+        open_split: opens the arrays of a split by name; an `OSError`, `ValueError` or `EOFError` of it means that they are damaged.
+    """
+    try:
+        meta = json.loads((folder / META).read_text(encoding="utf-8"))
+        splits = {name: open_split(folder, name) for name in meta["rows"]}
+        return (meta, splits) if all(len(split) == meta["rows"][name] for name, split in splits.items()) else None
+    except (OSError, ValueError, KeyError, EOFError):
+        return None
+
+
 def write_meta(folder: Path, meta: object) -> None:
-    """Write what is to be known of a folder's files, once these are complete."""
+    """Write `meta.json`, once the other files of an entry are complete."""
     with (folder / META).open("w", encoding="utf-8") as file:
         json.dump(meta, file, indent=1)
         file.flush()
         os.fsync(file.fileno())
 
 
-def _clean(home: Path) -> None:
-    """Remove what crashed processes left half-written, and what is damaged; called with the lock held."""
-    shutil.rmtree(home, ignore_errors=True)
-    for rest in home.parent.glob("*.tmp-*"):
-        owner = rest.name.split(".tmp-")[0]
-        if owner == home.name:
-            shutil.rmtree(rest, ignore_errors=True)
+def _clean(folder: Path) -> None:
+    """Delete a damaged entry, and what killed processes left half-written in its category; called with the lock held."""
+    shutil.rmtree(folder, ignore_errors=True)
+    for unfinished in folder.parent.glob("*.tmp-*"):
+        entry = unfinished.name.split(".tmp-")[0]
+        if entry == folder.name:
+            shutil.rmtree(unfinished, ignore_errors=True)
             continue
-        with file_lock(home.with_name(owner + ".lock"), wait=False) as free:
-            if free:
-                shutil.rmtree(rest, ignore_errors=True)
+        with file_lock(folder.with_name(entry + ".lock"), wait=False) as locked:
+            if locked:
+                shutil.rmtree(unfinished, ignore_errors=True)
 
 
-def _make(home: Path, write: Callable[[Path], None]) -> None:
-    work = Path(tempfile.mkdtemp(prefix=f"{home.name}.tmp-", dir=home.parent))
+def _write_atomically(folder: Path, write: Callable[[Path], None]) -> None:
+    unfinished = Path(tempfile.mkdtemp(prefix=f"{folder.name}.tmp-", dir=folder.parent))
     try:
-        write(work)
-        work.chmod(0o755)  # mkdtemp's folders are private; a cache may be shared
+        write(unfinished)
+        unfinished.chmod(0o755)  # mkdtemp's folders are private; a cache may be shared
         try:
-            work.rename(home)
+            unfinished.rename(folder)
         except OSError as error:
             if error.errno not in (errno.EEXIST, errno.ENOTEMPTY):
                 raise
             # Where files cannot be locked another process may have been first, with the same content.
     finally:
-        shutil.rmtree(work, ignore_errors=True)
+        shutil.rmtree(unfinished, ignore_errors=True)
 
 
-# ---------------------------------------------------------------- what was left out
+# ---------------------------------------------------------------- skipped samples
 
 
-def check_skipped(names: Sequence[str], what: str, where: str, on_error: OnError, home: Path) -> None:
-    """Refuse, or tell the log, that samples were left out of what lies at `home`.
+def check_skipped(names: Sequence[str], noun: str, source: str, on_error: OnError, folder: Path) -> None:
+    """Log which samples were skipped when an entry was prepared.
+
+    Args:
+        names: names of the samples.
+        noun: word for a sample, in the singular.
+        source: name of the data set.
+        on_error: `stop` or `skip`.
+        folder: folder of the entry.
 
     Raises:
-        UserError: there are such samples, and `broken` is `stop`.
+        UserError: samples were skipped, and `on_error` is `stop`.
     """
     if not names:
         return
     if on_error == "stop":
-        raise broken_error(names, what, where)
-    shown = ", ".join(names[:MAX_LOGGED]) + (f" and more, listed in {home / META}" if len(names) > MAX_LOGGED else "")
-    logger.warning("skipped %s of %s that cannot be read: %s", _number(names, what), where, shown)
+        raise unreadable_error(names, noun, source)
+    shown = ", ".join(names[:MAX_LOGGED]) + (f" and more, listed in {folder / META}" if len(names) > MAX_LOGGED else "")
+    logger.warning("skipped %s of %s that cannot be read: %s", _count(names, noun), source, shown)
 
 
-def broken_error(names: Sequence[str], what: str, where: str) -> UserError:
-    """The error that names the first of the broken samples."""
+def unreadable_error(names: Sequence[str], noun: str, source: str) -> UserError:
+    """Return the error that names the first unreadable samples."""
     shown = ", ".join(names[:MAX_NAMED]) + (", …" if len(names) > MAX_NAMED else "")
-    return UserError(f"{_number(names, what)} of {where} cannot be read: {shown}; repair or remove them, or skip them (--on-error skip)")
+    return UserError(f"{_count(names, noun)} of {source} cannot be read: {shown}; repair or remove them, or skip them (--on-error skip)")
 
 
-def _number(names: Sequence[str], what: str) -> str:
-    return f"{len(names)} {what}{'s' if len(names) > 1 else ''}"
+def _count(names: Sequence[str], noun: str) -> str:
+    return f"{len(names)} {noun}{'s' if len(names) > 1 else ''}"

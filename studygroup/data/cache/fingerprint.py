@@ -1,4 +1,4 @@
-"""Hashes of files' contents, remembered, so that a file that has not changed is not read again (as git's index does)."""
+"""Hashes of the content of files, remembered, so that unchanged files are not read again (as in git's index)."""
 
 from __future__ import annotations
 
@@ -11,18 +11,19 @@ from collections.abc import Callable, Sequence
 from contextlib import suppress
 from pathlib import Path
 
+from studygroup.data.cache.entries import text_digest
 from studygroup.data.pool import thread_map
 from studygroup.data.progress import progress_bar
 
-# A file that changed so shortly before it was hashed may change again without a change of its times (nanoseconds).
+# A file that changed so shortly before it was hashed (nanoseconds) may change again without a change of its times.
 SETTLED = 2_000_000_000
 UNREADABLE = "unreadable"
 Entry = tuple[int, int, int, str, str]
-"""Size, modification time and status change time (ns), hash, and what `examine` said."""
+"""Size, modification time and status change time (ns), hash, and remark."""
 
 
 def no_remark(path: Path) -> str:
-    """Examine nothing."""
+    """Return an empty remark."""
     return ""
 
 
@@ -39,14 +40,14 @@ def fingerprints(
 
     Args:
         root: a folder.
-        names: files in it, relative to it.
-        cache: the cache's folder. What is known of `root` lies in `index/` in it; if that cannot be written, nothing is remembered.
-        purpose: tells apart calls that look at `root` in different ways.
-        examine: something else to find out about a file, and to remember with its hash; the same for every call with this purpose.
-        progress: show a progress bar if something is to be read.
+        names: paths of files relative to it.
+        cache: folder of the cache. The hashes are remembered in `index/` in it; if that cannot be written, nothing is remembered.
+        purpose: name of this use; each use of `root` remembers its own hashes.
+        examine: returns a remark on a file, to be remembered with its hash; the same function for every call with this purpose.
+        progress: show a progress bar if files are read.
 
     Returns:
-        Per file, in order: its content's hash, and what `examine` said; `unreadable` and nothing if it cannot be read.
+        Content hash and remark of each file, in order; `unreadable` and an empty remark if it cannot be read.
     """
     root = root.resolve()
     index = cache / "index" / f"{hashlib.blake2b(purpose.encode() + os.fsencode(root), digest_size=16).hexdigest()}.json"
@@ -60,7 +61,7 @@ def fingerprints(
         try:
             with path.open("rb") as file:
                 digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
-        except OSError:  # whoever wants its content will report it
+        except OSError:  # reported when the content is read
             return (*times[i], UNREADABLE, "")
         return (*times[i], digest, examine(path))
 
@@ -77,10 +78,25 @@ def fingerprints(
     return [entries[name][3:] for name in names]
 
 
+def files_digest(path: Path, names: Sequence[str], cache: Path, *, purpose: str, prefix: Sequence[str] = ()) -> str:
+    """Return one hash of the content of an archive, or of some files in an unpacked folder.
+
+    Args:
+        path: the archive or the folder.
+        names: the files in the folder.
+        cache: folder of the cache.
+        purpose: see `fingerprints`.
+        prefix: further words to hash.
+    """
+    folder, names = (path.parent, [path.name]) if path.is_file() else (path, names)
+    found = fingerprints(folder, names, cache, purpose=purpose, progress=False)
+    return text_digest("\n".join([*prefix, *(digest for digest, _ in found)]))
+
+
 def _times(path: Path) -> tuple[int, int, int]:
     try:
         state = path.stat()
-    except OSError:  # e.g. a link to nowhere
+    except OSError:  # e.g. a broken link
         return 0, 0, 0
     return state.st_size, state.st_mtime_ns, state.st_ctime_ns
 
@@ -99,11 +115,11 @@ def _load(index: Path) -> dict[str, Entry]:
 def _save(index: Path, entries: dict[str, Entry]) -> None:
     with suppress(OSError):  # a cache that is read-only or full; files are read again the next time
         index.parent.mkdir(parents=True, exist_ok=True)
-        handle, work = tempfile.mkstemp(prefix=index.name, dir=index.parent)
+        handle, temporary = tempfile.mkstemp(prefix=index.name, dir=index.parent)
         try:
             with os.fdopen(handle, "w", encoding="utf-8") as file:
                 json.dump(entries, file)
-            os.replace(work, index)
+            os.replace(temporary, index)
         except BaseException:
-            os.unlink(work)
+            os.unlink(temporary)
             raise

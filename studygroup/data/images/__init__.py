@@ -1,1 +1,1 @@
-"""Images: files and archives -> arrays of pixels."""
+"""Sources of images, and their preparation."""

@@ -1,154 +1,149 @@
-"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): 60,000 colour photos of 32 x 32 pixels, from the published python archives.
+"""CIFAR-10 and CIFAR-100 (Krizhevsky, 2009): 60,000 colour photos of 32 x 32 pixels, from the published Python archives.
 
 An archive is a gzipped tar of one folder of pickles, written by Python 2: dictionaries with byte strings as keys, `data` (n, 3072) uint8
-(the red, then the green, then the blue plane, each row by row) and `labels`, for CIFAR-100 `fine_labels`. A pickle can run code, so what
-may be in these is limited to arrays and plain values; an archive is never unpacked to the disk.
+(the red, then the green, then the blue plane, each row by row) and `labels`, for CIFAR-100 `fine_labels`. A pickle can run code, so these
+may only contain arrays and plain values; an archive is never unpacked to the disk.
 """
 
 from __future__ import annotations
 
 import gzip
-import hashlib
 import pickle
 import tarfile
 import zlib
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
-from typing import IO, Any
+from typing import IO, Any, ClassVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.cache.download import RemoteFile, fetch, verify_checksum
-from studygroup.data.cache.fingerprint import fingerprints
-from studygroup.data.images.transform import Augment
-from studygroup.data.source import RawDataset, RawSplit, ReadOptions
-from studygroup.errors import UserError
+from studygroup.data.cache.download import RemoteFile, download_dir, find_download, verify_checksum
+from studygroup.data.cache.fingerprint import files_digest
+from studygroup.data.source import Chunk, ImageSource, RawImages, RawSplit
+from studygroup.errors import UserError, one_line
+from studygroup.options import DataOptions
 
 SHAPE = (3, 32, 32)
-MAX_MEMBER, MAX_TOTAL, MAX_REST = 1 << 28, 1 << 30, 1 << 20
+MAX_MEMBER, MAX_TOTAL, MAX_TRAILING = 1 << 28, 1 << 30, 1 << 20
 """Bytes: of one file in an archive, of all of them, and of what may follow the last."""
-
-
-@dataclass(frozen=True)
-class CifarSet:
-    """What is published of one data set: the archive, the folder in it, its files by split, where labels and class names are."""
-
-    remote: RemoteFile
-    folder: str
-    files: dict[str, tuple[str, ...]]
-    labels: str
-    meta: str
-    names: str
-    classes: int
-
-
 HOST = "https://www.cs.toronto.edu/~kriz/"
-CIFAR_SETS = {
-    "cifar10": CifarSet(
-        RemoteFile(HOST + "cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a"),
-        "cifar-10-batches-py",
-        {"train": tuple(f"data_batch_{i}" for i in range(1, 6)), "test": ("test_batch",)},
-        labels="labels",
-        meta="batches.meta",
-        names="label_names",
-        classes=10,
-    ),
-    "cifar100": CifarSet(
-        RemoteFile(HOST + "cifar-100-python.tar.gz", 169001437, "eb9058c3a382ffc7106e4002c42a8d85"),
-        "cifar-100-python",
-        {"train": ("train",), "test": ("test",)},
-        labels="fine_labels",
-        meta="meta",
-        names="fine_label_names",
-        classes=100,
-    ),
-}
 
 
-class Cifar:
-    """CIFAR-10 or CIFAR-100: an archive, a folder with the archive or with its unpacked folder, or what was fetched before."""
+class Cifar(ImageSource):
+    """A published archive, a folder with the archive or with its unpacked folder, or an earlier download.
 
-    augment: Augment = "crop+flip"
+    Attributes:
+        remote: the archive as published.
+        folder: name of the folder in it.
+        train_files: names of the files in that folder with the training set.
+        test_files: those with the test set.
+        label_key: key of the labels in them.
+        meta_file: name of the file with the names of the classes.
+        class_key: key of these names in it.
+        class_count: number of classes.
+    """
 
-    def __init__(self, name: str, options: ReadOptions) -> None:
-        self.name = name
-        self.known = CIFAR_SETS[name]
-        self.cache = options.cache
-        self.fetched = options.cache / "downloads" / name
-        self.place = self._find(options)
+    augment = "crop+flip"
+    remote: ClassVar[RemoteFile]
+    folder: ClassVar[str]
+    train_files: ClassVar[tuple[str, ...]]
+    test_files: ClassVar[tuple[str, ...]]
+    label_key: ClassVar[str]
+    meta_file: ClassVar[str]
+    class_key: ClassVar[str]
+    class_count: ClassVar[int]
+
+    def __init__(self, path: Path | None, options: DataOptions) -> None:
+        super().__init__(path, options)
+        self.location = find_download(self.remote, self) if path is None else self._find(path)
+        self.names = [*self.train_files, *self.test_files, self.meta_file]
+        if self.location.is_dir() and (missing := [name for name in self.names if not (self.location / name).is_file()]):
+            raise UserError(f"{self.location} has no {missing[0]}; unpack {self.remote.name} again, or give the archive itself")
 
     def key(self) -> str:
         """See `Source`."""
-        folder, names = (self.place.parent, [self.place.name]) if self.place.is_file() else (self.place, self._wanted())
-        found = fingerprints(folder, names, self.cache, purpose=self.name, progress=False)
-        return hashlib.blake2b("\n".join(digest for digest, _ in found).encode(), digest_size=16).hexdigest()
+        return files_digest(self.location, self.names, self.cache, purpose=self.name)
 
-    def read(self) -> RawDataset:
+    def read(self) -> RawImages:
         """See `Source`."""
-        known = self.known
-        if self.place.is_file():
-            verify_checksum(self.known.remote, self.place, self.fetched)
-            tables = dict(read_archive(self.place, known.folder, self._wanted()))
+        if self.location.is_file():
+            verify_checksum(self.remote, self.location, download_dir(self))
+            tables = dict(read_archive(self.location, self.folder, self.names))
         else:
-            tables = {name: read_file(self.place / name) for name in self._wanted()}
-        if missing := [name for name in self._wanted() if name not in tables]:
-            raise UserError(f"{self.place} has no {known.folder}/{missing[0]}; give the published {known.remote.name}")
-        names = tables[known.meta].get(known.names)
-        if not isinstance(names, list) or len(names) != known.classes:
-            raise UserError(f"{self.place}: {known.meta} does not name {known.classes} classes; give the published {known.remote.name}")
+            tables = {name: read_file(self.location / name) for name in self.names}
+        if missing := [name for name in self.names if name not in tables]:
+            raise UserError(f"{self.location} has no {self.folder}/{missing[0]}; give the published {self.remote.name}")
+        names = tables[self.meta_file].get(self.class_key)
+        if not isinstance(names, list) or len(names) != self.class_count:
+            raise UserError(
+                f"{self.location}: {self.meta_file} does not name {self.class_count} classes; give the published {self.remote.name}"
+            )
         classes = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
-        parts = {}
-        for split, files in known.files.items():
+        splits = {}
+        for split, files in (("train", self.train_files), ("test", self.test_files)):
             samples = [self._samples(file, tables[file]) for file in files]
-            parts[split] = RawSplit(sum(len(labels) for _, labels in samples), iter(samples))
-        return RawDataset(classes, SHAPE, np.dtype(np.uint8), parts)
+            splits[split] = RawSplit(iter(samples), sum(len(labels) for _, labels in samples))
+        return RawImages(classes=classes, splits=splits, shape=SHAPE)
 
-    def _wanted(self) -> list[str]:
-        return [file for files in self.known.files.values() for file in files] + [self.known.meta]
-
-    def _samples(self, file: str, table: dict[str, Any]) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
-        """Images (n, 3, 32, 32) and labels (n,) of one file."""
-        data, labels = table.get("data"), table.get(self.known.labels)
+    def _samples(self, file: str, table: dict[str, Any]) -> Chunk:
+        """Return the images (n, 3, 32, 32) and labels (n,) of one file."""
+        data, labels = table.get("data"), table.get(self.label_key)
         if not isinstance(data, np.ndarray) or data.dtype != np.uint8 or data.ndim != 2 or data.shape[1] != np.prod(SHAPE):
-            raise UserError(f"{self.place}: {file} has no array of images with {np.prod(SHAPE)} bytes each")
+            raise UserError(f"{self.location}: {file} has no array of images with {np.prod(SHAPE)} bytes each")
         if not isinstance(labels, list) or len(labels) != len(data):
-            raise UserError(f"{self.place}: {file} has {len(data)} images, but not as many {self.known.labels}")
-        if not all(isinstance(label, int) and 0 <= label < self.known.classes for label in labels):
-            raise UserError(f"{self.place}: {file} has {self.known.labels} that are not from 0 to {self.known.classes - 1}")
+            raise UserError(f"{self.location}: {file} has {len(data)} images, but not as many {self.label_key}")
+        if not all(isinstance(label, int) and 0 <= label < self.class_count for label in labels):
+            raise UserError(f"{self.location}: {file} has {self.label_key} that are not from 0 to {self.class_count - 1}")
         return np.ascontiguousarray(data).reshape(-1, *SHAPE), np.array(labels, dtype=np.int64)
 
-    def _find(self, options: ReadOptions) -> Path:
-        """The archive or the unpacked folder."""
-        archive = self.known.remote.name
-        if options.path is None:
-            if options.download:
-                return fetch(self.known.remote, self.fetched, options.cache, progress=options.progress)
-            if (self.fetched / archive).is_file():
-                return self.fetched / archive
-            raise UserError(f"{self.name} is not there; fetch it with --download, or give {archive} as {self.name}:PATH")
-        path = options.path
-        if path.is_file() or (path / self.known.meta).is_file():
-            return self._complete(path)
-        for place in (path / self.known.folder, path / archive):
-            if place.exists():
-                return self._complete(place)
+    def _find(self, path: Path) -> Path:
+        """Return the archive or the unpacked folder at a path."""
+        if path.is_file() or (path / self.meta_file).is_file():
+            return path
+        for inside in (path / self.folder, path / self.remote.name):
+            if inside.exists():
+                return inside
         if not path.exists():
-            raise UserError(f"{path} does not exist; give the published {archive}, or fetch it with --download and no path")
-        raise UserError(f"{path} holds neither {archive} nor {self.known.folder}/; give the published archive, or its folder")
-
-    def _complete(self, place: Path) -> Path:
-        if place.is_dir() and (missing := [name for name in self._wanted() if not (place / name).is_file()]):
-            raise UserError(f"{place} has no {missing[0]}; unpack {self.known.remote.name} again, or give the archive itself")
-        return place
+            raise UserError(f"{path} does not exist; give the published {self.remote.name}, or fetch it with --download and no path")
+        raise UserError(f"{path} holds neither {self.remote.name} nor {self.folder}/; give the published archive, or its folder")
 
 
-def read_archive(path: Path, folder: str, wanted: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
-    """The wanted files of an archive: name and content, in the archive's order.
+class Cifar10(Cifar):
+    """CIFAR-10."""
+
+    name = "cifar10"
+    description = "60,000 photos, 32x32, colour, 10 classes; the published Python archive, or --download"
+    remote = RemoteFile(HOST + "cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a")
+    folder = "cifar-10-batches-py"
+    train_files = tuple(f"data_batch_{i}" for i in range(1, 6))
+    test_files = ("test_batch",)
+    label_key = "labels"
+    meta_file = "batches.meta"
+    class_key = "label_names"
+    class_count = 10
+
+
+class Cifar100(Cifar):
+    """CIFAR-100."""
+
+    name = "cifar100"
+    description = "60,000 photos, 32x32, colour, 100 classes; the published Python archive, or --download"
+    remote = RemoteFile(HOST + "cifar-100-python.tar.gz", 169001437, "eb9058c3a382ffc7106e4002c42a8d85")
+    folder = "cifar-100-python"
+    train_files = ("train",)
+    test_files = ("test",)
+    label_key = "fine_labels"
+    meta_file = "meta"
+    class_key = "fine_label_names"
+    class_count = 100
+
+
+def read_archive(path: Path, folder: str, names: list[str]) -> Iterator[tuple[str, dict[str, Any]]]:
+    """Yield name and content of some files of an archive, in the archive's order.
 
     Raises:
-        UserError: the archive is damaged, or has anything in it that does not belong into one.
+        UserError: the archive is damaged, or contains anything but plain files and folders of the usual size.
     """
     total = 0
     try:
@@ -161,19 +156,19 @@ def read_archive(path: Path, folder: str, wanted: list[str]) -> Iterator[tuple[s
                     total += member.size
                     if member.size > MAX_MEMBER or total > MAX_TOTAL:
                         raise UserError(f"{path} is refused: {member.name!r} in it is far larger than published")
-                    if name.parent == PurePosixPath(folder) and name.name in wanted:
+                    if name.parent == PurePosixPath(folder) and name.name in names:
                         file = archive.extractfile(member)
                         if file is not None:
                             yield name.name, load(file, f"{path}: {name.name}")
-            # To the very end, where gzip compares its checksum.
-            if len(unzipped.read(MAX_REST)) == MAX_REST:
-                raise UserError(f"{path} is refused: much follows the last file in it")
+            # Read to the end, where gzip compares its checksum.
+            if len(unzipped.read(MAX_TRAILING)) == MAX_TRAILING:
+                raise UserError(f"{path} is refused: too much data follows the last file in it")
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise UserError(f"{path} is damaged or no tar.gz archive ({' '.join(str(error).split())}); get it again") from error
+        raise UserError(f"{path} is damaged or no tar.gz archive ({one_line(error)}); get it again") from error
 
 
 def read_file(path: Path) -> dict[str, Any]:
-    """The content of an unpacked file."""
+    """Read an unpacked file."""
     try:
         with path.open("rb") as file:
             return load(file, str(path))
@@ -182,34 +177,34 @@ def read_file(path: Path) -> dict[str, Any]:
 
 
 def load(file: IO[bytes], name: str) -> dict[str, Any]:
-    """A pickled dictionary, its keys as text.
+    """Unpickle a dictionary, with its keys as text.
 
     Raises:
-        UserError: it asks for anything but arrays and plain values, or is damaged.
+        UserError: it contains anything but arrays and plain values, or is damaged.
     """
     try:
-        content = Restricted(file).load()
-    except Refused as error:
-        raise UserError(f"{name} is refused: it asks for {error}, which no CIFAR file needs and which could run code") from error
+        content = RestrictedUnpickler(file).load()
+    except ForbiddenPickle as error:
+        raise UserError(f"{name} is refused: it needs {error}, which no CIFAR file does and which could run code") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
-        raise UserError(f"{name} is damaged ({' '.join(str(error).split()) or type(error).__name__}); get it again") from error
+        raise UserError(f"{name} is damaged ({one_line(error) or type(error).__name__}); get it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{name} holds no dictionary; is it a CIFAR file?")
     return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in content.items()}
 
 
-class Refused(pickle.UnpicklingError):
-    """A pickle that asks for something it has no need of."""
+class ForbiddenPickle(pickle.UnpicklingError):
+    """A pickle needs a class or function that is not allowed; the message names it."""
 
 
-class Restricted(pickle.Unpickler):
-    """An unpickler that knows arrays of plain numbers and byte strings, and no other class or function."""
+class RestrictedUnpickler(pickle.Unpickler):
+    """Unpickler of arrays of plain numbers, byte strings and containers; no other class or function is allowed."""
 
     def __init__(self, file: IO[bytes]) -> None:
         super().__init__(file, encoding="bytes")
 
     def find_class(self, module: str, name: str) -> Any:
-        """What a pickle may ask for."""
+        """Return an allowed class or function by name."""
         if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
             return _reconstruct()
         if (module, name) == ("numpy", "ndarray"):
@@ -220,14 +215,14 @@ class Restricted(pickle.Unpickler):
             return _encode()
         if module in ("builtins", "__builtin__") and name in ("bytes", "bytearray", "list", "dict", "tuple", "set", "frozenset"):
             return {kind.__name__: kind for kind in (bytes, bytearray, list, dict, tuple, set, frozenset)}[name]
-        raise Refused(f"{module}.{name}")
+        raise ForbiddenPickle(f"{module}.{name}")
 
 
-# Each call makes a new function, as a pickle can set attributes of what it is given.
+# Each call returns a new function, as a pickle can set attributes of the objects that it gets.
 def _reconstruct() -> Callable[..., Any]:
     def reconstruct(kind: object, shape: object, code: object) -> NDArray[Any]:
         if kind is not np.ndarray or shape != (0,):
-            raise Refused("an array of another kind")
+            raise ForbiddenPickle("an array of another kind")
         return np.ndarray((0,), dtype=np.uint8)
 
     return reconstruct
@@ -236,7 +231,7 @@ def _reconstruct() -> Callable[..., Any]:
 def _encode() -> Callable[..., Any]:
     def encode(text: str, encoding: str | bytes = "latin1") -> bytes:
         if encoding not in ("latin1", b"latin1"):
-            raise Refused(f"the encoding {encoding!r}")
+            raise ForbiddenPickle(f"the encoding {encoding!r}")
         return text.encode("latin1")
 
     return encode

@@ -1,4 +1,4 @@
-"""Any image file -> an array of a stated shape: the one conversion that training data and predictions share."""
+"""Image files -> arrays of a given shape; the same conversion for training data and predictions."""
 
 from __future__ import annotations
 
@@ -18,23 +18,23 @@ from studygroup.errors import UserError
 if TYPE_CHECKING:
     from PIL import Image
 
-# Formats that PIL names but does not decode by itself (it would call another program, or has a stub only).
-UNREADABLE = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
+# Formats that PIL registers but cannot decode itself (it would call another program, or has a stub only).
+NOT_DECODED = {"BUFR", "EPS", "GRIB", "HDF5", "MPEG", "WMF"}
 GREY_MODES = {"1", "L", "LA", "La", "I", "I;16", "I;16L", "I;16B", "I;16N", "F"}
 
 
 @cache
 def formats() -> tuple[str, ...]:
-    """The names of the image formats that are read."""
+    """Return the names of the image formats that can be read."""
     from PIL import Image
 
     Image.init()
-    return tuple(sorted(set(Image.OPEN) - UNREADABLE))
+    return tuple(sorted(set(Image.OPEN) - NOT_DECODED))
 
 
 @cache
 def suffixes() -> frozenset[str]:
-    """The file suffixes of these formats, in lower case, with the dot."""
+    """Return the file suffixes of these formats, in lower case, with the dot."""
     from PIL import Image
 
     known = set(formats())
@@ -42,14 +42,14 @@ def suffixes() -> frozenset[str]:
 
 
 def find_images(path: str | Path) -> list[Path]:
-    """The image files at a path, sorted.
+    """Return the image files at a path, sorted.
 
     Args:
-        path: a file, which is taken whatever its name is, or a folder, which is searched to any depth. Hidden files and folders, and
-            files whose suffix is not an image format's, are left out.
+        path: a file of any name, or a folder, which is searched at any depth. Hidden files and folders, and files whose suffix is not an
+            image format's, are ignored.
 
     Raises:
-        UserError: there is nothing at the path, or no image in the folder.
+        UserError: the path does not exist, or the folder has no images.
     """
     path = Path(path).expanduser()
     if path.is_file():
@@ -63,22 +63,22 @@ def find_images(path: str | Path) -> list[Path]:
 
 
 def list_images(folder: Path) -> list[str]:
-    """The image files in a folder at any depth, as sorted paths (with `/`) relative to it; hidden ones are left out."""
+    """Return the image files in a folder at any depth, as sorted paths (with `/`) relative to it, without hidden ones."""
     return list_files(folder, suffixes())
 
 
 def read_image(path: str | Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     """Read one image exactly as it would be prepared for training.
 
-    The first frame is turned as its EXIF orientation says, put on white where it is transparent, cut to the shape's proportions around
-    its centre and resized with antialiasing. 16-bit images are scaled to 8 bits.
+    The first frame is rotated by its EXIF orientation, transparent pixels become white, and the centre crop with the proportions of
+    `shape` is resized with antialiasing. 16-bit images are scaled to 8 bits.
 
     Args:
         path: an image file.
         shape: (channels, height, width), channels 1 (grey) or 3 (colour).
 
     Returns:
-        `shape` uint8.
+        An array of shape `shape`, uint8.
 
     Raises:
         UserError: the file is missing or is not a readable image.
@@ -86,17 +86,17 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> NDArray[np.uint
     with decoding():
         try:
             return decode(Path(path), shape)
-        except BrokenImage as error:
+        except DecodeError as error:
             raise UserError(f"{path} cannot be read: {error}; is it an image?") from error
 
 
-class BrokenImage(Exception):
-    """A file that cannot be decoded, and why."""
+class DecodeError(Exception):
+    """An image file cannot be decoded; the message says why."""
 
 
 @contextmanager
 def decoding() -> Iterator[None]:
-    """Around `decode`, in the main thread: an image of absurd size counts as broken, and PIL's other remarks are not passed on."""
+    """Set up `decode`, in the main thread: images of absurd size are errors, other warnings of PIL are ignored."""
     from PIL import Image
 
     with warnings.catch_warnings():
@@ -106,41 +106,41 @@ def decoding() -> Iterator[None]:
 
 
 def decode(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Like `read_image`, within `decoding`, in any thread.
+    """Read one image like `read_image`, within `decoding`, in any thread.
 
     Raises:
-        BrokenImage: the file cannot be decoded.
+        DecodeError: the file cannot be decoded.
     """
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
         with Image.open(path, formats=formats()) as image:
-            # A large JPEG is decoded at a fraction of its size: still at least twice what is needed.
+            # A large JPEG is decoded at a fraction of its size, at least twice the size that is needed.
             image.draft(None, (2 * shape[2], 2 * shape[1]))
             upright: Image.Image = image
-            with suppress(Exception):  # damaged EXIF data; if it is the pixels, decoding them will say so
+            with suppress(Exception):  # damaged EXIF data; damaged pixels raise when they are decoded
                 upright = ImageOps.exif_transpose(image)
             return fit(upright, shape)
     except Exception as error:  # PIL's decoders raise nearly anything on nearly anything
         reason = "not an image in a format that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
-        raise BrokenImage(" ".join(reason.split()) or type(error).__name__) from error
+        raise DecodeError(" ".join(reason.split()) or type(error).__name__) from error
 
 
-def mode(path: Path) -> str:
-    """An image's pixel format as PIL names it, from its header alone, within `decoding`; empty if it cannot be read."""
+def image_mode(path: Path) -> str:
+    """Return PIL's name of an image's pixel format, from its header, within `decoding`; empty if it cannot be read."""
     from PIL import Image
 
-    with suppress(Exception), Image.open(path, formats=formats()) as image:  # decoding will report what is wrong
+    with suppress(Exception), Image.open(path, formats=formats()) as image:  # decoding will report the error
         return image.mode
     return ""
 
 
 def fit(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """A picture as an array of `shape` (channels, height, width): cut to the proportions around the centre, and resized."""
+    """Crop an image to the proportions of `shape` (channels, height, width) around its centre, resize it, and return it as an array."""
     from PIL import Image
 
     channels, height, width = shape
-    image = _eight_bits(image)
+    image = _to_8_bits(image)
     if image.has_transparency_data:
         image = image.convert("RGBA")
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
@@ -155,17 +155,17 @@ def fit(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
 
 
 def fit_array(images: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:
-    """Images (n, C, H, W) as (n, *shape): each converted as a file with these pixels would be."""
+    """Convert images (n, C, H, W) to (n, *shape), each as a file with these pixels would be."""
     from PIL import Image
 
     if images.shape[1:] == shape:
         return images
-    pictures = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
-    return np.stack([fit(Image.fromarray(np.ascontiguousarray(picture)), shape) for picture in pictures])
+    pixels = images[:, 0] if images.shape[1] == 1 else images.transpose(0, 2, 3, 1)
+    return np.stack([fit(Image.fromarray(np.ascontiguousarray(image)), shape) for image in pixels])
 
 
-def _eight_bits(image: Image.Image) -> Image.Image:
-    """Grey pictures of more than 8 bits at 8: integers from 0 to 65535; floats from 0 to 1 if none is above 1, else from 0 to 255."""
+def _to_8_bits(image: Image.Image) -> Image.Image:
+    """Scale grey images of more than 8 bits: integers from 0 to 65535; floats from 0 to 1 if none is above 1, else from 0 to 255."""
     from PIL import Image
 
     if image.mode == "F":

@@ -4,24 +4,27 @@ from __future__ import annotations
 
 import hashlib
 from functools import cached_property
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.images.transform import Augment
-from studygroup.data.source import Chunk, RawDataset, RawSplit, ReadOptions
+from studygroup.data.source import Chunk, ImageSource, RawImages, RawSplit
 from studygroup.errors import UserError
+from studygroup.options import DataOptions
 
 
-class Digits:
-    """The data set that comes with the installation."""
+class Digits(ImageSource):
+    """The data set that is installed with scikit-learn."""
 
     name = "digits"
-    augment: Augment = "crop"
+    description = "1,797 handwritten digits, 8x8, grey, 10 classes; installed with scikit-learn"
+    augment = "crop"
 
-    def __init__(self, options: ReadOptions) -> None:
-        if options.path is not None:
-            raise UserError(f"digits comes with scikit-learn and has no place of its own; leave out {str(options.path)!r}")
+    def __init__(self, path: Path | None, options: DataOptions) -> None:
+        super().__init__(path, options)
+        if path is not None:
+            raise UserError(f"digits comes with scikit-learn and takes no path; leave out {str(path)!r}")
 
     @cached_property
     def samples(self) -> Chunk:
@@ -37,8 +40,7 @@ class Digits:
         images, labels = self.samples
         return hashlib.blake2b(images.tobytes() + labels.tobytes(), digest_size=16).hexdigest()
 
-    def read(self) -> RawDataset:
+    def read(self) -> RawImages:
         """See `Source`."""
         images, labels = self.samples
-        part = RawSplit(len(labels), iter([(images, labels)]))
-        return RawDataset(tuple("0123456789"), images.shape[1:], images.dtype, {"train": part})
+        return RawImages(classes=tuple("0123456789"), splits={"train": RawSplit(iter([(images, labels)]), len(labels))}, shape=(1, 8, 8))

@@ -1,91 +1,80 @@
-"""A folder of images, one sub-folder per class (see `class_folders`). Files whose suffix is not an image format's are left out."""
+"""A folder of images, one sub-folder per class (see `class_folders`). Files whose suffix is not an image format's are ignored."""
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Iterator
 from functools import cached_property
 from itertools import islice
+from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.data.cache.fingerprint import fingerprints
-from studygroup.data.class_folders import Kind, Sample, as_text, scan
-from studygroup.data.images.decode import GREY_MODES, BrokenImage, decode, decoding, list_images, mode
-from studygroup.data.images.transform import Augment
+from studygroup.data.cache.entries import digest
+from studygroup.data.class_folders import FileKind, FolderContent, Sample, printable
+from studygroup.data.images.decode import GREY_MODES, DecodeError, decode, decoding, image_mode, list_images
 from studygroup.data.pool import thread_map
-from studygroup.data.source import Chunk, RawDataset, RawSplit, ReadOptions
+from studygroup.data.source import Chunk, ImageSource, RawImages, RawSplit
 from studygroup.errors import UserError
+from studygroup.options import DataOptions
 
 DEFAULT_SIZE = 32
 CHUNK = 1 << 23
 """Bytes of images that are decoded before they are written."""
-IMAGES = Kind("image", list_images)
+IMAGES = FileKind("image", list_images)
 
 
-class Folder:
-    """The images below `request.path`."""
+class Folder(ImageSource):
+    """The images in a folder."""
 
-    augment: Augment = "crop+flip"
+    description = "any folder of images with one sub-folder per class, or with such folders train/ and test/: give its path"
+    requires_path = True
+    augment = "crop+flip"
 
-    def __init__(self, options: ReadOptions) -> None:
-        if options.path is None or not options.path.is_dir():
-            raise UserError(f"{options.path} does not exist; give a folder with one sub-folder of images per class")
-        self.root = options.path
-        self.name = self.root.resolve().name or "folder"
-        self.options = options
-        self.classes, self.samples = scan(self.root, IMAGES)
+    def __init__(self, path: Path | None, options: DataOptions) -> None:
+        super().__init__(path, options)
+        if path is None or not path.is_dir():
+            raise UserError(f"{path} does not exist; give a folder with one sub-folder of images per class")
+        self.name = path.resolve().name or "folder"
+        self.content = FolderContent.scan(path, IMAGES)
 
     def key(self) -> str:
         """See `Source`."""
-        content = (
-            self.classes,
-            self.shape,
-            [(split, sample.name, digest) for split, sample, (digest, _) in zip(*self._listed, self._facts, strict=True)],
-        )
-        return hashlib.blake2b(repr(content).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+        return digest(self.content.classes, self.shape, [(split, name, content) for split, name, content, _ in self._fingerprints])
 
-    def read(self) -> RawDataset:
+    def read(self) -> RawImages:
         """See `Source`."""
-        broken: list[str] = []
-        parts = {split: RawSplit(len(samples), self._decode(samples, broken)) for split, samples in self.samples.items()}
-        return RawDataset(self.classes, self.shape, np.dtype(np.uint8), parts, broken)
+        unreadable: list[str] = []
+        splits = {name: RawSplit(self._decode(samples, unreadable), len(samples)) for name, samples in self.content.samples.items()}
+        return RawImages(classes=self.content.classes, splits=splits, unreadable=unreadable, shape=self.shape)
 
     @cached_property
     def shape(self) -> tuple[int, int, int]:
-        """(channels, height, width) of the prepared images. Unless asked for, grey only if every image is; the headers tell."""
-        grey = all(header in GREY_MODES for _, header in self._facts if header)
+        """(channels, height, width) of the prepared images; by default grey only if every image is, according to the files' headers."""
+        grey = all(mode in GREY_MODES for *_, mode in self._fingerprints if mode)
         size = self.options.image_size or DEFAULT_SIZE
         return self.options.channels or (1 if grey else 3), size, size
 
     @cached_property
-    def _listed(self) -> tuple[list[str], list[Sample]]:
-        """The split and the sample, for all samples."""
-        pairs = [(split, sample) for split, samples in self.samples.items() for sample in samples]
-        return [split for split, _ in pairs], [sample for _, sample in pairs]
-
-    @cached_property
-    def _facts(self) -> list[tuple[str, str]]:
-        """Content hash and pixel format of each of them."""
-        names = [sample.name for sample in self._listed[1]]
+    def _fingerprints(self) -> list[tuple[str, str, str, str]]:
+        """Split, name, content hash and pixel format of every file."""
         with decoding():
-            return fingerprints(self.root, names, self.options.cache, purpose="folder", examine=mode, progress=self.options.progress)
+            return self.content.fingerprints(self.cache, purpose="folder", examine=image_mode, progress=self.options.progress)
 
-    def _decode(self, samples: list[Sample], broken: list[str]) -> Iterator[Chunk]:
-        """The images in chunks (n, C, H, W), with their labels (n,); the names of unreadable ones are appended to `broken`."""
+    def _decode(self, samples: list[Sample], unreadable: list[str]) -> Iterator[Chunk]:
+        """Yield the images in chunks (n, C, H, W), with their labels (n,); append the names of unreadable ones to `unreadable`."""
 
         def load(sample: Sample) -> NDArray[np.uint8] | None:
             try:
-                return decode(self.root / sample.name, self.shape)
-            except BrokenImage:
+                return decode(self.content.root / sample.name, self.shape)
+            except DecodeError:
                 return None
 
         step = max(CHUNK // int(np.prod(self.shape)), 1)
         with decoding():
             loaded = zip(samples, thread_map(load, samples), strict=True)
-            while some := list(islice(loaded, step)):
-                broken += [as_text(sample.name) for sample, image in some if image is None]
-                good = [(image, sample.label) for sample, image in some if image is not None]
-                if good:
-                    yield np.stack([image for image, _ in good]), np.array([label for _, label in good], dtype=np.int64)
+            while chunk := list(islice(loaded, step)):
+                unreadable += [printable(sample.name) for sample, image in chunk if image is None]
+                decoded = [(image, sample.label) for sample, image in chunk if image is not None]
+                if decoded:
+                    yield np.stack([image for image, _ in decoded]), np.array([label for _, label in decoded], dtype=np.int64)

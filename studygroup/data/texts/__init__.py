@@ -1,1 +1,1 @@
-"""Texts: tables, folders and archives -> token ids."""
+"""Sources of texts, tokenizers, and the preparation of texts as token ids."""

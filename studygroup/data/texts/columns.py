@@ -1,4 +1,4 @@
-"""Which columns of a table hold the texts and the labels: named by the user, or found, which is said aloud; never guessed in doubt."""
+"""The columns of a table that hold the texts and the labels: given, or found by name and logged; ambiguity is an error."""
 
 from __future__ import annotations
 
@@ -6,8 +6,9 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from studygroup.data.texts.source import TextReadOptions, shorten
+from studygroup.data.texts.labels import shorten
 from studygroup.errors import UserError
+from studygroup.options import DataOptions
 
 # fmt: off
 TEXT_NAMES = frozenset([
@@ -21,8 +22,9 @@ LABEL_NAMES = frozenset([
     "star", "stars", "rating", "ratings", "score", "scores", "topic", "topics", "intent", "emotion",
 ])
 # fmt: on
-FEW_ROWS, LABEL_SHARE, TEXT_SHARE = 10, 0.2, 0.5
-"""Two columns of other names are told apart by at least so many rows: a label has at most, a text at least so many values per row."""
+MIN_ROWS, MAX_LABEL_SHARE, MIN_TEXT_SHARE = 10, 0.2, 0.5
+"""Columns with unknown names are told apart from at least so many rows, by the share of distinct values: at most so many of a label,
+at least so many of a text."""
 MAX_SHOWN = 30
 
 logger = logging.getLogger(__name__)
@@ -33,115 +35,129 @@ class Columns:
     """Columns by name.
 
     Attributes:
-        texts: those that hold the text, in the order in which they are joined (by a space; empty ones are left out).
-        label: the one that holds the label.
+        texts: columns with the text, in the order in which they are joined (by a space; empty ones are omitted).
+        label: column with the label.
     """
 
     texts: tuple[str, ...]
     label: str
 
 
-def choose(
+def choose_columns(
     names: Sequence[str],
-    options: TextReadOptions,
-    where: str,
-    first: Callable[[], Sequence[Sequence[object]]],
+    options: DataOptions,
+    source: str,
+    first_rows: Callable[[], Sequence[Sequence[object]]],
     *,
     hint: str = "",
-    typed: Sequence[str] = (),
+    label_columns: Sequence[str] = (),
 ) -> Columns:
-    """The columns that the user named; what was not named is found by its name.
+    """Return the columns that the options name; find the others by their names.
 
-    Usual names (`TEXT_NAMES`, `LABEL_NAMES`) are looked for, and count if there is exactly one. Of two columns the second is what the first
-    is not; if neither has a usual name, the label is the one with few values, if that is clear from the first rows. What was found is
-    logged as a warning; the columns of the user's choice are not.
+    A column with a usual name (`TEXT_NAMES`, `LABEL_NAMES`) is taken if there is exactly one. Of two columns, if one is known, so is the
+    other; if none has a usual name, the label is the one with few distinct values in the first rows, if that is clear. Columns that are
+    found are logged as a warning.
 
     Args:
-        names: of all columns, in order.
-        options: what the user named.
-        where: the table, for messages.
-        first: reads some rows, from which two columns can be told apart.
-        typed: columns that are known to hold labels; they count instead of those with usual names.
-        hint: what else may be wrong where a column is not there, as a further clause.
+        names: names of all columns, in order.
+        options: `text_columns` and `label_column`.
+        source: name of the table, for messages.
+        first_rows: returns some rows, from which two columns can be told apart.
+        hint: another possible cause of a missing column, as a further clause of the message.
+        label_columns: columns that are known to hold labels; they take precedence over usual names.
 
     Raises:
-        UserError: a column is not there, is there twice, or cannot be told from others.
+        UserError: a column is missing, occurs twice, or is ambiguous.
     """
-    texts = options.text_columns
-    label = options.label_column
+    texts, label = tuple(options.text_columns), options.label_column
     for name in (*texts, *([label] if label is not None else [])):
         if name not in names:
-            raise UserError(f"{where} has no column {name!r}; it has {_list(names)}{hint}")
+            raise UserError(f"{source} has no column {name!r}; it has {_list(names)}{hint}")
     if label in texts:
-        raise UserError(f"the column {label!r} of {where} cannot be both text and label; name another for one of the two")
+        raise UserError(f"the column {label!r} of {source} cannot be both text and label; name another for one of the two")
     if len(set(texts)) < len(texts):
-        raise UserError(f"the text columns {_list(texts)} of {where} name one of them twice; name each once")
-    found_texts = texts or _candidates(names, TEXT_NAMES, {label})
-    found_labels = tuple(name for name in typed if name not in texts) or _candidates(names, LABEL_NAMES, {*texts})
+        raise UserError(f"the text columns {_list(texts)} of {source} name one of them twice; name each once")
+    found_texts = texts or _with_usual_names(names, TEXT_NAMES, {label})
+    found_labels = tuple(name for name in label_columns if name not in texts) or _with_usual_names(names, LABEL_NAMES, {*texts})
     if label is not None:
         found_labels = (label,)
     if not texts and len(found_texts) > 1:
         raise UserError(
-            f"several columns of {where} may hold the texts: {_list(found_texts)}; name one, or several to be joined "
+            f"several columns of {source} may hold the texts: {_list(found_texts)}; name one, or several to be joined "
             f"(--text-columns {','.join(found_texts[:2])})"
         )
     if len(found_labels) > 1:
         raise UserError(
-            f"several columns of {where} may hold the labels: {_list(found_labels)}; name one (--label-column {found_labels[0]})"
+            f"several columns of {source} may hold the labels: {_list(found_labels)}; name one (--label-column {found_labels[0]})"
         )
     if len(names) == 2:
-        found_texts, found_labels = _of_two(names, found_texts, found_labels, first)
+        found_texts, found_labels = _tell_apart(names, found_texts, found_labels, first_rows)
     missing = [
-        f"{what} ({flag})"
-        for what, flag, found in (("the texts", "--text-columns", found_texts), ("the labels", "--label-column", found_labels))
+        f"{content} ({flag})"
+        for content, flag, found in (("the texts", "--text-columns", found_texts), ("the labels", "--label-column", found_labels))
         if not found
     ]
     if missing:
-        raise UserError(f"it is not clear which column of {where} holds {' and '.join(missing)}; name it: there is {_list(names)}{hint}")
+        raise UserError(f"it is not clear which column of {source} holds {' and '.join(missing)}; name it: there is {_list(names)}{hint}")
     columns = Columns(tuple(found_texts), found_labels[0])
-    if twice := [name for name in (*columns.texts, columns.label) if list(names).count(name) > 1]:
-        raise UserError(f"{where} has more than one column {twice[0]!r}; rename them")
+    if repeated := [name for name in (*columns.texts, columns.label) if list(names).count(name) > 1]:
+        raise UserError(f"{source} has more than one column {repeated[0]!r}; rename them")
     if not texts or label is None:
-        _say(names, columns, where)
+        _log_found(names, columns, source)
     return columns
 
 
-def _candidates(names: Sequence[str], known: frozenset[str], taken: set[str | None]) -> tuple[str, ...]:
-    return tuple(name for name in names if plain(name) in known and name not in taken)
+def refuse_columns(options: DataOptions, source: str) -> None:
+    """Raise UserError if columns are given for a source that has none."""
+    if options.text_columns or options.label_column is not None:
+        flag = "--text-columns" if options.text_columns else "--label-column"
+        raise UserError(f"{source} has no columns to choose from; leave out {flag}")
 
 
-def plain(name: str) -> str:
-    """A column's name as it stands among the usual ones."""
+def refuse_encoding(options: DataOptions, source: str) -> None:
+    """Raise UserError if an encoding is given for a source whose format defines it."""
+    if options.encoding is not None:
+        raise UserError(f"{source} has an encoding of its own; leave out --encoding {options.encoding}")
+
+
+def _with_usual_names(names: Sequence[str], usual: frozenset[str], taken: set[str | None]) -> tuple[str, ...]:
+    return tuple(name for name in names if normalise(name) in usual and name not in taken)
+
+
+def normalise(name: str) -> str:
+    """Convert a column's name to the spelling of `TEXT_NAMES` and `LABEL_NAMES`."""
     return name.strip().casefold().replace("-", "_").replace(" ", "_")
 
 
-def _of_two(
-    names: Sequence[str], texts: tuple[str, ...], labels: tuple[str, ...], first: Callable[[], Sequence[Sequence[object]]]
+def _tell_apart(
+    names: Sequence[str], texts: tuple[str, ...], labels: tuple[str, ...], first_rows: Callable[[], Sequence[Sequence[object]]]
 ) -> tuple[tuple[str, ...], tuple[str, ...]]:
-    """Which of two columns is which, as far as it can be told."""
+    """Return the text and the label of two columns, or nothing where that is not clear."""
     if texts and labels:
         return texts, labels
     if texts:
         return texts, tuple(name for name in names if name not in texts)
     if labels:
         return tuple(name for name in names if name not in labels), labels
-    rows = [row for row in first() if len(row) == 2]
-    if len(rows) < FEW_ROWS:
+    rows = [row for row in first_rows() if len(row) == 2]
+    if len(rows) < MIN_ROWS:
         return (), ()
     shares = [len({str(row[i]) for row in rows}) / len(rows) for i in range(2)]
     for label, text in ((0, 1), (1, 0)):
-        if shares[label] <= LABEL_SHARE and shares[text] >= TEXT_SHARE:
+        if shares[label] <= MAX_LABEL_SHARE and shares[text] >= MIN_TEXT_SHARE:
             return (names[text],), (names[label],)
     return (), ()
 
 
-def _say(names: Sequence[str], columns: Columns, where: str) -> None:
+def _log_found(names: Sequence[str], columns: Columns, source: str) -> None:
     unused = [name for name in names if name not in (*columns.texts, columns.label)]
+    several = len(columns.texts) > 1
     logger.warning(
-        "%s: the column%s %s taken for the text, %s for the label%s; others are chosen by --text-columns and --label-column",
-        where,
-        "s" if len(columns.texts) > 1 else "",
-        f"{_list(columns.texts)} {'are' if len(columns.texts) > 1 else 'is'}",
+        "%s: the column%s %s %s taken for the text, %s for the label%s; choose others by --text-columns and --label-column",
+        source,
+        "s" if several else "",
+        _list(columns.texts),
+        "are" if several else "is",
         _list([columns.label]),
         f" (not used: {_list(unused)})" if unused else "",
     )

@@ -1,4 +1,4 @@
-"""Files of text, read line by line: plain or gzipped, in any encoding, with what is broken in them told by row and line."""
+"""Text files, read line by line: plain or gzipped, in any encoding; errors name the row and the line."""
 
 from __future__ import annotations
 
@@ -13,13 +13,14 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from studygroup.data.source import OnError
+from studygroup.data.source import Meter
 from studygroup.errors import UserError, one_line
+from studygroup.options import OnError
 
 MAX_TEXT = 1 << 24
-"""Characters of a field, and of a line: what is longer is no text but e.g. a quote that is never closed."""
-MANY_BROKEN = 1000
-"""Broken rows from which on most rows must be good."""
+"""Maximum number of characters of a field, and of a line; longer ones are e.g. a quote that is never closed."""
+MANY_UNREADABLE = 1000
+"""Number of unreadable rows from which on most rows must be readable."""
 BUFFER = 1 << 18
 
 BYTE_ORDER_MARKS = (
@@ -30,33 +31,22 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
-# Bytes that cannot be decoded become half of a surrogate pair, which no decoder lets through: so it is seen which rows are broken.
-MARK = "\udcff"
-MARKING = "studygroup.mark"
+UNDECODABLE = "\udcff"
+"""Replacement of bytes that cannot be decoded: an unpaired surrogate, which no decoder produces, so `is_utf8` finds the rows with it."""
+ERROR_HANDLER = "studygroup.undecodable"
 
 
-def _mark(error: UnicodeError) -> tuple[str, int]:
+def _replace(error: UnicodeError) -> tuple[str, int]:
     if isinstance(error, UnicodeDecodeError):
-        return MARK, error.end
+        return UNDECODABLE, error.end
     raise error
 
 
-codecs.register_error(MARKING, _mark)
+codecs.register_error(ERROR_HANDLER, _replace)
 
 
-class Meter:
-    """How many bytes of a file have been read."""
-
-    def __init__(self) -> None:
-        self.count = 0
-
-    def done(self) -> int:
-        """See `TextPart`."""
-        return self.count
-
-
-class Metered(io.FileIO):
-    """A file whose reading is counted."""
+class MeteredFile(io.FileIO):
+    """A file that counts the bytes that are read."""
 
     def __init__(self, path: Path, meter: Meter) -> None:
         super().__init__(path)
@@ -69,35 +59,35 @@ class Metered(io.FileIO):
         return size
 
 
-class BrokenRows:
-    """What could not be read: collected where that is asked for, else the first is an error."""
+class UnreadableRows:
+    """Collector of the names of unreadable rows; without `skip`, the first one is an error."""
 
-    def __init__(self, on_error: OnError, where: str) -> None:
-        self.on_error, self.where = on_error, where
+    def __init__(self, on_error: OnError, source: str) -> None:
+        self.on_error, self.source = on_error, source
         self.names: list[str] = []
 
     def add(self, name: str, number: int) -> None:
-        """Take note of one.
+        """Add a row.
 
         Args:
-            name: which, and what is wrong with it, e.g. "row 17 of reviews.csv (line 18: 2 columns instead of 3)".
-            number: how many rows have been read with it.
+            name: the row and its problem, e.g. "row 17 of reviews.csv (line 18: 2 columns instead of 3)".
+            number: number of rows read so far, this one included.
 
         Raises:
-            UserError: rows are not to be skipped, or most of them would be.
+            UserError: unreadable rows are not to be skipped, or most rows are unreadable.
         """
         if self.on_error == "stop":
-            raise UserError(f"{name} cannot be read; repair or remove it, or skip what is broken (--on-error skip)")
+            raise UserError(f"{name} cannot be read; repair or remove it, or skip unreadable rows (--on-error skip)")
         self.names.append(name)
-        if len(self.names) >= MANY_BROKEN and 2 * len(self.names) > number:
+        if len(self.names) >= MANY_UNREADABLE and 2 * len(self.names) > number:
             raise UserError(
-                f"{len(self.names)} of the first {number} rows of {self.where} cannot be read, e.g. {name}; is it in another format?"
+                f"{len(self.names)} of the first {number} rows of {self.source} cannot be read, e.g. {name}; is it in another format?"
             )
 
 
 @contextmanager
-def reading(path: Path) -> Iterator[None]:
-    """Turn what goes wrong while a file is read into an error that names it and the remedy."""
+def read_errors(path: Path) -> Iterator[None]:
+    """Convert errors while a file is read into a `UserError` that names the file and the remedy."""
     try:
         yield
     except (EOFError, zlib.error, gzip.BadGzipFile, tarfile.TarError) as error:
@@ -109,11 +99,7 @@ def reading(path: Path) -> Iterator[None]:
 
 
 def check_encoding(encoding: str | None) -> None:
-    """Is it one that Python knows?
-
-    Raises:
-        UserError: it is not, or is none of text.
-    """
+    """Raise UserError if Python does not know a text encoding of this name."""
     if encoding is None:
         return
     try:
@@ -123,20 +109,20 @@ def check_encoding(encoding: str | None) -> None:
         raise UserError(f"unknown encoding {encoding!r}; give one like utf-8, utf-16, latin-1, cp1252, gb18030 or shift_jis") from error
 
 
-def encoding_of(start: bytes, encoding: str | None) -> str:
-    """The encoding of a file: what was asked for, else what its first four bytes say, else UTF-8."""
+def detect_encoding(start: bytes, encoding: str | None) -> str:
+    """Return the encoding of a file: the given one, else that of the byte order mark in its first four bytes, else UTF-8."""
     if encoding is None:
         return next((name for mark, name in BYTE_ORDER_MARKS if start.startswith(mark)), "utf-8")
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
-def undecodable(encoding: str) -> str:
-    """What is wrong with a text in which something was marked."""
-    return f"bytes that are not {encoding.removesuffix('-sig')}; another encoding is given by --encoding"
+def encoding_problem(encoding: str) -> str:
+    """Return the problem of a text with undecodable bytes, for messages."""
+    return f"bytes that are not {encoding.removesuffix('-sig')}; give another encoding by --encoding"
 
 
 def is_utf8(text: str) -> bool:
-    """Whether a text can be written in UTF-8: has no half of a surrogate pair, that is, nothing that was marked either."""
+    """Return whether a text can be encoded in UTF-8: it has no unpaired surrogate, hence no `UNDECODABLE`."""
     if text.isascii():
         return True
     try:
@@ -147,15 +133,15 @@ def is_utf8(text: str) -> bool:
 
 
 def file_size(path: Path) -> int:
-    """The size of a file in bytes; errors are raised as `reading` says."""
-    with reading(path):
+    """Return the size of a file in bytes; errors as in `read_errors`."""
+    with read_errors(path):
         return path.stat().st_size
 
 
 @contextmanager
-def opened(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
-    """The bytes of a file, unzipped if it is called `.gz`; errors are raised as `reading` says."""
-    with reading(path), io.BufferedReader(Metered(path, meter or Meter()), BUFFER) as raw:
+def open_bytes(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
+    """Open a file in binary mode, unzipped if its name ends in `.gz`; errors as in `read_errors`."""
+    with read_errors(path), io.BufferedReader(MeteredFile(path, meter or Meter()), BUFFER) as raw:
         if path.suffix.lower() == ".gz":
             with gzip.open(raw) as unzipped:
                 yield io.BufferedReader(cast(io.RawIOBase, unzipped), BUFFER)
@@ -164,46 +150,46 @@ def opened(path: Path, meter: Meter | None = None) -> Iterator[BinaryIO]:
 
 
 def find_encoding(path: Path, encoding: str | None) -> str:
-    """The encoding of a file, see `encoding_of`."""
-    with opened(path) as file:
-        return encoding_of(file.read(4), encoding)
+    """Return the encoding of a file, see `detect_encoding`."""
+    with open_bytes(path) as file:
+        return detect_encoding(file.read(4), encoding)
 
 
 def file_lines(path: Path, encoding: str, meter: Meter | None = None) -> Iterator[str]:
-    """The lines of a file, as they are read; see `decoded_lines`.
+    """Yield the lines of a file, see `decoded_lines`.
 
     Raises:
-        UserError: it cannot be read, is damaged, or has a line that is none.
+        UserError: the file cannot be read or is damaged, or a line is too long.
     """
-    with opened(path, meter) as file:
+    with open_bytes(path, meter) as file:
         yield from decoded_lines(file, encoding, str(path))
 
 
-def decoded_lines(file: BinaryIO, encoding: str, where: str) -> Iterator[str]:
-    """The lines of a binary file with their ends. What cannot be decoded is marked (`is_utf8` sees it).
+def decoded_lines(file: BinaryIO, encoding: str, source: str) -> Iterator[str]:
+    """Yield the lines of a binary file with their line ends; bytes that cannot be decoded become `UNDECODABLE`.
 
     Raises:
-        UserError: a line is far too long.
+        UserError: a line is too long.
     """
-    text = io.TextIOWrapper(file, encoding, errors=MARKING, newline="")
+    text = io.TextIOWrapper(file, encoding, errors=ERROR_HANDLER, newline="")
     try:
         number = 0
         while line := text.readline(MAX_TEXT + 1):
             number += 1
             if len(line) > MAX_TEXT:
-                raise UserError(f"line {number} of {where} has more than {MAX_TEXT} characters; is it a table of texts?")
+                raise UserError(f"line {number} of {source} has more than {MAX_TEXT} characters; is it a table of texts?")
             yield line
     finally:
-        text.detach()  # closing the file is left to whoever opened it
+        text.detach()  # the caller closes the file
 
 
 def csv_rows(lines: Iterator[str], delimiter: str) -> Generator[tuple[int, list[str], str], None, None]:
-    """The rows of a table in the format of RFC 4180: quotes around a field, doubled inside of it; line breaks in quotes.
+    """Parse a table in the format of RFC 4180: quotes around a field, doubled inside of it; line breaks in quotes.
 
     Yields:
-        The number of the line that a row begins in, from 1; its fields; what is wrong with it, or nothing. Empty lines are left out.
+        The number of the line that a row begins in, from 1; its fields; its problem, or an empty string. Empty lines are skipped.
     """
-    # A setting of the whole process: it is raised, and never lowered.
+    # A setting of the whole process: it is only increased.
     csv.field_size_limit(max(csv.field_size_limit(), MAX_TEXT))
     reader = csv.reader(lines, delimiter=delimiter, strict=True)
     while True:
@@ -213,14 +199,14 @@ def csv_rows(lines: Iterator[str], delimiter: str) -> Generator[tuple[int, list[
         except StopIteration:
             return
         except csv.Error as error:
-            yield line, [], _words(str(error))
+            yield line, [], _csv_problem(str(error))
             continue
         if fields:
             yield line, fields, ""
 
 
-def _words(error: str) -> str:
-    """What an error of the module csv means."""
+def _csv_problem(error: str) -> str:
+    """Return a plain description of an error of the module csv."""
     if "unexpected end" in error:
         return "a quote that is not closed"
     if "expected after" in error:

@@ -1,27 +1,28 @@
-"""A folder of texts, one sub-folder of `.txt` files per class, as `class_folders` describes it. A file is a text, as it is."""
+"""A folder of texts, one sub-folder of `.txt` files per class (see `class_folders`). Each file is one text, unchanged."""
 
 from __future__ import annotations
 
-import hashlib
 import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
-from studygroup.data.cache.fingerprint import fingerprints
-from studygroup.data.class_folders import Kind, as_text, folders, list_files, scan
+from studygroup.data.cache.entries import digest
+from studygroup.data.class_folders import FileKind, FolderContent, folders, list_files, printable
 from studygroup.data.images import decode
-from studygroup.data.texts.files import MAX_TEXT, BrokenRows, Meter, check_encoding, encoding_of, undecodable
-from studygroup.data.texts.source import RawTexts, RawTextSplit, Row, TextReadOptions, no_columns
+from studygroup.data.source import Meter, RawSplit, RawTexts, Row, TextSource
+from studygroup.data.texts.columns import refuse_columns
+from studygroup.data.texts.files import MAX_TEXT, UnreadableRows, check_encoding, detect_encoding, encoding_problem
 from studygroup.errors import UserError
+from studygroup.options import DataOptions
 
 SUFFIX = ".txt"
 MAX_BYTES = 4 * MAX_TEXT
-TEXTS = Kind("text", partial(list_files, suffixes={SUFFIX}))
+TEXTS = FileKind("text", partial(list_files, suffixes={SUFFIX}))
 
 
 def is_text_folder(path: Path) -> bool:
-    """Whether a folder has `.txt` files in sub-folders, and no images. Where there are images, it is known as soon as one is found."""
+    """Return whether a folder has `.txt` files in sub-folders, and no images; the search stops at the first image."""
     if not path.is_dir():
         return False
     texts = False
@@ -35,49 +36,46 @@ def is_text_folder(path: Path) -> bool:
     return texts
 
 
-class TextFolder:
-    """The texts below `request.path`."""
+class TextFolder(TextSource):
+    """The texts in a folder."""
 
-    def __init__(self, options: TextReadOptions) -> None:
-        if options.path is None or not options.path.is_dir():
-            raise UserError(f"{options.path} is not a folder; give one with one sub-folder of texts ({SUFFIX}) per class")
-        no_columns(options, str(options.path))
+    description = f"any folder of texts ({SUFFIX}) with one sub-folder per class, or with such folders train/ and test/: give its path"
+    requires_path = True
+
+    def __init__(self, path: Path | None, options: DataOptions) -> None:
+        super().__init__(path, options)
+        if path is None or not path.is_dir():
+            raise UserError(f"{path} is not a folder; give one with one sub-folder of texts ({SUFFIX}) per class")
+        refuse_columns(options, str(path))
         check_encoding(options.encoding)
-        self.root, self.options = options.path, options
-        self.name = self.root.resolve().name or "folder"
-        self.classes, self.samples = scan(self.root, TEXTS)
+        self.name = path.resolve().name or "folder"
+        self.content = FolderContent.scan(path, TEXTS)
 
     def key(self) -> str:
-        """See `TextSource`."""
-        listed = [(split, sample) for split, samples in self.samples.items() for sample in samples]
-        names = [sample.name for _, sample in listed]
-        facts = fingerprints(self.root, names, self.options.cache, purpose="texts", progress=self.options.progress)
-        content = (
-            self.classes,
-            self.options.encoding,
-            [(split, sample.name, digest) for (split, sample), (digest, _) in zip(listed, facts, strict=True)],
-        )
-        return hashlib.blake2b(repr(content).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+        """See `Source`."""
+        found = self.content.fingerprints(self.cache, purpose="texts", progress=self.options.progress)
+        return digest(self.content.classes, self.options.encoding, [(split, name, content) for split, name, content, _ in found])
 
     def read(self) -> RawTexts:
-        """See `TextSource`."""
-        broken = BrokenRows(self.options.on_error, self.name)
-        parts = {}
-        for split, samples in self.samples.items():
-            files = [(sample.name, self.classes[sample.label]) for sample in samples]
+        """See `Source`."""
+        unreadable = UnreadableRows(self.options.on_error, self.name)
+        splits = {}
+        for split, samples in self.content.samples.items():
+            files = [(sample.name, self.content.classes[sample.label]) for sample in samples]
             meter = Meter()
-            parts[split] = RawTextSplit(texts_of(self.root, files, self.options.encoding, broken, meter), len(files), meter.done)
-        return RawTexts(self.classes, parts, broken.names)
+            rows = read_files(self.content.root, files, self.options.encoding, unreadable, meter)
+            splits[split] = RawSplit(rows, len(files), meter)
+        return RawTexts(self.content.classes, splits, unreadable.names)
 
 
-def texts_of(root: Path, files: Iterable[Row], encoding: str | None, broken: BrokenRows, meter: Meter) -> Iterator[Row]:
-    """The texts of files, given by their name below `root` and their label.
+def read_files(root: Path, files: Iterable[Row], encoding: str | None, unreadable: UnreadableRows, meter: Meter) -> Iterator[Row]:
+    """Yield the texts of files with their labels.
 
     Args:
         root: a folder.
-        files: names and labels.
-        encoding: of the files; None for UTF-8, or what a byte order mark says.
-        broken: takes those that cannot be read.
+        files: paths relative to it, and labels.
+        encoding: encoding of the files; None for UTF-8 or that of a byte order mark.
+        unreadable: collects the files that cannot be read.
         meter: counts the files.
     """
     for name, label in files:
@@ -86,21 +84,21 @@ def texts_of(root: Path, files: Iterable[Row], encoding: str | None, broken: Bro
             with (root / name).open("rb") as file:
                 data = file.read(MAX_BYTES + 1)
         except OSError as error:
-            broken.add(f"{as_text(name)} ({error.strerror})", meter.count)
+            unreadable.add(f"{printable(name)} ({error.strerror})", meter.count)
             continue
-        text, problem = text_of(data, encoding)
+        text, problem = decode_text(data, encoding)
         if problem:
-            broken.add(f"{as_text(name)} ({problem})", meter.count)
+            unreadable.add(f"{printable(name)} ({problem})", meter.count)
         else:
             yield text, label
 
 
-def text_of(data: bytes, encoding: str | None) -> tuple[str, str]:
-    """The text that a whole file holds, and what is wrong with it, or nothing."""
+def decode_text(data: bytes, encoding: str | None) -> tuple[str, str]:
+    """Return the text of a file, and its problem or an empty string."""
     if len(data) > MAX_BYTES:
         return "", f"more than {MAX_BYTES} bytes"
-    found = encoding_of(data[:4], encoding)
+    found = detect_encoding(data[:4], encoding)
     try:
         return data.decode(found), ""
     except UnicodeError:
-        return "", undecodable(found)
+        return "", encoding_problem(found)

@@ -1,57 +1,101 @@
-"""From a source of texts to a prepared data set of token ids."""
+"""Texts in the cache: `bytes` (M,) uint8, `ends` (N,) and `labels` (N,); only some thousand rows are in memory at a time.
+
+The texts are stored unchanged, then divided; the vocabulary is trained on the training set; then all texts are stored as tokens.
+"""
 
 from __future__ import annotations
 
-import hashlib
+from collections.abc import Iterator, Mapping
+from functools import cached_property
+from pathlib import Path
+from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
-from studygroup.data.dataset import Dataset, Split, divide
-from studygroup.data.inputs import Tokens
-from studygroup.data.texts.source import TextReadOptions
-from studygroup.data.texts.sources import find_text
-from studygroup.data.texts.store import store
+from studygroup.data.cache.array_file import ArrayFile
+from studygroup.data.cache.entries import digest
+from studygroup.data.dataset import Split
+from studygroup.data.inputs import Inputs, Tokens
+from studygroup.data.prepare import ArrayType, Preparation, Prepared
+from studygroup.data.source import RawSplit, RawTexts, Row
+from studygroup.data.texts.labels import ClassIndex, check_classes, shorten, sort_classes
+from studygroup.data.texts.store import Texts, chunked
 from studygroup.data.texts.tokenizers import Tokenizer
-from studygroup.data.texts.tokens import tokenise, trained_tokenizer
+from studygroup.data.texts.tokens import tokenize, trained_tokenizer
+from studygroup.errors import UserError
 
 
-def open_texts(
-    name: str,
-    options: TextReadOptions,
-    *,
-    tokenizer: str | Tokenizer,
-    vocabulary: int,
-    max_length: int | None,
-    test_size: float,
-    split_seed: int,
-) -> Dataset:
-    """Open a data set of texts; what is not prepared yet is read once and kept in the cache.
+class TextPreparation(Preparation[RawTexts, Texts]):
+    """Preparation of texts."""
 
-    The texts are stored as they are, then divided; the vocabulary is learnt from the training split; then all are written as tokens.
+    category = "texts"
+    noun = "text"
+    unit = "percent"
 
-    Args:
-        name: of the source.
-        options: what was asked for.
-        tokenizer: its kind, or one that is there.
-        vocabulary: number of tokens of `bpe`, at most.
-        max_length: tokens that a text is cut to; None for the tokenizer's own number.
-        test_size: share or number of the texts that are kept for the test if the data has no test set of its own.
-        split_seed: of that division.
+    @cached_property
+    def class_index(self) -> ClassIndex:
+        """Numbers of the classes; if they are not known in advance, `finish` sorts them once all labels are read."""
+        return ClassIndex(self.raw.classes, self.source.name)
 
-    Raises:
-        UserError: the data cannot be used; the message names what is wrong and the remedy.
-    """
-    source = find_text(name, options)
-    texts = store(source, options.cache, on_error=options.on_error, progress=options.progress)
-    everything = np.arange(len(texts.splits["train"]))
-    learned, tested = (everything, None) if "test" in texts.splits else divide(len(everything), test_size, split_seed)
-    if isinstance(tokenizer, str):
-        tokenizer = trained_tokenizer(texts, learned, tokenizer, options.cache, vocabulary=vocabulary)
-    length = max_length or tokenizer.max_length
-    tokens = tokenise(texts, tokenizer, options.cache, length, progress=options.progress)
-    splits = {part: Split(tokens[part], texts.splits[part].labels) for part in texts.splits}
-    if tested is not None:
-        splits = {"train": splits["train"].take(learned), "test": splits["train"].take(tested)}
-    words = (texts.key, tokenizer.describe(), length, None if tested is None else (len(tested), split_seed))
-    key = hashlib.blake2b(repr(words).encode(), digest_size=16).hexdigest()
-    return Dataset(source.name, texts.classes, splits["train"], splits["test"], Tokens(tokenizer, length), "none", key)
+    def array_types(self) -> Mapping[str, ArrayType]:
+        """See `Preparation`."""
+        return {"labels": ((), np.dtype(np.int64)), "bytes": ((), np.dtype(np.uint8)), "ends": ((), np.dtype(np.int64))}
+
+    def chunks(self, split: RawSplit[Row]) -> Iterator[tuple[NDArray[Any], ...]]:
+        """See `Preparation`."""
+        size = 0
+        for chunk in chunked(split.items, lambda row: len(row[0])):
+            texts = [text.encode("utf-8", "replace") for text, _ in chunk]
+            ends = size + np.cumsum([len(text) for text in texts], dtype=np.int64)
+            labels = np.array([self.class_index.number(label) for _, label in chunk], dtype=np.int64)
+            yield labels, np.frombuffer(b"".join(texts), dtype=np.uint8), ends
+            size = int(ends[-1])
+
+    def finish(self, folder: Path) -> tuple[str, ...]:
+        """See `Preparation`."""
+        name = self.source.name
+        labels = {split: np.load(folder / f"{split}_labels.npy") for split in self.raw.splits}
+        if not len(labels["train"]):
+            raise UserError(f"{name} has no texts to learn from; give one with texts and labels")
+        if self.raw.classes is None:
+            check_classes(self.class_index.numbers, sum(map(len, labels.values())), name)
+            classes = sort_classes(self.class_index.numbers)
+        else:
+            classes = self.raw.classes
+        if len(classes) < 2:
+            raise UserError(f"{name} has {len(classes)} class; at least two are needed")
+        order = np.array([classes.index(label) for label in self.class_index.numbers], dtype=np.int64)
+        counts = np.bincount(order[labels["train"]], minlength=len(classes))
+        empty = [shorten(label) for label, count in zip(classes, counts, strict=True) if not count]
+        if empty and self.raw.classes is None:
+            raise UserError(f"{empty[0]!r} is a label of the test set of {name}, but not of its training set; correct or remove it")
+        if empty and self.raw.unreadable:
+            raise UserError(f"no text of class {empty[0]!r} of {name} can be read: {self.raw.unreadable[0]}, …; repair or remove them")
+        for split, numbers in labels.items():
+            with ArrayFile(folder / f"{split}_labels.npy", (), np.dtype(np.int64)) as file:
+                file.append(order[numbers])
+        return classes
+
+    def open_split(self, folder: Path, name: str) -> Texts:
+        """See `Preparation`."""
+        content = np.load(folder / f"{name}_bytes.npy", mmap_mode="r")
+        ends, labels = (np.load(folder / f"{name}_{array}.npy") for array in ("ends", "labels"))
+        if not (len(ends) == len(labels) and len(content) == (ends[-1] if len(ends) else 0)):
+            raise ValueError("arrays of different lengths")
+        return Texts(folder / f"{name}_bytes.npy", content.offset, ends, labels)
+
+    def encode(
+        self,
+        prepared: Prepared[Texts],
+        train: NDArray[np.int64],
+        division: tuple[int, int] | None,
+        tokenizer: str | Tokenizer,
+    ) -> tuple[dict[str, Split], Inputs, str]:
+        """Train the tokenizer on the training set if needed, and convert all texts to tokens."""
+        if isinstance(tokenizer, str):
+            tokenizer = trained_tokenizer(prepared, train, tokenizer, self.cache, vocabulary=self.options.vocabulary)
+        length = self.options.max_length or tokenizer.max_length
+        tokens = tokenize(prepared, tokenizer, self.cache, length, progress=self.options.progress)
+        splits = {name: Split(tokens[name], texts.labels) for name, texts in prepared.splits.items()}
+        return splits, Tokens(tokenizer, length), digest(prepared.key, tokenizer.describe(), length, division)

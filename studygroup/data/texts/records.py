@@ -1,4 +1,4 @@
-"""What the formats of tables have in common: records of the chosen columns, which become texts and labels, or are broken."""
+"""The contract of the formats of tables: records of the chosen columns, which become texts and labels, or are unreadable."""
 
 from __future__ import annotations
 
@@ -6,24 +6,26 @@ import math
 from collections.abc import Iterator, Sequence
 from typing import NamedTuple, Protocol
 
+from studygroup.data.source import Meter, Row
 from studygroup.data.texts.columns import Columns
-from studygroup.data.texts.files import BrokenRows, Meter, is_utf8
-from studygroup.data.texts.source import Row, shorten
+from studygroup.data.texts.files import UnreadableRows, is_utf8
+from studygroup.data.texts.labels import shorten
 
 FIRST_ROWS = 200
-"""Rows that are looked at to find out which columns there are, and which is which."""
+"""Number of rows that are read to find the columns and to tell text and label apart."""
+SURROGATE = "half of a surrogate pair, which is no character"
 
 
 class Record(NamedTuple):
-    """What a row of a table has in the wanted columns.
+    """The chosen columns of a row.
 
     Attributes:
-        place: where it is, beside its number, e.g. "line 18: ".
-        values: in the order of the wanted columns; none if there is a problem.
-        problem: what is wrong with it, or nothing.
+        location: location of the row beside its number, e.g. "line 18: ".
+        values: values in the order of the columns; empty if there is a problem.
+        problem: why the row cannot be read, or an empty string.
     """
 
-    place: str
+    location: str
     values: Sequence[object]
     problem: str
 
@@ -32,55 +34,55 @@ class Format(Protocol):
     """A table in one of the formats.
 
     Attributes:
-        size: of the table, in the units in which a meter counts.
-        hint: what may be wrong, beside its name, if a column is not there; a clause.
+        size: size of the table, in the units of its meter.
+        column_hint: another possible cause of a missing column, as a clause of a message.
     """
 
     size: int
-    hint: str
+    column_hint: str
 
     @property
     def names(self) -> list[str]:
-        """Of all columns, in order."""
+        """Return the names of all columns, in order."""
 
     @property
-    def damage(self) -> str:
-        """What is wrong with a text that is none of Unicode."""
+    def text_problem(self) -> str:
+        """Return the problem of a text that is not valid Unicode, for messages."""
 
-    def first(self) -> Sequence[Sequence[object]]:
-        """Some rows, with the values of all columns, or fewer values where a row is broken."""
+    def first_rows(self) -> Sequence[Sequence[object]]:
+        """Return some rows, with the values of all columns, or fewer values where a row is unreadable."""
 
-    def records(self, wanted: Sequence[str], meter: Meter) -> Iterator[Record]:
-        """The rows, with the values of these columns, which must be there; how far they are read is counted by the meter."""
+    def records(self, columns: Sequence[str], meter: Meter) -> Iterator[Record]:
+        """Yield the rows with the values of these columns, which exist; the meter counts how much has been read."""
 
 
-def rows_of(table: Format, columns: Columns, name: str, broken: BrokenRows, meter: Meter) -> Iterator[Row]:
-    """The texts and labels of a table. Rows are numbered from 1, a header is none.
+def read_rows(table: Format, columns: Columns, name: str, unreadable: UnreadableRows, meter: Meter) -> Iterator[Row]:
+    """Yield the texts and labels of a table. Rows are numbered from 1, without a header.
 
     Args:
-        table: where they come from.
-        columns: which are read.
-        name: the table's, to tell where a broken row is.
-        broken: takes those.
+        table: the table.
+        columns: columns to read.
+        name: name of the table, for messages.
+        unreadable: collects unreadable rows.
         meter: counts how much of the table has been read.
     """
-    wanted = (*columns.texts, columns.label)
-    for number, record in enumerate(table.records(wanted, meter), 1):
-        problem = record.problem or _problem(record.values, wanted, table.damage)
+    names = (*columns.texts, columns.label)
+    for number, record in enumerate(table.records(names, meter), 1):
+        problem = record.problem or _find_problem(record.values, names, table.text_problem)
         if problem:
-            broken.add(f"row {number} of {name} ({record.place}{problem})", number)
+            unreadable.add(f"row {number} of {name} ({record.location}{problem})", number)
         else:
             *texts, label = record.values
-            yield joined_text(str(text) for text in texts), label_name(label)
+            yield join_texts(str(text) for text in texts), class_name(label)
 
 
-def joined_text(texts: Iterator[str]) -> str:
-    """Several columns as one text: with a space between those that are not empty."""
+def join_texts(texts: Iterator[str]) -> str:
+    """Join several columns by a space, without empty ones."""
     return " ".join(text for text in texts if text)
 
 
-def label_name(value: object) -> str:
-    """A label as the name of its class: without spaces around it, a whole number without fraction; empty if there is none."""
+def class_name(value: object) -> str:
+    """Convert a label to the name of its class: stripped, a whole number without fraction; empty if there is no label."""
     if value is None or (isinstance(value, float) and math.isnan(value)):
         return ""
     if isinstance(value, bool):
@@ -90,16 +92,16 @@ def label_name(value: object) -> str:
     return str(value).strip()
 
 
-def _problem(values: Sequence[object], wanted: Sequence[str], damage: str) -> str:
-    """What is wrong with texts and label, or nothing."""
-    for name, text in zip(wanted, values[:-1], strict=False):
+def _find_problem(values: Sequence[object], names: Sequence[str], text_problem: str) -> str:
+    """Return the problem of the texts and the label of a row, or an empty string."""
+    for name, text in zip(names, values[:-1], strict=False):
         if not isinstance(text, str):
-            what = "is missing" if text is None else f"is {shorten(repr(text))}, not a text"
-            return f"column {shorten(name)!r} {what}"
+            problem = "is missing" if text is None else f"is {shorten(repr(text))}, not a text"
+            return f"column {shorten(name)!r} {problem}"
         if not is_utf8(text):
-            return f"column {shorten(name)!r} has {damage}"
+            return f"column {shorten(name)!r} has {text_problem}"
     label = values[-1]
     if not isinstance(label, str | int | float | None):
         return f"the label is {shorten(repr(label))}, not a name or number"
-    text = label_name(label)
-    return "no label" if not text else "" if is_utf8(text) else f"the label has {damage}"
+    text = class_name(label)
+    return "no label" if not text else "" if is_utf8(text) else f"the label has {text_problem}"

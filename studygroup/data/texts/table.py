@@ -1,33 +1,34 @@
 """Tables of texts and labels: CSV, TSV, JSONL (each may be gzipped) and Parquet.
 
     reviews.csv                               divided at random into training and test set
-    reviews/train.csv  reviews/test.csv       with a test set of its own
+    reviews/train.csv  reviews/test.csv       with a test set
 
-`train` may also be called `training`, and `test` `testing` or, if there is none, `val`, `valid` or `validation`, in any case. Files are in
-UTF-8, or what a byte order mark says, or what is asked for. CSV and TSV have quotes as spreadsheets write them, and a first row that names
-the columns; a table without such a row is read by giving its columns as numbers from 1. See `columns.choose` for how columns are found that
-are not named. Several text columns are joined by a space. A label is a name or a number; spaces around it do not count. What is on_error is
-told by the number of its row, from 1, without the header.
+`train` may also be called `training`, and `test` `testing` or, if there is none, `val`, `valid` or `validation`, in any case. The encoding
+is the given one, else that of a byte order mark, else UTF-8. CSV and TSV have quotes as spreadsheets write them, and a first row with the
+names of the columns; a table without such a row is read by giving its columns as numbers from 1. `choose_columns` finds the columns.
+Several text columns are joined by a space. A label is a name or a number, and is stripped. Unreadable rows are named by their number, from
+1, without the header.
 """
 
 from __future__ import annotations
 
-import hashlib
 import logging
 from collections.abc import Sequence
 from functools import cached_property
 from pathlib import Path
 
+from studygroup.data.cache.entries import digest
 from studygroup.data.cache.fingerprint import fingerprints
 from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES, folders
-from studygroup.data.texts.columns import Columns, choose
+from studygroup.data.source import Meter, RawSplit, RawTexts, TextSource
+from studygroup.data.texts.columns import Columns, choose_columns
 from studygroup.data.texts.delimited import Delimited
-from studygroup.data.texts.files import BrokenRows, Meter, check_encoding, reading
+from studygroup.data.texts.files import UnreadableRows, check_encoding, read_errors
 from studygroup.data.texts.json_lines import JsonLines
 from studygroup.data.texts.parquet import Parquet
-from studygroup.data.texts.records import Format, rows_of
-from studygroup.data.texts.source import RawTexts, RawTextSplit, TextReadOptions
+from studygroup.data.texts.records import Format, read_rows
 from studygroup.errors import UserError
+from studygroup.options import DataOptions
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")
@@ -36,72 +37,70 @@ SUFFIXES = (*DELIMITERS, *JSON_LINES, *(suffix + ".gz" for suffix in (*DELIMITER
 logger = logging.getLogger(__name__)
 
 
-def suffix_of(path: Path) -> str | None:
-    """The suffix by which a file is a table, in lower case and with `.gz`; None if it is none."""
+def table_suffix(path: Path) -> str | None:
+    """Return the suffix of a table, in lower case and with `.gz`; None if the file is not named like one."""
     name = path.name.lower()
     return next((suffix for suffix in SUFFIXES if name.endswith(suffix) and len(name) > len(suffix)), None)
 
 
 def is_table(path: Path) -> bool:
-    """Whether there is a table at the path: a file with the suffix of one, or a folder with such a file for training.
+    """Return whether there is a table at the path: a file named like one, or a folder with such a file for training.
 
-    A folder that has sub-folders is none: their content is more likely the data, to which the file is a list.
+    A folder with sub-folders is none: the data is more likely in these, and the file a list of it.
     """
     if path.is_dir():
-        return bool(_tables(path, TRAIN_NAMES)) and not folders(path)
-    return path.is_file() and suffix_of(path) is not None
+        return bool(_find_tables(path, TRAIN_NAMES)) and not folders(path)
+    return path.is_file() and table_suffix(path) is not None
 
 
-class Table:
-    """The table at `request.path`, or the tables in that folder."""
+class Table(TextSource):
+    """A table, or a folder with the tables of the splits."""
 
-    def __init__(self, options: TextReadOptions) -> None:
-        if options.path is None or not options.path.exists():
-            raise UserError(f"{options.path} does not exist; give a table of texts and labels ({', '.join(SUFFIXES)})")
+    description = f"a table of texts and labels ({', '.join(SUFFIXES)}), or a folder with such tables train and test: give its path"
+    requires_path = True
+
+    def __init__(self, path: Path | None, options: DataOptions) -> None:
+        super().__init__(path, options)
+        if path is None or not path.exists():
+            raise UserError(f"{path} does not exist; give a table of texts and labels ({', '.join(SUFFIXES)})")
         check_encoding(options.encoding)
-        self.options = options
-        self.files = _split(options.path) if options.path.is_dir() else {"train": options.path}
-        path = next(iter(self.files.values()))
-        self.folder = path.parent
-        self.name = options.path.resolve().name
-        if not options.path.is_dir():
-            self.name = self.name[: -len(suffix_of(path) or "")] or self.name
+        self.files = _find_splits(path) if path.is_dir() else {"train": path}
+        self.folder = next(iter(self.files.values())).parent
+        self.name = path.resolve().name
+        if not path.is_dir():
+            self.name = self.name[: -len(table_suffix(self.files["train"]) or "")] or self.name
         self.tables = {split: _open(file, options) for split, file in self.files.items()}
 
     @cached_property
     def columns(self) -> Columns:
-        """Those of the training table, which the other one must have, too."""
+        """The columns of the training table, which the other table must have, too."""
         table = self.tables["train"]
-        columns = choose(table.names, self.options, self.files["train"].name, table.first, hint=table.hint)
+        columns = choose_columns(table.names, self.options, self.files["train"].name, table.first_rows, hint=table.column_hint)
         for split, other in self.tables.items():
             if missing := [name for name in (*columns.texts, columns.label) if name not in other.names]:
                 raise UserError(f"{self.files[split].name} has no column {missing[0]!r}, but {self.files['train'].name} has; both need it")
         return columns
 
     def key(self) -> str:
-        """See `TextSource`."""
+        """See `Source`."""
         names = [path.name for path in self.files.values()]
-        found = fingerprints(self.folder, names, self.options.cache, purpose="table", progress=False)
-        content = (
-            self.columns,
-            self.options.encoding,
-            [(split, suffix_of(path), digest) for (split, path), (digest, _) in zip(self.files.items(), found, strict=True)],
-        )
-        return hashlib.blake2b(repr(content).encode("utf-8", "backslashreplace"), digest_size=16).hexdigest()
+        found = fingerprints(self.folder, names, self.cache, purpose="table", progress=False)
+        content = [(split, table_suffix(path), content) for (split, path), (content, _) in zip(self.files.items(), found, strict=True)]
+        return digest(self.columns, self.options.encoding, content)
 
     def read(self) -> RawTexts:
-        """See `TextSource`."""
-        broken = BrokenRows(self.options.on_error, self.name)
-        parts = {}
+        """See `Source`."""
+        unreadable = UnreadableRows(self.options.on_error, self.name)
+        splits = {}
         for split, table in self.tables.items():
             meter = Meter()
-            parts[split] = RawTextSplit(rows_of(table, self.columns, self.files[split].name, broken, meter), table.size, meter.done)
-        return RawTexts(None, parts, broken.names)
+            splits[split] = RawSplit(read_rows(table, self.columns, self.files[split].name, unreadable, meter), table.size, meter)
+        return RawTexts(None, splits, unreadable.names)
 
 
-def _open(path: Path, options: TextReadOptions) -> Format:
-    """The table in a file, by its suffix."""
-    suffix = suffix_of(path)
+def _open(path: Path, options: DataOptions) -> Format:
+    """Open the table in a file by its suffix."""
+    suffix = table_suffix(path)
     if suffix is None:
         raise UserError(f"{path} is no table by its name; known: {', '.join(SUFFIXES)}")
     if suffix == ".parquet":
@@ -110,9 +109,9 @@ def _open(path: Path, options: TextReadOptions) -> Format:
     return JsonLines(path, options) if suffix in JSON_LINES else Delimited(path, options, DELIMITERS[suffix])
 
 
-def _split(folder: Path) -> dict[str, Path]:
-    """The tables in a folder by split: `train` and `test`, or `train` alone."""
-    train, tests = _tables(folder, TRAIN_NAMES), _tables(folder, TEST_NAMES)
+def _find_splits(folder: Path) -> dict[str, Path]:
+    """Return the tables in a folder by split: `train` and `test`, or `train` alone."""
+    train, tests = _find_tables(folder, TRAIN_NAMES), _find_tables(folder, TEST_NAMES)
     if not train:
         raise UserError(f"{folder} has no table for training; call it e.g. train.csv ({', '.join(SUFFIXES)})")
     for found in (train, tests):
@@ -120,18 +119,18 @@ def _split(folder: Path) -> dict[str, Path]:
         if len(set(stems)) < len(stems):
             raise UserError(f"{folder} has both {found[0].name} and {found[1].name}; remove or rename one")
     used = [train[0], *tests[:1]]
-    if left := [path.name for path in (*train, *tests) if path not in used]:
-        logger.warning("not used in %s beside %s: %s", folder, " and ".join(path.name for path in used), ", ".join(left))
+    if unused := [path.name for path in (*train, *tests) if path not in used]:
+        logger.warning("not used in %s beside %s: %s", folder, " and ".join(path.name for path in used), ", ".join(unused))
     return dict(zip(("train", "test"), used, strict=False))
 
 
-def _tables(folder: Path, stems: Sequence[str]) -> list[Path]:
-    """The tables in a folder that are called like one of these, in their order."""
-    with reading(folder):
-        files = sorted(path for path in folder.iterdir() if path.is_file() and suffix_of(path) and _stem(path) in stems)
+def _find_tables(folder: Path, stems: Sequence[str]) -> list[Path]:
+    """Return the tables in a folder with one of these names, in their order."""
+    with read_errors(folder):
+        files = sorted(path for path in folder.iterdir() if path.is_file() and table_suffix(path) and _stem(path) in stems)
     return sorted(files, key=lambda path: stems.index(_stem(path)))
 
 
 def _stem(path: Path) -> str:
-    """A table's name without its suffix, in lower case."""
-    return path.name[: -len(suffix_of(path) or "")].lower()
+    """Return a table's name without its suffix, in lower case."""
+    return path.name[: -len(table_suffix(path) or "")].lower()

@@ -16,8 +16,8 @@ from PIL import Image
 
 from studygroup.data import Dataset, Split, read_image
 from studygroup.data.cache import fingerprint
-from studygroup.data.images import decode as images
-from studygroup.data.images import folder as folder_module
+from studygroup.data.images import decode
+from studygroup.data.images import folder as image_folder
 from studygroup.errors import UserError
 
 Open = Callable[..., Dataset]
@@ -25,11 +25,11 @@ Make = Callable[..., Path]
 
 
 def pixels(split: Split) -> list[bytes]:
-    """All images of a split, as something to compare."""
+    """All images of a split, to compare."""
     return [image.numpy().tobytes() for image in split.gather(np.arange(len(split)))[0]]
 
 
-def test_one_tree_is_divided(opened: Open, folder: Make) -> None:
+def test_one_folder_is_divided(opened: Open, folder: Make) -> None:
     root = folder({"dog": 12, "cat": 8})
     data = opened(root)
     assert data.name == "photos"
@@ -45,7 +45,7 @@ def test_one_tree_is_divided(opened: Open, folder: Make) -> None:
         inputs, labels = split.gather(np.arange(len(split)))
         for image, label in zip(inputs, labels, strict=True):
             assert expected.pop(image.numpy().tobytes()) == label
-    assert not expected, "every image is in one of the two, once"
+    assert not expected, "every image is in one split, once"
 
 
 def test_division_by_share_number_and_seed(opened: Open, folder: Make) -> None:
@@ -59,7 +59,7 @@ def test_division_by_share_number_and_seed(opened: Open, folder: Make) -> None:
 
 
 @pytest.mark.parametrize(("train", "test"), [("train", "test"), ("train", "val"), ("Training", "Testing"), ("train", "validation")])
-def test_own_test_set(opened: Open, folder: Make, train: str, test: str) -> None:
+def test_folders_of_training_and_test_set(opened: Open, folder: Make, train: str, test: str) -> None:
     root = folder({f"{train}/a": 4, f"{train}/b": 5, f"{test}/a": 2, f"{test}/b": 3})
     data = opened(root, test_size=0.9)
     assert (len(data.train), len(data.test)) == (9, 5)
@@ -71,13 +71,13 @@ def test_own_test_set(opened: Open, folder: Make, train: str, test: str) -> None
     assert data.images.std == pytest.approx(flat.std((0, 2, 3), correction=0).tolist())
 
 
-def test_val_beside_test_is_left_out_aloud(opened: Open, folder: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_val_beside_test_is_ignored_with_a_warning(opened: Open, folder: Make, caplog: pytest.LogCaptureFixture) -> None:
     root = folder({f"{split}/{label}": 2 for split in ("train", "test", "val") for label in "ab"})
     assert len(opened(root).test) == 4
     assert "val" in caplog.text
 
 
-def test_images_at_any_depth_and_what_is_left_out(opened: Open, folder: Make) -> None:
+def test_images_at_any_depth_without_hidden_and_other_files(opened: Open, folder: Make) -> None:
     root = folder({"a": 2, "b/deep/down": 3, ".hidden": 4})
     (root / "README.txt").write_text("not a class")
     (root / "a" / "notes.txt").write_text("not an image")
@@ -139,9 +139,9 @@ def test_an_unchanged_folder_is_not_read_again(opened: Open, folder: Make, monke
         raise AssertionError("a file is read again")
 
     monkeypatch.setattr(hashlib, "file_digest", read)
-    monkeypatch.setattr(images, "decode", read)
-    monkeypatch.setattr(folder_module, "decode", read)
-    monkeypatch.setattr(folder_module, "mode", read)
+    monkeypatch.setattr(decode, "decode", read)
+    monkeypatch.setattr(image_folder, "decode", read)
+    monkeypatch.setattr(image_folder, "image_mode", read)
     again = opened(root)
     assert again.key == first.key
     assert pixels(again.train) == pixels(first.train)
@@ -163,28 +163,28 @@ def test_many_prepared_files_open_fast(opened: Open, tmp_path: Path, monkeypatch
 def test_more_than_one_chunk(opened: Open, folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
     root = folder({"a": 5, "b": 6})
     whole = opened(root, image_size=12, test_size=0)
-    monkeypatch.setattr(folder_module, "CHUNK", 3 * 12 * 12 * 4)  # four images
+    monkeypatch.setattr(image_folder, "CHUNK", 3 * 12 * 12 * 4)  # four images
     shutil.rmtree(root.parent / "cache")
     chunked = opened(root, image_size=12, test_size=0)
     assert pixels(chunked.train) == pixels(whole.train)
     assert chunked.images.mean == whole.images.mean
 
 
-def broken_folder(folder: Make) -> Path:
+def damaged_folder(folder: Make) -> Path:
     root = folder({"a": 5, "b": 4})
     (root / "a" / "002.png").write_bytes(b"torn")
     (root / "b" / "000.png").write_bytes((root / "b" / "000.png").read_bytes()[:60])
     return root
 
 
-def test_broken_images_stop(opened: Open, folder: Make, cache: Path) -> None:
-    root = broken_folder(folder)
+def test_unreadable_images_stop(opened: Open, folder: Make, cache: Path) -> None:
+    root = damaged_folder(folder)
     with pytest.raises(UserError, match=r"2 images of photos.*a/002\.png, b/000\.png;.*skip"):
         opened(root)
-    assert [path.suffix for path in (cache / "prepared").iterdir()] == [".lock"], "nothing half-prepared stays"
+    assert [path.suffix for path in (cache / "prepared").iterdir()] == [".lock"], "nothing unfinished is left"
 
 
-def test_many_broken_images_are_counted(opened: Open, folder: Make) -> None:
+def test_many_unreadable_images_are_counted(opened: Open, folder: Make) -> None:
     root = folder({"a": 9, "b": 2})
     for i in range(8):
         (root / "a" / f"{i:03d}.png").write_bytes(b"torn")
@@ -193,8 +193,8 @@ def test_many_broken_images_are_counted(opened: Open, folder: Make) -> None:
     assert "a/005.png" not in str(error.value)
 
 
-def test_broken_images_are_skipped_by_name(opened: Open, folder: Make, caplog: pytest.LogCaptureFixture) -> None:
-    root = broken_folder(folder)
+def test_unreadable_images_are_skipped_and_logged(opened: Open, folder: Make, caplog: pytest.LogCaptureFixture) -> None:
+    root = damaged_folder(folder)
     for _ in range(2):  # prepared, and opened again
         caplog.clear()
         data = opened(root, on_error="skip", test_size=0)
@@ -206,14 +206,14 @@ def test_broken_images_are_skipped_by_name(opened: Open, folder: Make, caplog: p
         opened(root, on_error="stop")
 
 
-def test_skipping_must_leave_something(opened: Open, folder: Make) -> None:
+def test_skipping_must_leave_images_of_every_class(opened: Open, folder: Make) -> None:
     root = folder({"a": 5, "b": 1})
     (root / "b" / "000.png").write_bytes(b"torn")
     with pytest.raises(UserError, match=r"no image of class 'b'.*b/000\.png"):
         opened(root, on_error="skip")
 
 
-def test_links_to_nowhere_are_broken_images(opened: Open, folder: Make) -> None:
+def test_broken_links_are_unreadable_images(opened: Open, folder: Make) -> None:
     root = folder({"a": 3, "b": 3})
     (root / "a" / "link.png").symlink_to("nowhere.png")
     with pytest.raises(UserError, match=r"1 image of photos.*a/link\.png"):
@@ -235,7 +235,7 @@ def test_names_that_are_not_utf8(opened: Open, folder: Make) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read anything")
-def test_what_may_not_be_read_is_named(opened: Open, folder: Make) -> None:
+def test_files_without_permission_are_named(opened: Open, folder: Make) -> None:
     root = folder({"a": 3, "b/inside": 3})
     (root / "a" / "001.png").chmod(0)
     with pytest.raises(UserError, match=r"1 image.*a/001\.png"):
@@ -253,7 +253,7 @@ def test_bad_folders_are_refused(opened: Open, folder: Make, tmp_path: Path) -> 
     flat = tmp_path / "flat"
     flat.mkdir()
     Image.new("L", (4, 4)).save(flat / "0.png")
-    with pytest.raises(UserError, match="its images lie in it directly"):
+    with pytest.raises(UserError, match="its images are directly in it"):
         opened(flat)
     with pytest.raises(UserError, match="single class 'a'"):
         opened(folder({"a": 3}, name="single"))

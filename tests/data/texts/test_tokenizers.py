@@ -42,13 +42,13 @@ def lists(found: list[np.ndarray]) -> list[list[int]]:
 
 
 @given(texts=st.lists(st.text(max_size=30), max_size=4), cut=st.one_of(st.none(), st.integers(1, 6)))
-def test_texts_together_are_texts_one_by_one(bpe: Bpe, texts: list[str], cut: int | None) -> None:
+def test_a_batch_of_texts_equals_single_texts(bpe: Bpe, texts: list[str], cut: int | None) -> None:
     reference = sentencepiece.SentencePieceProcessor(model_proto=bpe.model)
     assert lists(bpe.encode(texts, cut)) == [reference.encode(text)[:cut] for text in texts]
     assert all(bpe.pad not in ids and bpe.UNKNOWN not in ids for ids in bpe.encode(texts))
 
 
-def test_ids_and_their_ends(bpe: Bpe) -> None:
+def test_special_ids_and_truncation(bpe: Bpe) -> None:
     reference = sentencepiece.SentencePieceProcessor(model_proto=bpe.model)
     assert (bpe.pad, bpe.vocabulary, bpe.max_length) == (0, 320, 512)
     assert (reference.pad_id(), reference.unk_id(), reference.bos_id(), reference.eos_id()) == (0, 1, -1, -1)
@@ -60,7 +60,7 @@ def test_ids_and_their_ends(bpe: Bpe) -> None:
 
 
 @pytest.mark.parametrize("text", ["日本語の文章", "Привет", "😀", "half\ud800"])
-def test_what_training_never_saw_is_bytes_not_unknown(bpe: Bpe, text: str) -> None:
+def test_unseen_characters_are_bytes(bpe: Bpe, text: str) -> None:
     (ids,) = bpe.encode([text])
     assert len(ids) > 1
     assert bpe.UNKNOWN not in ids
@@ -68,18 +68,18 @@ def test_what_training_never_saw_is_bytes_not_unknown(bpe: Bpe, text: str) -> No
     assert reference.decode(ids.tolist()) == text.replace("\ud800", "?")
 
 
-def test_training_is_a_function_of_the_texts(bpe: Bpe) -> None:
+def test_training_is_deterministic(bpe: Bpe) -> None:
     assert Bpe.train(iter(corpus()), vocabulary=320).model == bpe.model
     assert Bpe.train(corpus(seed=1), vocabulary=320).describe() != bpe.describe()
 
 
-def test_long_texts_are_learned_from() -> None:
+def test_long_texts_are_used() -> None:
     long = " ".join(["xylophone"] * 2000)  # 20 kB: SentencePiece would leave it out
     (ids,) = Bpe.train([*corpus(), long], vocabulary=400).encode(["xylophone"])
     assert len(ids) == 1
 
 
-def test_a_small_corpus_gives_what_it_has() -> None:
+def test_a_small_corpus_gives_a_small_vocabulary() -> None:
     few = Bpe.train(["the cat sat"], vocabulary=16_000)
     assert 256 < few.vocabulary < 300
     assert few.encode(["the cat sat"])[0].max() < few.vocabulary
@@ -94,7 +94,7 @@ def test_a_small_corpus_gives_what_it_has() -> None:
         (corpus(), 0, "vocabulary"),
     ],
 )
-def test_what_cannot_be_learned_is_refused(texts: list[str], vocabulary: int, named: str) -> None:
+def test_impossible_vocabularies_are_refused(texts: list[str], vocabulary: int, named: str) -> None:
     with pytest.raises(UserError, match=named):
         Bpe.train(texts, vocabulary=vocabulary)
 
@@ -119,7 +119,7 @@ def test_characters_one_by_one() -> None:
 
 
 @given(texts=st.lists(st.text(max_size=12), max_size=4), cut=st.one_of(st.none(), st.integers(1, 6)))
-def test_characters_against_a_loop(texts: list[str], cut: int | None) -> None:
+def test_characters_equal_a_loop(texts: list[str], cut: int | None) -> None:
     def number(symbol: str) -> int:
         if symbol in Chars.SYMBOLS:
             return 3 + Chars.SYMBOLS.index(symbol)
@@ -158,7 +158,7 @@ def hf_folder(tokenizers: Any, tmp_path: Path) -> Callable[..., Path]:
     return make
 
 
-def test_a_models_own_tokenizer(hf_folder: Callable[..., Path], tmp_path: Path) -> None:
+def test_tokenizer_of_a_model(hf_folder: Callable[..., Path], tmp_path: Path) -> None:
     made = make_tokenizer(f"hf:{hf_folder()}", lambda: iter(()))
     assert (made.vocabulary, made.pad, made.max_length) == (7, 3, 512)
     texts = ["the cat sat", "", "dog", "half\ud800"]
@@ -171,7 +171,7 @@ def test_a_models_own_tokenizer(hf_folder: Callable[..., Path], tmp_path: Path) 
     assert lists(loaded.encode(texts)) == expected
     assert loaded.describe() == made.describe()
     assert (loaded.pad, loaded.max_length) == (3, 512)
-    with pytest.raises(UserError, match="max_length is 1, but the model adds 2"):
+    with pytest.raises(UserError, match="max_length is 1, but the model adds 2 special tokens"):
         made.encode(["the"], max_length=1)
 
 
@@ -183,7 +183,7 @@ def test_a_models_own_tokenizer(hf_folder: Callable[..., Path], tmp_path: Path) 
         ({"pad_token_id": None}, {"pad_token": {"content": "[SEP]"}}, 2, 512),
     ],
 )
-def test_where_the_pad_and_the_length_stand(
+def test_sources_of_padding_and_length(
     hf_folder: Callable[..., Path], config: dict[str, Any], options: dict[str, Any], pad: int, length: int
 ) -> None:
     made = Hf.read(hf_folder(config, options))
@@ -193,31 +193,33 @@ def test_where_the_pad_and_the_length_stand(
 @pytest.mark.parametrize(
     ("config", "options", "named"),
     [
-        ({}, None, "has no pad; say which"),
-        ({}, {"pad_token": None}, "has no pad"),
-        ({}, {"pad_token": "<unheard>"}, "has no pad"),
+        ({}, None, "has no padding token; set pad_token_id"),
+        ({}, {"pad_token": None}, "has no padding token"),
+        ({}, {"pad_token": "<unheard>"}, "has no padding token"),
         ({"pad_token_id": 7}, None, "pad_token_id.* is 7, but it has 7 tokens"),
     ],
 )
-def test_a_model_without_a_pad(hf_folder: Callable[..., Path], config: dict[str, Any], options: dict[str, Any] | None, named: str) -> None:
+def test_a_model_without_padding_is_refused(
+    hf_folder: Callable[..., Path], config: dict[str, Any], options: dict[str, Any] | None, named: str
+) -> None:
     with pytest.raises(UserError, match=named):
         Hf.read(hf_folder(config, options))
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "config.json"])
-def test_a_damaged_model(hf_folder: Callable[..., Path], name: str) -> None:
+def test_damaged_json_is_named(hf_folder: Callable[..., Path], name: str) -> None:
     folder = hf_folder()
     (folder / name).write_text('{"a')
     with pytest.raises(UserError, match=rf"{name}.* cannot be read"):
         Hf.read(folder)
 
 
-def test_no_model_there(tmp_path: Path) -> None:
+def test_a_missing_model_is_named(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"no tokenizer\.json.*save_pretrained"):
         make_tokenizer(f"hf:{tmp_path}", lambda: iter(()))
 
 
-def test_the_package_is_not_installed(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_the_missing_package_is_named(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def missing(name: str) -> ModuleType:
         raise ImportError(name)
 
@@ -249,14 +251,14 @@ def test_saved_and_loaded(kind: str, bpe: Bpe, tmp_path: Path) -> None:
     assert lists(loaded.encode(texts)) == lists(made.encode(texts))
 
 
-def test_a_vocabulary_is_learned_from_what_is_given() -> None:
+def test_a_vocabulary_is_trained_on_the_given_texts() -> None:
     made = make_tokenizer("bpe", lambda: iter(corpus()), vocabulary=310)
     assert (made.vocabulary, made.describe()["kind"]) == (310, "bpe")
 
 
 @pytest.mark.parametrize("name", ["tokenizer.json", "bpe.model"])
 @pytest.mark.parametrize("how", ["delete", "truncate", "empty", "change"])
-def test_damage_is_told(name: str, how: str, bpe: Bpe, tmp_path: Path) -> None:
+def test_damaged_files_are_named(name: str, how: str, bpe: Bpe, tmp_path: Path) -> None:
     bpe.save(tmp_path)
     path = tmp_path / name
     content = path.read_bytes()
@@ -269,25 +271,25 @@ def test_damage_is_told(name: str, how: str, bpe: Bpe, tmp_path: Path) -> None:
 
 
 @pytest.mark.parametrize("content", ["[]", "{}", '{"kind": "bpe"}', '{"kind": "hf"}', "3"])
-def test_what_is_no_description(content: str, tmp_path: Path) -> None:
+def test_invalid_descriptions_are_refused(content: str, tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text(content)
     with pytest.raises(UserError, match="cannot be read"):
         load_tokenizer(tmp_path)
 
 
-def test_a_kind_of_the_future(tmp_path: Path) -> None:
+def test_a_newer_kind_is_refused(tmp_path: Path) -> None:
     (tmp_path / "tokenizer.json").write_text('{"kind": "wavelets"}')
     with pytest.raises(UserError, match="'wavelets', which this version does not know"):
         load_tokenizer(tmp_path)
 
 
 @pytest.mark.parametrize("model", [b"", b"no model"])
-def test_what_is_no_model(model: bytes) -> None:
+def test_invalid_models_are_refused(model: bytes) -> None:
     with pytest.raises(UserError, match="damaged"):
         Bpe(model)
 
 
-def test_folded_case(tmp_path: Path) -> None:
+def test_case_is_folded_on_request(tmp_path: Path) -> None:
     texts = ["The SHIP sails, the ship is old", "\u00c4pfel und \u00e4pfel"] * 20
     kept, folded = (make_tokenizer(kind, lambda: iter(texts), vocabulary=340) for kind in ("bpe", "bpe-lower"))
     assert kept.describe() != folded.describe()
@@ -299,6 +301,6 @@ def test_folded_case(tmp_path: Path) -> None:
     assert load_tokenizer(tmp_path).encode(["THE SHIP"])[0].tolist() == folded.encode(["the ship"])[0].tolist()
 
 
-def test_an_unknown_kind() -> None:
+def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(UserError, match=r"unknown tokenizer 'bp'.*bpe"):
         make_tokenizer("bp", lambda: iter(()))

@@ -23,7 +23,7 @@ IMAGES, LABELS = "train-images-idx3-ubyte.gz", "train-labels-idx1-ubyte.gz"
 
 @pytest.mark.parametrize("name", ["mnist", "fashion-mnist"])
 @pytest.mark.parametrize("zipped", [True, False])
-def test_samples_are_as_in_the_files(opened: Open, idx_folder: Make, name: str, zipped: bool) -> None:
+def test_samples_equal_the_files(opened: Open, idx_folder: Make, name: str, zipped: bool) -> None:
     root, arrays = idx_folder(zipped=zipped)
     data = opened(f"{name}:{root}")
     assert data.name == name
@@ -82,7 +82,7 @@ def header(*numbers: int) -> bytes:
     [
         (IMAGES, gzip.compress(header(0x801, 30, 28, 28) + bytes(30 * 784)), "0x801, not 0x803"),
         (IMAGES, gzip.compress(header(0x803, 30, 28, 28) + bytes(30 * 784 - 1)), "ends too early"),
-        (IMAGES, gzip.compress(header(0x803, 30, 28, 28) + bytes(30 * 784 + 1)), "goes on after"),
+        (IMAGES, gzip.compress(header(0x803, 30, 28, 28) + bytes(30 * 784 + 1)), "goes on after the size"),
         (IMAGES, gzip.compress(header(0x803, 30)), "ends too early"),
         (IMAGES, gzip.compress(header(0x803, 0, 28, 28)), "empty"),
         (IMAGES, gzip.compress(header(0x803, 29, 28, 28) + bytes(29 * 784)), "29 images.*30 labels"),
@@ -112,7 +112,7 @@ def test_truncated_and_damaged_gzip(opened: Open, idx_folder: Make, file: str) -
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="the superuser may read anything")
-def test_a_file_that_may_not_be_read_is_named(opened: Open, idx_folder: Make) -> None:
+def test_a_file_without_permission_is_named(opened: Open, idx_folder: Make) -> None:
     root, _ = idx_folder()
     (root / LABELS).chmod(0)
     with pytest.raises(UserError, match=f"{LABELS} cannot be read: Permission denied"):
@@ -128,7 +128,7 @@ def test_a_missing_file_is_named(opened: Open, idx_folder: Make, tmp_path: Path)
         opened(f"mnist:{tmp_path / 'gone'}")
 
 
-def test_where_it_is_looked_for(opened: Open, idx_folder: Make, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_search_order(opened: Open, idx_folder: Make, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(idx, "DEBIAN", tmp_path / "share")
     with pytest.raises(UserError, match=r"--download, install Debian's package dataset-fashion-mnist, or .*fashion-mnist:FOLDER"):
         opened("fashion-mnist")

@@ -1,4 +1,4 @@
-"""From bytes to network inputs."""
+"""Augmentation and normalisation of images."""
 
 from __future__ import annotations
 
@@ -50,21 +50,21 @@ def test_augment_none_ignores_the_seed() -> None:
 def test_each_image_is_a_crop_of_itself_padded_with_black(shape: tuple[int, int, int], pads: tuple[int, int], augment: str) -> None:
     raw = bright(96, *shape)
     out = bytes_of(identity(shape, augment)(raw, seed=3))
-    (down, across), (_, height, width) = pads, shape
-    padded = np.pad(raw.numpy(), ((0, 0), (0, 0), (down, down), (across, across)))
+    (pad_y, pad_x), (_, height, width) = pads, shape
+    padded = np.pad(raw.numpy(), ((0, 0), (0, 0), (pad_y, pad_y), (pad_x, pad_x)))
     found = set()
     for image, result in zip(padded, out, strict=True):
         crops = {
             (y, x, flipped): image[:, y : y + height, x : x + width][:, :, :: -1 if flipped else 1]
-            for y in range(2 * down + 1)
-            for x in range(2 * across + 1)
+            for y in range(2 * pad_y + 1)
+            for x in range(2 * pad_x + 1)
             for flipped in ((False, True) if augment == "crop+flip" else (False,))
         }
-        matches = [place for place, crop in crops.items() if np.array_equal(crop, result)]
+        matches = [offset for offset, crop in crops.items() if np.array_equal(crop, result)]
         assert len(matches) == 1
         found.add(matches[0])
-    assert {y for y, _, _ in found} == set(range(2 * down + 1)), "every offset occurs, the outermost ones as well"
-    assert {x for _, x, _ in found} == set(range(2 * across + 1))
+    assert {y for y, _, _ in found} == set(range(2 * pad_y + 1)), "every offset occurs, also the largest"
+    assert {x for _, x, _ in found} == set(range(2 * pad_x + 1))
     assert {flipped for _, _, flipped in found} == ({False, True} if augment == "crop+flip" else {False})
 
 
@@ -74,12 +74,12 @@ def test_padding_is_black_before_normalisation() -> None:
     assert set(out.unique().tolist()) == {2.0, -2.0}
 
 
-def test_the_seed_decides() -> None:
-    preprocess = identity((3, 16, 16), "crop+flip")
+def test_the_augmentation_depends_on_the_seed_only() -> None:
+    transform = identity((3, 16, 16), "crop+flip")
     raw = bright()
-    assert torch.equal(preprocess(raw, seed=1), preprocess(raw, seed=1))
-    assert torch.equal(preprocess(raw, seed=1), identity((3, 16, 16), "crop+flip")(raw, seed=1))
-    assert not torch.equal(preprocess(raw, seed=1), preprocess(raw, seed=2))
+    assert torch.equal(transform(raw, seed=1), transform(raw, seed=1))
+    assert torch.equal(transform(raw, seed=1), identity((3, 16, 16), "crop+flip")(raw, seed=1))
+    assert not torch.equal(transform(raw, seed=1), transform(raw, seed=2))
 
 
 def test_the_global_random_state_is_restored() -> None:
@@ -91,12 +91,12 @@ def test_the_global_random_state_is_restored() -> None:
 
 
 def test_memory_format() -> None:
-    preprocess = ImageTransform((3, 16, 16), (0.0,) * 3, (1.0,) * 3, "crop+flip", "cpu", torch.channels_last)
+    transform = ImageTransform((3, 16, 16), (0.0,) * 3, (1.0,) * 3, "crop+flip", "cpu", torch.channels_last)
     for seed in (None, 0):
-        assert preprocess(bright(), seed=seed).is_contiguous(memory_format=torch.channels_last)
+        assert transform(bright(), seed=seed).is_contiguous(memory_format=torch.channels_last)
 
 
-def test_the_batch_that_is_given_is_not_changed() -> None:
+def test_the_given_batch_is_not_changed() -> None:
     raw = bright()
     before = raw.clone()
     identity((3, 16, 16), "crop+flip")(raw, seed=1)

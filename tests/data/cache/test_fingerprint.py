@@ -13,7 +13,7 @@ from studygroup.data.cache.fingerprint import fingerprints
 
 
 class Reader:
-    """Examines a file by noting that it was read."""
+    """Records which files are examined; the remark is the suffix."""
 
     def __init__(self) -> None:
         self.read: list[str] = []
@@ -47,7 +47,7 @@ def settled(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.usefixtures("settled")
-def test_only_what_changed_is_read(root: Path, cache: Path) -> None:
+def test_only_changed_files_are_read(root: Path, cache: Path) -> None:
     first, read = look(root, cache)
     assert read == NAMES
     assert [remark for _, remark in first] == [".x", ".y", ".z"]
@@ -79,27 +79,27 @@ def test_a_change_that_keeps_size_and_time_is_seen(root: Path, cache: Path) -> N
 
 
 @pytest.mark.usefixtures("settled")
-def test_the_hash_is_the_contents(root: Path, cache: Path) -> None:
+def test_the_hash_is_that_of_the_content(root: Path, cache: Path) -> None:
     (root / "b.y").write_text("a.x")
     (a, _), (b, _), _ = look(root, cache)[0]
     assert a == b
 
 
 @pytest.mark.usefixtures("settled")
-def test_files_that_are_gone_are_forgotten(root: Path, cache: Path) -> None:
+def test_deleted_files_are_forgotten(root: Path, cache: Path) -> None:
     look(root, cache)
     assert look(root, cache, ["a.x"])[1] == []
     assert look(root, cache)[1] == ["b.y", "c.z"]
 
 
-def test_a_file_that_changed_just_now_may_change_again_unseen(root: Path, cache: Path) -> None:
+def test_a_recently_changed_file_is_not_remembered(root: Path, cache: Path) -> None:
     look(root, cache)
     assert look(root, cache)[1] == NAMES
 
 
 @pytest.mark.usefixtures("settled")
 @pytest.mark.parametrize("content", ["", "{", "[1]", '{"a.x": 3}', '{"a.x": [1, 2, "x", "y", "z"]}'])
-def test_a_damaged_memory_is_no_memory(root: Path, cache: Path, content: str) -> None:
+def test_a_damaged_index_is_ignored(root: Path, cache: Path, content: str) -> None:
     first, _ = look(root, cache)
     (index,) = (cache / "index").iterdir()
     index.write_text(content)
@@ -107,6 +107,6 @@ def test_a_damaged_memory_is_no_memory(root: Path, cache: Path, content: str) ->
     assert look(root, cache) == (first, [])
 
 
-def test_a_memory_that_cannot_be_written_is_done_without(root: Path, cache: Path) -> None:
+def test_an_index_that_cannot_be_written_is_ignored(root: Path, cache: Path) -> None:
     cache.write_text("not a folder")
     assert look(root, cache)[1] == NAMES

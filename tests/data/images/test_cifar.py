@@ -18,6 +18,7 @@ import pytest
 
 from studygroup.data import Dataset
 from studygroup.data.images import cifar
+from studygroup.data.images.cifar import Cifar10
 from studygroup.errors import UserError
 
 Open = Callable[..., Dataset]
@@ -79,7 +80,7 @@ def cifar_archive(tmp_path: Path) -> Callable[..., Path]:
 
 
 def check(data: Dataset, name: str) -> None:
-    """Is the data what the generated tables hold?"""
+    """Check the data against the generated tables."""
     tables = cifar_tables(name)
     files = (
         {"train": [f"data_batch_{i}" for i in range(1, 6)], "test": ["test_batch"]}
@@ -91,10 +92,10 @@ def check(data: Dataset, name: str) -> None:
     assert data.augment == "crop+flip"
     assert data.classes == tuple(f"class {i}" for i in range(len(data.classes)))
     assert len(data.classes) == (10 if name == "cifar10" else 100)
-    for split, part in ((data.train, "train"), (data.test, "test")):
-        expected = np.concatenate([tables[file][b"data"] for file in files[part]])
+    for split, split_name in ((data.train, "train"), (data.test, "test")):
+        expected = np.concatenate([tables[file][b"data"] for file in files[split_name]])
         key = b"labels" if name == "cifar10" else b"fine_labels"
-        labels = np.concatenate([tables[file][key] for file in files[part]])
+        labels = np.concatenate([tables[file][key] for file in files[split_name]])
         assert np.array_equal(split.inputs.reshape(len(split), -1), expected)
         assert split.labels.tolist() == labels.tolist()
 
@@ -116,7 +117,7 @@ def test_unpacked_folder(opened: Open, tmp_path: Path, name: str) -> None:
 
 
 def python2_pickle(table: dict[bytes, Any]) -> bytes:
-    """As Python 2 writes it: byte strings are its `str`, arrays ask for `numpy.core.multiarray`."""
+    """Pickle as Python 2 does: byte strings are its `str`, arrays need `numpy.core.multiarray`."""
     text = pickle.dumps({}, protocol=2)[:2] + b"}("
 
     def string(value: bytes) -> bytes:
@@ -145,29 +146,23 @@ def test_pickles_of_python_2(opened: Open, tmp_path: Path, name: str) -> None:
     check(opened(f"{name}:{pack(tmp_path / CIFAR_ARCHIVES[name], members)}"), name)
 
 
-def test_another_checksum_is_logged(opened: Open, cifar_archive: Make, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_wrong_checksum_of_the_users_file_is_logged(opened: Open, cifar_archive: Make, caplog: pytest.LogCaptureFixture) -> None:
     opened(f"cifar10:{cifar_archive('cifar10')}")
     assert "c58f30108f718f92721af3b95e74349a" in caplog.text
 
 
-def remote(monkeypatch: pytest.MonkeyPatch, name: str, path: Path) -> None:
-    """Let this archive be the published one."""
-    known = cifar.CIFAR_SETS[name]
-    archive = replace(known.remote, size=path.stat().st_size, md5=hashlib.md5(path.read_bytes()).hexdigest())
-    monkeypatch.setitem(cifar.CIFAR_SETS, name, replace(known, remote=archive))
-
-
-def test_what_was_fetched_must_have_its_checksum(
+def test_a_download_must_have_its_checksum(
     opened: Open, cifar_archive: Make, cache: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
 ) -> None:
     path = cifar_archive("cifar10")
-    remote(monkeypatch, "cifar10", path)
-    place = cache / "downloads" / "cifar10" / path.name
-    place.parent.mkdir(parents=True)
-    place.write_bytes(path.read_bytes())
+    published = replace(Cifar10.remote, size=path.stat().st_size, md5=hashlib.md5(path.read_bytes()).hexdigest())
+    monkeypatch.setattr(Cifar10, "remote", published)
+    download = cache / "downloads" / "cifar10" / path.name
+    download.parent.mkdir(parents=True)
+    download.write_bytes(path.read_bytes())
     check(opened("cifar10"), "cifar10")
     assert not caplog.records
-    pack(place, cifar_members("cifar10", cifar_tables("cifar10", per_file=3)))
+    pack(download, cifar_members("cifar10", cifar_tables("cifar10", per_file=3)))
     with pytest.raises(UserError, match=r"has changed since it was fetched.*--download"):
         opened("cifar10")
 
@@ -206,7 +201,7 @@ def test_a_pickle_that_runs_code_is_refused(opened: Open, cifar_archive: Make, t
         b"cnumpy\ncore.multiarray.scalar\n.",
     ],
 )
-def test_only_arrays_and_plain_values_are_known(code: bytes) -> None:
+def test_only_arrays_and_plain_values_are_allowed(code: bytes) -> None:
     with pytest.raises(UserError, match="is refused"):
         cifar.load(io.BytesIO(code), "file")
 
@@ -248,7 +243,7 @@ def test_absurd_sizes_are_refused(opened: Open, tmp_path: Path, cifar_archive: M
     monkeypatch.undo()
     with path.open("ab") as file:
         file.write(gzip.compress(bytes(2_000_000)))
-    with pytest.raises(UserError, match="much follows"):
+    with pytest.raises(UserError, match="too much data follows"):
         opened(f"cifar10:{path}")
 
 
@@ -295,7 +290,7 @@ def test_missing_files_are_named(opened: Open, cifar_archive: Make, tmp_path: Pa
         opened(f"cifar10:{tmp_path / 'unpacked'}")
 
 
-def test_where_it_is_looked_for(opened: Open, tmp_path: Path) -> None:
+def test_missing_data_is_named(opened: Open, tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"--download, or give cifar-10-python\.tar\.gz as cifar10:PATH"):
         opened("cifar10")
     with pytest.raises(UserError, match="gone does not exist"):

@@ -12,7 +12,7 @@ from PIL import Image
 from studygroup.data.texts import folder as text_folder
 from studygroup.data.texts.folder import TextFolder, is_text_folder
 from studygroup.errors import UserError
-from tests.data.texts import asked, read, rows
+from tests.data.texts.helpers import read, rows, source_args
 
 Write = Callable[[Mapping[str, str | bytes]], Path]
 
@@ -31,7 +31,7 @@ def written(tmp_path: Path) -> Write:
     return write
 
 
-def test_one_tree(written: Write, cache: Path) -> None:
+def test_one_folder(written: Write, cache: Path) -> None:
     root = written(
         {
             "pos/2.txt": "good\r\nfilm\n",
@@ -44,71 +44,71 @@ def test_one_tree(written: Write, cache: Path) -> None:
             "README.txt": "beside",
         }
     )
-    source = TextFolder(asked(root, cache))
+    source = TextFolder(*source_args(root, cache))
     assert source.name == "texts"
     assert source.read().classes == ("neg", "pos")
     assert read(source) == {"train": [("bäd\0", "neg"), ("", "pos"), ("good\r\nfilm\n", "pos")]}
 
 
-def test_own_test_set(written: Write, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_folders_of_training_and_test_set(written: Write, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     root = written({f"{split}/{label}/1.txt": f"{split} {label}" for split in ("train", "test", "unsup") for label in ("a", "b")})
-    source = TextFolder(asked(root, cache))
+    source = TextFolder(*source_args(root, cache))
     assert read(source) == {"train": [("train a", "a"), ("train b", "b")], "test": [("test a", "a"), ("test b", "b")]}
     assert "unsup" in caplog.text
     (root / "test" / "c").mkdir()
     with pytest.raises(UserError, match=r"class 'c' of .*test has no texts"):
-        TextFolder(asked(root, cache))
+        TextFolder(*source_args(root, cache))
     written({"test/c/1.txt": "x"})
     with pytest.raises(UserError, match="'c' is in test/, but not in train/"):
-        TextFolder(asked(root, cache))
+        TextFolder(*source_args(root, cache))
 
 
-def test_what_is_no_folder_of_texts(written: Write, cache: Path, tmp_path: Path) -> None:
+def test_invalid_folders_are_refused(written: Write, cache: Path, tmp_path: Path) -> None:
     root = written({"1.txt": "x"})
-    for place, message in [
+    for path, message in [
         (root / "1.txt", "1.txt is not a folder; give one with one sub-folder of texts"),
         (tmp_path / "gone", "is not a folder"),
-        (root, "no sub-folders; its texts lie in it directly"),
+        (root, "no sub-folders; its texts are directly in it"),
     ]:
         with pytest.raises(UserError, match=message):
-            TextFolder(asked(place, cache))
+            TextFolder(*source_args(path, cache))
     written({"a/1.txt": "x"})
     with pytest.raises(UserError, match="single class 'a'"):
-        TextFolder(asked(root, cache))
+        TextFolder(*source_args(root, cache))
     with pytest.raises(UserError, match="no columns to choose from"):
-        TextFolder(asked(root, cache, label_column="a"))
+        TextFolder(*source_args(root, cache, label_column="a"))
     with pytest.raises(UserError, match="unknown encoding"):
-        TextFolder(asked(root, cache, encoding="klingon"))
+        TextFolder(*source_args(root, cache, encoding="klingon"))
 
 
 def test_encodings(written: Write, cache: Path) -> None:
     root = written({"a/1.txt": "é".encode("latin-1"), "b/1.txt": "ü".encode("utf-16"), "b/2.txt": "ü".encode("utf-8-sig")})
-    assert read(TextFolder(asked(root, cache, encoding="latin-1")))["train"][0] == ("é", "a")
-    contents = TextFolder(asked(root, cache, on_error="skip")).read()
+    assert read(TextFolder(*source_args(root, cache, encoding="latin-1")))["train"][0] == ("é", "a")
+    contents = TextFolder(*source_args(root, cache, on_error="skip")).read()
     assert rows(contents) == [("ü", "b"), ("ü", "b")]
-    assert contents.broken == ["a/1.txt (bytes that are not utf-8; another encoding is given by --encoding)"]
+    assert contents.unreadable == ["a/1.txt (bytes that are not utf-8; give another encoding by --encoding)"]
     with pytest.raises(UserError, match=r"a/1.txt \(bytes that are not utf-8.*cannot be read; repair or remove it, or skip"):
-        read(TextFolder(asked(root, cache)))
+        read(TextFolder(*source_args(root, cache)))
 
 
-def test_texts_that_cannot_be_read(written: Write, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_unreadable_texts_are_skipped(written: Write, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_folder, "MAX_BYTES", 1000)
     root = written({"a/1.txt": "x" * 1000, "a/2.txt": "x" * 1001, "b/1.txt": "y", "b/2.txt": "z"})
-    source = TextFolder(asked(root, cache, on_error="skip"))
+    source = TextFolder(*source_args(root, cache, on_error="skip"))
     (root / "b" / "2.txt").unlink()
     contents = source.read()
     assert rows(contents) == [("x" * 1000, "a"), ("y", "b")]
-    assert contents.broken == ["a/2.txt (more than 1000 bytes)", "b/2.txt (No such file or directory)"]
+    assert contents.unreadable == ["a/2.txt (more than 1000 bytes)", "b/2.txt (No such file or directory)"]
 
 
 def test_a_million_characters(written: Write, cache: Path) -> None:
     text = "длинный " * 125_000
-    assert read(TextFolder(asked(written({"a/1.txt": text, "b/1.txt": "x"}), cache)))["train"][0] == (text, "a")
+    assert read(TextFolder(*source_args(written({"a/1.txt": text, "b/1.txt": "x"}), cache)))["train"][0] == (text, "a")
 
 
-def test_key(written: Write, cache: Path) -> None:
+def test_key_depends_on_content_names_and_encoding(written: Write, cache: Path) -> None:
     def key(root: Path, encoding: str | None = None) -> str:
-        return TextFolder(asked(root, cache, encoding=encoding)).key()
+        return TextFolder(*source_args(root, cache, encoding=encoding)).key()
 
     root = written({"a/1.txt": "x", "b/1.txt": "y"})
     keys = [key(root), key(root, "latin-1")]
@@ -122,7 +122,7 @@ def test_key(written: Write, cache: Path) -> None:
     assert key(root) == keys[-1]
 
 
-def test_what_looks_like_a_folder_of_texts(written: Write, tmp_path: Path) -> None:
+def test_folders_of_texts_are_recognised(written: Write, tmp_path: Path) -> None:
     root = written({"train/a/1.txt": "x", "train/a/notes.md": "x"})
     assert is_text_folder(root)
     assert is_text_folder(root / "train")

@@ -1,4 +1,4 @@
-"""Rows of tokens, against padding one by one."""
+"""Rows of tokens, compared with padding one by one."""
 
 from __future__ import annotations
 
@@ -27,26 +27,26 @@ def test_rows_are_padded_to_the_longest(rows: list[list[int]], data: st.DataObje
     ragged = Ragged.of(arrays(rows), pad)
     ragged = Ragged(ragged.tokens.astype(dtype), ragged.ends, pad)
     chosen = data.draw(st.lists(st.integers(0, len(rows) - 1), max_size=10) if rows else st.just([]))  # in any order, repeated, none
-    places = np.array(chosen, dtype=np.int64)
-    found = ragged[places]
+    positions = np.array(chosen, dtype=np.int64)
+    found = ragged[positions]
     assert found.dtype == np.int64
     assert found.shape[0] == len(chosen)
     assert found.tolist() == padded([rows[i] for i in chosen], pad, 1)
-    assert ragged.gather(places, width).tolist() == padded([rows[i] for i in chosen], pad, width)
+    assert ragged.gather(positions, width).tolist() == padded([rows[i] for i in chosen], pad, width)
     assert len(ragged) == len(rows)
     assert ragged.lengths.tolist() == [len(row) for row in rows]
-    tokens, lengths = ragged.concat(places)
+    tokens, lengths = ragged.concat(positions)
     assert tokens.tolist() == [token for i in chosen for token in rows[i]]
     assert lengths.tolist() == [len(rows[i]) for i in chosen]
 
 
-def test_no_rows_and_empty_rows_have_a_width() -> None:
+def test_empty_rows_have_a_width_of_one() -> None:
     ragged = Ragged.of(arrays([[], [], [7]]), pad=3)
     assert ragged[np.zeros(0, dtype=np.int64)].shape == (0, 1)
     assert ragged[np.array([0, 1])].tolist() == [[3], [3]]
 
 
-def test_a_split_of_texts_and_parts_of_it() -> None:
+def test_splits_of_texts() -> None:
     split = Split(Ragged.of(arrays([[1, 2, 3], [], [4], [5, 6]])), np.array([0, 1, 2, 3]))
     assert split.lengths is not None
     assert split.lengths.tolist() == [3, 0, 1, 2]
@@ -61,7 +61,7 @@ def test_a_split_of_texts_and_parts_of_it() -> None:
 
 
 @pytest.mark.parametrize("width", [1, 5])
-def test_images_know_no_lengths(width: int) -> None:
+def test_images_have_no_lengths(width: int) -> None:
     split = Split(np.arange(8, dtype=np.uint8).reshape(2, 1, 2, 2), np.array([0, 1]))
     assert split.lengths is None
     assert split.gather(np.array([1]), width)[0].tolist() == [[[[4, 5], [6, 7]]]]

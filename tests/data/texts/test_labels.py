@@ -1,23 +1,20 @@
-"""What can be a class, and in which order classes are."""
+"""Order and validity of classes."""
 
 from __future__ import annotations
 
-from pathlib import Path
-
 import pytest
 
-from studygroup.data.texts.source import check_classes, is_number, no_columns, no_encoding, ordered, shorten
+from studygroup.data.texts.labels import check_classes, is_number, shorten, sort_classes
 from studygroup.errors import UserError
-from tests.data.texts import asked
 
 
 def test_order_of_classes() -> None:
-    assert ordered(["10", "9", "-1", "9"]) == ("-1", "9", "10")
-    assert ordered(["10", "9", "b"]) == ("10", "9", "b")
-    assert ordered(["1.5", "10", "9"]) == ("1.5", "10", "9"), "not all are whole"
-    assert ordered(["01", "1"]) == ("01", "1")
-    assert ordered(["²", "1"]) == ("1", "²"), "a digit that is no number"
-    assert ordered([]) == ()
+    assert sort_classes(["10", "9", "-1", "9"]) == ("-1", "9", "10")
+    assert sort_classes(["10", "9", "b"]) == ("10", "9", "b")
+    assert sort_classes(["1.5", "10", "9"]) == ("1.5", "10", "9"), "not all are whole"
+    assert sort_classes(["01", "1"]) == ("01", "1")
+    assert sort_classes(["²", "1"]) == ("1", "²"), "a digit that is no number"
+    assert sort_classes([]) == ()
 
 
 @pytest.mark.parametrize("name", ["0", "-1.5", "+3.", ".5", "1e-3", "2.0E5"])
@@ -27,11 +24,11 @@ def test_numbers(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["", "pos", "nan", "inf", "1_000", "1e99999", "1.2.3", "٣", "-"])
-def test_no_numbers(name: str) -> None:
+def test_other_text_is_no_number(name: str) -> None:
     assert not is_number(name)
 
 
-def test_classes_that_are_some() -> None:
+def test_valid_classes() -> None:
     check_classes({"neg", "pos"}, 2, "x")
     check_classes({"1", "2"}, None, "x")
     check_classes({"1.0", "2.0", "3.0"}, 100, "x")
@@ -52,7 +49,7 @@ def test_classes_that_are_some() -> None:
         ([f"text {i}" for i in range(10)], 10, "different in all of its 10 rows"),
     ],
 )
-def test_what_is_no_class(names: list[str], count: int | None, message: str) -> None:
+def test_invalid_classes(names: list[str], count: int | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_classes(set(names), count, "t.csv")
 
@@ -66,14 +63,3 @@ def test_long_labels_are_shortened() -> None:
     assert shorten("x" * 40) == "x" * 40
     assert shorten("x" * 41) == "x" * 39 + "…"
     assert shorten("x\udcff") == "x?"
-
-
-def test_options_that_have_no_meaning_are_refused(tmp_path: Path) -> None:
-    no_columns(asked(None, tmp_path), "x")
-    no_encoding(asked(None, tmp_path), "x")
-    with pytest.raises(UserError, match="leave out --text-columns"):
-        no_columns(asked(None, tmp_path, text_columns=("a",)), "x")
-    with pytest.raises(UserError, match="leave out --label-column"):
-        no_columns(asked(None, tmp_path, label_column="a"), "x")
-    with pytest.raises(UserError, match="leave out --encoding latin-1"):
-        no_encoding(asked(None, tmp_path, encoding="latin-1"), "x")

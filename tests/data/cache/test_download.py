@@ -1,4 +1,4 @@
-"""Fetching from a publisher that is a server on loopback."""
+"""Downloads from a server on loopback."""
 
 from __future__ import annotations
 
@@ -15,13 +15,15 @@ from studygroup.data import Dataset
 from studygroup.data.cache import download
 from studygroup.data.cache.download import RemoteFile, fetch
 from studygroup.data.images import idx
+from studygroup.data.images.cifar import Cifar10, Cifar100
+from studygroup.data.images.idx import FashionMnist, Mnist
 from studygroup.errors import UserError
 
 CONTENT = np.random.default_rng(0).integers(0, 256, 100_000, dtype=np.uint8).tobytes()
 
 
 class Publisher(ThreadingHTTPServer):
-    """Serves `files`; what it does wrong is set by a test, what it was asked is in `ranges`."""
+    """Serves `files`; tests set its faults; `ranges` records the requested ranges."""
 
     def __init__(self) -> None:
         super().__init__(("127.0.0.1", 0), Handler)
@@ -46,8 +48,8 @@ class Handler(BaseHTTPRequestHandler):
         pass
 
     def do_GET(self) -> None:
-        server, asked = self.server, self.headers.get("Range")
-        server.ranges.append(asked)
+        server, requested = self.server, self.headers.get("Range")
+        server.ranges.append(requested)
         if server.status and (status := server.status.pop(0)) != 200:
             self.send_error(status)
             return
@@ -55,8 +57,8 @@ class Handler(BaseHTTPRequestHandler):
             self.send_error(404)
             return
         content, start = server.files[self.path], 0
-        if asked and server.knows_ranges:
-            start = int(asked.removeprefix("bytes=").removesuffix("-"))
+        if requested and server.knows_ranges:
+            start = int(requested.removeprefix("bytes=").removesuffix("-"))
             if start >= len(content):
                 self.send_error(416)
                 return
@@ -106,7 +108,7 @@ def test_a_file_is_fetched_once(publisher: Publisher, cache: Path) -> None:
     assert names(cache) == {"data.bin"}
 
 
-def test_an_earlier_part_is_gone_on_with(publisher: Publisher, cache: Path) -> None:
+def test_a_partial_download_is_resumed(publisher: Publisher, cache: Path) -> None:
     (cache / "downloads").mkdir(parents=True)
     (cache / "downloads" / "data.bin.part").write_bytes(CONTENT[:30_000])
     assert fetched(publisher, cache).read_bytes() == CONTENT
@@ -121,30 +123,30 @@ def test_a_complete_part_needs_no_connection(publisher: Publisher, cache: Path) 
 
 
 @pytest.mark.parametrize("states_length", [True, False])
-def test_a_server_that_ignores_ranges_is_asked_from_the_beginning(publisher: Publisher, cache: Path, states_length: bool) -> None:
+def test_a_server_without_ranges_sends_the_whole_file(publisher: Publisher, cache: Path, states_length: bool) -> None:
     publisher.knows_ranges, publisher.states_length = False, states_length
     (cache / "downloads").mkdir(parents=True)
     (cache / "downloads" / "data.bin.part").write_bytes(CONTENT[:30_000])
     assert fetched(publisher, cache).read_bytes() == CONTENT
 
 
-def test_dropped_connections_are_taken_up_again(publisher: Publisher, cache: Path) -> None:
+def test_dropped_connections_are_resumed(publisher: Publisher, cache: Path) -> None:
     publisher.drop_after = [20_000, 5_000, 1, 1, 1, 1, 1, 1]
     assert fetched(publisher, cache).read_bytes() == CONTENT
     assert publisher.ranges[:3] == [None, "bytes=20000-", "bytes=25000-"]
     assert len(publisher.ranges) == 9
 
 
-def test_what_has_come_is_kept_when_nothing_more_comes(publisher: Publisher, cache: Path) -> None:
+def test_a_failed_download_keeps_its_part(publisher: Publisher, cache: Path) -> None:
     publisher.drop_after = [20_000] + [0] * download.ATTEMPTS
-    with pytest.raises(UserError, match=r"data\.bin cannot be fetched.*20000 of 100000.*run the same command again to go on"):
+    with pytest.raises(UserError, match=r"data\.bin cannot be fetched.*20000 of 100000.*run the same command again to continue"):
         fetched(publisher, cache)
     assert names(cache) == {"data.bin.part"}
     assert fetched(publisher, cache).read_bytes() == CONTENT
     assert publisher.ranges[-1] == "bytes=20000-"
 
 
-def test_a_server_that_always_drops_at_the_same_place_is_given_up(publisher: Publisher, cache: Path) -> None:
+def test_repeated_drops_without_progress_are_an_error(publisher: Publisher, cache: Path) -> None:
     publisher.knows_ranges = False
     publisher.drop_after = [20_000] * 50
     with pytest.raises(UserError, match="cannot be fetched"):
@@ -165,7 +167,7 @@ def test_wrong_content_is_refused_and_deleted(publisher: Publisher, cache: Path,
     assert names(cache) == set()
 
 
-def test_a_part_of_something_else_is_found_out(publisher: Publisher, cache: Path) -> None:
+def test_a_part_of_another_file_is_detected(publisher: Publisher, cache: Path) -> None:
     (cache / "downloads").mkdir(parents=True)
     (cache / "downloads" / "data.bin.part").write_bytes(b"x" * 10_000)
     with pytest.raises(UserError, match="is not the published file"):
@@ -173,20 +175,20 @@ def test_a_part_of_something_else_is_found_out(publisher: Publisher, cache: Path
     assert fetched(publisher, cache).read_bytes() == CONTENT
 
 
-def test_a_busy_server_is_asked_again(publisher: Publisher, cache: Path) -> None:
+def test_a_busy_server_is_retried(publisher: Publisher, cache: Path) -> None:
     publisher.status = [503, 429, 500]
     assert fetched(publisher, cache).read_bytes() == CONTENT
 
 
-@pytest.mark.parametrize(("status", "asked"), [(404, 1), (403, 1), (503, download.ATTEMPTS)])
-def test_refusals_are_passed_on(publisher: Publisher, cache: Path, status: int, asked: int) -> None:
+@pytest.mark.parametrize(("status", "requests"), [(404, 1), (403, 1), (503, download.ATTEMPTS)])
+def test_error_statuses_are_reported(publisher: Publisher, cache: Path, status: int, requests: int) -> None:
     publisher.status = [status] * 20
     with pytest.raises(UserError, match=f"data.bin cannot be fetched: the server answers {status}"):
         fetched(publisher, cache)
-    assert len(publisher.ranges) == asked
+    assert len(publisher.ranges) == requests
 
 
-def test_a_range_that_is_not_satisfiable_starts_anew(publisher: Publisher, cache: Path) -> None:
+def test_an_unsatisfiable_range_starts_again(publisher: Publisher, cache: Path) -> None:
     (cache / "downloads").mkdir(parents=True)
     (cache / "downloads" / "data.bin.part").write_bytes(CONTENT[:30_000])
     publisher.status = [416]
@@ -194,7 +196,7 @@ def test_a_range_that_is_not_satisfiable_starts_anew(publisher: Publisher, cache
     assert publisher.ranges == ["bytes=30000-", None]
 
 
-def test_a_silent_server_is_given_up(publisher: Publisher, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_silent_server_times_out(publisher: Publisher, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(download, "TIMEOUT", 0.05)
     monkeypatch.setattr(download, "ATTEMPTS", 2)
     publisher.stall = True
@@ -202,20 +204,20 @@ def test_a_silent_server_is_given_up(publisher: Publisher, cache: Path, monkeypa
         fetched(publisher, cache)
 
 
-def test_a_server_that_is_not_there(publisher: Publisher, cache: Path) -> None:
+def test_an_unreachable_server_is_named(publisher: Publisher, cache: Path) -> None:
     nobody = RemoteFile("http://127.0.0.1:1/data.bin", 1, "")
     with pytest.raises(UserError, match=r"127\.0\.0\.1:1 cannot be reached.*check the network"):
         fetch(nobody, cache / "downloads", cache, progress=False)
 
 
-def test_room_is_checked_first(publisher: Publisher, cache: Path) -> None:
+def test_free_space_is_checked_first(publisher: Publisher, cache: Path) -> None:
     huge = RemoteFile(publisher.url + "/data.bin", 1 << 60, "")
     with pytest.raises(UserError, match=r"to fetch data\.bin needs .* GiB, but"):
         fetch(huge, cache / "downloads", cache, progress=False)
     assert publisher.ranges == []
 
 
-def test_two_at_once_fetch_once(publisher: Publisher, cache: Path) -> None:
+def test_concurrent_downloads_fetch_once(publisher: Publisher, cache: Path) -> None:
     threads = [threading.Thread(target=fetched, args=(publisher, cache)) for _ in range(4)]
     for thread in threads:
         thread.start()
@@ -236,7 +238,7 @@ def test_a_progress_bar_is_shown_on_standard_error(
     assert "Fetching data.bin" in shown.err
 
 
-def test_a_data_set_is_fetched_when_asked(
+def test_a_data_set_is_downloaded(
     publisher: Publisher,
     opened: Callable[..., Dataset],
     idx_folder: Callable[..., tuple[Path, dict[str, np.ndarray]]],
@@ -249,23 +251,20 @@ def test_a_data_set_is_fetched_when_asked(
     for path in sorted(root.iterdir()):
         publisher.files[f"/{path.name}"] = path.read_bytes()
         remote.append(described(publisher, path.read_bytes(), f"/{path.name}"))
-    known = idx.IDX_SETS["mnist"]
-    monkeypatch.setitem(idx.IDX_SETS, "mnist", idx.IdxSet(known.classes, known.augment, tuple(remote)))
+    monkeypatch.setattr(Mnist, "remote", tuple(remote))
     data = opened("mnist", download=True)
     assert np.array_equal(data.train.inputs[:, 0], arrays["train-images-idx3-ubyte"])
-    asked = len(publisher.ranges)
+    assert len(publisher.ranges) == 4
     assert opened("mnist", download=True).key == opened("mnist").key == data.key
-    assert len(publisher.ranges) == asked == 4
+    assert len(publisher.ranges) == 4
 
 
-def test_addresses_and_checksums_are_those_of_the_publishers() -> None:
-    from studygroup.data.images.cifar import CIFAR_SETS
-
-    assert CIFAR_SETS["cifar10"].remote == RemoteFile(
+def test_published_addresses_and_checksums() -> None:
+    assert Cifar10.remote == RemoteFile(
         "https://www.cs.toronto.edu/~kriz/cifar-10-python.tar.gz", 170498071, "c58f30108f718f92721af3b95e74349a"
     )
-    assert CIFAR_SETS["cifar100"].remote == RemoteFile(
+    assert Cifar100.remote == RemoteFile(
         "https://www.cs.toronto.edu/~kriz/cifar-100-python.tar.gz", 169001437, "eb9058c3a382ffc7106e4002c42a8d85"
     )
-    for known in idx.IDX_SETS.values():
-        assert [file.name for file in known.remote] == [f"{stem}.gz" for pair in idx.FILES.values() for stem in pair]
+    for source in (Mnist, FashionMnist):
+        assert [file.name for file in source.remote] == [f"{stem}.gz" for pair in idx.FILES.values() for stem in pair]

@@ -1,11 +1,10 @@
-"""Tables of texts: read as they are meant, and what is on_error is told."""
+"""Tables of texts: how they are read, and how errors are reported."""
 
 from __future__ import annotations
 
 import csv
 import gzip
 import json
-import sys
 import tracemalloc
 from collections.abc import Callable
 from pathlib import Path
@@ -13,11 +12,11 @@ from typing import Any
 
 import pytest
 
+from studygroup.data.source import Row
 from studygroup.data.texts import files as text_file
-from studygroup.data.texts.source import Row
 from studygroup.data.texts.table import SUFFIXES, Table, is_table
 from studygroup.errors import UserError
-from tests.data.texts import asked, read, rows
+from tests.data.texts.helpers import read, rows, source_args
 
 Opened = Callable[..., Table]
 
@@ -33,15 +32,15 @@ def table(tmp_path: Path, cache: Path) -> Opened:
         path = tmp_path / name
         data = content if isinstance(content, bytes) else content.encode()
         path.write_bytes(gzip.compress(data) if name.endswith(".gz") else data)
-        return Table(asked(path, cache, **options))
+        return Table(*source_args(path, cache, **options))
 
     return make
 
 
-def broken(source: Table) -> tuple[list[Row], list[str]]:
-    """The rows, and what was skipped."""
-    contents = source.read()
-    return rows(contents), contents.broken
+def read_and_skip(source: Table) -> tuple[list[Row], list[str]]:
+    """The rows, and the unreadable ones that were skipped."""
+    raw = source.read()
+    return rows(raw), raw.unreadable
 
 
 @pytest.mark.parametrize("name", ["t.csv", "t.CSV", "t.csv.gz"])
@@ -50,14 +49,14 @@ def test_csv(table: Opened, name: str) -> None:
     assert source.name == "t"
     assert source.read().classes is None
     assert read(source) == {"train": ROWS}
-    assert read(source) == {"train": ROWS}, "to read twice is to read the same"
+    assert read(source) == {"train": ROWS}, "it can be read twice"
 
 
-def test_spaces_around_columns_and_labels_do_not_count(table: Opened) -> None:
+def test_columns_and_labels_are_stripped(table: Opened) -> None:
     assert read(table("t.csv", "text, label\n a , x\nb,x \n", label_column="label"))["train"] == [(" a ", "x"), ("b", "x")]
 
 
-def test_lines_end_as_on_any_system(table: Opened) -> None:
+def test_line_ends_of_all_systems(table: Opened) -> None:
     assert read(table("t.csv", CSV.replace("\n", "\r\n")))["train"] == [(text.replace("\n", "\r\n"), label) for text, label in ROWS]
     assert read(table("t.csv", "text,label\ra,x\r\r\nb,y"))["train"] == [("a", "x"), ("b", "y")]
 
@@ -87,7 +86,7 @@ def test_json_lines(table: Opened, name: str) -> None:
     assert read(table(name, content))["train"] == [('a "good" film,\nreally', "pos"), ("", "1"), ("x", "true"), ("ü", "2")]
 
 
-def test_what_is_broken_in_json_lines(table: Opened) -> None:
+def test_unreadable_rows_of_json_lines(table: Opened) -> None:
     good = '{"text": "a", "label": "x"}'
     content = [
         good,
@@ -106,7 +105,7 @@ def test_what_is_broken_in_json_lines(table: Opened) -> None:
         "[" * 100_000,
         good,
     ]
-    found, names = broken(table("t.jsonl", "\n".join(content), on_error="skip"))
+    found, names = read_and_skip(table("t.jsonl", "\n".join(content), on_error="skip"))
     assert found == [("a", "x")] * 2
     assert names == [
         "row 2 of t.jsonl (line 3: no 'label')",
@@ -124,9 +123,9 @@ def test_what_is_broken_in_json_lines(table: Opened) -> None:
     ]
 
 
-def test_what_is_broken_in_csv(table: Opened) -> None:
+def test_unreadable_rows_of_csv(table: Opened) -> None:
     content = 'text,label\ngood,x\n"two\nlines",y\nshort\na,b,c\n\nno label,\n"quote" in it,x\ngood, y \n"open,x\nuntil,the end\n'
-    found, names = broken(table("t.csv", content, on_error="skip"))
+    found, names = read_and_skip(table("t.csv", content, on_error="skip"))
     assert found == [("good", "x"), ("two\nlines", "y"), ("good", "y")]
     assert names == [
         "row 3 of t.csv (line 5: 1 column instead of 2)",
@@ -140,11 +139,11 @@ def test_what_is_broken_in_csv(table: Opened) -> None:
 
 
 def test_a_table_of_another_format_is_refused_even_if_rows_are_skipped(table: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_file, "MANY_BROKEN", 10)
+    monkeypatch.setattr(text_file, "MANY_UNREADABLE", 10)
     content = "text,label\n" + "good,x\n" * 30 + "short\n" * 100
     with pytest.raises(UserError, match=r"31 of the first 61 rows of t cannot be read, e.g. row 61 of t.csv .* another format"):
         read(table("t.csv", content, on_error="skip"))
-    assert len(broken(table("t.csv", "text,label\n" + "good,x\nshort\n" * 100, on_error="skip"))[1]) == 100
+    assert len(read_and_skip(table("t.csv", "text,label\n" + "good,x\nshort\n" * 100, on_error="skip"))[1]) == 100
 
 
 @pytest.mark.parametrize("encoding", ["utf-8-sig", "utf-16", "utf-32"])
@@ -164,9 +163,9 @@ def test_other_encodings(table: Opened, encoding: str) -> None:
 
 def test_bytes_that_cannot_be_decoded(table: Opened) -> None:
     content = b"note,text,label\n\xff,a,x\nn,caf\xe9,y\nn,b\xc3\xa9,y\nn,\xf0\x9f\x98,z\nn,t,\xe9\n"
-    found, names = broken(table("t.csv", content, on_error="skip"))
-    assert found == [("a", "x"), ("bé", "y")], "what is not used may be broken"
-    hint = "another encoding is given by --encoding"
+    found, names = read_and_skip(table("t.csv", content, on_error="skip"))
+    assert found == [("a", "x"), ("bé", "y")], "other columns may have invalid bytes"
+    hint = "give another encoding by --encoding"
     assert names == [
         f"row 2 of t.csv (line 3: column 'text' has bytes that are not utf-8; {hint})",
         f"row 4 of t.csv (line 5: column 'text' has bytes that are not utf-8; {hint})",
@@ -174,9 +173,9 @@ def test_bytes_that_cannot_be_decoded(table: Opened) -> None:
     ]
     with pytest.raises(UserError, match=r"row 2 of t.csv \(line 3: .*not utf-8"):
         read(table("t.csv", content))
-    names = broken(table("t.jsonl", b'{"text": "a", "label": 1}\n{"text": "\xff", "label": 1}', on_error="skip"))[1]
+    names = read_and_skip(table("t.jsonl", b'{"text": "a", "label": 1}\n{"text": "\xff", "label": 1}', on_error="skip"))[1]
     assert names == [f"row 2 of t.jsonl (line 2: bytes that are not utf-8; {hint})"]
-    names = broken(table("t.csv", "text,label\na,x\nb,y".encode("utf-16") + b"\0\xd8", on_error="skip"))[1]
+    names = read_and_skip(table("t.csv", "text,label\na,x\nb,y".encode("utf-16") + b"\0\xd8", on_error="skip"))[1]
     assert names == [f"row 2 of t.csv (line 3: the label has bytes that are not utf-16; {hint})"]
 
 
@@ -196,7 +195,7 @@ def test_texts_of_any_length_and_script(table: Opened, name: str) -> None:
     assert read(table(name, content))["train"] == [(text, str(i % 2)) for i, text in enumerate(texts)]
 
 
-def test_lines_without_end_are_refused(table: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_too_long_lines_are_refused(table: Opened, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_file, "MAX_TEXT", 1000)
     assert read(table("t.csv", f"text,label\n{'x' * 990},y\n"))["train"]
     with pytest.raises(UserError, match=r"line 2 of .*t.csv has more than 1000 characters"):
@@ -229,7 +228,7 @@ def test_a_table_without_header(table: Opened, caplog: pytest.LogCaptureFixture)
         table("t.csv", CSV, text_columns=("1",), label_column="2").key()
 
 
-def test_columns_that_are_not_there_or_not_clear(table: Opened) -> None:
+def test_missing_and_ambiguous_columns(table: Opened) -> None:
     with pytest.raises(UserError, match=r"t.csv has no column 'txt'; it has 'text', 'label'"):
         table("t.csv", CSV, text_columns=("txt",)).key()
     with pytest.raises(UserError, match=r"t.jsonl has no column 'txt'; it has 'text', 'label'$"):
@@ -245,9 +244,9 @@ def test_columns_that_are_not_there_or_not_clear(table: Opened) -> None:
 
 
 def test_two_columns_of_unusual_names(table: Opened, caplog: pytest.LogCaptureFixture) -> None:
-    rows_of = [(f"some text {i}", "ab"[i % 2]) for i in range(40)]
-    assert read(table("t.csv", "x,y\n" + "".join(f"{a},{b}\n" for a, b in rows_of)))["train"] == rows_of
-    assert read(table("t.jsonl", "\n".join(json.dumps({"y": b, "x": a}) for a, b in rows_of)))["train"] == rows_of
+    expected = [(f"some text {i}", "ab"[i % 2]) for i in range(40)]
+    assert read(table("t.csv", "x,y\n" + "".join(f"{a},{b}\n" for a, b in expected)))["train"] == expected
+    assert read(table("t.jsonl", "\n".join(json.dumps({"y": b, "x": a}) for a, b in expected)))["train"] == expected
     assert caplog.text.count("'x' is taken for the text, 'y' for the label") == 2
 
 
@@ -259,7 +258,7 @@ def test_empty_tables(table: Opened, name: str) -> None:
         table(name, "\n\n").key()
 
 
-def test_a_table_of_a_header_alone_has_no_rows(table: Opened) -> None:
+def test_a_table_with_a_header_only_has_no_rows(table: Opened) -> None:
     assert read(table("t.csv", "text,label\n"))["train"] == []
 
 
@@ -268,7 +267,7 @@ def test_damaged_gzip(tmp_path: Path, cache: Path) -> None:
     for name, damaged in (("t.csv.gz", content[: len(content) // 2]), ("u.csv.gz", content[:-8] + bytes(8)), ("v.csv.gz", b"text,label\n")):
         (tmp_path / name).write_bytes(damaged)
         with pytest.raises(UserError, match=f"{name} is damaged or cut off .*; get it again"):
-            read(Table(asked(tmp_path / name, cache)))
+            read(Table(*source_args(tmp_path / name, cache)))
 
 
 def test_a_table_that_cannot_be_read(table: Opened, tmp_path: Path, cache: Path) -> None:
@@ -277,20 +276,20 @@ def test_a_table_that_cannot_be_read(table: Opened, tmp_path: Path, cache: Path)
     with pytest.raises(UserError, match=r"t.csv cannot be read: No such file"):
         source.key()
     with pytest.raises(UserError, match=r"t.csv does not exist; give a table"):
-        Table(asked(tmp_path / "t.csv", cache))
+        Table(*source_args(tmp_path / "t.csv", cache))
     (tmp_path / "t.doc").write_text(CSV)
     with pytest.raises(UserError, match=r"t.doc is no table by its name; known: \.csv"):
-        Table(asked(tmp_path / "t.doc", cache))
+        Table(*source_args(tmp_path / "t.doc", cache))
     with pytest.raises(UserError, match="None does not exist"):
-        Table(asked(None, cache))
+        Table(*source_args(None, cache))
 
 
-def test_the_key_is_of_what_the_rows_depend_on(table: Opened, caplog: pytest.LogCaptureFixture) -> None:
+def test_key_depends_on_what_the_rows_depend_on(table: Opened, caplog: pytest.LogCaptureFixture) -> None:
     content = "title,text,label\na,b,x\n"
     options: dict[str, Any] = {"text_columns": ("text",), "label_column": "label"}
     key = table("t.csv", content, **options).key()
-    assert table("other.csv", content, **options).key() == key, "not where it lies"
-    assert table("t.csv", content, on_error="skip", **options).key() == key, "broken rows are not among the rows"
+    assert table("other.csv", content, **options).key() == key, "not on its path"
+    assert table("t.csv", content, on_error="skip", **options).key() == key, "unreadable rows are not among the rows"
     others = [
         table("t.csv", content + "a,b,y\n", **options).key(),
         table("t.tsv", content.replace(",", "\t"), **options).key(),
@@ -302,7 +301,7 @@ def test_the_key_is_of_what_the_rows_depend_on(table: Opened, caplog: pytest.Log
     ]
     assert len({key, *others}) == 1 + len(others)
     found = table("t.csv", "text,label\na,x\n")
-    assert found.key() == table("t.csv", "text,label\na,x\n", **options).key(), "how the columns were found does not count"
+    assert found.key() == table("t.csv", "text,label\na,x\n", **options).key(), "it does not matter whether the columns were given"
 
 
 def test_a_folder_of_tables(tmp_path: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
@@ -310,30 +309,30 @@ def test_a_folder_of_tables(tmp_path: Path, cache: Path, caplog: pytest.LogCaptu
     folder.mkdir()
     (folder / "train.csv").write_text("text,label\na,x\nb,y\n")
     options: dict[str, Any] = {"text_columns": ("text",), "label_column": "label"}
-    alone = Table(asked(folder, cache, **options))
+    alone = Table(*source_args(folder, cache, **options))
     assert read(alone) == {"train": [("a", "x"), ("b", "y")]}
     (folder / "Valid.csv").write_text("label,text\ny,c\n")
-    source = Table(asked(folder, cache, **options))
+    source = Table(*source_args(folder, cache, **options))
     assert source.name == "reviews"
     assert read(source) == {"train": [("a", "x"), ("b", "y")], "test": [("c", "y")]}
     assert source.key() != alone.key()
     assert not caplog.records
     (folder / "test.jsonl").write_text('{"text": "d", "label": "x"}')
-    assert read(Table(asked(folder, cache, **options)))["test"] == [("d", "x")]
+    assert read(Table(*source_args(folder, cache, **options)))["test"] == [("d", "x")]
     assert "not used in" in caplog.text
     assert "Valid.csv" in caplog.text
     (folder / "test.jsonl").write_text('{"txt": "d", "label": "x"}')
     with pytest.raises(UserError, match=r"test.jsonl has no column 'text', but train.csv has"):
-        Table(asked(folder, cache, **options)).key()
+        Table(*source_args(folder, cache, **options)).key()
     (folder / "test.csv").write_text("text,label\n")
     with pytest.raises(UserError, match=r"has both test.csv and test.jsonl; remove or rename"):
-        Table(asked(folder, cache))
+        Table(*source_args(folder, cache))
     (folder / "train.csv").rename(folder / "other.csv")
     with pytest.raises(UserError, match=r"has no table for training; call it e.g. train.csv"):
-        Table(asked(folder, cache))
+        Table(*source_args(folder, cache))
 
 
-def test_what_is_a_table(tmp_path: Path) -> None:
+def test_tables_are_recognised(tmp_path: Path) -> None:
     for suffix in SUFFIXES:
         (tmp_path / f"t{suffix}").touch()
         assert is_table(tmp_path / f"t{suffix}")
@@ -350,71 +349,26 @@ def test_what_is_a_table(tmp_path: Path) -> None:
     assert not is_table(tmp_path), "of images, say"
 
 
-def test_memory_is_that_of_a_few_rows(tmp_path: Path, cache: Path) -> None:
+def test_memory_is_that_of_few_rows(tmp_path: Path, cache: Path) -> None:
     path = tmp_path / "long.csv"
     count, words = 8_000, "some words more, to fill a line " * 40
     with path.open("w") as file:
         file.write("text,label\n")
         file.writelines(f'"number {i}: {words}",{i % 2}\n' for i in range(count))
     assert path.stat().st_size > 9_000_000
-    source = Table(asked(path, cache))
+    source = Table(*source_args(path, cache))
     tracemalloc.start()
     try:
         source.key()
-        [part] = source.read().parts.values()
+        [split] = source.read().splits.values()
+        assert split.meter is not None
         seen, number, last = 0, 0, ""
-        for text, _ in part.rows:
-            assert seen <= part.done() <= part.size, "progress is by bytes"
-            seen, number, last = part.done(), number + 1, text
+        for text, _ in split.items:
+            assert seen <= split.meter.count <= split.size, "the meter counts bytes"
+            seen, number, last = split.meter.count, number + 1, text
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
     assert number == count
     assert last.startswith(f"number {count - 1}:")
     assert peak < 2_000_000
-
-
-def test_parquet(tmp_path: Path, cache: Path) -> None:
-    pyarrow = pytest.importorskip("pyarrow")
-    parquet = pytest.importorskip("pyarrow.parquet")
-
-    def table(columns: dict[str, Any], **options: Any) -> Table:
-        parquet.write_table(pyarrow.table(columns), tmp_path / "t.parquet", row_group_size=100)
-        return Table(asked(tmp_path / "t.parquet", cache, **options))
-
-    texts = ["", "ü😀", *(f"text {i}" for i in range(998))]
-    assert read(table({"text": texts, "label": [i % 3 for i in range(1000)]}))["train"] == [
-        (text, str(i % 3)) for i, text in enumerate(texts)
-    ]
-    assert read(table({"text": texts[:2], "label": pyarrow.array(["x", "y"]).dictionary_encode()}))["train"] == [("", "x"), ("ü😀", "y")]
-    assert read(table({"x": texts[2:], "y": [i % 2 == 0 for i in range(998)]}))["train"][:2] == [("text 0", "true"), ("text 1", "false")]
-    bad = pyarrow.Array.from_buffers(
-        pyarrow.string(), 2, [None, pyarrow.py_buffer(b"\0\0\0\0\1\0\0\0\2\0\0\0"), pyarrow.py_buffer(b"a\xff")]
-    )
-    assert broken(table({"text": bad, "label": [1, 2]}, on_error="skip")) == (
-        [("a", "1")],
-        ["row 2 of t.parquet (column 'text' has bytes that are not utf-8)"],
-    )
-    assert broken(table({"text": ["a", None, "c"], "label": [1.5, 2, None]}, on_error="skip")) == (
-        [("a", "1.5")],
-        ["row 2 of t.parquet (column 'text' is missing)", "row 3 of t.parquet (no label)"],
-    )
-    with pytest.raises(UserError, match=r"row 1 of t.parquet \(column 'text' is 1, not a text\)"):
-        read(table({"text": [1, 2], "label": [1, 2]}))
-    with pytest.raises(UserError, match=r"t.parquet has no column 'txt'; it has 'text', 'label'"):
-        table({"text": ["a"], "label": [1]}, text_columns=("txt",)).key()
-    with pytest.raises(UserError, match="encoding of its own"):
-        table({"text": ["a"], "label": [1]}, encoding="latin-1")
-    content = (tmp_path / "t.parquet").read_bytes()
-    for damaged in (b"", content[:-20], b"text,label\n"):
-        (tmp_path / "t.parquet").write_bytes(damaged)
-        with pytest.raises(UserError, match=r"t.parquet cannot be read as Parquet .*; get or write it again"):
-            Table(asked(tmp_path / "t.parquet", cache))
-
-
-def test_parquet_needs_pyarrow(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setitem(sys.modules, "pyarrow", None)
-    monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
-    (tmp_path / "t.parquet").touch()
-    with pytest.raises(UserError, match="pip install pyarrow"):
-        Table(asked(tmp_path / "t.parquet", cache))

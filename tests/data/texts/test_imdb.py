@@ -14,7 +14,7 @@ from studygroup.data.texts import folder as text_folder
 from studygroup.data.texts import imdb
 from studygroup.data.texts.imdb import Imdb
 from studygroup.errors import UserError
-from tests.data.texts import asked, pack, read, rows
+from tests.data.texts.helpers import pack, read, rows, source_args
 
 ARCHIVE = "aclImdb_v1.tar.gz"
 
@@ -46,12 +46,12 @@ def archive(tmp_path: Path) -> Path:
 
 
 def test_archive(archive: Path, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
-    for place in (archive, archive.parent):
-        source = Imdb(asked(place, cache))
+    for path in (archive, archive.parent):
+        source = Imdb(*source_args(path, cache))
         assert source.name == "imdb"
         assert source.read().classes == ("neg", "pos")
         assert read(source) == expected()
-    assert "7c2ac02c03563afcf9b574c7e56c153a" in caplog.text, "it is not the published one"
+    assert "7c2ac02c03563afcf9b574c7e56c153a" in caplog.text, "not the published archive"
 
 
 def test_unpacked_folder(tmp_path: Path, cache: Path) -> None:
@@ -59,28 +59,28 @@ def test_unpacked_folder(tmp_path: Path, cache: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).write_bytes(content)
     keys = set()
-    for place in (tmp_path, tmp_path / "aclImdb"):
-        source = Imdb(asked(place, cache))
+    for path in (tmp_path, tmp_path / "aclImdb"):
+        source = Imdb(*source_args(path, cache))
         assert read(source)["test"] == sorted(expected(12)["test"], key=lambda row: (row[1], row[0].split()[2] + "_"))
         keys.add(source.key())
     assert len(keys) == 1
     (tmp_path / "aclImdb" / "test" / "pos" / "0_1.txt").write_text("changed")
-    assert Imdb(asked(tmp_path, cache)).key() not in keys
+    assert Imdb(*source_args(tmp_path, cache)).key() not in keys
 
 
-def test_key_is_of_the_archive(archive: Path, cache: Path) -> None:
-    key = Imdb(asked(archive, cache)).key()
+def test_key_depends_on_the_archive(archive: Path, cache: Path) -> None:
+    key = Imdb(*source_args(archive, cache)).key()
     pack(archive, members(4))
-    assert Imdb(asked(archive, cache)).key() != key
+    assert Imdb(*source_args(archive, cache)).key() != key
 
 
-def test_what_cannot_be_decoded(tmp_path: Path, cache: Path) -> None:
+def test_undecodable_reviews(tmp_path: Path, cache: Path) -> None:
     path = pack(tmp_path / "mine.tar.gz", {**members(), "aclImdb/train/pos/9_9.txt": b"caf\xe9"})
-    contents = Imdb(asked(path, cache, on_error="skip")).read()
+    contents = Imdb(*source_args(path, cache, on_error="skip")).read()
     assert rows(contents) == expected()["train"]
-    assert contents.broken == ["aclImdb/train/pos/9_9.txt (bytes that are not utf-8; another encoding is given by --encoding)"]
+    assert contents.unreadable == ["aclImdb/train/pos/9_9.txt (bytes that are not utf-8; give another encoding by --encoding)"]
     with pytest.raises(UserError, match=r"aclImdb/train/pos/9_9.txt \(bytes"):
-        read(Imdb(asked(path, cache)))
+        read(Imdb(*source_args(path, cache)))
 
 
 def test_damaged_archives(archive: Path, cache: Path) -> None:
@@ -99,22 +99,22 @@ def test_damaged_archives(archive: Path, cache: Path) -> None:
     ):
         archive.write_bytes(damaged)
         with pytest.raises(UserError, match=rf"{ARCHIVE} (is damaged or cut off .*; get it again|has no reviews in aclImdb)"):
-            read(Imdb(asked(archive, cache)))
+            read(Imdb(*source_args(archive, cache)))
     archive.write_bytes(content)
     with archive.open("ab") as file:
         file.write(gzip.compress(bytes(2_000_000)))
-    with pytest.raises(UserError, match="much follows"):
-        read(Imdb(asked(archive, cache)))
+    with pytest.raises(UserError, match="too much data follows"):
+        read(Imdb(*source_args(archive, cache)))
 
 
-def test_a_class_that_is_not_there(tmp_path: Path, cache: Path) -> None:
+def test_a_missing_class_is_refused(tmp_path: Path, cache: Path) -> None:
     files = {name: content for name, content in members().items() if "test/pos" not in name}
     with pytest.raises(UserError, match=f"has no reviews in aclImdb/test/pos; give the published {ARCHIVE}"):
-        read(Imdb(asked(pack(tmp_path / ARCHIVE, files), cache)))
+        read(Imdb(*source_args(pack(tmp_path / ARCHIVE, files), cache)))
     for name in members():
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
     with pytest.raises(UserError, match="has no reviews in aclImdb/train/neg"):
-        Imdb(asked(tmp_path / "aclImdb", cache)).key()
+        Imdb(*source_args(tmp_path / "aclImdb", cache)).key()
 
 
 def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarInfo:
@@ -123,7 +123,7 @@ def link(name: str, target: str, kind: bytes = tarfile.SYMTYPE) -> tarfile.TarIn
     return member
 
 
-def test_hostile_members_are_not_read(tmp_path: Path, cache: Path) -> None:
+def test_hostile_members_are_ignored(tmp_path: Path, cache: Path) -> None:
     secret = tmp_path / "secret.txt"
     secret.write_text("secret")
     evil: dict[str, bytes | tarfile.TarInfo] = {
@@ -138,45 +138,45 @@ def test_hostile_members_are_not_read(tmp_path: Path, cache: Path) -> None:
     }
     before = set(tmp_path.iterdir())
     path = pack(tmp_path / ARCHIVE, {**evil, **members()})
-    assert read(Imdb(asked(path, cache))) == expected()
+    assert read(Imdb(*source_args(path, cache))) == expected()
     assert set(tmp_path.iterdir()) - before <= {path, cache}
 
 
-def test_a_huge_member_is_broken(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_huge_member_is_unreadable(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imdb, "MAX_BYTES", 1000)
     monkeypatch.setattr(text_folder, "MAX_BYTES", 1000)
     path = pack(tmp_path / ARCHIVE, {**members(), "aclImdb/train/neg/9_1.txt": b"x" * 1_000_000})
-    contents = Imdb(asked(path, cache, on_error="skip")).read()
+    contents = Imdb(*source_args(path, cache, on_error="skip")).read()
     assert rows(contents) == expected()["train"]
-    assert contents.broken == ["aclImdb/train/neg/9_1.txt (more than 1000 bytes)"]
+    assert contents.unreadable == ["aclImdb/train/neg/9_1.txt (more than 1000 bytes)"]
 
 
-def test_where_it_is_looked_for(tmp_path: Path, cache: Path) -> None:
+def test_missing_data_and_useless_options_are_named(tmp_path: Path, cache: Path) -> None:
     with pytest.raises(UserError, match=f"imdb is not there; fetch it with --download, or give {ARCHIVE} as imdb:PATH"):
-        Imdb(asked(None, cache))
+        Imdb(*source_args(None, cache))
     with pytest.raises(UserError, match=f"gone does not exist; give the published {ARCHIVE}"):
-        Imdb(asked(tmp_path / "gone", cache))
+        Imdb(*source_args(tmp_path / "gone", cache))
     with pytest.raises(UserError, match=f"holds neither {ARCHIVE} nor train/neg and"):
-        Imdb(asked(tmp_path, cache))
+        Imdb(*source_args(tmp_path, cache))
     with pytest.raises(UserError, match="imdb has no columns"):
-        Imdb(asked(tmp_path, cache, text_columns=("text",)))
+        Imdb(*source_args(tmp_path, cache, text_columns=("text",)))
     with pytest.raises(UserError, match="imdb has an encoding of its own"):
-        Imdb(asked(tmp_path, cache, encoding="utf-8"))
+        Imdb(*source_args(tmp_path, cache, encoding="utf-8"))
 
 
-def test_what_was_fetched_must_have_its_checksum(archive: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_download_must_have_its_checksum(archive: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     digest = hashlib.md5(archive.read_bytes()).hexdigest()
-    monkeypatch.setattr(imdb, "PUBLISHED", replace(imdb.PUBLISHED, size=archive.stat().st_size, md5=digest))
-    place = cache / "downloads" / "imdb" / ARCHIVE
-    place.parent.mkdir(parents=True)
-    place.write_bytes(archive.read_bytes())
+    monkeypatch.setattr(Imdb, "remote", replace(Imdb.remote, size=archive.stat().st_size, md5=digest))
+    path = cache / "downloads" / "imdb" / ARCHIVE
+    path.parent.mkdir(parents=True)
+    path.write_bytes(archive.read_bytes())
     for download in (False, True):
-        assert read(Imdb(asked(None, cache, download=download))) == expected()
-    pack(place, members(2))
+        assert read(Imdb(*source_args(None, cache, download=download))) == expected()
+    pack(path, members(2))
     with pytest.raises(UserError, match=r"has changed since it was fetched.*--download"):
-        Imdb(asked(None, cache)).read()
+        Imdb(*source_args(None, cache)).read()
 
 
-def test_what_is_published() -> None:
-    assert imdb.PUBLISHED.name == ARCHIVE
-    assert imdb.PUBLISHED.size == 84125825
+def test_published_archive() -> None:
+    assert Imdb.remote.name == ARCHIVE
+    assert Imdb.remote.size == 84125825

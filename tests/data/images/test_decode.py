@@ -30,7 +30,7 @@ def test_lossless_formats(tmp_path: Path, suffix: str) -> None:
     assert np.array_equal(read_image(path, (3, 8, 8)), halves().transpose(2, 0, 1))
 
 
-def test_jpeg_whatever_its_name_is(tmp_path: Path) -> None:
+def test_jpeg_with_another_suffix(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     Image.fromarray(np.full((64, 64, 3), (200, 100, 50), dtype=np.uint8)).save(path, format="JPEG", quality=95)
     image = read_image(path, (3, 8, 8))
@@ -45,7 +45,7 @@ def test_grey_from_colour_and_colour_from_grey(tmp_path: Path) -> None:
     assert np.array_equal(read_image(path, (3, 4, 4)), np.full((3, 4, 4), 90))
 
 
-def test_exif_orientation_is_respected(tmp_path: Path) -> None:
+def test_exif_orientation_is_applied(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     exif = Image.Exif()
     exif[0x0112] = 3  # upside down
@@ -96,7 +96,7 @@ def test_bilevel_and_cmyk(tmp_path: Path) -> None:
     assert read_image(tmp_path / "image.tif", (3, 4, 4))[:, 0, 0].tolist() == [255, 0, 0]
 
 
-def test_the_shorter_side_is_resized_and_the_centre_is_kept(tmp_path: Path) -> None:
+def test_centre_crop(tmp_path: Path) -> None:
     path = tmp_path / "image.png"
     pixels = np.zeros((8, 24, 3), dtype=np.uint8)
     pixels[:, :8, 0], pixels[:, 8:16, 1], pixels[:, 16:, 2] = 255, 255, 255
@@ -121,7 +121,7 @@ def test_small_images_are_enlarged(tmp_path: Path) -> None:
     assert large[0, 8, 0] > 200 > 60 > large[0, 8, 15]
 
 
-def test_arrays_are_converted_as_files_are(tmp_path: Path) -> None:
+def test_arrays_are_converted_like_files(tmp_path: Path) -> None:
     pixels = np.random.default_rng(0).integers(0, 256, (3, 3, 20, 20), dtype=np.uint8)
     Image.fromarray(pixels[1].transpose(1, 2, 0)).save(tmp_path / "image.png")
     for shape in ((3, 20, 20), (1, 20, 20), (3, 9, 9), (1, 31, 31)):
@@ -146,13 +146,13 @@ def test_absurd_sizes_are_refused(tmp_path: Path, side: int) -> None:
 
 
 @pytest.mark.parametrize("content", [b"", b"not an image", b"\x89PNG\r\n\x1a\n", b"GIF89a"])
-def test_broken_files_are_named(tmp_path: Path, content: bytes) -> None:
+def test_damaged_files_are_named(tmp_path: Path, content: bytes) -> None:
     (tmp_path / "torn.png").write_bytes(content)
     with pytest.raises(UserError, match=r"torn\.png cannot be read"):
         read_image(tmp_path / "torn.png", (3, 8, 8))
 
 
-def test_a_truncated_image_is_broken(tmp_path: Path) -> None:
+def test_a_truncated_image_is_unreadable(tmp_path: Path) -> None:
     path = tmp_path / "torn.jpg"
     Image.fromarray(np.random.default_rng(0).integers(0, 256, (64, 64, 3), dtype=np.uint8)).save(path)
     path.write_bytes(path.read_bytes()[: path.stat().st_size // 2])
@@ -165,7 +165,7 @@ def test_a_missing_image_is_named(tmp_path: Path) -> None:
         read_image(tmp_path / "gone.png", (3, 8, 8))
 
 
-def test_programs_are_not_called_for_postscript(tmp_path: Path) -> None:
+def test_postscript_runs_no_program(tmp_path: Path) -> None:
     (tmp_path / "image.png").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 8 8\n%%EndComments\nshowpage\n")
     with pytest.raises(UserError, match="not an image"):
         read_image(tmp_path / "image.png", (3, 8, 8))
@@ -176,10 +176,10 @@ def test_find_images(tmp_path: Path) -> None:
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert find_images(tmp_path) == [tmp_path / name for name in ("a/b/c.webp", "a/z.jpg", "b.PNG")]
-    assert find_images(str(tmp_path / "a" / "notes.txt")) == [tmp_path / "a" / "notes.txt"], "a file that is named is taken"
+    assert find_images(str(tmp_path / "a" / "notes.txt")) == [tmp_path / "a" / "notes.txt"], "a given file may have any name"
 
 
-def test_find_images_refuses_nothing(tmp_path: Path) -> None:
+def test_find_images_without_images_is_an_error(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="has no images"):
         find_images(tmp_path)
     with pytest.raises(UserError, match="does not exist"):

@@ -1,0 +1,182 @@
+"""From a source to a data set: read once into memory-mapped arrays in the cache, then divided into training and test set.
+
+<cache>/<category>/<name>-<key>/     train_<array>.npy ...  (test_<array>.npy ...)  meta.json
+"""
+
+from __future__ import annotations
+
+import math
+from abc import ABC, abstractmethod
+from collections.abc import Iterator, Mapping, Sized
+from contextlib import ExitStack
+from dataclasses import dataclass
+from functools import cached_property, partial
+from pathlib import Path
+from typing import Any, ClassVar, Generic, TypeVar
+
+import numpy as np
+from numpy.typing import NDArray
+
+from studygroup.data.cache.array_file import ArrayFile
+from studygroup.data.cache.disk import check_room
+from studygroup.data.cache.entries import cache_dir, cached, check_skipped, digest, open_splits, unreadable_error, write_meta
+from studygroup.data.dataset import Dataset, Split, divide
+from studygroup.data.inputs import Inputs
+from studygroup.data.progress import Unit, progress_bar
+from studygroup.data.source import RawSplit, RawT, Source, cache_folder
+from studygroup.data.texts.tokenizers import Tokenizer
+from studygroup.options import DataOptions
+
+StoredT = TypeVar("StoredT", bound=Sized)
+ArrayType = tuple[tuple[int, ...], np.dtype[Any]]
+"""Shape of one row, and dtype."""
+
+
+@dataclass(frozen=True)
+class Prepared(Generic[StoredT]):
+    """The samples of a source as they are in the cache.
+
+    Attributes:
+        name: name of the source.
+        classes: names, in the order of the labels.
+        splits: `train` and perhaps `test`.
+        unreadable: names of the samples that were skipped.
+        key: hash of the source's content and of the options.
+    """
+
+    name: str
+    classes: tuple[str, ...]
+    splits: dict[str, StoredT]
+    unreadable: tuple[str, ...]
+    key: str
+
+
+class Preparation(ABC, Generic[RawT, StoredT]):
+    """Preparation of one source; subclasses add what is particular to images or texts.
+
+    Attributes:
+        category: sub-folder of the cache.
+        version: incremented when other arrays are prepared from the same source.
+        noun: word for a sample in messages.
+        unit: unit of `RawSplit.size`.
+    """
+
+    category: ClassVar[str]
+    version: ClassVar[int] = 1
+    noun: ClassVar[str]
+    unit: ClassVar[Unit]
+
+    def __init__(self, source: Source[RawT], options: DataOptions) -> None:
+        self.source = source
+        self.options = options
+        self.cache = cache_folder(options.cache)
+
+    # ---------------------------------------------------------------- what subclasses add
+
+    def key_options(self) -> tuple[object, ...]:
+        """Return the options that the arrays depend on beside the source's key."""
+        return ()
+
+    @abstractmethod
+    def array_types(self) -> Mapping[str, ArrayType]:
+        """Return the arrays of a split by name, `labels` first."""
+
+    @abstractmethod
+    def chunks(self, split: RawSplit[Any]) -> Iterator[tuple[NDArray[Any], ...]]:
+        """Yield rows for each array, in the order of `array_types`."""
+
+    @abstractmethod
+    def finish(self, folder: Path) -> tuple[str, ...]:
+        """Check the labels once all are written, renumber them if needed, and return the names of the classes.
+
+        Raises:
+            UserError: they cannot be learned from.
+        """
+
+    @abstractmethod
+    def open_split(self, folder: Path, name: str) -> StoredT:
+        """Open the arrays of a split.
+
+        Raises:
+            OSError, ValueError, EOFError: they are missing or damaged.
+        """
+
+    @abstractmethod
+    def encode(
+        self,
+        prepared: Prepared[StoredT],
+        train: NDArray[np.int64],
+        division: tuple[int, int] | None,
+        tokenizer: str | Tokenizer,
+    ) -> tuple[dict[str, Split], Inputs, str]:
+        """Return the samples by split, the kind of network inputs that they become, and the key of the data set.
+
+        Args:
+            prepared: the samples.
+            train: (n,) positions of the training set in the split `train`.
+            division: size of the test set and seed of the split, if the test set is a part of the split `train`.
+            tokenizer: tokenizer of texts, or its name.
+        """
+
+    # ---------------------------------------------------------------- the same for all
+
+    @cached_property
+    def raw(self) -> RawT:
+        """The content of the source, which is read once."""
+        return self.source.read()
+
+    def dataset(self, tokenizer: str | Tokenizer) -> Dataset:
+        """Prepare the source and divide it into training and test set."""
+        prepared = self.prepare()
+        train = np.arange(len(prepared.splits["train"]))
+        test, division = None, None
+        if "test" not in prepared.splits:
+            train, test = divide(len(train), self.options.test_size, self.options.split_seed)
+            division = len(test), self.options.split_seed
+        splits, inputs, key = self.encode(prepared, train, division, tokenizer)
+        if test is not None:
+            splits = {"train": splits["train"].take(train), "test": splits["train"].take(test)}
+        return Dataset(self.source.name, prepared.classes, splits["train"], splits["test"], inputs, self.source.augment, key)
+
+    def prepare(self) -> Prepared[StoredT]:
+        """Open the prepared arrays, and prepare them first if they are missing or damaged.
+
+        Raises:
+            UserError: the source cannot be read, its labels are not classes, or the cache is full or cannot be written.
+        """
+        key = digest(self.version, self.source.key(), *self.key_options())
+        folder = cache_dir(self.cache, self.category, self.source.name, key)
+        prepared = cached(folder, self.cache, partial(self._open, folder, key), self._write)
+        check_skipped(prepared.unreadable, self.noun, self.source.name, self.options.on_error, folder)
+        return prepared
+
+    def _open(self, folder: Path, key: str) -> Prepared[StoredT] | None:
+        """Open the arrays in a folder; return None if it is missing or damaged."""
+        if (found := open_splits(folder, self.open_split)) is None:
+            return None
+        meta, splits = found
+        return Prepared(self.source.name, tuple(meta["classes"]), splits, tuple(meta["broken"]), key)
+
+    def _write(self, folder: Path) -> None:
+        name, types = self.source.name, self.array_types()
+        total = sum(split.size for split in self.raw.splits.values())
+        if self.unit == "samples":  # else the size of the arrays is not known before
+            row_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in types.values())
+            check_room(folder.parent, total * row_bytes + (1 << 16), f"to prepare {name}")
+        rows = {}
+        with progress_bar(f"Preparing {name}", total, self.unit, show=self.options.progress) as advance:
+            for split_name, split in self.raw.splits.items():
+                with ExitStack() as stack:
+                    files = [stack.enter_context(ArrayFile(folder / f"{split_name}_{array}.npy", *types[array])) for array in types]
+                    done = 0
+                    for arrays in self.chunks(split):
+                        for file, array in zip(files, arrays, strict=True):
+                            file.append(array)
+                        now = files[0].rows if split.meter is None else split.meter.count
+                        advance(now - done)
+                        done = now
+                rows[split_name] = files[0].rows
+        if self.raw.unreadable and self.options.on_error == "stop":
+            raise unreadable_error(self.raw.unreadable, self.noun, name)
+        classes = self.finish(folder)
+        write_meta(folder, {"name": name, "classes": classes, "rows": rows, "broken": self.raw.unreadable})

@@ -1,0 +1,95 @@
+"""Labels of texts: their order, and the check that they are classes."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Collection, Iterable, Sequence
+
+from studygroup.errors import UserError
+
+MAX_CLASSES = 1000
+"""Number of distinct labels above which they are not accepted as classes."""
+ALL_DIFFERENT = 10
+"""Number of rows from which on labels that are all different are not accepted as classes."""
+SHOWN = 3
+"""Number of labels that a message shows as examples."""
+
+
+class ClassIndex:
+    """Numbers of classes by name; without given classes, in the order of their first occurrence.
+
+    Args:
+        classes: names in the order of their numbers; None to number the labels as they occur.
+        source: name of the data set, for messages.
+    """
+
+    def __init__(self, classes: Sequence[str] | None, source: str) -> None:
+        self.fixed = classes is not None
+        self.source = source
+        self.numbers = {name: number for number, name in enumerate(classes or ())}
+
+    def number(self, name: str) -> int:
+        """Return the number of a class.
+
+        Raises:
+            UserError: there is no such class, or there are too many.
+        """
+        if name not in self.numbers:
+            if self.fixed:
+                raise UserError(f"{shorten(name)!r} of {self.source} is none of its classes: {shorten(', '.join(self.numbers), 80)}")
+            self.numbers[name] = len(self.numbers)
+            check_classes(self.numbers, None, self.source)
+        return self.numbers[name]
+
+
+def sort_classes(names: Iterable[str]) -> tuple[str, ...]:
+    """Sort distinct labels: by value if all are whole numbers, else by name."""
+    distinct = set(names)
+    if all(re.fullmatch(r"[+-]?[0-9]+", name) for name in distinct):
+        return tuple(sorted(distinct, key=lambda name: (int(name), name)))
+    return tuple(sorted(distinct))
+
+
+def check_classes(names: Collection[str], rows: int | None, source: str) -> None:
+    """Check that labels can be classes: whenever a new one occurs, and when all rows are read.
+
+    Args:
+        names: the distinct labels that have occurred.
+        rows: number of rows, once all are read; None before.
+        source: name of the data set, for messages.
+
+    Raises:
+        UserError: there are too many labels, all rows have different ones, they are numbers with fractions, or there are fewer than two.
+    """
+    remedy = "give a column of classes (--label-column)"
+    if len(names) > MAX_CLASSES:
+        raise UserError(f"the labels of {source} have more than {MAX_CLASSES} values ({_examples(names)}), too many for classes; {remedy}")
+    if rows is None:
+        return
+    if not names:
+        raise UserError(f"{source} has no rows; give a table of texts and labels")
+    if len(names) == 1:
+        raise UserError(f"all labels of {source} are {_examples(names)}; at least two classes are needed")
+    if all(map(is_number, names)) and (fractions := [name for name in names if not float(name).is_integer()]):
+        raise UserError(
+            f"the labels of {source} are numbers with fractions ({_examples(fractions)}), not classes; {remedy}, or replace them by classes"
+        )
+    if len(names) == rows >= ALL_DIFFERENT:
+        raise UserError(f"the labels of {source} are different in all of its {rows} rows ({_examples(names)}), not classes; {remedy}")
+
+
+def is_number(name: str) -> bool:
+    """Return whether a label is a number, perhaps with a fraction or an exponent."""
+    return re.fullmatch(r"[+-]?([0-9]+(\.[0-9]*)?|\.[0-9]+)([eE][+-]?[0-9]{1,3})?", name) is not None
+
+
+def _examples(names: Iterable[str]) -> str:
+    names = sorted(names)
+    return ", ".join(repr(shorten(name)) for name in names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
+
+
+def shorten(text: str, length: int = 40) -> str:
+    """Shorten a text for a message: one line, at most `length` characters, encodable in UTF-8."""
+    start = " ".join(text[: 4 * length].split())
+    start = start if len(start) <= length and len(text) <= 4 * length else start[: length - 1] + "…"
+    return start.encode("utf-8", "replace").decode("utf-8")
