@@ -24,7 +24,7 @@ from studygroup.data.dataset import Dataset, Split, divide
 from studygroup.data.inputs import Inputs
 from studygroup.data.progress import Unit, progress_bar
 from studygroup.data.source import RawSplit, RawT, Source, cache_folder
-from studygroup.data.texts.tokenizers import Tokenizer
+from studygroup.data.tokenizer import Tokenizer
 from studygroup.options import DataOptions
 
 StoredT = TypeVar("StoredT", bound=Sized)

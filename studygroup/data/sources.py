@@ -7,11 +7,13 @@ from pathlib import Path
 from typing import Any
 
 from studygroup import errors
+from studygroup.data.class_folders import folders
 from studygroup.data.dataset import Dataset
+from studygroup.data.images.decode import suffixes as image_suffixes
 from studygroup.data.images.prepare import ImagePreparation
 from studygroup.data.prepare import Preparation
 from studygroup.data.source import Source
-from studygroup.data.texts.folder import is_text_folder
+from studygroup.data.texts.folder import SUFFIX
 from studygroup.data.texts.prepare import TextPreparation
 from studygroup.data.texts.table import is_table, table_suffix
 from studygroup.data.texts.tokenizers import Tokenizer
@@ -113,3 +115,18 @@ def parse(data: str | Path) -> tuple[str, Path | None]:
     if os.sep in name or data.startswith((".", "~")) or table_suffix(path) is not None:
         raise UserError(f"{data} does not exist; give a folder of images or texts, a table, or one of {', '.join(sorted(SOURCES))}")
     raise UserError(f"{errors.unknown_name('data set', name, SOURCES)} There is no folder or table {data!r} either")
+
+
+def is_text_folder(path: Path) -> bool:
+    """Return whether a folder has `.txt` files in sub-folders, and no images; the search stops at the first image."""
+    if not path.is_dir():
+        return False
+    texts = False
+    for name in folders(path):
+        for _, inner, files in os.walk(path / name):
+            inner[:] = [folder for folder in inner if not folder.startswith(".")]
+            suffixes = {os.path.splitext(file)[1].lower() for file in files if not file.startswith(".")}
+            if suffixes & image_suffixes():
+                return False
+            texts = texts or SUFFIX in suffixes
+    return texts

@@ -17,7 +17,7 @@ from studygroup.data.images.decode import fit_array
 from studygroup.data.inputs import Images, Inputs
 from studygroup.data.prepare import ArrayType, Preparation, Prepared
 from studygroup.data.source import Chunk, RawImages, RawSplit
-from studygroup.data.texts.tokenizers import Tokenizer
+from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 
 

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Iterable, Iterator
 from functools import partial
 from pathlib import Path
 
 from studygroup.data.cache.entries import digest
-from studygroup.data.class_folders import FileKind, FolderContent, folders, list_files, printable
-from studygroup.data.images import decode
+from studygroup.data.class_folders import FileKind, FolderContent, list_files, printable
 from studygroup.data.source import Meter, RawSplit, RawTexts, Row, TextSource
 from studygroup.data.texts.columns import refuse_columns
 from studygroup.data.texts.files import MAX_TEXT, UnreadableRows, check_encoding, detect_encoding, encoding_problem
@@ -19,21 +17,6 @@ from studygroup.options import DataOptions
 SUFFIX = ".txt"
 MAX_BYTES = 4 * MAX_TEXT
 TEXTS = FileKind("text", partial(list_files, suffixes={SUFFIX}))
-
-
-def is_text_folder(path: Path) -> bool:
-    """Return whether a folder has `.txt` files in sub-folders, and no images; the search stops at the first image."""
-    if not path.is_dir():
-        return False
-    texts = False
-    for name in folders(path):
-        for _, inner, files in os.walk(path / name):
-            inner[:] = [folder for folder in inner if not folder.startswith(".")]
-            suffixes = {os.path.splitext(file)[1].lower() for file in files if not file.startswith(".")}
-            if suffixes & decode.suffixes():
-                return False
-            texts = texts or SUFFIX in suffixes
-    return texts
 
 
 class TextFolder(TextSource):

@@ -9,12 +9,12 @@ from __future__ import annotations
 from collections.abc import Collection, Iterator
 from pathlib import Path, PurePosixPath
 
-from studygroup.data.cache.archive import archive_files, locate
 from studygroup.data.cache.download import RemoteFile, download_dir, find_download, verify_checksum
 from studygroup.data.cache.entries import text_digest
 from studygroup.data.cache.fingerprint import files_digest, fingerprints
 from studygroup.data.class_folders import list_files
 from studygroup.data.source import Meter, RawSplit, RawTexts, Row, TextSource
+from studygroup.data.texts.archive import archive_files, locate
 from studygroup.data.texts.columns import refuse_columns, refuse_encoding
 from studygroup.data.texts.files import UnreadableRows, file_size, read_errors
 from studygroup.data.texts.folder import MAX_BYTES, SUFFIX, decode_text, read_files

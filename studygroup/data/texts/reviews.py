@@ -11,9 +11,9 @@ from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import ClassVar
 
-from studygroup.data.cache.archive import archive_files, locate
 from studygroup.data.cache.fingerprint import files_digest
 from studygroup.data.source import Meter, RawSplit, RawTexts, Row, TextSource
+from studygroup.data.texts.archive import archive_files, locate
 from studygroup.data.texts.columns import refuse_columns, refuse_encoding
 from studygroup.data.texts.files import (
     UnreadableRows,

@@ -15,13 +15,13 @@ import re
 import string
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
-from typing import Any, Protocol, cast
+from typing import Any, cast
 
 import numpy as np
 import sentencepiece
-from numpy.typing import NDArray
 
 from studygroup import errors
+from studygroup.data.tokenizer import Ids, Tokenizer
 from studygroup.errors import UserError, one_line
 
 KINDS = ("bpe", "bpe-lower", "chars", "hf:PATH")
@@ -31,36 +31,6 @@ VOCABULARY = 16_000
 """Default vocabulary size of BPE: that of CGL's experiment on IMDB."""
 HF = "hf:"
 DESCRIPTION = "tokenizer.json"
-
-Ids = NDArray[np.int64]
-
-
-class Tokenizer(Protocol):
-    """Function from texts to token ids.
-
-    Attributes:
-        vocabulary: number of ids, which are 0 to `vocabulary` - 1.
-        pad: id of the padding.
-        max_length: default maximum number of tokens of a text.
-    """
-
-    vocabulary: int
-    pad: int
-    max_length: int
-
-    def encode(self, texts: Sequence[str], max_length: int | None = None) -> list[Ids]:
-        """Convert texts to their ids (t,) int64, without padding.
-
-        Args:
-            texts: any texts, also empty ones.
-            max_length: maximum number of ids; None for no limit. Special tokens at the end of a truncated text are kept.
-        """
-
-    def save(self, folder: Path) -> None:
-        """Write the tokenizer into a folder, which is created if needed, for `load_tokenizer`."""
-
-    def describe(self) -> dict[str, object]:
-        """Return a description in JSON's types; tokenizers with equal descriptions give the same ids."""
 
 
 def make_tokenizer(kind: str, texts: Callable[[], Iterator[str]], *, vocabulary: int = VOCABULARY) -> Tokenizer:

@@ -9,8 +9,9 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
+from studygroup.data.sources import is_text_folder
 from studygroup.data.texts import folder as text_folder
-from studygroup.data.texts.folder import TextFolder, is_text_folder
+from studygroup.data.texts.folder import TextFolder
 from studygroup.errors import UserError
 from tests.data.texts.helpers import read, rows, source_args
 
