@@ -17,7 +17,8 @@ from torch import Tensor
 from studygroup.data.images.decode import find_images, read_image
 from studygroup.data.images.transform import ImageTransform
 from studygroup.data.texts.ragged import Ragged
-from studygroup.data.texts.tokenizers import Tokenizer, load_tokenizer
+from studygroup.data.texts.tokenizers import load_tokenizer
+from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 from studygroup.options import Augment, DataOptions
 

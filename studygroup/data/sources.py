@@ -16,7 +16,7 @@ from studygroup.data.source import Source
 from studygroup.data.texts.folder import SUFFIX
 from studygroup.data.texts.prepare import TextPreparation
 from studygroup.data.texts.table import is_table, table_suffix
-from studygroup.data.texts.tokenizers import Tokenizer
+from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 from studygroup.options import DataOptions, keyword_function
 from studygroup.registry import Registry

@@ -33,7 +33,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor, progress: SweepProgress, s
             progress.end(job.name, "was there")
     stopping = False
     while running or (waiting and not stopping):
-        if stop.asked and not stopping:
+        if stop.requested and not stopping:
             stopping = True
             executor.stop()
         for job in () if stopping else list(waiting):

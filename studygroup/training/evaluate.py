@@ -1,4 +1,4 @@
-"""How good members are: accuracy, cross-entropy, their ensemble, and how much they differ."""
+"""Scores of members: accuracy, cross-entropy, ensemble, and diversity."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ Logits = Callable[[Tensor], dict[str, Tensor]]
 
 @dataclass(frozen=True)
 class Scores:
-    """Of one data set.
+    """Scores on one data set.
 
     Attributes:
         accuracy: by member, and `ensemble`, in [0, 1].
         cross_entropy: by member, and `ensemble`, in nats.
         diversity: mean over samples and pairs of students of the Euclidean distance between their predicted distributions, in
             [0, sqrt 2] (CGL, Table 6; temperature 1); None if there are fewer than two students.
-        samples: how many samples.
+        samples: number of samples.
     """
 
     accuracy: dict[str, float]
@@ -33,7 +33,7 @@ class Scores:
 
 
 def diversity(probabilities: Tensor) -> Tensor:
-    """Mean distance (B,) over the pairs of K >= 2 students' distributions (K, B, C)."""
+    """Return the mean distance (B,) over the pairs of K >= 2 students' distributions (K, B, C)."""
     students = len(probabilities)
     first, second = torch.triu_indices(students, students, offset=1)
     distances: Tensor = torch.linalg.vector_norm(probabilities[first] - probabilities[second], dim=-1)
@@ -47,41 +47,41 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
     Args:
         logits: inputs (B, ...) -> logits (B, C) by member, in eval mode.
         students: the members whose predicted distributions are averaged into the ensemble.
-        batches: inputs and labels (B,); on several ranks, this one's.
-        ranks: who has the other batches.
+        batches: inputs and labels (B,); on several ranks, those of this rank.
+        ranks: the processes that have the other batches.
     """
     correct: dict[str, Tensor] = {}
-    nats: dict[str, Tensor] = {}
-    apart = torch.zeros((), dtype=torch.float64)
+    cross_entropy: dict[str, Tensor] = {}
+    distance = torch.zeros((), dtype=torch.float64)
     samples = 0
     for inputs, labels in batches:
-        found = {name: z.float() for name, z in logits(inputs).items()}
-        log_probabilities = {name: F.log_softmax(z, -1) for name, z in found.items()}
+        logits_of = {name: z.float() for name, z in logits(inputs).items()}
+        log_probabilities = {name: F.log_softmax(z, -1) for name, z in logits_of.items()}
         probabilities = torch.stack([log_probabilities[name].exp() for name in students])  # (K, B, C)
         log_probabilities["ensemble"] = probabilities.mean(0).clamp_min(torch.finfo(torch.float32).tiny).log()
         for name, values in log_probabilities.items():
             correct[name] = correct.get(name, torch.zeros((), device=labels.device)) + (values.argmax(-1) == labels).sum()
-            nats[name] = nats.get(name, torch.zeros((), device=labels.device)) + F.nll_loss(values, labels, reduction="sum")
+            cross_entropy[name] = cross_entropy.get(name, torch.zeros((), device=labels.device)) + F.nll_loss(values, labels, reduction="sum")
         if len(students) > 1:
-            apart = apart + diversity(probabilities).sum().double().cpu()
+            distance = distance + diversity(probabilities).sum().double().cpu()
         samples += len(labels)
-    every = ranks.all_gather_object(
+    gathered = ranks.all_gather_object(
         {
             "correct": {name: float(total) for name, total in correct.items()},
-            "nats": {name: float(total) for name, total in nats.items()},
-            "apart": {"all": float(apart)},
+            "cross_entropy": {name: float(total) for name, total in cross_entropy.items()},
+            "distance": {"all": float(distance)},
             "samples": {"all": float(samples)},
         }
     )
     sums: dict[str, dict[str, float]] = {}
-    for mine in every:
-        for kind, numbers in mine.items():
+    for own in gathered:
+        for kind, numbers in own.items():
             for name, value in numbers.items():
                 sums.setdefault(kind, {})[name] = sums.get(kind, {}).get(name, 0.0) + value
     total = sums["samples"]["all"]
     return Scores(
         {name: value / total for name, value in sums["correct"].items()},
-        {name: value / total for name, value in sums["nats"].items()},
-        sums["apart"]["all"] / total if len(students) > 1 else None,
+        {name: value / total for name, value in sums["cross_entropy"].items()},
+        sums["distance"]["all"] / total if len(students) > 1 else None,
         round(total),
     )

@@ -1,7 +1,7 @@
-"""The memory of live tensors: its peak in a training step, and what of the graph is left when the optimiser runs.
+"""The memory of live tensors in a training step: its peak, and the part of the autograd graph that is left at each update.
 
-Storages are counted, each once, from the operation that made them to their end. Not counted are buffers inside a kernel and what an
-allocator keeps in reserve, so the figures are the same on all devices.
+Every storage is counted once, from the operation that creates it until it is freed. Buffers inside kernels and reserves of an allocator
+are not counted, so the figures are the same on all devices.
 """
 
 from __future__ import annotations
@@ -23,10 +23,10 @@ class StepMemory:
     """Bytes of live tensors in one training step.
 
     Attributes:
-        peak: at the highest, all included.
-        resident: of what is there between steps: weights, buffers, the optimiser's state, the batch.
-        waiting: at each update, of activations that are kept for a lesson whose backward pass is still to come.
-        left: at each update, of activations whose backward pass is done and that are kept nevertheless; 0 unless something is amiss.
+        peak: maximum, everything included.
+        resident: weights, buffers, optimizer state and the batch, which exist between steps, too.
+        waiting: at each update, activations that are kept for a later backward pass.
+        left: at each update, activations whose backward pass is done and that are still kept; 0 unless there is a leak.
     """
 
     peak: int
@@ -36,15 +36,15 @@ class StepMemory:
 
 
 class LiveTensors(TorchDispatchMode):
-    """While it is entered, follows every storage that an operation makes.
+    """Dispatch mode that follows every storage that an operation creates.
 
     Attributes:
-        now: bytes that are live.
-        peak: their maximum so far.
+        now: live bytes.
+        peak: maximum of live bytes so far.
     """
 
     def __init__(self, resident: Iterable[Tensor] = ()) -> None:
-        """Args: resident: tensors that are there already."""
+        """Args: resident: tensors that exist already."""
         super().__init__()  # type: ignore[no-untyped-call]
         self.now = 0
         self.peak = 0
@@ -76,7 +76,7 @@ class LiveTensors(TorchDispatchMode):
 
 
 class Saved:
-    """What a graph keeps of a tensor for its backward pass, and whether that has asked for it."""
+    """A tensor that the autograd graph saved, and whether the backward pass has used it."""
 
     def __init__(self, tensor: Tensor) -> None:
         self.tensor = tensor
@@ -84,7 +84,7 @@ class Saved:
 
 
 def bytes_of(tensors: Iterable[Tensor], besides: Iterable[Tensor] = ()) -> int:
-    """Bytes of the storages of some tensors, each counted once; those that `besides` have are left out."""
+    """Return the bytes of the storages of some tensors, each counted once, without those of `besides`."""
     known = {id(tensor.untyped_storage()) for tensor in besides}
     return sum({id(s): s.nbytes() for s in (tensor.untyped_storage() for tensor in tensors) if id(s) not in known}.values())
 
@@ -93,8 +93,8 @@ def step_memory(step: Callable[[], object], resident: Iterable[Tensor]) -> StepM
     """Run one training step and measure its memory.
 
     Args:
-        step: runs it: forward and backward passes, and the optimiser's updates.
-        resident: what is there before and after it.
+        step: runs it: forward and backward passes, and the optimizer updates.
+        resident: tensors that exist before and after it.
     """
     there = list(resident)
     alive: weakref.WeakSet[Saved] = weakref.WeakSet()

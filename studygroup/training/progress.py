@@ -1,4 +1,4 @@
-"""Progress on the terminal: the epochs, the steps of this one, and a bar for each member's hold-out accuracy."""
+"""Progress on the terminal: epochs, steps, and a bar for each member's hold-out accuracy."""
 
 from __future__ import annotations
 
@@ -6,11 +6,11 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
-SHOWN = 16  # members; more would fill the screen
+MAX_BARS = 16  # members; more would fill the screen
 
 
 class Progress:
-    """Bars on a terminal, a line per epoch elsewhere, nothing if not wanted. Writes to stderr."""
+    """Progress bars on a terminal, a line per epoch elsewhere, nothing if not wanted; on standard error."""
 
     def __init__(self, title: str, members: Sequence[str], *, epochs: int, steps: int, wanted: bool) -> None:
         self.epochs = epochs
@@ -24,7 +24,7 @@ class Progress:
             from rich.text import Text
 
             class TimeLeft(TimeRemainingColumn):
-                """Blank for members: their bars are levels, not work."""
+                """Time left, blank for members: their bars show a level."""
 
                 def render(self, task: Task) -> Text:
                     return Text() if task.start_time is None else super().render(task)
@@ -37,19 +37,19 @@ class Progress:
                 console=Console(stderr=True),
             )
             self.total = self.bars.add_task(title, total=epochs * steps, text="")
-            self.members = {name: self.bars.add_task(name, total=1.0, start=False, text="") for name in members[:SHOWN]}
+            self.members = {name: self.bars.add_task(name, total=1.0, start=False, text="") for name in members[:MAX_BARS]}
             self.steps = steps
             self.bars.start()
 
     def step(self, epoch: int, step: int) -> None:
-        """After step `step` (counted from 1) of an epoch."""
+        """Show a finished step of an epoch, counted from 1."""
         if self.bars is not None:
             self.bars.update(
                 self.total, completed=epoch * self.steps + step, text=f"epoch {epoch + 1}/{self.epochs}, step {step}/{self.steps}"
             )
 
     def epoch(self, record: dict[str, Any]) -> None:
-        """After an epoch, with its record."""
+        """Show the record of a finished epoch."""
         if self.bars is not None:
             for name, task in self.members.items():
                 loss = sum(value for key, value in record["losses"].items() if key.startswith(f"{name}/"))
@@ -68,6 +68,6 @@ class Progress:
             )
 
     def close(self) -> None:
-        """Take the bars down."""
+        """Remove the bars."""
         if self.bars is not None:
             self.bars.stop()

@@ -1,4 +1,4 @@
-"""Ctrl-C and polite kills end a run at the next step's end, with everything saved."""
+"""Stop a run at the end of a step on Ctrl-C or SIGTERM, with everything saved."""
 
 from __future__ import annotations
 
@@ -8,17 +8,17 @@ import time
 from types import FrameType, TracebackType
 from typing import Any, Self
 
-SAME = 1.0  # seconds
+SAME_REQUEST = 1.0  # seconds
 
 
 class StopRequest:
-    """While it is entered, SIGINT and SIGTERM set `asked`; a second one interrupts at once.
+    """Context in which SIGINT and SIGTERM set `requested`; a second one interrupts at once.
 
-    Within a second it is the same request: a launcher passes on to its ranks what the terminal has sent them already.
+    Within a second it counts as the same request: a launcher forwards to its ranks what the terminal has sent them already.
     """
 
     def __init__(self) -> None:
-        self.asked = False
+        self.requested = False
         self._since = 0.0
         self._before: dict[int, Any] = {}
 
@@ -33,7 +33,7 @@ class StopRequest:
             signal.signal(number, handler)
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.asked and time.monotonic() - self._since > SAME:
+        if self.requested and time.monotonic() - self._since > SAME_REQUEST:
             raise KeyboardInterrupt
-        if not self.asked:
-            self.asked, self._since = True, time.monotonic()
+        if not self.requested:
+            self.requested, self._since = True, time.monotonic()

@@ -1,4 +1,4 @@
-"""How long things take beside each other: in turn, so that a machine that slows down meanwhile slows all of them alike."""
+"""Time several things in turn: a machine that slows down meanwhile slows all of them alike."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ import torch
 
 @dataclass(frozen=True)
 class Quartiles:
-    """A value with the first and third quartile of what it was made from."""
+    """A value with the first and third quartile of its samples."""
 
     value: float
     low: float
@@ -20,7 +20,7 @@ class Quartiles:
 
 
 def quartiles(values: Sequence[float]) -> Quartiles:
-    """The median of at least one value, and the quartiles."""
+    """Return the median of at least one value, and the quartiles."""
     middle = statistics.median(values)
     if len(values) == 1:
         return Quartiles(middle, middle, middle)
@@ -29,24 +29,24 @@ def quartiles(values: Sequence[float]) -> Quartiles:
 
 
 def ratio(times: Sequence[float], reference: Sequence[float]) -> Quartiles:
-    """The ratio of two medians, with the quartiles of the ratio over the repetitions, which both have in common."""
-    apart = quartiles([one / other for one, other in zip(times, reference, strict=True)])
-    return Quartiles(statistics.median(times) / statistics.median(reference), apart.low, apart.high)
+    """Return the ratio of two medians, with the quartiles of the ratios of paired repetitions."""
+    paired = quartiles([one / other for one, other in zip(times, reference, strict=True)])
+    return Quartiles(statistics.median(times) / statistics.median(reference), paired.low, paired.high)
 
 
 def interleave(
     timed: Mapping[str, Callable[[], float]], repeats: int, *, warm_up: int = 1, after: Callable[[], object] = lambda: None
 ) -> dict[str, list[float]]:
-    """Repetitions in turn: A, B, A, B, ...
+    """Repeat several things in turn: A, B, A, B, ...
 
     Args:
-        timed: what to repeat; each does its work once and says how many seconds it took.
+        timed: functions by name; each does its work once and returns the seconds that it took.
         repeats: at least 1.
-        warm_up: rounds before them that do not count.
-        after: called after each turn, e.g. to advance a progress bar.
+        warm_up: rounds before that are not counted.
+        after: called after each repetition, e.g. to advance a progress bar.
 
     Returns:
-        By name: the seconds of every repetition, in order.
+        Seconds of every repetition, in order, by name.
     """
     found: dict[str, list[float]] = {name: [] for name in timed}
     for repeat in range(-warm_up, repeats):
@@ -59,7 +59,7 @@ def interleave(
 
 
 def seconds_of(action: Callable[[], object], device: torch.device | None = None) -> float:
-    """How long one call takes, to the end of what it left to do on the device."""
+    """Return the seconds of one call, until the device has finished its work."""
     wait_for(device)
     start = time.perf_counter()
     action()
@@ -68,6 +68,6 @@ def seconds_of(action: Callable[[], object], device: torch.device | None = None)
 
 
 def wait_for(device: torch.device | None) -> None:
-    """Wait until a device has done all that it was asked for; on the CPU that is always so."""
+    """Wait until a device has finished its work; the CPU always has."""
     if device is not None and device.type != "cpu":
         torch.accelerator.synchronize(device)

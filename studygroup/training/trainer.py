@@ -154,7 +154,7 @@ class Trainer:
                 state.meter.check(clock)
             bars.step(state.epoch, state.step)
             every = self.settings.checkpoint_steps
-            stops = self.ranks.any_rank(stop.asked) if checks or not self.ranks.is_distributed else False
+            stops = self.ranks.any_rank(stop.requested) if checks or not self.ranks.is_distributed else False
             if stops or (every and state.step % every == 0 and state.step < steps):
                 state.meter.check(clock)
                 self.save()

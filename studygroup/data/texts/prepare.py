@@ -21,8 +21,8 @@ from studygroup.data.prepare import ArrayType, Preparation, Prepared
 from studygroup.data.source import RawSplit, RawTexts, Row
 from studygroup.data.texts.labels import ClassIndex, check_classes, shorten, sort_classes
 from studygroup.data.texts.store import Texts, chunked
-from studygroup.data.texts.tokenizers import Tokenizer
 from studygroup.data.texts.tokens import tokenize, trained_tokenizer
+from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 
 

@@ -23,7 +23,8 @@ from studygroup.data.prepare import Prepared
 from studygroup.data.progress import progress_bar
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.texts.store import Texts, chunked
-from studygroup.data.texts.tokenizers import BPE, VOCABULARY, Tokenizer, load_tokenizer, make_tokenizer
+from studygroup.data.texts.tokenizers import BPE, VOCABULARY, load_tokenizer, make_tokenizer
+from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 
 FORMAT = 1

@@ -17,7 +17,8 @@ import sentencepiece
 from hypothesis import given
 from hypothesis import strategies as st
 
-from studygroup.data.texts.tokenizers import Bpe, Chars, Hf, Tokenizer, load_tokenizer, make_tokenizer
+from studygroup.data.texts.tokenizers import Bpe, Chars, Hf, load_tokenizer, make_tokenizer
+from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 
 WORDS = ["the", "a", "cat", "dog", "sat", "ran", "on", "mat", "log", "Mouse", "and-so", "film,", "good", "bad", "not", "10/10", "naïve"]
