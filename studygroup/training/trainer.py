@@ -278,13 +278,18 @@ class Trainer:
         """Load the newest intact checkpoint; start from the beginning if there is none.
 
         Raises:
-            UserError: it is of a run with another method, group, data set or settings.
+            UserError: it is of a run with another method, group, data set or settings, or of an earlier version.
             TrainingError: all checkpoints are damaged.
         """
         saved = checkpoint.load_newest(self.files.checkpoints)
         if saved is None:
             self.log.restore([])
             return
+        if "losses" not in saved:
+            raise UserError(
+                f"the checkpoints in {self.files.checkpoints} were written by an earlier version of studygroup and cannot be resumed; "
+                "train the run again with --overwrite"
+            )
         check_same_run(json.loads(saved["identity"]), self.identity)
         self.method.load_state_dict(saved["method"])
         self.updater.optimizer.load_state_dict(saved["optimizer"])
