@@ -1,0 +1,134 @@
+"""The files of a run folder and of a comparison folder. Their names are spelled here and nowhere else.
+
+RUN/         config.yaml  environment.json  metrics.jsonl  result.json  checkpoints/  predictions/test.csv
+             members/<name>.safetensors + .json (plain networks), members/best.*   tokenizer/ (of texts)
+             modules/<name>.safetensors (what a later stage starts from beside the members)   stages/<name>/ (earlier stages, run folders)
+COMPARISON/  comparison.json  comparison.yaml  leaderboard.*  curves.png  runs/VARIANT-sSEED/ (run folders)  logs/
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+
+@dataclass(frozen=True)
+class RunFiles:
+    """Paths in a run folder."""
+
+    folder: Path
+
+    @classmethod
+    def of(cls, folder: str | Path) -> RunFiles:
+        """Return the paths in a folder."""
+        return cls(Path(folder))
+
+    @property
+    def config(self) -> Path:
+        """The resolved options; a recipe that repeats the run."""
+        return self.folder / "config.yaml"
+
+    @property
+    def environment(self) -> Path:
+        """Versions, hardware, commit, seed."""
+        return self.folder / "environment.json"
+
+    @property
+    def metrics(self) -> Path:
+        """One JSON object per epoch."""
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def result(self) -> Path:
+        """What the finished run reached; there once it is finished."""
+        return self.folder / "result.json"
+
+    @property
+    def unused_scores(self) -> Path:
+        """Scores on samples that the run has not used, of a comparison that asks for them."""
+        return self.folder / "unused.json"
+
+    @property
+    def checkpoints(self) -> Path:
+        """The folder of the checkpoints."""
+        return self.folder / "checkpoints"
+
+    @property
+    def members(self) -> Path:
+        """The folder of the members' weights and cards."""
+        return self.folder / "members"
+
+    @property
+    def tokenizer(self) -> Path:
+        """The folder of the tokenizer of a run on texts."""
+        return self.folder / "tokenizer"
+
+    @property
+    def predictions(self) -> Path:
+        """The selected student's predictions on the test set."""
+        return self.folder / "predictions" / "test.csv"
+
+    @property
+    def tensorboard(self) -> Path:
+        """The folder of TensorBoard's event files."""
+        return self.folder / "tensorboard"
+
+    def weights(self, name: str) -> Path:
+        """Return the weights of a member."""
+        return self.members / f"{name}.safetensors"
+
+    def card(self, name: str) -> Path:
+        """Return the card of a member."""
+        return self.members / f"{name}.json"
+
+    def module(self, name: str) -> Path:
+        """Return the weights of a module that a later stage starts from."""
+        return self.folder / "modules" / f"{name}.safetensors"
+
+    def stage(self, name: str) -> Path:
+        """Return the run folder of an earlier stage."""
+        return self.folder / "stages" / name
+
+    def stages(self) -> list[RunFiles]:
+        """List the run folders of earlier stages."""
+        return [RunFiles(path) for path in sorted((self.folder / "stages").glob("*"))]
+
+    def exists(self) -> bool:
+        """Return whether the folder holds a run, finished or not."""
+        return any(path.exists() for path in (self.config, self.metrics, self.checkpoints, self.result))
+
+
+@dataclass(frozen=True)
+class ComparisonFiles:
+    """Paths in a comparison folder."""
+
+    folder: Path
+
+    @property
+    def manifest(self) -> Path:
+        """The variants, their costs, and what failed."""
+        return self.folder / "comparison.json"
+
+    @property
+    def recipe(self) -> Path:
+        """The options of the comparison; the recipe that continues it."""
+        return self.folder / "comparison.yaml"
+
+    @property
+    def logs(self) -> Path:
+        """The folder of what each process printed."""
+        return self.folder / "logs"
+
+    @property
+    def runs(self) -> Path:
+        """The folder of the run folders."""
+        return self.folder / "runs"
+
+    def run(self, variant: str, seed: int) -> RunFiles:
+        """Return the run folder of a variant and a seed."""
+        return RunFiles(self.runs / run_name(variant, seed))
+
+
+def run_name(variant: str, seed: int) -> str:
+    """Return the name of a run of a comparison: `VARIANT-sSEED`."""
+    return f"{variant}-s{seed}"
