@@ -154,10 +154,9 @@ def _run(words: list[str]) -> int:
     parser, chosen = _parsers(command)
     if command is None or chosen is None:
         _refuse_unknown(words, parser.flags())
-        if not words or words == ["--traceback"]:
-            parser.print_help(sys.stderr)
-            return 2
-        parser.parse_args(words)  # --help and --version leave from here
+        if words not in ([], ["--traceback"]):
+            parser.parse_args(words)  # --help and --version exit here
+        parser.print_help(sys.stderr)
         return 2
     words = [_with_hyphens(word) for word in words]
     options: dict[str, object] = {}
@@ -202,8 +201,7 @@ def _parsers(chosen: str | None) -> tuple[Parser, Parser | None]:
         if recipe:
             sub.add_argument("--config", metavar="RECIPE", default=argparse.SUPPRESS, help="YAML recipe with options; flags win over it")
         if command != "train":
-            formats = ("table", "json")
-            sub.add_argument("--format", choices=formats, default=argparse.SUPPRESS, help="Output format (default: table)")
+            sub.add_argument("--format", choices=("table", "json"), default=argparse.SUPPRESS, help="Output format (default: table)")
         sub.add_argument("--traceback", **TRACEBACK)  # type: ignore[arg-type]
     return parser, built
 
@@ -230,19 +228,10 @@ def _metavar(parameter: Parameter) -> str:
     if parameter.positional:
         name = parameter.name.upper()
         return name.removesuffix("S") if kind.base == "list" else name
-    match kind.base:
-        case "choice":
-            return "{" + ",".join(kind.choices) + "}"
-        case "map":
-            return "NAME=VALUE"
-        case "int":
-            return "N"
-        case "float":
-            return "X"
-        case "list":
-            return "N" if kind.item is not None and kind.item.base == "int" else "NAME"
-        case _:
-            return parameter.name.upper()
+    if kind.base == "choice":
+        return "{" + ",".join(kind.choices) + "}"
+    names = {"map": "NAME=VALUE", "int": "N", "float": "X", "list": "N" if kind.item is not None and kind.item.base == "int" else "NAME"}
+    return names.get(kind.base, parameter.name.upper())
 
 
 def _convert(given: Mapping[str, object], command: str, parser: Parser) -> tuple[dict[str, object], dict[str, str]]:

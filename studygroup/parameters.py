@@ -166,21 +166,8 @@ class Bounds:
 
     def describe(self) -> str:
         """Return the range in words, to end a sentence such as `it must be ...`; empty without bounds."""
-        low = (
-            f"at least {_number_text(self.at_least)}"
-            if self.at_least is not None
-            else f"above {_number_text(self.above)}"
-            if self.above is not None
-            else ""
-        )
-        high = (
-            f"at most {_number_text(self.at_most)}"
-            if self.at_most is not None
-            else f"below {_number_text(self.below)}"
-            if self.below is not None
-            else ""
-        )
-        return " and ".join(filter(None, (low, high)))
+        limits = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below))
+        return " and ".join(f"{words} {_number_text(limit)}" for words, limit in limits if limit is not None)
 
     def contain(self, number: float) -> bool:
         """Return whether a number is in the range."""
