@@ -171,8 +171,8 @@ def test_benchmark_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytes
         "77,754",
         "3.0 MiB",
         "100 epochs",
-        "1,294 training samples, 64 a step; A processor, 2 threads, bf16",
-        "7 turns of 10 steps",
+        "1,294 training samples, 64 per step; A processor, 2 threads, bf16",
+        "7 repetitions of 10 steps",
         "left out: cgl, 32 students: too many [of them]",
     ):
         assert expected in table
@@ -331,7 +331,9 @@ def test_names_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: p
     assert calls == [((), {}), (("methods",), {})]
 
 
-def test_report_prints_the_leaderboard_and_its_files(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+def test_report_prints_the_leaderboard_and_its_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
     row = {"data": "digits", "method": "cgl", "student": "resnet8", "finished": True, "seeds": [0], "test": 0.9, "epochs": 3}
     calls = fake(monkeypatch, "report", [row])
     assert cli.main(["report", "runs/a", "runs/b", "--out", str(tmp_path)]) == 0

@@ -76,7 +76,7 @@ def test_rows(folder: Path) -> None:
     assert dml["difference_high"] - dml["difference"] == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-5)
     four = rows["dml-4"]
     assert (four["seeds"], four["failed"]) == ([0, 2], [1])
-    assert four["difference_by_seed"] == pytest.approx({0: -0.02, 2: -0.03}), "the seeds that both have"
+    assert four["difference_by_seed"] == pytest.approx({0: -0.02, 2: -0.03}), "only common seeds count"
     assert (four["flops"], four["cost"]) == (None, None)
     assert (dml["flops"], dml["cost"], dml["teacher_cost"]) == (1e10, 2.0, None)
     assert (rows["kd"]["cost"], rows["kd"]["teacher_cost"]) == (1.5, 3.0)
@@ -123,8 +123,8 @@ def test_notes_on_budgets_and_single_seeds(folder: Path) -> None:
     edit(folder, budget="equal-compute", seeds=[0])
     text = render_comparison_markdown(comparison(folder))
     assert "and is not counted in the equal compute" in text
-    assert "the epochs that cost what the baseline's 5 cost, rounded down" in text
-    assert "an interval needs 2 seeds that both have, and there are fewer" in text
+    assert "as many epochs as cost what the baseline's 5 cost, rounded down" in text
+    assert "an interval needs 2 seeds in common, and there are fewer" in text
     assert "95% interval" not in text
     assert "| +1.00 |" in text
     edit(folder, count_teacher=True)
@@ -139,7 +139,7 @@ def test_without_a_hold_out_the_order_is_that_of_the_variants(folder: Path) -> N
     result = comparison(folder)
     assert [row["variant"] for row in result["rows"]] == ["baseline", "dml", "dml-4", "kd", "teacher"]
     text = render_comparison_markdown(result)
-    assert "Nothing is held out: in the order given" in text
+    assert "Nothing is held out: in the given order" in text
     assert "| hold-out |" not in text
 
 

@@ -85,5 +85,5 @@ def test_the_members_of_a_run(make_run: MakeRun) -> None:
 
 
 def test_an_unfinished_run_has_no_table_of_members(make_run: MakeRun) -> None:
-    with pytest.raises(UserError, match="not finished; go on with --resume"):
+    with pytest.raises(UserError, match="not finished; continue it with --resume"):
         show_run(make_run("a", finished=False))

@@ -72,7 +72,9 @@ def test_sorted_by_hold_out_and_by_nothing_else(compare: Compare, tmp_path: Path
     assert [row["variant"] for row in reporting.comparison(out)["rows"]] == ["baseline", "dml"]
 
 
-def test_finished_runs_are_not_trained_again(compare: Compare, executor: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_finished_runs_are_not_trained_again(
+    compare: Compare, executor: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
     first = compare(methods=["dml"])
     executor.started.clear()
     measured: list[str] = []
@@ -118,7 +120,7 @@ def test_a_failed_variant_is_reported_and_the_others_continue(compare: Compare, 
     assert rows["tame"]["difference_low"] is None, "one seed"
     written = (tmp_path / "out" / "leaderboard.md").read_text()
     assert "- failed: wild-s0: the cross_entropy loss" in written
-    assert "an interval needs 2 seeds" in written
+    assert "an interval needs 2 seeds in common" in written
     assert "pupil-s0" not in executor.started
 
 
@@ -148,7 +150,7 @@ def test_a_teacher_is_trained_once_for_all_methods_of_a_seed(compare: Compare, e
     assert rows["kd"]["teacher_flops"] == teacher["flops"]
     assert rows["kd"]["teacher_cost"] == teacher["cost"] > 1
     assert rows["baseline"]["teacher_flops"] is None
-    assert "what the training of the teacher cost stands beside it" in (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "the cost of training the teacher is a column of its own" in (tmp_path / "out" / "leaderboard.md").read_text()
 
 
 @pytest.mark.slow
@@ -329,7 +331,9 @@ def test_other_options_for_finished_runs_are_refused(compare: Compare, executor:
     assert executor.started == ["baseline-s0", "dml-s0"]
 
 
-def test_the_saved_recipe_continues_the_comparison(compare: Compare, executor: InProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+def test_the_saved_recipe_continues_the_comparison(
+    compare: Compare, executor: InProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
     compare(methods=["dml"], options={"dml.students": 3}, seeds=1)
     executor.started.clear()
     assert cli.main(["compare", "--config", str(tmp_path / "out" / "comparison.yaml"), "--seeds", "2"]) == 0
@@ -402,7 +406,7 @@ def test_folders_that_hold_something_else(compare: Compare, tmp_path: Path) -> N
 def test_a_data_split_for_each_seed(compare: Compare, tmp_path: Path) -> None:
     result = compare(methods=["dml"], seeds=2, split_by_seed=True)
     assert result["split_by_seed"]
-    assert "Each seed divides the data anew: the interval is of other data, too." in (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "Each seed has its own data split: the interval covers other data, too." in (tmp_path / "out" / "leaderboard.md").read_text()
 
     def tested(name: str) -> list[str]:
         with (tmp_path / "out" / "runs" / name / "predictions" / "test.csv").open(newline="") as file:

@@ -97,7 +97,7 @@ def test_failures_and_finished_runs(tmp_path: Path, capsys: pytest.CaptureFixtur
         "grandchild": "its teacher pupil failed",
     }
     lines = capsys.readouterr().err.splitlines()
-    assert lines[0] == "[1/6] old: was there"
+    assert lines[0] == "[1/6] old: already finished"
     assert lines[1].startswith("[2/6] bad: failed: no good")
     assert "good: hold-out 50.00%, 7 s of training" in " ".join(lines)
     assert "98.7" not in " ".join(lines), "no test accuracy is shown while runs go on"

@@ -59,7 +59,9 @@ def test_a_network_as_teacher_becomes_a_variant() -> None:
     variants, _ = variants_of(methods=["kd"], teacher="resnet20", teacher_epochs=9, microbatches=2, learning_rate_scales={"student0": 0.5})
     teacher = variants["teacher-resnet20"]
     assert teacher.teaches
-    own = {name: getattr(teacher.options, name) for name in ("method", "student", "epochs", "microbatches", "learning_rate_scales", "teacher")}
+    own = {
+        name: getattr(teacher.options, name) for name in ("method", "student", "epochs", "microbatches", "learning_rate_scales", "teacher")
+    }
     assert own == {
         "method": "baseline",
         "student": "resnet20",
