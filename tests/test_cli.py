@@ -61,7 +61,10 @@ def error_of(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> 
 
 
 def test_flags_become_arguments(train: Calls) -> None:
-    words = "digits --student resnet20 --batch-size 32 --learning_rate=1e-2 --no-nesterov --compile --optimizer adam --clip-grad-norm none --out a_b/c_d"
+    words = (
+        "digits --student resnet20 --batch-size 32 --learning_rate=1e-2 --no-nesterov --compile --optimizer adam --clip-grad-norm none "
+        "--out a_b/c_d"
+    )
     assert cli.main(["train", *words.split()]) == 0
     assert train[0][0] == ("digits",)
     assert train.kwargs == {

@@ -111,7 +111,7 @@ def _costs(axes: Axes, rows: Sequence[Row], marks: Mapping[str, str], colours: M
 
 
 def _rows(axes: Axes, names: Sequence[str]) -> None:
-    """A line for each row, the first at the top."""
+    """Set a tick for each row, the first at the top."""
     axes.set_yticks(range(len(names)), names)
     axes.set_ylim(len(names) - 0.4, -0.6)
     axes.grid(visible=True, axis="x", color="0.9", linewidth=0.8)

@@ -132,8 +132,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     found = [first]
     paired = [row for row in rows if row["role"] == ""]
     if any(row["difference_low"] is not None for row in paired):
-        count = len(paired)
-        many = f" With {count} 95% intervals, expect some to exclude 0 by chance." if count > 2 else ""
+        many = " Each interval is of one method: of many 95% intervals, some exclude 0 by chance." if len(paired) > 2 else ""
         same = "All seeds share one data split: the interval covers other seeds, not other data."
         split = "Each seed has its own data split: the interval covers other data, too." if result["split_by_seed"] else same
         found.append(f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t. {split}{many}")
