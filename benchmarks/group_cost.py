@@ -1,4 +1,4 @@
-"""What an epoch of CGL costs beside the same network alone, with the product's default options and precision.
+"""The cost of an epoch of CGL relative to the same network alone, with default options and precision.
 
 ResNet-20 on 1 x 28 x 28, the same samples, the same total batch. Then K = 2 to 32 students with as many imitated by each: p (K - 1) = 1.75
 (at K = 2 p is 1, the most there is, so each imitates one). "Targets recalled" is K = 8 with `targets=recall`. `studygroup benchmark` does
@@ -8,8 +8,8 @@ the same with your data, network and method.
 from __future__ import annotations
 
 from common import Row, clothes, exact, main, maker, row
+from studygroup.commands.benchmark import GROUP_SIZES, with_students
 from studygroup.methods import CGL, Baseline
-from studygroup.session import GROUP_SIZES, with_students
 from studygroup.training import Settings
 from studygroup.training.timed_trainer import Cost, TimedTrainer, compare
 
@@ -50,7 +50,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
 
 
 def cost_row(cost: Cost, alone: Cost, batch_size: int, steps: int, target: float | None) -> Row:
-    """A group beside the student alone."""
+    """Make a row of a group's cost relative to the student alone."""
     probability = with_students(CGL(), cost.students).options()["probability"]
     return row(
         f"batch {batch_size}: CGL, {cost.name}, p = {probability:.3g}",

@@ -1,4 +1,4 @@
-"""Makes a page of the JSON files that the benchmarks left.
+"""Make docs/performance.md from the JSON files of the benchmarks.
 
 python benchmarks/table.py runs/benchmarks --out docs/performance.md
 """
@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import describe, variants
+from common import cells, describe
 
 PAGE = """\
 # Performance
@@ -30,11 +30,11 @@ How fast studygroup is, and what a group costs. This page is made from the resul
 """
 AGAIN = "python benchmarks/all.py && python benchmarks/table.py runs/benchmarks --out docs/performance.md"
 ORDER = ("routing", "group_cost", "phases", "orc", "trainer", "dml", "data", "texts", "text_networks", "start", "memory", "ranks")
-OWN = ("command",)  # what every program has of its own in the machine's description
+OWN = ("command",)  # entries of the machine's description that differ between programs
 
 
 def page(results: Sequence[Mapping[str, Any]]) -> str:
-    """The page, in Markdown.
+    """Return the page in Markdown.
 
     Raises:
         ValueError: there is no result, or one is of a quick run.
@@ -52,17 +52,17 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
 
 
 def machine_text(machine: Mapping[str, Any]) -> str:
-    """The machine without what belongs to one program."""
+    """Return the machine's description without the entries of single programs."""
     where = describe({name: value for name, value in machine.items() if name not in OWN} | {"command": ""}).strip()
     return f"Machine: {where}; Python {machine['python']}, {machine['system'].partition('-')[0]}."
 
 
 def section(result: Mapping[str, Any], machine: str) -> str:
-    """One program's part."""
+    """Return the section of one program."""
     title, _, rest = result["about"].partition("\n\n")
     lines = ["", f"## {title.rstrip('.')}", "", *([rest, ""] if rest else []), *([machine, ""] if machine else [])]
     lines += ["| | measured | quartiles | target | | |", "|---|---:|---:|---:|---|---|"]
-    lines += [f"| {' | '.join(variant.replace('|', chr(92) + '|') for variant in variants(found))} |" for found in result["rows"]]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells(found))} |" for found in result["rows"]]
     lines += ["", f"`{result['machine']['command']}`: {result['repeats']} repetitions, {result['minutes']} minutes.", ""]
     return "\n".join(lines)
 
