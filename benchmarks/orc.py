@@ -18,8 +18,9 @@ from studygroup.clock import Clock
 from studygroup.data import Batches
 from studygroup.methods import ORC
 from studygroup.training import Settings
+from studygroup.training.meter import LossMeter
 from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
-from studygroup.training.updater import LossMeter, Updater
+from studygroup.training.updater import Updater
 
 ALPHA, TEMPERATURE, TARGET = 0.3, 4.0, 1.10
 DEVICE, PRECISION, LAYOUT = defaults()

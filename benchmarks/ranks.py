@@ -28,9 +28,9 @@ from studygroup.distributed.context import DistContext, Sharding, init_distribut
 from studygroup.methods import create_method
 from studygroup.networks import NetworkFactory
 from studygroup.training import Settings
+from studygroup.training.meter import LossMeter
 from studygroup.training.step_runner import StepRunner
 from studygroup.training.trainer import shard_group
-from studygroup.training.updater import LossMeter
 
 CLASSES, SIZE, BATCH = 10, 28, 64
 LOOPBACK = Path("/proc/net/dev")

@@ -27,8 +27,9 @@ from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.padded import Activation
 from studygroup.networks.resnet import BasicBlock, resnet
 from studygroup.training import Settings
+from studygroup.training.meter import LossMeter
 from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
-from studygroup.training.updater import LossMeter, Updater
+from studygroup.training.updater import Updater
 
 STUDENTS, MODULES, PROBABILITY, TEMPERATURE, CLASSES = 8, 2, 0.25, 3.0, 10
 TARGETS = {8: 1.8, 64: 1.2}  # samples per student: how much faster the fused step is to be

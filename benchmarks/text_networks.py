@@ -30,8 +30,8 @@ from studygroup.data.texts.tokenizers import make_tokenizer
 from studygroup.methods import CGL, CLILR, DML, ONE, ORC, Baseline, Method, OKDDip
 from studygroup.networks import NetworkFactory
 from studygroup.training import DataSplits, Settings, Trainer
+from studygroup.training.meter import LossMeter
 from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
-from studygroup.training.updater import LossMeter
 from texts import made_up_reviews
 
 EVALUATED = 256  # texts

@@ -30,7 +30,7 @@ def sentences(split: Split) -> list[str]:
 
 
 def measure(recipe: Path, longest: int) -> tuple[float, float, float]:
-    """Return the hold-out accuracy, the test accuracy of the selected model, and the frequency of the most frequent class of the test set."""
+    """Return the hold-out accuracy, the test accuracy of the selected model, and that of always predicting the most frequent class."""
     options = CompareOptions.from_plain(config.load(recipe, TrainOptions, CompareOptions))
     splits = open_splits(run_options(options))
     test = splits.dataset.test

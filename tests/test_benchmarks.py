@@ -25,8 +25,9 @@ from studygroup.data import Batches, Ragged, Split
 from studygroup.data.inputs import TokenTransform
 from studygroup.networks import NetworkFactory
 from studygroup.training import Settings
+from studygroup.training.meter import LossMeter
 from studygroup.training.timing import quartiles
-from studygroup.training.updater import LossMeter, Updater
+from studygroup.training.updater import Updater
 
 HOME = Path(__file__).parent.parent / "benchmarks"
 PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "memory", "text_networks"]

@@ -61,7 +61,7 @@ def test_values_from_python_are_checked_against_their_choices() -> None:
         ({}, (-1e9, 1e9), (), ""),
     ],
 )
-def test_ranges(bounds: dict[str, float], inside: tuple[float, ...], outside: tuple[float, ...], words: str) -> None:
+def test_ranges(bounds: dict[str, Any], inside: tuple[float, ...], outside: tuple[float, ...], words: str) -> None:
     assert Bounds(**bounds).describe() == words
 
     @dataclass

@@ -428,7 +428,7 @@ def test_a_folder_locked_by_another_process(compare: Compare, executor: InProces
 
 def test_an_unknown_option() -> None:
     with pytest.raises(TypeError, match="epoch"):
-        studygroup.compare("digits", epoch=3)
+        studygroup.compare("digits", epoch=3)  # type: ignore[call-arg]
 
 
 def test_a_diverging_baseline_has_no_budget(compare: Compare) -> None:
