@@ -24,7 +24,7 @@ def one_line(error: Exception, length: int = 150) -> str:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """The error for a name that is not in a registry, with the nearest names that are."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.7)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.65)
     more = f", and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:SHOWN])}{more}"
     return UserError(f"unknown {kind} {name!r}; {hint}")

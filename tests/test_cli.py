@@ -1,4 +1,4 @@
-"""The command line: what it accepts, its error messages, its output, and that `--help` imports nothing heavy."""
+"""The command line: what it accepts, and its error messages."""
 
 from __future__ import annotations
 
@@ -8,56 +8,17 @@ import subprocess
 import sys
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from studygroup import api, cli, output
+from studygroup import api, cli
 from studygroup.errors import TrainingError, UserError
-from studygroup.options import RENAMED
-from studygroup.parameters import parameters_of
-
-
-class Calls(list[tuple[tuple[object, ...], dict[str, object]]]):
-    """The recorded calls of a fake public function."""
-
-    @property
-    def kwargs(self) -> dict[str, object]:
-        assert len(self) == 1
-        return self[0][1]
-
-
-def fake(monkeypatch: pytest.MonkeyPatch, name: str, result: object = None, error: BaseException | None = None) -> Calls:
-    """Replace `api.NAME` by a function that checks its options, records the call, and returns `result` or raises `error`."""
-    calls = Calls()
-    original = getattr(api, name)
-
-    def function(*args: object, **kwargs: object) -> object:
-        original.options(*args, **kwargs)
-        calls.append((args, kwargs))
-        if error is not None:
-            raise error
-        return result
-
-    function.__doc__ = original.__doc__
-    monkeypatch.setattr(api, name, function)
-    return calls
+from tests.fake_api import Calls, error_of, fake, fake_train
 
 
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    monkeypatch.setattr(output, "print_table", lambda *_: None)
-    return fake(monkeypatch, "train")
-
-
-def error_of(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> str:
-    """Run a command that must fail with `code`; return its single line on standard error."""
-    assert cli.main(words) == code
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("studygroup: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
+    return fake_train(monkeypatch)
 
 
 def test_flags_become_arguments(train: Calls) -> None:
@@ -148,38 +109,6 @@ def test_a_recipe_for_training_can_be_benchmarked(monkeypatch: pytest.MonkeyPatc
     words = ["benchmark", "--config", str(recipe), "--steps", "3", "--method.students", "4", "--format", "json"]
     assert cli.main(words) == 0
     assert calls == [(("cifar10",), {"epochs": 200, "steps": 3, "method": "cgl", "method_options": {"students": 4, "modules": 2}})]
-
-
-def test_benchmark_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"name": "resnet8 [alone]", "seconds_per_step": 0.0123, "seconds_per_epoch": 1.5, "parameters": 77754, "ratio": 1.0}
-    rows = [
-        row | {"ratio_quartiles": [1.0, 1.0], "memory": 3 * 2**20},
-        row | {"name": "cgl, 8 students", "seconds_per_epoch": 90.0, "ratio": 1.614, "ratio_quartiles": [1.5, 1.7], "memory": None},
-    ]
-    facts = {"data": "digits", "training_samples": 1294, "batch_size": 64, "epochs": 100, "device": "cpu", "precision": "bf16"}
-    machine = {"processor": "A processor", "threads": 2, "gpu": None}
-    left_out = {"cgl, 32 students": "too many [of them]"}
-    result = {"rows": rows, "left_out": left_out, "machine": machine, "steps": 10, "repeats": 7, **facts}
-    calls = fake(monkeypatch, "benchmark", result)
-    assert cli.main(["benchmark", "digits"]) == 0
-    table = capsys.readouterr().out
-    for expected in (
-        "resnet8 [alone]",
-        "12.3 ms",
-        "1.5 s",
-        "2.5 min",  # 100 epochs
-        "2.5 h",
-        "1.61 x",
-        "1.50 – 1.70",
-        "77,754",
-        "3.0 MiB",
-        "100 epochs",
-        "1,294 training samples, 64 per step; A processor, 2 threads, bf16",
-        "7 repetitions of 10 steps",
-        "left out: cgl, 32 students: too many [of them]",
-    ):
-        assert expected in table
-    assert calls == [(("digits",), {})]
 
 
 @pytest.mark.parametrize("options", ["cgl.students=8 dml.students=4", "cgl.students=8,dml.students=4"])
@@ -298,78 +227,6 @@ def test_traceback_is_printed_on_request(
     assert "run again" not in written
 
 
-def test_predictions_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"path": "a,b [1].png", "label": "cat", "probability": 0.9, "top": [["cat", 0.9], ["dog", 0.1]]}]
-    calls = fake(monkeypatch, "predict", rows)
-    assert cli.main(["predict", "runs/x", "a,b [1].png", "photos", "--top", "2"]) == 0
-    table = capsys.readouterr().out
-    assert "a,b [1].png" in table
-    assert "90.00%" in table
-    assert "dog 10.00%" in table
-    assert calls == [(("runs/x", ("a,b [1].png", "photos")), {"top": 2})]
-    assert cli.main(["predict", "runs/x", "a.png", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == rows
-
-
-def test_evaluation_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    result = {"best": {"accuracy": 0.5, "cross_entropy": float("nan"), "samples": 2000.0}}
-    fake(monkeypatch, "evaluate", result)
-    assert cli.main(["evaluate", "runs/x", "--members", "all"]) == 0
-    table = capsys.readouterr().out
-    assert "50.00%" in table
-    assert "2,000" in table
-    assert cli.main(["evaluate", "runs/x", "--format=json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"best": {"accuracy": 0.5, "cross_entropy": None, "samples": 2000.0}}
-
-
-def test_names_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    names = {"methods": {"cgl": "a group [sic]"}, "networks": {"resnet8": "small"}}
-    calls = fake(monkeypatch, "list_names", names)
-    assert cli.main(["list"]) == 0
-    table = capsys.readouterr().out
-    assert "a group [sic]" in table
-    assert "resnet8" in table
-    assert cli.main(["list", "methods", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == names
-    assert calls == [((), {}), (("methods",), {})]
-
-
-def test_report_prints_the_leaderboard_and_its_files(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    row = {"data": "digits", "method": "cgl", "student": "resnet8", "finished": True, "seeds": [0], "test": 0.9, "epochs": 3}
-    calls = fake(monkeypatch, "report", [row])
-    assert cli.main(["report", "runs/a", "runs/b", "--out", str(tmp_path)]) == 0
-    table = capsys.readouterr().out
-    assert "90.00" in table
-    assert str(tmp_path / "curves.png") in table
-    assert calls == [((("runs/a", "runs/b"),), {"out": str(tmp_path)})]
-    assert cli.main(["report", "runs/a", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [row]
-
-
-def test_train_prints_the_members_and_the_path_of_the_student(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    folder = tmp_path / "my run"
-    folder.mkdir()
-    last = {"epoch": 4, "member": "student0", "holdout": {"student0": 0.9}, "test": {"student0": 0.8, "ensemble": 0.85}}
-    selected = {"member": "student0", "epoch": 2, "holdout": 0.95, "test": 0.81}
-    (folder / "result.json").write_text(json.dumps({"selected": selected, "last": last, "parameters": {"student0": 78042}}))
-    fake(monkeypatch, "train", SimpleNamespace(folder=folder))
-    assert cli.main(["train", "digits"]) == 0
-    written = capsys.readouterr().out
-    for expected in (
-        "best (student0)",
-        "81.00",
-        "85.00",
-        "78,042",
-        f"{folder}/members/best.safetensors",
-        f"studygroup predict '{folder}' IMAGE",
-    ):
-        assert expected in written
-
-
 def test_log_messages_and_warnings_go_to_standard_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def list_names() -> dict[str, dict[str, str]]:
         """Talk."""
@@ -384,132 +241,6 @@ def test_log_messages_and_warnings_go_to_standard_error(monkeypatch: pytest.Monk
     captured = capsys.readouterr()
     assert captured.out == "{}\n"
     assert captured.err == "preparing\nstudygroup: note: no hold-out\n"
-
-
-def test_without_a_command_the_help_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    for command in cli.COMMANDS:
-        assert command in captured.err
-
-
-def test_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["--version"])
-    assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith("studygroup ")
-
-
-HEAVY = ("torch", "numpy", "sklearn", "matplotlib", "rich", "docstring_parser", "yaml")
-
-
-def help_of(*words: str) -> tuple[list[str], str]:
-    """Print help in a fresh process; return the names of the imported modules, and what was printed."""
-    code = "import sys, studygroup.cli\ntry: studygroup.cli.main()\nfinally: print(*sys.modules, file=sys.stderr)"
-    done = subprocess.run([sys.executable, "-c", code, *words, "--help"], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return done.stderr.split(), done.stdout
-
-
-@pytest.mark.parametrize("words", [[], ["train"], ["predict"], ["benchmark"], ["compare"]])
-def test_help_imports_nothing_heavy(words: list[str]) -> None:
-    modules, written = help_of(*words)
-    assert "usage: studygroup" in written
-    assert {module.partition(".")[0] for module in modules}.isdisjoint(HEAVY)
-    assert len([module for module in modules if module.startswith("studygroup")]) <= 15
-    assert len(modules) < 200  # 119 with Python 3.12
-
-
-@pytest.mark.parametrize("command", ["train", "benchmark"])
-def test_help_explains_the_options_of_methods(command: str) -> None:
-    _, written = help_of(command)
-    assert f"usage: studygroup {command} [DATA]" in written
-    assert "--method.OPTION VALUE" in written
-    assert "studygroup list methods" in written
-    assert "--config RECIPE" in written
-    assert "--batch-size N" in written
-    assert "Batch size (default: 64)" in written
-
-
-@pytest.mark.parametrize("command", cli.COMMANDS)
-def test_help_lists_every_option_of_a_command(command: str, capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit):
-        cli.main([command, "--help"])
-    written = capsys.readouterr().out
-    for name, parameter in parameters_of(cli.COMMANDS[command][1]).items():
-        hidden = name in cli.NOT_A_FLAG or (name == "method" and command == "compare")
-        flag = name.upper().removesuffix("S") if parameter.positional else f"--{name.replace('_', '-')} "
-        assert hidden or flag in written.replace("\n", " ").replace(",", " ")
-
-
-@pytest.mark.parametrize(
-    ("words", "given"),
-    [
-        ("--lr 0.1 --batch 8 --imgsz 64", {"learning_rate": 0.1, "batch_size": 8, "image_size": 64}),
-        ("--learning-rate 0.1 --batch-size 8 --image-size 64", {"learning_rate": 0.1, "batch_size": 8, "image_size": 64}),
-        ("--lr 0.1 --learning-rate 0.2", {"learning_rate": 0.2}),
-    ],
-)
-def test_aliases_of_flags(train: Calls, words: str, given: dict[str, object]) -> None:
-    assert cli.main(["train", "digits", *words.split()]) == 0
-    assert train.kwargs == given
-
-
-FORMER = [("train", old) for old in RENAMED if old not in ("cells", "validation")] + [("compare", "validation"), ("compare", "test_share")]
-
-
-@pytest.mark.parametrize(("command", "old"), FORMER)
-def test_former_flags_are_refused_with_their_new_name(capsys: pytest.CaptureFixture[str], command: str, old: str) -> None:
-    name, new = old.replace("_", "-"), RENAMED[old].replace("_", "-")
-    for words in ([f"--{name}", "3"], [f"--{name}=3"], [f"--{old}=3"]):
-        assert error_of(capsys, command, "digits", *words) == f"studygroup: error: --{name} is called --{new} now\n"
-    assert f"--no-{name} is called --{new} now" in error_of(capsys, command, "digits", f"--no-{name}")
-
-
-def test_former_flags_of_other_commands_are_unknown(capsys: pytest.CaptureFixture[str]) -> None:
-    assert "unknown flag --validation; " in error_of(capsys, "train", "digits", "--validation", "3")
-    assert "unknown flag --clip; " in error_of(capsys, "list", "--clip", "3")
-
-
-def test_former_keys_of_recipes_are_refused_with_their_new_name(train: Calls, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    recipe = tmp_path / "recipe.yaml"
-    recipe.write_text("data: digits\ntest_share: 0.2\n")
-    assert "recipe.yaml: test_share is called test_size now" in error_of(capsys, "train", "--config", str(recipe), code=1)
-    assert train == []
-
-
-@pytest.mark.parametrize(
-    ("words", "flag"),
-    [
-        ("train digits --model resnet20", "--student"),
-        ("train digits --output x", "--out"),
-        ("train digits --gpus 2", "--devices"),
-        ("train digits --wd 0", "--weight-decay"),
-        ("train digits --grad-accum 2", "--microbatches"),
-        ("train digits --val-split 0.1", "--holdout"),
-        ("train digits --amp", "--precision"),
-        ("train digits --scheduler cosine", "--schedule"),
-        ("train digits --force", "--overwrite"),
-        ("train --recipe x.yaml", "--config"),
-        ("train digits --learning-rates 0.1", "--learning-rate"),
-        ("compare digits --arch resnet20", "--student"),
-    ],
-)
-def test_flags_of_other_tools_and_typos_are_refused_with_ours(capsys: pytest.CaptureFixture[str], words: str, flag: str) -> None:
-    assert error_of(capsys, *words.split()).endswith(f"; did you mean {flag}?\n")
-
-
-@pytest.mark.parametrize("words", ["train digits --temperature 3", "predict runs/x a.png --model x", "report runs/x --gpus 2"])
-def test_unrelated_flags_are_not_suggested(capsys: pytest.CaptureFixture[str], words: str) -> None:
-    assert "; --help shows the flags" in error_of(capsys, *words.split())
-
-
-def test_the_flags_of_synonyms_exist() -> None:
-    flags = {f"--{name.replace('_', '-')}" for _, options in cli.COMMANDS.values() for name in parameters_of(options)} | {"--config"}
-    assert set(cli.SYNONYMS.values()) <= flags
-    assert flags.isdisjoint(cli.SYNONYMS)
-    assert {new for _, options in cli.COMMANDS.values() for new in parameters_of(options)} >= set(RENAMED.values())
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

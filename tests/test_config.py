@@ -74,6 +74,7 @@ def test_an_empty_recipe_gives_no_options(tmp_path: Path) -> None:
         ("learning_rate: 0", "learning_rate is 0; it must be above 0"),
         ("momentum: 1", "momentum is 1; it must be at least 0 and below 1"),
         ("test_size: -1.5", "test_size is -1.5; it must be at least 0"),
+        ("test_size: 0", "test_size is 0; it must be above 0"),
         ("optimizer: adm", "optimizer is 'adm'; did you mean adam?"),
         ("optimizer: qq", "optimizer is 'qq'; it must be auto or sgd or adam or adamw"),
         ("milestones: 60", "milestones is 60; it must be a list, each item a whole number"),

@@ -98,7 +98,7 @@ def test_a_model_of_timm_is_seen_by_paths() -> None:
 @pytest.mark.parametrize(
     ("name", "channels", "named"),
     [
-        ("timm:tiny_nett", 1, "unknown model of timm 'tiny_nett'; did you mean tiny_net or wide_net.tag?"),
+        ("timm:tiny_nett", 1, "unknown model of timm 'tiny_nett'; did you mean tiny_net?"),
         ("timm:", 1, "unknown model of timm ''; known: tiny_net, wide_net.tag"),
         ("timm:tiny_net", 2, "timm cannot make tiny_net for 2 channels and 6 classes (two channels are not for me); take another"),
     ],

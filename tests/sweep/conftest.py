@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
@@ -71,3 +72,8 @@ def compare(tmp_path: Path, cache: Path, executor: InProcess) -> Compare:
 
 def by_variant(result: dict[str, Any]) -> dict[str, dict[str, Any]]:
     return {row["variant"]: row for row in result["rows"]}
+
+
+def result_of(folder: Path) -> dict[str, Any]:
+    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
+    return found

@@ -7,24 +7,14 @@ import json
 import shutil
 import statistics
 from pathlib import Path
-from typing import Any
 
 import pytest
 import scipy.stats
 
 import studygroup
-from studygroup import TrainingError, UserError, cli, reporting
-from studygroup.lock import lock_dir
-from studygroup.options import CompareOptions
-from studygroup.sweep import comparison, cost
-from studygroup.sweep.variants import make_variants
-from studygroup.training.flops import TrainingCost
-from tests.sweep.conftest import SMALL, Compare, InProcess, by_variant
-
-
-def result_of(folder: Path) -> dict[str, Any]:
-    found: dict[str, Any] = json.loads((folder / "result.json").read_text())
-    return found
+from studygroup import UserError, cli, reporting
+from studygroup.sweep import cost
+from tests.sweep.conftest import SMALL, Compare, InProcess, by_variant, result_of
 
 
 def test_two_methods_and_two_seeds(compare: Compare, executor: InProcess, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -184,153 +174,6 @@ def test_scores_on_unused_samples(compare: Compare, tmp_path: Path) -> None:
     assert " test |" not in written
 
 
-STAND_INS = {"baseline": 100.0, "dml": 200.0, "cgl": 130.0, "kd": 140.0, "slow": 100_000.0, "teacher-resnet14": 300.0}
-
-
-@pytest.mark.parametrize(
-    ("count_teacher", "epochs"),
-    [
-        (False, {"baseline": 20, "dml": 10, "cgl": 15, "kd": 14, "slow": 1, "teacher-resnet14": 5}),
-        (True, {"baseline": 20, "dml": 10, "cgl": 15, "kd": 3, "slow": 1, "teacher-resnet14": 5}),  # kd: (20 x 100 - 5 x 300) / 140
-    ],
-)
-def test_equal_compute(
-    compare: Compare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path, count_teacher: bool, epochs: dict[str, int]
-) -> None:
-    monkeypatch.setattr(cost, "measure", lambda variant, _: TrainingCost(STAND_INS[variant.name] / 96, 96))
-    monkeypatch.setattr(comparison, "run_all", lambda *_, **__: True)
-    slow = {"slow": {"method": "orc", "teacher": "resnet14", "microbatches": 1}}
-    schedule: dict[str, Any] = {"schedule": "milestones", "milestones": [10, 16], "warmup": 2.0}
-    result = compare(
-        methods=["dml", "cgl", "kd"],
-        variants=slow,
-        teacher="resnet14",
-        teacher_epochs=5,
-        epochs=20,
-        budget="equal-compute",
-        count_teacher=count_teacher,
-        **schedule,
-    )
-    assert {row["variant"]: row["epochs"] for row in result["rows"]} == epochs
-    costs = {row["variant"]: row["cost"] for row in result["rows"]}
-    assert costs["dml"] == 1.0
-    assert costs["cgl"] == pytest.approx(15 * 130 / 2000)
-    assert all(cost <= 1 for name, cost in costs.items() if name != "slow")
-    variants = {
-        variant["name"]: variant["options"] for variant in json.loads((tmp_path / "out" / "comparison.json").read_text())["variants"]
-    }
-    assert variants["dml"]["milestones"] == [5, 8]
-    assert variants["dml"]["warmup"] == 1.0
-    assert variants["slow"]["milestones"] == [1]
-
-
-@pytest.mark.slow
-def test_equal_compute_with_measured_costs(compare: Compare, executor: InProcess, tmp_path: Path) -> None:
-    result = compare(methods=["dml"], seeds=1, epochs=5, budget="equal-compute")
-    rows = by_variant(result)
-    assert (rows["baseline"]["epochs"], rows["dml"]["epochs"]) == (5, 2)
-    assert result_of(tmp_path / "out" / "runs" / "dml-s0")["epochs"] == 2
-    assert "rounded down" in (tmp_path / "out" / "leaderboard.md").read_text()
-
-
-def test_stages_of_a_fixed_length_are_subtracted_from_the_budget(compare: Compare, monkeypatch: pytest.MonkeyPatch) -> None:
-    costs = {
-        "baseline": TrainingCost(1.0, 100),
-        "takd": TrainingCost(2.0, 100),
-        "ab": TrainingCost(1.0, 100, 700.0),
-        "fsp": TrainingCost(1.0, 100, 9e9),
-    }
-    monkeypatch.setattr(cost, "measure", lambda variant, _: costs.get(variant.name, TrainingCost(5.0, 100)))
-    monkeypatch.setattr(comparison, "run_all", lambda *_, **__: True)
-    options = {"takd.assistants": ["resnet8"]}
-    result = by_variant(compare(methods=["takd", "ab", "fsp"], options=options, teacher="resnet14", epochs=20, budget="equal-compute"))
-    assert {name: row["epochs"] for name, row in result.items()} == {"teacher-resnet14": 20, "baseline": 20, "takd": 10, "ab": 13, "fsp": 1}
-    assert {name: row["flops"] for name, row in result.items() if name != "fsp"} == {
-        "teacher-resnet14": 10_000.0,
-        "baseline": 2_000.0,
-        "takd": 2_000.0,
-        "ab": 2_000.0,
-    }
-
-
-def measured(cache: Path, method: str, **given: Any) -> TrainingCost:
-    """Measure the cost of a method on digits, with a resnet14 as the teacher unless another one is given."""
-    words = {**SMALL, "data": "digits", "cache": cache, "teacher": "resnet14", "methods": [method], **given}
-    variants, _ = make_variants(CompareOptions(**words))
-    return cost.measure(variants[-1], variants)
-
-
-@pytest.mark.parametrize("epochs", [1, 3])
-def test_all_stages_of_a_method_are_counted(cache: Path, epochs: int) -> None:
-    """An assistant and its student are trained as with kd; the training of the first teacher is not included."""
-    assistant = measured(cache, method="kd", student="resnet14", teacher="resnet20").flops_per_epoch
-    student = measured(cache, method="kd", student="resnet8", teacher="resnet14").flops_per_epoch
-    along = measured(cache, method="takd", epochs=epochs, teacher="resnet20", options={"takd.assistants": ["resnet14"]})
-    assert along.flops_before == 0
-    assert along.flops_per_epoch == pytest.approx(assistant + student)
-    options = {"takd.assistants": ["resnet14"], "takd.assistant_epochs": 2}
-    fixed = measured(cache, method="takd", epochs=epochs, teacher="resnet20", options=options)
-    assert fixed.flops_before == pytest.approx(2 * assistant)
-    assert fixed.flops_per_epoch == pytest.approx(student)
-    assert fixed.flops(5) == pytest.approx(2 * assistant + 5 * student)
-
-
-def test_a_first_stage_is_counted(cache: Path) -> None:
-    alone = measured(cache, method="dml", teacher=None).flops_per_epoch / 2
-    found = {epochs: measured(cache, method="ft", options={"ft.initial_epochs": epochs}) for epochs in (1, 4)}
-    assert found[4].flops_before == pytest.approx(4 * found[1].flops_before)
-    assert found[1].flops_before > 0
-    assert found[4].flops_per_epoch == found[1].flops_per_epoch > alone
-
-
-def test_seconds_and_costs_include_all_stages(compare: Compare, executor: InProcess, tmp_path: Path) -> None:
-    result = by_variant(compare(methods=["ab"], options={"ab.initial_epochs": 2}, teacher="resnet14", seeds=1))
-    folder = tmp_path / "out" / "runs" / "ab-s0"
-    first, last = result_of(folder / "stages" / "initial"), result_of(folder)
-    assert first["epochs"] == 2
-    assert result["ab"]["seconds"] == pytest.approx(first["seconds"] + last["seconds"])
-    assert result["teacher-resnet14"]["seconds"] == result_of(tmp_path / "out" / "runs" / "teacher-resnet14-s0")["seconds"]
-    (variant,) = (
-        variant for variant in json.loads((tmp_path / "out" / "comparison.json").read_text())["variants"] if variant["name"] == "ab"
-    )
-    assert result["ab"]["flops"] == variant["flops_before"] + variant["flops_per_sample"] * variant["samples_per_epoch"]
-    assert result["ab"]["cost"] > 2
-
-
-def test_a_comparison_without_the_cost_of_earlier_stages(compare: Compare, executor: InProcess, tmp_path: Path) -> None:
-    """A comparison without the cost of earlier stages is read as it is; the same command counts again and trains nothing."""
-    words: dict[str, Any] = {"methods": ["fsp"], "options": {"fsp.initial_epochs": 1}, "teacher": "resnet8", "seeds": 1}
-    whole = by_variant(compare(**words))["fsp"]
-    path = tmp_path / "out" / "comparison.json"
-    manifest = json.loads(path.read_text())
-    for variant in manifest["variants"]:
-        before = variant.pop("flops_before")
-        for name in ("text_columns", "tokenizer"):  # as if they were new options
-            del variant["options"][name]
-    path.write_text(json.dumps(manifest))
-    assert by_variant(reporting.comparison(tmp_path / "out"))["fsp"]["flops"] == whole["flops"] - before > 0
-    executor.started.clear()
-    assert by_variant(compare(**words))["fsp"] == whole
-    assert executor.started == []
-
-
-def test_the_cost_of_a_trained_teacher_cannot_be_counted(compare: Compare, tmp_path: Path, cache: Path) -> None:
-    teacher = studygroup.train("digits", method="baseline", out=tmp_path / "teacher", cache=cache, progress=False, **SMALL)
-    with pytest.raises(UserError, match=r"count_teacher: the cost of training .*teacher is not known"):
-        compare(methods=["kd"], teacher=teacher.folder, budget="equal-compute", count_teacher=True)
-
-
-def test_other_options_for_finished_runs_are_refused(compare: Compare, executor: InProcess, tmp_path: Path) -> None:
-    compare(methods=["dml"], seeds=1)
-    with pytest.raises(UserError, match=r"baseline in .*out had other options \(epochs was 1, is 2\); .* --overwrite"):
-        compare(methods=["dml"], seeds=1, epochs=2)
-    with pytest.raises(UserError, match=r"dml in .*method_options was \{\}, is \{'students': 3\}"):
-        compare(methods=["dml"], options={"dml": {"students": 3}}, seeds=1)
-    executor.started.clear()
-    assert by_variant(compare(methods=["dml"], seeds=1, epochs=2, overwrite=True))["dml"]["epochs"] == 2
-    assert executor.started == ["baseline-s0", "dml-s0"]
-
-
 def test_the_saved_recipe_continues_the_comparison(
     compare: Compare, executor: InProcess, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -338,69 +181,6 @@ def test_the_saved_recipe_continues_the_comparison(
     executor.started.clear()
     assert cli.main(["compare", "--config", str(tmp_path / "out" / "comparison.yaml"), "--seeds", "2"]) == 0
     assert executor.started == ["baseline-s1", "dml-s1"]
-
-
-@pytest.mark.parametrize(
-    ("arguments", "message"),
-    [
-        ({"methods": ["cgll"]}, "unknown method 'cgll'; did you mean cgl"),
-        ({"methods": ["dml"], "seeds": 0}, "seeds is 0; it must be at least 1"),
-        ({"methods": ["dml"], "workers": 0}, "workers is 0; it must be at least 1"),
-        ({"methods": ["dml"], "score_on_unused": -1}, "score_on_unused is -1"),
-        ({"methods": ["dml"], "score_on_unused": 5000}, "score_on_unused is 5000, but only 1294 training samples are unused"),
-        ({"methods": ["dml"], "epochs": 0}, "epochs is 0"),
-        ({}, "there is nothing to compare; give --methods"),
-        ({"methods": ["dml", "dml"]}, "dml is given twice"),
-        ({"methods": [studygroup.DML(2)]}, "methods holds DML; give names"),
-        ({"methods": ["kd"]}, "kd needs a teacher"),
-        ({"methods": ["kd"], "teacher": "resnet9"}, "'resnet9' is neither a run folder nor a network"),
-        ({"methods": ["kd"], "teacher": "runs/nowhere"}, "'runs/nowhere' is neither a run folder nor a network"),
-        ({"methods": ["dml"], "student": "resnet9"}, "unknown network 'resnet9'"),
-        ({"methods": ["dml"], "student": object()}, "student is a python object"),
-        ({"methods": ["dml"], "options": {"cgl.students": 3}}, "options are given for cgl, which is not compared"),
-        ({"methods": ["dml"], "options": {"students": 3}}, "options: students=3 names no option; write METHOD.OPTION=VALUE"),
-        ({"methods": ["dml"], "options": {"dml.student": 3}}, "unknown option of dml 'student'; did you mean students"),
-        ({"variants": {"a/b": {"method": "dml"}}}, "variant a/b: a name may have letters, digits"),
-        ({"variants": {"a": "dml"}}, "variant a is 'dml'; write the options"),
-        ({"variants": {"a": {"students": 3, "method": "dml"}}}, "variant a: unknown option 'students'; did you mean student"),
-        ({"variants": {"a": {"seed": 3, "method": "dml"}}}, "variant a: unknown option 'seed'"),
-        ({"variants": {"a": {"epochs": "many", "method": "dml"}}}, "variant a: epochs is 'many'"),
-        ({"variants": {"a": {"epochs": 0, "method": "dml"}}}, "variant a: epochs is 0"),
-        ({"variants": {"a": {"epochs": 3}}}, "variant a names no method"),
-        ({"variants": {"a": {"method": "kd", "teacher": "b"}, "b": {"method": "kd", "teacher": "a"}}}, "variant . is its own teacher"),
-        ({"variants": {"a": {"method": "dml", "teacher": "resnet14"}}}, "variant a: dml takes no teacher"),
-        ({"methods": ["cgl"], "options": {"cgl.students": 40}, "batch_size": 64}, "cgl: "),
-        ({"methods": ["dml"], "ray": "auto"}, "ray is not installed"),
-    ],
-)
-def test_bad_input(cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, arguments: dict[str, Any], message: str) -> None:
-    import sys
-
-    monkeypatch.setitem(sys.modules, "ray", None)
-    monkeypatch.setattr(comparison, "run_all", lambda *_, **__: pytest.fail("a run was started"))
-    with pytest.raises(UserError, match=message):
-        studygroup.compare("digits", **{**SMALL, "cache": cache, "out": tmp_path / "out", "progress": False, **arguments})
-    assert not (tmp_path / "out" / "runs").exists()
-
-
-def test_folders_that_hold_something_else(compare: Compare, tmp_path: Path) -> None:
-    out = tmp_path / "out"
-    out.mkdir()
-    (out / "thesis.tex").touch()
-    with pytest.raises(UserError, match=r"holds no comparison \(thesis.tex\); take another --out"):
-        compare(methods=["dml"], overwrite=True)
-    assert (out / "thesis.tex").exists()
-    (out / "comparison.json").write_text('{"cells": []}')
-    with pytest.raises(UserError, match=r"out holds a comparison of an earlier version .* --overwrite"):
-        compare(methods=["dml"])
-    (out / "comparison.json").write_text("{")
-    with pytest.raises(UserError, match=r"comparison.json is damaged"):
-        compare(methods=["dml"])
-    (tmp_path / "file").touch()
-    with pytest.raises(UserError, match=r"cannot use .*file: Not a directory"):
-        compare(methods=["dml"], out=tmp_path / "file")
-    with pytest.raises(UserError, match=r"cannot write to .*below: Not a directory; take another --out"):
-        compare(methods=["dml"], out=tmp_path / "file" / "below")
 
 
 def test_a_data_split_for_each_seed(compare: Compare, tmp_path: Path) -> None:
@@ -415,22 +195,3 @@ def test_a_data_split_for_each_seed(compare: Compare, tmp_path: Path) -> None:
     assert tested("baseline-s0") == tested("dml-s0") != tested("baseline-s1") == tested("dml-s1")
     with pytest.raises(UserError, match=r"had other options \(split_by_seed was True, is False\)"):
         compare(methods=["dml"], seeds=2)
-
-
-def test_a_folder_locked_by_another_process(compare: Compare, executor: InProcess, tmp_path: Path) -> None:
-    compare(methods=["dml"], seeds=1)
-    before = sorted((tmp_path / "out").rglob("*"))
-    for overwrite in (False, True):
-        with lock_dir(tmp_path / "out"), pytest.raises(UserError, match=r"another process is at work in .*out; wait until it is done"):
-            compare(methods=["dml"], seeds=2, overwrite=overwrite)
-        assert sorted((tmp_path / "out").rglob("*")) == before
-
-
-def test_an_unknown_option() -> None:
-    with pytest.raises(TypeError, match="epoch"):
-        studygroup.compare("digits", epoch=3)  # type: ignore[call-arg]
-
-
-def test_a_diverging_baseline_has_no_budget(compare: Compare) -> None:
-    with pytest.raises(TrainingError, match="baseline is not finite"):
-        compare(methods=["dml"], learning_rate=1e30, epochs=2, budget="equal-compute")
