@@ -99,17 +99,8 @@ NUMBERS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("parameters", count),
 )
 
-DROPPED = (
-    "diversity",
-    "epochs",
-    "members",
-    "parameters",
-    "time",
-    "ensemble",
-    "hold-out",
-    "last epoch",
-    "settings",
-)  # in a narrow terminal, in this order
+# Columns that are dropped in a narrow terminal, in this order.
+DROPPED = ("diversity", "epochs", "members", "parameters", "time", "ensemble", "hold-out", "last epoch", "settings")
 WRAP = 24  # maximum width of a text column
 
 
