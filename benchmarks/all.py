@@ -1,4 +1,4 @@
-"""Runs all benchmarks, one after the other, each in a process of its own, and keeps a JSON file of each.
+"""Run all benchmarks, one after the other, each in its own process, and save the results of each as JSON.
 
 python benchmarks/all.py --out runs/benchmarks && python benchmarks/table.py runs/benchmarks --out docs/performance.md
 """
@@ -17,7 +17,7 @@ NO_PROGRAMS = ("all", "common", "table")
 
 
 def programs() -> list[str]:
-    """The names of the programs."""
+    """Return the names of the programs."""
     return sorted(path.stem for path in HOME.glob("*.py") if path.stem not in NO_PROGRAMS)
 
 
@@ -33,7 +33,7 @@ def main() -> int:
     for number, name in enumerate(given.only, start=1):
         print(f"[{number}/{len(given.only)}] {time.strftime('%H:%M:%S')} {name}", file=sys.stderr, flush=True)
         program = str(Path(HOME.name) / f"{name}.py")
-        out = os.path.relpath(given.out / f"{name}.json", HOME.parent)  # as the page will show it
+        out = os.path.relpath(given.out / f"{name}.json", HOME.parent)  # relative, as the page shows it
         words = [sys.executable, program, "--json", out, *more]
         if subprocess.run(words, cwd=HOME.parent, check=False).returncode:
             failed.append(name)

@@ -1,7 +1,7 @@
-"""What the programs have in common: rows with a target, the machine's description, tables, data, and the trainer as one timed call.
+"""Shared code of the benchmarks: rows with a target, the machine's description, tables, data, and a trainer in a temporary folder.
 
-Every program is run as `python benchmarks/NAME.py [--repeats N] [--quick] [--json FILE]`. Its `measure(repeats, quick)` gives rows; a
-row is a ratio of medians, or a quantity, with quartiles over repetitions that took turns with what they are compared to.
+Every program is run as `python benchmarks/NAME.py [--repeats N] [--quick] [--json FILE]`. Its `measure(repeats, quick)` returns rows; a
+row is a ratio of medians, or a quantity, with quartiles over repetitions that alternate with those of the reference.
 """
 
 from __future__ import annotations
@@ -32,6 +32,7 @@ from studygroup.networks.factory import Spec
 from studygroup.output import console
 from studygroup.runs.environment import environment
 from studygroup.training import DataSplits, Settings, Trainer
+from studygroup.training.step_runner import StepRunner
 from studygroup.training.timing import Quartiles
 
 REPEATS = 7
@@ -46,9 +47,9 @@ class Row:
         name: what was measured.
         value: the figure, with its quartiles `low` and `high`; both as the value if it has no spread.
         unit: `x` for ratios.
-        target: what it should be, `bound` that or better; None for what is only reported.
-        details: the figures behind it, in words.
-        figures: the figures behind it, for programs.
+        target: bound that the value should keep; None if there is no target.
+        details: more numbers, in words.
+        figures: more numbers, for programs.
     """
 
     name: str
@@ -63,19 +64,19 @@ class Row:
 
     @property
     def reached(self) -> bool | None:
-        """Whether the value is the target or better; None without a target."""
+        """Return whether the value is the target or better; None without a target."""
         if self.target is None:
             return None
         return self.value <= self.target if self.bound == "at most" else self.value >= self.target
 
 
 def row(name: str, quartiles: Quartiles, **more: Any) -> Row:
-    """A row from a value with quartiles."""
+    """Make a row of a value with quartiles."""
     return Row(name, quartiles.value, quartiles.low, quartiles.high, **more)
 
 
 def exact(name: str, value: float, unit: str, **more: Any) -> Row:
-    """A row for what has no spread."""
+    """Make a row of a value without quartiles."""
     return Row(name, value, value, value, unit=unit, **more)
 
 
@@ -83,14 +84,14 @@ Measure = Callable[..., list[Row]]
 
 
 def main(title: str, measure: Measure, *, repeats: int = REPEATS, options: argparse.ArgumentParser | None = None) -> None:
-    """The command line of a program.
+    """Run the command line of a program.
 
     Args:
         title: the program's docstring.
-        measure: repetitions, whether to be quick (tiny sizes: a test of the program, not a measurement), what is given of `options`
-            by name -> rows.
-        repeats: by default.
-        options: the program's own, if it has any.
+        measure: function of the number of repetitions, whether to use tiny sizes (a test of the program, not a measurement), and the
+            program's own options by name; returns rows.
+        repeats: default number of repetitions.
+        options: parser of the program's own options, if it has any.
     """
     parents = [options] if options is not None else []
     parser = argparse.ArgumentParser(description=title, formatter_class=argparse.RawDescriptionHelpFormatter, parents=parents)
@@ -120,7 +121,7 @@ def main(title: str, measure: Measure, *, repeats: int = REPEATS, options: argpa
 
 
 def machine() -> dict[str, Any]:
-    """What it ran on, and how it was called."""
+    """Describe the machine, and the command line."""
     found: dict[str, Any] = dict(environment(seed=0))
     del found["seed"]
     device, precision, _ = defaults()
@@ -134,7 +135,7 @@ def machine() -> dict[str, Any]:
 
 
 def cpu_name() -> str:
-    """The processor as the system calls it."""
+    """Return the name of the processor."""
     try:
         lines = Path("/proc/cpuinfo").read_text(encoding="utf-8").splitlines()
     except OSError:
@@ -143,7 +144,7 @@ def cpu_name() -> str:
 
 
 def show(result: Mapping[str, Any]) -> None:
-    """Print a result for a person."""
+    """Print a result as a table."""
     from rich import box
     from rich.markup import escape
     from rich.table import Table
@@ -152,15 +153,15 @@ def show(result: Mapping[str, Any]) -> None:
     for header in ("", "measured", "quartiles", "target", "", "details"):
         table.add_column(header, justify="right" if header in ("measured", "quartiles", "target") else "left", overflow="fold")
     for found in result["rows"]:
-        table.add_row(*(escape(variant) for variant in variants(found)))
+        table.add_row(*(escape(cell) for cell in cells(found)))
     screen = console()
     screen.print(table)
     described = f"{describe(result['machine'])}\n{result['repeats']} repetitions, {result['minutes']} minutes"
     screen.print(described + ("; QUICK: sizes of a smoke test, no measurement" if result["quick"] else ""), markup=False, soft_wrap=True)
 
 
-def variants(found: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
-    """A row's name, value, quartiles, target, whether it was reached, and details, as text."""
+def cells(found: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
+    """Format a row: name, value, quartiles, target, whether it was reached, and details."""
     unit = found["unit"]
     quartiles = f"{number(found['low'])} – {number(found['high'])}" if found["low"] != found["high"] else ""
     target = f"{BOUND[found['bound']]} {number(found['target'])} {unit}" if found["target"] is not None else ""
@@ -169,14 +170,14 @@ def variants(found: Mapping[str, Any]) -> tuple[str, str, str, str, str, str]:
 
 
 def number(value: float) -> str:
-    """Three digits or so."""
+    """Format a number with about three digits."""
     if value == int(value) and abs(value) >= 10:
         return f"{value:,.0f}"
     return f"{value:,.0f}" if abs(value) >= 1000 else f"{value:.2f}" if abs(value) < 100 else f"{value:.1f}"
 
 
 def describe(found: Mapping[str, Any]) -> str:
-    """A machine in a line or two."""
+    """Format a machine's description in one or two lines."""
     gpu = f"{found['gpu']}, " if found["device"] == "cuda" else ""
     return (
         f"{gpu}{found['processor']}, {found['cores']} cores, {found['threads']} threads; torch {found['versions']['torch']}, "
@@ -188,20 +189,20 @@ def describe(found: Mapping[str, Any]) -> str:
 
 
 def defaults() -> tuple[torch.device, Literal["bf16", "float32"], torch.memory_format]:
-    """The device, precision and memory format that the product takes by default on this machine."""
+    """Return the default device, precision and memory format of this machine."""
     settings = Settings()
     device = settings.torch_device()
     return device, "bf16" if settings.autocast(device) is not None else "float32", settings.memory_format(device)
 
 
 def random_split(samples: int, shape: tuple[int, int, int], classes: int = 10, seed: int = 0) -> Split:
-    """Noise of the size of a data set: (samples, *shape) uint8."""
+    """Make a data set of noise: (samples, *shape) uint8."""
     random = np.random.default_rng(seed)
     return Split(random.integers(0, 256, (samples, *shape), dtype=np.uint8), random.integers(0, classes, samples))
 
 
 def random_material(train: int, holdout: int, shape: tuple[int, int, int]) -> DataSplits:
-    """Noise, divided into training and hold-out set."""
+    """Make noise, split into training and hold-out set."""
     everything = random_split(train + holdout, shape)
     learned, held = everything.take(np.arange(train)), everything.take(np.arange(train, train + holdout))
     channels = shape[0]
@@ -239,16 +240,13 @@ def maker(student: Spec, splits: DataSplits, *, teacher: Spec | None = None) -> 
 
 @contextmanager
 def trainer_for(method: Method, make: NetworkFactory, splits: DataSplits, settings: Settings) -> Iterator[Trainer]:
-    """A trainer as a run has it, in a folder that is gone afterwards."""
-    device = settings.torch_device()
-    dataset = splits.dataset
-    preprocess = dataset.inputs.transform(device, settings.memory_format(device), splits.augment)
-    method.build(make)
+    """Make a trainer in a temporary run folder."""
+    runner = StepRunner.build(method, make, splits, settings)
     with tempfile.TemporaryDirectory() as folder, warnings.catch_warnings():
         warnings.filterwarnings("ignore", "there is no hold-out set")
-        yield Trainer(method, splits.train, splits.holdout, preprocess, settings, Path(folder), identity={})
+        yield Trainer(runner, splits.holdout, Path(folder), identity={})
 
 
 def training_seconds(run: Trainer) -> float:
-    """Seconds of training alone of a finished run, as its metrics have them."""
+    """Return the seconds of training of a finished run, without evaluation."""
     return sum(float(record["seconds"]) for record in run.log.history)

@@ -22,7 +22,7 @@ DEVICE, PRECISION, _ = defaults()
 
 
 class Images(Dataset[tuple[Tensor, Tensor]]):
-    """Images in memory, each augmented when it is asked for."""
+    """Images in memory, augmented one by one on access."""
 
     def __init__(self, splits: DataSplits) -> None:
         self.images, self.labels = splits.train.gather(torch.arange(len(splits.train)))
@@ -43,7 +43,7 @@ class Images(Dataset[tuple[Tensor, Tensor]]):
 
 
 class Loop:
-    """An epoch of deep mutual learning, as in a hundred repositories."""
+    """A simple training loop of deep mutual learning."""
 
     def __init__(self, networks: list[nn.Module], splits: DataSplits, settings: Settings) -> None:
         self.networks = [network.to(DEVICE).train() for network in networks]
@@ -66,7 +66,7 @@ class Loop:
 
 
 def loss_of(logits: list[Tensor], labels: Tensor) -> Tensor:
-    """The sum of all students' losses."""
+    """Return the sum of all students' losses."""
     loss = torch.zeros((), device=labels.device)
     for k, own in enumerate(logits):
         peers = [F.softmax(other.detach(), dim=1) for j, other in enumerate(logits) if j != k]

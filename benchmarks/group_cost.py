@@ -8,8 +8,8 @@ others: p (K - 1) = 1.75 (at K = 2 p is 1, its maximum, so each student imitates
 from __future__ import annotations
 
 from common import Row, clothes, exact, main, maker, row
+from studygroup.commands.benchmark import GROUP_SIZES, with_students
 from studygroup.methods import CGL, Baseline
-from studygroup.session import GROUP_SIZES, with_students
 from studygroup.training import Settings
 from studygroup.training.timed_trainer import Cost, TimedTrainer, compare
 
@@ -50,7 +50,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
 
 
 def cost_row(cost: Cost, alone: Cost, batch_size: int, steps: int, target: float | None) -> Row:
-    """A group beside the student alone."""
+    """Make a row of a group's cost relative to the student alone."""
     probability = with_students(CGL(), cost.students).options()["probability"]
     return row(
         f"batch {batch_size}: CGL, {cost.name}, p = {probability:.3g}",

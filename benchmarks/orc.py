@@ -18,8 +18,9 @@ from studygroup.clock import Clock
 from studygroup.data import Batches
 from studygroup.methods import ORC
 from studygroup.training import Settings
+from studygroup.training.meter import LossMeter
 from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
-from studygroup.training.updater import LossMeter, Updater
+from studygroup.training.updater import Updater
 
 ALPHA, TEMPERATURE, TARGET = 0.3, 4.0, 1.10
 DEVICE, PRECISION, LAYOUT = defaults()
@@ -38,7 +39,7 @@ def forward_only(network: nn.Module, inputs: Tensor) -> None:
 
 
 class Forward:
-    """A forward pass whose graph is kept until the next; the backward pass from it is a part of its own."""
+    """A forward pass whose graph is kept until the next one, so that its backward pass can be timed separately."""
 
     def __init__(self, network: nn.Module, inputs: Tensor) -> None:
         self.network, self.inputs = network, inputs
@@ -51,7 +52,7 @@ class Forward:
         self.logits = forward(self.network, self.inputs)
 
     def backward(self) -> float:
-        """From a gradient of the logits, which the losses would give, to the weights; of the forward pass just timed."""
+        """Return the seconds of the backward pass, from a gradient of the logits, of the last forward pass."""
         gradient = torch.full_like(self.logits, 1e-3)
         seconds = seconds_of(lambda: self.logits.backward(gradient), DEVICE)
         self.network.zero_grad(set_to_none=True)
@@ -59,13 +60,13 @@ class Forward:
 
 
 def kl(student: Tensor, teacher: Tensor) -> Tensor:
-    """Distillation at the temperature."""
+    """Return the distillation loss at the temperature."""
     target = F.softmax(teacher.detach() / TEMPERATURE, -1)
     return TEMPERATURE**2 * F.kl_div(F.log_softmax(student / TEMPERATURE, -1), target, reduction="batchmean")
 
 
 def losses(students: Sequence[Tensor], pivot: Tensor, inputs: Tensor, labels: Tensor) -> None:
-    """Eq. 4 to 12 of the paper from logits (B, C), and back to them."""
+    """Compute the losses of eq. 4 to 12 of the paper from logits (B, C), and their gradients."""
     students = [z.detach().float().requires_grad_() for z in students]
     errors = torch.stack([F.cross_entropy(z.detach(), labels, reduction="none") for z in students])
     best, *rest = errors.mean(1).argsort().tolist()
@@ -88,7 +89,7 @@ def losses(students: Sequence[Tensor], pivot: Tensor, inputs: Tensor, labels: Te
 
 
 class Updates:
-    """The optimiser's three updates, with gradients that are there."""
+    """The optimizer's three updates, with given gradients."""
 
     def __init__(self, networks: Sequence[nn.Module], settings: Settings) -> None:
         self.turns = [list(networks[0].parameters()), list(networks[1].parameters())]
@@ -130,11 +131,11 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     whole, parts_of = networks(), networks()
     batch = next(Batches(splits.train, preprocess, batch_size=settings.batch_size).epoch(0))
     updater, meter = Updater(whole, settings, DEVICE), LossMeter()
-    moments = iter(range(10**9))
+    steps = iter(range(10**9))
 
     def iteration() -> float:
-        clock = Clock(0, 1, next(moments), 10**9)
-        return seconds_of(lambda: updater.learn(batch, clock, meter), DEVICE)
+        clock = Clock(0, 1, next(steps), 10**9)
+        return seconds_of(lambda: updater.step(batch, clock, meter), DEVICE)
 
     students = [parts_of.group[k] for k in range(3)]
     passes = {name: Forward(network, batch.inputs) for name, network in zip(("student 0", "student 1", "student 2"), students, strict=True)}

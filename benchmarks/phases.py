@@ -28,12 +28,12 @@ PHASES = ("own forward", "targets", "losses", "backward", "optimizer")
 
 
 class Step:
-    """A lane's training step, phase by phase."""
+    """A training step, timed phase by phase."""
 
-    def __init__(self, lane: TimedTrainer) -> None:
-        self.updater = lane.trainer.updater
-        self.method: Method = lane.trainer.method
-        self.batch: Batch = next(lane.trainer.batches.epoch(0))
+    def __init__(self, timed: TimedTrainer) -> None:
+        self.updater = timed.runner.updater
+        self.method: Method = timed.runner.method
+        self.batch: Batch = next(timed.runner.batches.epoch(0))
         self.seconds: dict[str, list[float]] = {phase: [] for phase in PHASES}
         self.passes: list[float] = []
         group = self.method.group
@@ -81,12 +81,12 @@ def measure(repeats: int, quick: bool) -> list[Row]:
         settings = Settings(batch_size=batch_size)
         trainers = [TimedTrainer("alone", Baseline(), make, splits, settings), TimedTrainer("CGL", CGL(), make, splits, settings)]
         trainers.append(TimedTrainer("CGL, targets recalled", CGL(targets="recall"), make, splits, settings))
-        steps = [Step(lane) for lane in trainers]
+        steps = [Step(timed) for timed in trainers]
         for number in range(repeats):
             for step in steps:
                 step.run(number)
         alone = sum(steps[0].medians().values())
-        rows += [phases(f"batch {batch_size}: {lane.name}", step, alone) for lane, step in zip(trainers, steps, strict=True)]
+        rows += [phases(f"batch {batch_size}: {timed.name}", step, alone) for timed, step in zip(trainers, steps, strict=True)]
     return rows
 
 

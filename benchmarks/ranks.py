@@ -12,7 +12,6 @@ import multiprocessing
 import os
 import socket
 import statistics
-import tempfile
 import time
 import warnings
 from dataclasses import dataclass, field
@@ -29,9 +28,10 @@ from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.methods import create_method
 from studygroup.networks import NetworkFactory
 from studygroup.options import Sharding
-from studygroup.training import Settings, Trainer
+from studygroup.training import Settings
+from studygroup.training.meter import LossMeter
+from studygroup.training.step_runner import StepRunner
 from studygroup.training.trainer import shard_group
-from studygroup.training.updater import LossMeter
 
 CLASSES, SIZE, BATCH = 10, 28, 64
 LOOPBACK = Path("/proc/net/dev")
@@ -39,7 +39,7 @@ LOOPBACK = Path("/proc/net/dev")
 
 @dataclass(frozen=True)
 class Way:
-    """A method, and how it is spread."""
+    """A method, and how it is sharded."""
 
     method: str
     shard: Sharding
@@ -60,7 +60,7 @@ WAYS = [
 ]
 
 
-def trainer_of(way: Way, ranks: DistContext, folder: Path, batch: int) -> Trainer:
+def runner_of(way: Way, ranks: DistContext, batch: int) -> StepRunner:
     generator = np.random.default_rng(0)
     images = generator.integers(0, 256, (batch * 40, 1, SIZE, SIZE), dtype=np.uint8)
     split = Split(images, generator.integers(0, CLASSES, len(images)))
@@ -69,12 +69,11 @@ def trainer_of(way: Way, ranks: DistContext, folder: Path, batch: int) -> Traine
     if ranks.is_distributed and way.shard != "samples":
         shard_group(method, ranks, CLASSES)
     settings = Settings(batch_size=batch, precision="float32", progress=False, schedule="constant")
-    preprocess = ImageTransform((1, SIZE, SIZE), (0.5,), (0.25,), "crop")
-    return Trainer(method, split, split.take(np.arange(0)), preprocess, settings, folder, identity={}, ranks=ranks)
+    return StepRunner(method, split, ImageTransform((1, SIZE, SIZE), (0.5,), (0.25,), "crop"), settings, ranks)
 
 
 def sent_over_loopback() -> int:
-    """Bytes since the machine started; 0 where they are not counted."""
+    """Return the bytes sent since the machine started; 0 where they are not counted."""
     for line in LOOPBACK.read_text().splitlines() if LOOPBACK.exists() else []:
         name, _, numbers = line.partition(":")
         if name.strip() == "lo":
@@ -83,28 +82,28 @@ def sent_over_loopback() -> int:
 
 
 def work(rank: int, size: int, port: int, ways: list[Way], steps: int, batch: int, queue: Any) -> None:
-    """One rank's process: every way in turn; the first one tells."""
+    """Run one rank: measure every way in turn; rank 0 puts the results into the queue."""
     warnings.simplefilter("ignore")
     os.environ.update(MASTER_ADDR="localhost", MASTER_PORT=str(port), RANK=str(rank), WORLD_SIZE=str(size), OMP_NUM_THREADS="1")
     torch.set_num_threads(1)
     found = []
-    with init_distributed() as every, tempfile.TemporaryDirectory() as folder:
-        for number, way in enumerate(ways):
+    with init_distributed() as every:
+        for way in ways:
             ranks = DistContext(every.rank, every.world_size, way.shard)
-            trainer = trainer_of(way, ranks, Path(folder) / str(number), batch)
-            trainer.method.train()
+            runner = runner_of(way, ranks, batch)
+            runner.method.train()
             seconds = []
-            batches = trainer.batches.epoch(0)
+            batches = runner.batches.epoch(0)
             before = bytes_before = 0.0
             for step in range(steps + 3):
                 if step == 3:  # after a warm-up
-                    ranks.any_rank(False)  # all are here
+                    ranks.any_rank(False)  # a barrier
                     before, bytes_before = ranks.bytes_sent, sent_over_loopback()
                 since = time.perf_counter()
-                trainer.updater.learn(next(batches), Clock(0, 1, step, steps + 3), LossMeter())
+                runner.updater.step(next(batches), Clock(0, 1, step, steps + 3), LossMeter())
                 seconds.append(time.perf_counter() - since)
             ranks.any_rank(False)
-            gradients = sum(parameter.nbytes for parameter in trainer.updater.parameters)
+            gradients = sum(parameter.nbytes for parameter in runner.updater.parameters)
             found.append(
                 {
                     "seconds": seconds[3:],
@@ -118,7 +117,7 @@ def work(rank: int, size: int, port: int, ways: list[Way], steps: int, batch: in
 
 
 def together(size: int, ways: list[Way], steps: int, batch: int) -> list[dict[str, Any]]:
-    """What `size` processes found."""
+    """Return the results of `size` processes."""
     context = multiprocessing.get_context("spawn")
     with socket.socket() as probe:
         probe.bind(("localhost", 0))

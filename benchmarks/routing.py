@@ -27,8 +27,9 @@ from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.padded import Activation
 from studygroup.networks.resnet import BasicBlock, resnet
 from studygroup.training import Settings
+from studygroup.training.meter import LossMeter
 from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
-from studygroup.training.updater import LossMeter, Updater
+from studygroup.training.updater import Updater
 
 STUDENTS, MODULES, PROBABILITY, TEMPERATURE, CLASSES = 8, 2, 0.25, 3.0, 10
 TARGETS = {8: 1.8, 64: 1.2}  # samples per student: how much faster the fused step is to be
@@ -60,7 +61,7 @@ def method(make: NetworkFactory, layout: torch.memory_format) -> CGL:
 
 
 class Loop:
-    """The same step as one would write it: ordinary modules, and a `for` over the students."""
+    """The same step with ordinary modules and a `for` loop over the students."""
 
     def __init__(self, make: NetworkFactory, layout: torch.memory_format) -> None:
         group = Modular(make.copy, STUDENTS, MODULES, seed=make.seed)  # the seed gives both the same weights and routes
@@ -96,7 +97,7 @@ class Loop:
         return total
 
     def make_targets(self, now: bool) -> None:
-        """Targets are made with the batch's statistics, which leave no trace, and without dropout."""
+        """Switch to the mode for targets, or back: batch statistics without updates of the running ones, and no dropout."""
         for norm in self.norms:
             norm.track_running_stats = not now
         for dropout in self.dropouts:
@@ -115,9 +116,9 @@ def subgroups_of(cgl: CGL, clock: Clock) -> list[list[int]]:
 
 
 def check(make: NetworkFactory, batch: Batch, layout: torch.memory_format) -> float:
-    """The largest relative difference of the two steps' gradients, in float32; an error if it is not of rounding's size.
+    """Return the largest relative difference of the two steps' gradients, in float32; raise if it is more than rounding.
 
-    A gradient that is less than a thousandth of the largest is compared with that much: of a bias before batch norm it is rounding alone.
+    Differences are relative to at least a thousandth of the largest gradient: that of a bias before batch norm is only rounding.
     """
     cgl, loop = method(make, layout), Loop(make, layout)
     clock = Clock()
@@ -139,7 +140,7 @@ def check(make: NetworkFactory, batch: Batch, layout: torch.memory_format) -> fl
 
 
 def compare(make: NetworkFactory, batch: Batch, layout: torch.memory_format, precision: str, repeats: int) -> dict[str, list[float]]:
-    """Seconds of a step, fused and in a loop, with and without the optimiser."""
+    """Measure the seconds of a step, fused and in a loop, with and without the optimizer."""
     settings = Settings(precision="bf16" if precision == "bf16" else "float32", schedule="constant")
     cgl, loop = method(make, layout), Loop(make, layout)
     updater = Updater(cgl, settings, DEVICE)
@@ -152,10 +153,10 @@ def compare(make: NetworkFactory, batch: Batch, layout: torch.memory_format, pre
     )
     autocast = partial(torch.autocast, DEVICE.type, dtype=torch.bfloat16, enabled=precision == "bf16")
     meter = LossMeter()
-    moments = {name: iter(range(10**9)) for name in ("fused", "loop", "fused+", "loop+")}  # each meets the same subgroups in turn
+    steps = {name: iter(range(10**9)) for name in ("fused", "loop", "fused+", "loop+")}  # all draw the same subgroups
 
     def clock(name: str) -> Clock:
-        return Clock(0, 1, next(moments[name]), 10**9)
+        return Clock(0, 1, next(steps[name]), 10**9)
 
     def fused() -> None:
         with autocast():
@@ -183,7 +184,7 @@ def compare(make: NetworkFactory, batch: Batch, layout: torch.memory_format, pre
         {
             "fused": partial(timed, fused),
             "loop": partial(timed, lambda: plain("loop")),
-            "fused+": partial(timed, lambda: updater.learn(batch, clock("fused+"), meter)),
+            "fused+": partial(timed, lambda: updater.step(batch, clock("fused+"), meter)),
             "loop+": partial(timed, plain_and_update),
         },
         repeats,

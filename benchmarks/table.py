@@ -12,7 +12,7 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from common import describe, variants
+from common import cells, describe
 
 PAGE = """\
 # Performance
@@ -62,7 +62,7 @@ def section(result: Mapping[str, Any], machine: str) -> str:
     title, _, rest = result["about"].partition("\n\n")
     lines = ["", f"## {title.rstrip('.')}", "", *([rest, ""] if rest else []), *([machine, ""] if machine else [])]
     lines += ["| | measured | quartiles | target | | |", "|---|---:|---:|---:|---|---|"]
-    lines += [f"| {' | '.join(variant.replace('|', chr(92) + '|') for variant in variants(found))} |" for found in result["rows"]]
+    lines += [f"| {' | '.join(cell.replace('|', chr(92) + '|') for cell in cells(found))} |" for found in result["rows"]]
     lines += ["", f"`{result['machine']['command']}`: {result['repeats']} repetitions, {result['minutes']} minutes.", ""]
     return "\n".join(lines)
 

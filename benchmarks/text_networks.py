@@ -30,10 +30,9 @@ from studygroup.data import Batches, Dataset, Ragged, Split, Tokens
 from studygroup.data.texts.tokenizers import make_tokenizer
 from studygroup.methods import CGL, CLILR, DML, ONE, ORC, Baseline, Method, OKDDip
 from studygroup.networks import NetworkFactory
-from studygroup.session import RATES
 from studygroup.training import DataSplits, Settings, Trainer
+from studygroup.training.meter import LossMeter
 from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
-from studygroup.training.updater import LossMeter
 from texts import made_up_reviews
 
 EVALUATED = 256  # texts
@@ -158,7 +157,7 @@ class Turns:
 def by_trainer(trainer: Trainer) -> Learn:
     """A step as `studygroup train` makes it."""
     meter = LossMeter()
-    return lambda batch, clock: trainer.updater.learn(batch, clock, meter)
+    return lambda batch, clock: trainer.updater.step(batch, clock, meter)
 
 
 def by_loop(make: NetworkFactory, cgl: CGL, settings: Settings) -> Learn:
@@ -188,7 +187,7 @@ def rows_of(student: Student, splits: DataSplits, settings: Settings, steps: int
             return stack.enter_context(trainer_for(method, make, splits, settings))
 
         alone = trainer(Baseline())
-        batches, mixed = alone.batches, at_random(alone.batches)
+        batches, mixed = alone.runner.batches, at_random(alone.runner.batches)
         chosen = evenly(widths(batches), steps)
         alone.score(splits.holdout)  # once that does not count, like a step of each
         turns: dict[str, Callable[[], float]] = {
@@ -198,12 +197,12 @@ def rows_of(student: Student, splits: DataSplits, settings: Settings, steps: int
         }
         for name, method in methods().items():
             own = trainer(method)
-            turns[name] = Turns(own.batches, chosen, by_trainer(own), settings)
+            turns[name] = Turns(own.runner.batches, chosen, by_trainer(own), settings)
         fused = trainer(cgl := unassembled())
-        shortest = next(fused.batches.epoch(0, chosen[0]))
+        shortest = next(fused.runner.batches.epoch(0, chosen[0]))
         apart = check(maker(student.exact, splits), shortest, LAYOUT)
-        turns["fused"] = Turns(fused.batches, chosen, by_trainer(fused), settings)
-        turns["loop"] = Turns(fused.batches, chosen, by_loop(make, cgl, settings), settings)
+        turns["fused"] = Turns(fused.runner.batches, chosen, by_trainer(fused), settings)
+        turns["loop"] = Turns(fused.runner.batches, chosen, by_loop(make, cgl, settings), settings)
         times = interleave(turns, repeats, warm_up=0)
 
     name = student.network.partition("@")[0]
@@ -250,14 +249,7 @@ def rows_of(student: Student, splits: DataSplits, settings: Settings, steps: int
 
 
 def measure(repeats: int, quick: bool) -> list[Row]:
-    rates = RATES["adam"]
-    settings = Settings(
-        batch_size=16 if quick else 64,
-        optimizer="adam",
-        learning_rate=rates["learning_rate"],
-        weight_decay=rates["weight_decay"],
-        progress=False,
-    )
+    settings = Settings(batch_size=16 if quick else 64, optimizer="adam", progress=False)
     rows: list[Row] = []
     for student in TINY_STUDENTS if quick else STUDENTS:
         splits = reviews(student, (8 if quick else 100) * settings.batch_size, 16 if quick else EVALUATED)

@@ -1,48 +1,47 @@
-"""What a linear model makes of the same texts as a study of networks: the same division, tokens and length, no gradient descent.
+"""Accuracy of a linear model on the texts of a study: the same splits, tokens and maximum length, without gradient descent.
 
     python studies/linear.py studies/spam.yaml
     python studies/linear.py studies/spam-vdcnn9.yaml --longest-ngram 5
 
-Logistic regression on tf-idf weights of n-grams of tokens. How strongly it is regularised is chosen by the hold-out, as the student
-and the epoch of networks are. It draws nothing at random.
+Logistic regression on tf-idf weights of n-grams of tokens. Its regularisation is selected on the hold-out set, as the student and the epoch
+of networks are. Nothing is random.
 """
 
 from __future__ import annotations
 
 import argparse
 from pathlib import Path
-from typing import Any
 
 from sklearn.feature_extraction.text import TfidfVectorizer
 from sklearn.linear_model import LogisticRegression
 
-import studygroup
-from studygroup import config, session
+from studygroup import config
 from studygroup.data import Split
-from studygroup.parameters import parameters_of
+from studygroup.options import CompareOptions, TrainOptions
+from studygroup.pipeline.setup import open_splits, run_options
 
-STRENGTHS = [10.0**power for power in range(-2, 5)]  # inverse ones
+INVERSE_REGULARISATION = [10.0**power for power in range(-2, 5)]
 
 
 def sentences(split: Split) -> list[str]:
-    """Each text as its tokens' ids, in words."""
+    """Return each text as its token ids, separated by spaces."""
     rows = range(len(split)) if split.rows is None else split.rows.tolist()
-    return [" ".join(map(str, split.inputs.joined([row])[0].tolist())) for row in rows]
+    return [" ".join(map(str, split.inputs.concat([row])[0].tolist())) for row in rows]
 
 
 def measure(recipe: Path, longest: int) -> tuple[float, float, float]:
-    """Hold-out accuracy, the test accuracy of what it selects, and that of always saying what most of the test is."""
-    usual: dict[str, Any] = {name: word.default for name, word in parameters_of(studygroup.train).items()}
-    words = config.load(recipe, studygroup.train, studygroup.compare)
-    splits = session.make_material(session.with_defaults(usual | words))
+    """Return the hold-out accuracy, the test accuracy of the selected model, and that of always predicting the most frequent class."""
+    options = CompareOptions.from_plain(config.load(recipe, TrainOptions, CompareOptions))
+    splits = open_splits(run_options(options))
     test = splits.dataset.test
-    weights = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, longest), sublinear_tf=True)
-    known = weights.fit_transform(sentences(splits.train))
-    held, asked = weights.transform(sentences(splits.holdout)), weights.transform(sentences(test))
+    vectorizer = TfidfVectorizer(token_pattern=r"\S+", ngram_range=(1, longest), sublinear_tf=True)
+    train_features = vectorizer.fit_transform(sentences(splits.train))
+    holdout_features, test_features = vectorizer.transform(sentences(splits.holdout)), vectorizer.transform(sentences(test))
     best = (0.0, 0.0)
-    for strength in STRENGTHS:
-        model = LogisticRegression(C=strength, max_iter=2000).fit(known, splits.train.labels)
-        best = max(best, (model.score(held, splits.holdout.labels), model.score(asked, test.labels)), key=lambda found: found[0])
+    for strength in INVERSE_REGULARISATION:
+        model = LogisticRegression(C=strength, max_iter=2000).fit(train_features, splits.train.labels)
+        scores = model.score(holdout_features, splits.holdout.labels), model.score(test_features, test.labels)
+        best = max(best, scores, key=lambda found: found[0])
     return *best, max((test.labels == label).mean() for label in set(test.labels.tolist()))
 
 

@@ -88,7 +88,7 @@ class Formatter(argparse.RawDescriptionHelpFormatter):
 
 
 class Version(argparse.Action):
-    """Prints the version, which is only looked up when it is asked for."""
+    """Prints the version, which takes a while to look up."""
 
     def __call__(self, parser: argparse.ArgumentParser, *_: object) -> NoReturn:
         """Print and exit."""
@@ -129,20 +129,20 @@ def main(argv: Sequence[str] | None = None) -> int:
         with _messages_on_stderr():
             return _run(words)
     except UsageError as error:
-        return _fail(f"error: {error}", 2)  # a traceback of the parser would help nobody
+        return _fail(f"error: {error}", 2)  # a traceback into the parser is of no use
     except KeyboardInterrupt as stop:
         return _fail(f"interrupted{': ' if stop.args else ''}{_line(stop)}", 130, show_traceback)
     except BrokenPipeError:
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # the reader of our output has gone
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())  # as after `| head`
         return 1
     except (UserError, TrainingError) as error:
-        if getattr(error, "__notes__", None):  # said by the first of several ranks
+        if getattr(error, "__notes__", None):  # rank 0 has printed it
             return 1
         return _fail(f"error: {_line(error)}", 1, show_traceback)
     except OSError as error:
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"error: {error.strerror}{where}" if error.strerror else f"error: {_line(error)}", 1, show_traceback)
-    except Exception as error:  # noqa: BLE001 (a person at a terminal gets one line, and the rest when asked for)
+    except Exception as error:  # noqa: BLE001 (users get one line, and the traceback on request)
         hint = "" if show_traceback else "; run again with --traceback to see where"
         return _fail(f"error: {type(error).__name__}: {_line(error)}{hint}", 1, show_traceback)
 
@@ -151,20 +151,18 @@ def _run(words: list[str]) -> int:
     command = next((word for word in words if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
         raise UsageError(str(unknown_name("command", command, COMMANDS)))
-    parser, parsers = _parsers()
-    if command is None:
+    parser, chosen = _parsers(command)
+    if command is None or chosen is None:
         _refuse_unknown(words, parser.flags())
-        if not words or words == ["--traceback"]:
-            parser.print_help(sys.stderr)
-            return 2
-        parser.parse_args(words)  # --help and --version leave from here
+        if words not in ([], ["--traceback"]):
+            parser.parse_args(words)  # --help and --version exit here
+        parser.print_help(sys.stderr)
         return 2
     words = [_with_hyphens(word) for word in words]
     options: dict[str, object] = {}
     greedy: list[str] = []
     if command in WITH_METHOD:
         words, options, greedy = _take_method_options(words, command)
-    chosen = parsers[command]
     _refuse_unknown(words, [*chosen.flags(), "--version"])
     given = vars(parser.parse_args(words))
     arguments, settings = _convert(given, command, chosen)
@@ -176,13 +174,13 @@ def _run(words: list[str]) -> int:
     return _call(command, arguments, settings.get("format", "table"))
 
 
-def _parsers() -> tuple[Parser, dict[str, Parser]]:
-    """Build the parser of the program and those of its commands."""
+def _parsers(chosen: str | None) -> tuple[Parser, Parser | None]:
+    """Build the parser of the program and that of the chosen command; the other commands have no arguments."""
     parser = Parser(prog="studygroup", description="Train groups of neural networks that teach each other, and deploy the best student.")
     parser.add_argument("--version", action=Version, nargs=0, default=argparse.SUPPRESS, help="Show the version and exit")
     parser.add_argument("--traceback", **TRACEBACK)  # type: ignore[arg-type]
     commands = parser.add_subparsers(title="commands", metavar="COMMAND", dest="command", required=True)
-    built: dict[str, Parser] = {}
+    built = None
     for command, (function, options) in COMMANDS.items():
         title, _, rest = inspect.cleandoc(getattr(api, function).__doc__ or "").partition("\n\n")
         about = re.split(r"^(?:Args|Returns):", rest, flags=re.MULTILINE)[0].strip()
@@ -190,6 +188,9 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         usage = f"studygroup {command} [DATA] [--OPTION VALUE ...]" if recipe else None
         epilog = METHOD_HELP if command in WITH_METHOD else None
         sub = commands.add_parser(command, help=title, description="\n\n".join(filter(None, (title, about))), usage=usage, epilog=epilog)
+        if command != chosen:
+            continue
+        built = sub
         known = [item for item in parameters_of(options).values() if item.name not in NOT_A_FLAG]
         titles = sorted({item.group for item in known}, key=lambda title: (TITLES.index(title) if title in TITLES else len(TITLES), title))
         groups = {title: sub.add_argument_group(title) for title in titles}
@@ -200,10 +201,8 @@ def _parsers() -> tuple[Parser, dict[str, Parser]]:
         if recipe:
             sub.add_argument("--config", metavar="RECIPE", default=argparse.SUPPRESS, help="YAML recipe with options; flags win over it")
         if command != "train":
-            formats = ("table", "json")
-            sub.add_argument("--format", choices=formats, default=argparse.SUPPRESS, help="Output format (default: table)")
+            sub.add_argument("--format", choices=("table", "json"), default=argparse.SUPPRESS, help="Output format (default: table)")
         sub.add_argument("--traceback", **TRACEBACK)  # type: ignore[arg-type]
-        built[command] = sub
     return parser, built
 
 
@@ -229,19 +228,10 @@ def _metavar(parameter: Parameter) -> str:
     if parameter.positional:
         name = parameter.name.upper()
         return name.removesuffix("S") if kind.base == "list" else name
-    match kind.base:
-        case "choice":
-            return "{" + ",".join(kind.choices) + "}"
-        case "map":
-            return "NAME=VALUE"
-        case "int":
-            return "N"
-        case "float":
-            return "X"
-        case "list":
-            return "N" if kind.item is not None and kind.item.base == "int" else "NAME"
-        case _:
-            return parameter.name.upper()
+    if kind.base == "choice":
+        return "{" + ",".join(kind.choices) + "}"
+    names = {"map": "NAME=VALUE", "int": "N", "float": "X", "list": "N" if kind.item is not None and kind.item.base == "int" else "NAME"}
+    return names.get(kind.base, parameter.name.upper())
 
 
 def _convert(given: Mapping[str, object], command: str, parser: Parser) -> tuple[dict[str, object], dict[str, str]]:
@@ -288,9 +278,9 @@ def _refuse_unknown(words: Sequence[str], known: Sequence[str]) -> None:
                 f"{flag}: options of a method go with `studygroup {'` or `studygroup '.join(WITH_METHOD)}`; "
                 "`studygroup compare` takes --options METHOD.OPTION=VALUE"
             )
-        renamed = RENAMED.get(flag.removeprefix("--no-").removeprefix("--").replace("-", "_"))
-        if renamed is not None:
-            raise UsageError(f"{flag} is called --{renamed.replace('_', '-')} now")
+        renamed = RENAMED.get(flag.removeprefix("--no-").removeprefix("--").replace("-", "_"), "")
+        if (new := f"--{renamed.replace('_', '-')}") in known:
+            raise UsageError(f"{flag} is called {new} now")
         synonym = SYNONYMS.get(flag)
         near = [synonym] if synonym in known else difflib.get_close_matches(flag, known, n=1, cutoff=0.8)
         raise UsageError(f"unknown flag {flag}; " + (f"did you mean {near[0]}?" if near else "--help shows the flags"))
@@ -298,6 +288,8 @@ def _refuse_unknown(words: Sequence[str], known: Sequence[str]) -> None:
 
 def _take_method_options(words: Sequence[str], command: str) -> tuple[list[str], dict[str, object], list[str]]:
     """Split the words into those for the parser, the method's options, and the options that consumed the following word."""
+    if not any(word.startswith(METHOD) for word in words):
+        return list(words), {}, []
     from studygroup import config
 
     rest: list[str] = []

@@ -5,7 +5,7 @@
     method: {name: cgl, students: 8}     # or simply `method: cgl`
     epochs: 200
 
-YAML is read by the rules of version 1.2: `1e-3` is a number, and `on`, `off`, `yes` and `no` are words.
+YAML is read by the rules of version 1.2: `1e-3` is a number, and `on`, `off`, `yes` and `no` are text.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ from studygroup.options import RENAMED, Options, checked
 from studygroup.parameters import parameters_of
 
 G = TypeVar("G", bound=Options)
-HOW_NOT_WHAT = ("resume", "overwrite")  # what to do about an existing folder is not part of a run's configuration
+NOT_SAVED = ("resume", "overwrite")  # what to do about an existing folder is not part of a run's configuration
 
 
 class Loader(yaml.SafeLoader):
@@ -42,15 +42,15 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """A safe dumper that quotes text which either version of YAML would take for something else."""
+    """A safe dumper that quotes text which YAML 1.1 or 1.2 would read as another type."""
 
 
-def _quoted_if_odd(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
-    """Escape invisible characters: YAML would fold some of them into spaces."""
+def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
+    """Represent text with non-printable characters in double quotes: YAML would fold some of them into spaces."""
     return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=None if text.isprintable() else '"')
 
 
-Dumper.add_representer(str, _quoted_if_odd)
+Dumper.add_representer(str, _represent_text)
 _INT = re.compile(r"[-+]?(?:0|[1-9][0-9]*)$")
 _FLOAT = re.compile(
     r"(?:[-+]?(?:\.[0-9]+|[0-9]+\.[0-9]*)(?:[eE][-+]?[0-9]+)?|[-+]?[0-9]+[eE][-+]?[0-9]+|[-+]?\.(?:inf|Inf|INF)|\.(?:nan|NaN|NAN))$"
@@ -115,25 +115,27 @@ def load(path: str | Path, *groups: type[Options]) -> dict[str, object]:
         The given options by name, of the types of their fields.
 
     Raises:
-        UserError: the file cannot be read, an option is unknown or has another name now, or a value is of the wrong type or out of range.
+        UserError: the file cannot be read, an option is unknown or renamed, or a value is of the wrong type, out of range, or contradicts
+            another one.
     """
     known = {name: parameter for group in groups for name, parameter in parameters_of(group).items()}
     try:
         options = checked(known, split_method(read(path), ""))
-        for name, value in options.items():
-            known[name].check_range(value)
+        for group in groups:  # checks ranges, and values that depend on each other
+            own = parameters_of(group).items()
+            group(**{name: options.get(name, "") for name, parameter in own if name in options or parameter.required})
     except UserError as error:
         raise UserError(str(error) if str(path) in str(error) else f"{path}: {error}") from None
     return options
 
 
 def load_group(path: str | Path, group: type[G]) -> G:
-    """Read one option group from a run's configuration, and leave the rest of it alone.
+    """Read one option group from a run's configuration; the rest of the file is ignored.
 
     Raises:
         UserError: the file cannot be read, was written by a version with other option names, or a value is wrong.
     """
-    content = read(path)
+    content = split_method(read(path), f"{path}: ")
     if old := sorted(set(content) & set(RENAMED)):
         raise UserError(f"{path} was written by an earlier version ({old[0]} is called {RENAMED[old[0]]} now); train the run again")
     known = parameters_of(group)
@@ -146,7 +148,7 @@ def save(path: str | Path, options: Options) -> None:
     The method and its options are written as one mapping; `resume` and `overwrite` are left out. An object without text (a network or a
     method from Python) is written as a note of its class, which `load` refuses with the reason.
     """
-    content = {name: value for name, value in options.plain().items() if name not in HOW_NOT_WHAT}
+    content = {name: value for name, value in options.plain().items() if name not in NOT_SAVED}
     own = content.pop("method_options", None)
     if content.get("method") is None:
         content.pop("method", None)

@@ -24,7 +24,7 @@ def one_line(error: Exception, length: int = 150) -> str:
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     """Make the error for an unknown name, with the most similar known names."""
     names = sorted(known)
-    near = difflib.get_close_matches(name, names, n=3, cutoff=0.5)
+    near = difflib.get_close_matches(name, names, n=3, cutoff=0.65)
     more = f", and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:MAX_NAMES])}{more}"
     return UserError(f"unknown {kind} {name!r}; {hint}")

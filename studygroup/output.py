@@ -1,4 +1,4 @@
-"""What the commands print: tables for people, JSON for programs."""
+"""Printed results of the commands: tables for people, JSON for programs."""
 
 from __future__ import annotations
 
@@ -13,13 +13,13 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.table import Table
 
-PIPE_WIDTH = 160  # columns where there is no terminal to ask
-ASKED = {"path": "image", "text": "text"}  # what an answer is to, and how the table calls it
-LINE = 60  # characters of a text that a table shows
+PIPE_WIDTH = 160  # of tables if standard output is no terminal
+INPUTS = {"path": "image", "text": "text"}  # key of the input of a prediction: header of its column
+MAX_TEXT = 60  # characters of a text in a table
 
 
 def console() -> Console:
-    """A console for results, on standard output."""
+    """Return a console on standard output."""
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
@@ -31,12 +31,12 @@ def print_json(result: object) -> None:
 
 
 def print_table(command: str, result: object, arguments: Mapping[str, object]) -> None:
-    """Print what a command's function returned, for a person.
+    """Print the result of a command as a table.
 
     Args:
         command: `train`, `evaluate`, `predict`, `list`, `report`, `benchmark` or `compare`.
-        result: what the function returned.
-        arguments: the keyword arguments that it was called with.
+        result: returned by its function.
+        arguments: keyword arguments of the call.
     """
     match command, result:
         case "predict", list():
@@ -59,38 +59,39 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
 
 def _print_run(run: object) -> None:
     from studygroup import reporting
+    from studygroup.runs.layout import RunFiles
 
-    folder = Path(str(getattr(run, "folder", run)))
+    files = RunFiles.of(str(getattr(run, "folder", run)))
     screen = console()
-    screen.print(reporting.show_run(folder))
-    screen.print(f"\nstudent:  {folder / 'members' / 'best.safetensors'}", soft_wrap=True, markup=False)
-    sample = "'A TEXT'" if (folder / "tokenizer").is_dir() else "IMAGE"
-    screen.print(f"try:      studygroup predict {_quoted(folder)} {sample}", soft_wrap=True, markup=False)
+    screen.print(reporting.show_run(files.folder))
+    screen.print(f"\nstudent:  {files.weights('best')}", soft_wrap=True, markup=False)
+    sample = "'A TEXT'" if files.tokenizer.is_dir() else "IMAGE"
+    screen.print(f"try:      studygroup predict {_quoted(files.folder)} {sample}", soft_wrap=True, markup=False)
 
 
 def _print_predictions(predictions: Sequence[Mapping[str, object]]) -> None:
     others = [_others(row.get("top")) for row in predictions]
-    asked = next((word for row in predictions for word in ASKED if word in row), "path")
-    table = _table(ASKED[asked], "label", ">probability", *(["then"] if any(others) else []))
+    given = next((key for row in predictions for key in INPUTS if key in row), "path")
+    table = _table(INPUTS[given], "label", ">probability", *(["then"] if any(others) else []))
     for row, then in zip(predictions, others, strict=True):
-        variants = [
-            _shortened(str(row[asked])) if asked == "text" else str(row[asked]),
+        cells = [
+            _shortened(str(row[given])) if given == "text" else str(row[given]),
             str(row["label"]),
             _percent(row["probability"]),
             *([then] if any(others) else []),
         ]
-        table.add_row(*map(_escaped, variants))
+        table.add_row(*map(_escaped, cells))
     console().print(table)
 
 
 def _shortened(text: str) -> str:
-    """A text in one line, as far as a table has room."""
-    line = " ".join(text[: 10 * LINE].split())
-    return line if len(line) <= LINE else line[: LINE - 1] + "…"
+    """Return a text in one line of limited length."""
+    line = " ".join(text[: 10 * MAX_TEXT].split())
+    return line if len(line) <= MAX_TEXT else line[: MAX_TEXT - 1] + "…"
 
 
 def _others(top: object) -> str:
-    """The classes after the first."""
+    """Format the classes after the most probable one."""
     pairs = top[1:] if isinstance(top, Sequence) else []
     return ", ".join(f"{label} {_percent(probability)}" for label, probability in pairs)
 
@@ -103,7 +104,7 @@ def _print_evaluation(result: Mapping[str, Mapping[str, float]]) -> None:
 
 
 def _print_costs(result: Mapping[str, Any]) -> None:
-    """What a group costs, beside the student alone."""
+    """Print the costs of groups relative to the student alone."""
     screen = console()
     table = _table("", ">one step", ">one epoch", f">{result['epochs']} epochs", ">cost", ">quartiles", ">parameters", ">memory of a step")
     for row in result["rows"]:
@@ -121,10 +122,10 @@ def _print_costs(result: Mapping[str, Any]) -> None:
     screen.print(table)
     machine = result["machine"]
     device = machine["gpu"] if result["device"] == "cuda" else f"{machine['processor']}, {machine['threads']} threads"
-    samples = f"{result['training_samples']:,} training samples, {result['batch_size']} a step"
+    samples = f"{result['training_samples']:,} training samples, {result['batch_size']} per step"
     notes = [
         f"{result['data']}, {samples}; {device}, {result['precision']}",
-        f"training alone, without evaluation and checkpoints; medians of {result['repeats']} turns of {result['steps']} steps",
+        f"training only, without evaluation and checkpoints; medians of {result['repeats']} repetitions of {result['steps']} steps",
         *(f"left out: {name}: {reason}" for name, reason in result["left_out"].items()),
     ]
     for note in notes:
@@ -151,7 +152,7 @@ def _print_leaderboard(rows: Sequence[Mapping[str, object]], out: object) -> Non
 
 
 def _print_comparison(result: Mapping[str, Any]) -> None:
-    """The leaderboard of a comparison, what failed, and where the files lie."""
+    """Print the leaderboard of a comparison, failed runs, and the paths of its files."""
     from studygroup import reporting
 
     screen = console()
@@ -165,7 +166,7 @@ def _print_comparison(result: Mapping[str, Any]) -> None:
 
 
 def _table(*headers: str) -> Table:
-    """A plain table; `>` before a header aligns its column to the right."""
+    """Create a plain table; `>` before a header aligns its column to the right."""
     from rich import box
     from rich.table import Table
 
@@ -181,8 +182,8 @@ def _escaped(text: str) -> str:
     return escape(text)
 
 
-def _percent(share: object) -> str:
-    return f"{100 * share:.2f}%" if isinstance(share, int | float) else str(share)
+def _percent(fraction: object) -> str:
+    return f"{100 * fraction:.2f}%" if isinstance(fraction, int | float) else str(fraction)
 
 
 def _duration(seconds: float) -> str:
@@ -199,7 +200,7 @@ def _quoted(path: Path) -> str:
 
 
 def _plain(value: object) -> object:
-    """`value` with nothing in it that JSON lacks."""
+    """Convert a value to JSON's types."""
     if isinstance(value, float):
         return float(value) if math.isfinite(value) else None
     if value is None or isinstance(value, bool | int | str):

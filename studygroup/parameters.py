@@ -34,13 +34,13 @@ _PAIRS = re.compile(r"[,\s]+(?![^\[]*\])")  # between NAME=VALUE and the next, b
 
 @dataclass(frozen=True)
 class Kind:
-    """What one parameter takes.
+    """Type of an option's value.
 
     Attributes:
-        base: the sort of value.
-        optional: whether None is a value, too.
-        choices: the words that a `choice` may be.
-        item: what the members of a `list`, or the values of a `map`, are.
+        base: the type.
+        optional: whether None is allowed, too.
+        choices: the allowed values of a `choice`.
+        item: type of the items of a `list`, or of the values of a `map`.
     """
 
     base: Base
@@ -49,7 +49,7 @@ class Kind:
     item: Kind | None = None
 
     def describe(self) -> str:
-        """What is wanted, in words, to end a sentence such as `it must be ...`."""
+        """Return the type in words, to end a sentence such as `it must be ...`."""
         match self.base:
             case "int":
                 wanted = "a whole number"
@@ -74,10 +74,10 @@ class Kind:
         return self.item or Kind("any")
 
     def parse(self, text: str) -> object:
-        """The value that `text`, typed by hand, stands for; `none` stands for None where None is a value.
+        """Parse a value from the command line; `none` is None where None is allowed.
 
         Raises:
-            ValueError: the text stands for no such value; the message says what is wanted.
+            ValueError: the text is no such value; the message says what is expected.
         """
         if self.optional and text.lower() in ("none", "null"):
             return None
@@ -98,10 +98,10 @@ class Kind:
                 return text
 
     def check(self, value: object) -> object:
-        """`value`, from a recipe, as the function takes it: lists become tuples, whole numbers become floats where a float is wanted.
+        """Check and convert a value from a recipe: lists become tuples, integers become floats where a float is expected.
 
         Raises:
-            ValueError: the value is of another type; the message says what is wanted.
+            ValueError: the value is of another type; the message says what is expected.
         """
         wrong = ValueError(f"{value!r}; it must be {self.describe()}")
         if self.base == "any" or (value is None and self.optional):
@@ -165,25 +165,12 @@ class Bounds:
     below: float | None = None
 
     def describe(self) -> str:
-        """Say what is wanted, to end a sentence such as `it must be ...`; empty without bounds."""
-        low = (
-            f"at least {_number_text(self.at_least)}"
-            if self.at_least is not None
-            else f"above {_number_text(self.above)}"
-            if self.above is not None
-            else ""
-        )
-        high = (
-            f"at most {_number_text(self.at_most)}"
-            if self.at_most is not None
-            else f"below {_number_text(self.below)}"
-            if self.below is not None
-            else ""
-        )
-        return " and ".join(filter(None, (low, high)))
+        """Return the range in words, to end a sentence such as `it must be ...`; empty without bounds."""
+        limits = (("at least", self.at_least), ("above", self.above), ("at most", self.at_most), ("below", self.below))
+        return " and ".join(f"{words} {_number_text(limit)}" for words, limit in limits if limit is not None)
 
     def contain(self, number: float) -> bool:
-        """Whether a number is in the range."""
+        """Return whether a number is in the range."""
         return (
             (self.at_least is None or number >= self.at_least)
             and (self.above is None or number > self.above)
@@ -198,14 +185,14 @@ class Parameter:
 
     Attributes:
         name: as in Python.
-        kind: what it takes.
-        positional: whether it is given by place rather than by name.
+        kind: type of its value.
+        positional: whether it may be a positional argument.
         required: whether it has no default.
         default: its default, None if it has none.
-        help: one sentence or two.
+        help: its help text.
         bounds: the range of its number, or of each of its numbers.
         affects: what another value changes.
-        default_help: what the default is in words, where it depends on other options.
+        default_help: the default in words, where it depends on other options.
         group: title of the option group that it belongs to.
     """
 
@@ -221,7 +208,7 @@ class Parameter:
     group: str = ""
 
     def default_note(self) -> str:
-        """Return ` (default: ...)`; empty where there is nothing to say."""
+        """Return ` (default: ...)`; empty for a required option or an empty default."""
         if self.default_help:
             return f" (default: {self.default_help})"
         return "" if self.required or self.default in (None, (), {}) else f" (default: {show(self.default)})"
@@ -248,11 +235,11 @@ def option(
 
     Args:
         default: its default.
-        help: one sentence or two, as `--help` prints them.
-        at_least: lowest number.
-        above: number that it must exceed.
-        at_most: highest number.
-        below: number that it must stay below.
+        help: its help text.
+        at_least: inclusive minimum.
+        above: exclusive minimum.
+        at_most: inclusive maximum.
+        below: exclusive maximum.
         affects: what another value changes.
         default_help: the default in words, where it depends on other options.
     """
@@ -262,20 +249,24 @@ def option(
     return dataclasses.field(default=default, metadata=metadata)
 
 
-def kind_of(annotation: object, namespace: Mapping[str, object] | None = None) -> Kind:
-    """The kind that an annotation stands for; a union's classes that only exist in Python (`nn.Module`) are left out.
+def kind_of(annotation: object, module: str = __name__) -> Kind:
+    """Return the kind of an annotation; a union's classes that only Python code can give (`nn.Module`) are ignored.
 
     Args:
         annotation: as text, which is how `from __future__ import annotations` leaves it.
-        namespace: of the module that it comes from, where aliases such as `Mode = Literal["a", "b"]` are looked up.
+        module: name of the module in which aliases such as `Mode = Literal["a", "b"]` are defined.
 
     Raises:
-        TypeError: nothing in the annotation can be typed by hand.
+        TypeError: no text can be parsed as a value of the annotation.
     """
     if annotation is inspect.Parameter.empty:
         return Kind("text")
-    text = annotation if isinstance(annotation, str) else inspect.formatannotation(annotation)
-    alias = (namespace or {}).get(text)
+    return _kind_of(annotation if isinstance(annotation, str) else inspect.formatannotation(annotation), module)
+
+
+@functools.cache  # most options have one of a few annotations, and `--help` should be fast
+def _kind_of(text: str, module: str) -> Kind:
+    alias = getattr(sys.modules[module], text, None)
     if get_origin(alias) is Literal:
         return Kind("choice", choices=get_args(alias))
     optional = False
@@ -286,9 +277,9 @@ def kind_of(annotation: object, namespace: Mapping[str, object] | None = None) -
         elif (kind := _simple(member)) is not None and kind not in kinds:
             kinds.append(kind)
     if not kinds:
-        raise TypeError(f"no text can stand for {text}")
+        raise TypeError(f"no text can be parsed as {text}")
     if len(kinds) > 1:
-        raise TypeError(f"{text} could be read in several ways")
+        raise TypeError(f"{text} is ambiguous: a text could be parsed as more than one of its types")
     return Kind(kinds[0].base, optional, kinds[0].choices, kinds[0].item)
 
 
@@ -321,7 +312,7 @@ def _parameters_of(source: Any) -> Mapping[str, Parameter]:
                 default = field.default_factory()
         found[name] = Parameter(
             name,
-            kind_of(annotation, vars(sys.modules[owners.get(name, source).__module__])),
+            kind_of(annotation, owners.get(name, source).__module__),
             positional=parameter.kind is not inspect.Parameter.KEYWORD_ONLY,
             required=required,
             default=default,
@@ -338,7 +329,7 @@ def check_values(parameters: Mapping[str, Parameter], values: Mapping[str, objec
     """Check values that come from Python code: words against their choices, numbers against their ranges.
 
     Raises:
-        UserError: a value cannot be; the message names it and what is allowed.
+        UserError: a value is not allowed; the message names it and what is.
     """
     for name, parameter in parameters.items():
         if name not in values:
@@ -364,7 +355,7 @@ def _number_text(number: float) -> str:
 
 
 def show(value: object) -> str:
-    """A default as it would be typed."""
+    """Format a default as it would be typed."""
     if isinstance(value, bool):
         return "yes" if value else "no"
     if isinstance(value, Mapping):
@@ -381,7 +372,7 @@ def _members(node: ast.expr) -> list[ast.expr]:
 
 
 def _simple(node: ast.expr) -> Kind | None:
-    """The kind of one member of a union; None if it is a class that only Python code can give."""
+    """Return the kind of one member of a union; None if it is a class that only Python code can give."""
     if isinstance(node, ast.Name):
         return Kind(SCALARS[node.id]) if node.id in SCALARS else None
     if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Name):
@@ -397,6 +388,6 @@ def _simple(node: ast.expr) -> Kind | None:
 
 
 def _parts(text: str) -> list[str]:
-    """What commas divide, but for those between the options of a network, as in `transformer@depth=2,heads=2,vdcnn9`."""
+    """Split at commas, except between the options of a network, as in `transformer@depth=2,heads=2,vdcnn9`."""
     commas = r",(?![^,@]*=)" if "@" in text else ","
     return [part.strip() for part in re.split(commas, text) if part.strip()]

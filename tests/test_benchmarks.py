@@ -1,6 +1,6 @@
-"""The benchmarks: that each program works, that its reference does the same work, and the page that is made of the results.
+"""The benchmarks: that each program works, that its reference does the same work, and the page of results.
 
-Nothing is said here of how fast anything is.
+No speed is tested.
 """
 
 from __future__ import annotations
@@ -25,8 +25,9 @@ from studygroup.data import Batches, Ragged, Split
 from studygroup.data.inputs import TokenTransform
 from studygroup.networks import NetworkFactory
 from studygroup.training import Settings
+from studygroup.training.meter import LossMeter
 from studygroup.training.timing import quartiles
-from studygroup.training.updater import LossMeter, Updater
+from studygroup.training.updater import Updater
 
 HOME = Path(__file__).parent.parent / "benchmarks"
 PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "memory", "text_networks"]
@@ -139,7 +140,7 @@ def test_the_loop_of_mutual_learning_has_the_products_loss(load: Load) -> None:
     logits = [torch.randn(6, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     labels = torch.arange(6) % 4
     method = dml.DML(3)
-    expected = sum(sum(method.lesson(k, logits, labels).values()) for k in range(3))
+    expected = sum(sum(method.student_loss(k, logits, labels).values()) for k in range(3))
     torch.testing.assert_close(dml.loss_of(logits, labels), torch.as_tensor(expected))
 
 
@@ -156,7 +157,7 @@ def test_the_parts_of_an_iteration_are_those_that_it_has(load: Load) -> None:
         next(network.parameters()).register_hook(lambda gradient: counted.update(["backward"]))
     updater = Updater(method.train(), Settings(precision="float32"), torch.device("cpu"))
     batch = load("routing").batch_of(2, 28, torch.contiguous_format)
-    updater.learn(type(batch)(batch.inputs[:, :1], batch.labels, batch.indices), Clock(), LossMeter())
+    updater.step(type(batch)(batch.inputs[:, :1], batch.labels, batch.indices), Clock(), LossMeter())
     assert counted["forward"] == sum("forward" in name for name in parts) == 6
     assert counted["backward"] == sum("backward" in name for name in parts) == 4
 

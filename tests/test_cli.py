@@ -1,4 +1,4 @@
-"""The command line: what it accepts, what it refuses and how, and that it does not load torch to say so."""
+"""The command line: what it accepts, and its error messages."""
 
 from __future__ import annotations
 
@@ -6,61 +6,26 @@ import json
 import logging
 import subprocess
 import sys
-import time
 import warnings
 from pathlib import Path
-from types import SimpleNamespace
 
 import pytest
 
-from studygroup import api, cli, output
+from studygroup import api, cli
 from studygroup.errors import TrainingError, UserError
-
-
-class Calls(list[tuple[tuple[object, ...], dict[str, object]]]):
-    """The calls of a stand-in for a public function."""
-
-    @property
-    def kwargs(self) -> dict[str, object]:
-        assert len(self) == 1
-        return self[0][1]
-
-
-def stand_in(monkeypatch: pytest.MonkeyPatch, name: str, result: object = None, error: BaseException | None = None) -> Calls:
-    """Put a function in the place of `api.NAME` that has its signature, notes its calls, and returns or raises what is given."""
-    calls = Calls()
-    original = getattr(api, name)
-
-    def function(*args: object, **kwargs: object) -> object:
-        calls.append((args, kwargs))
-        if error is not None:
-            raise error
-        return result
-
-    function.__wrapped__ = original  # type: ignore[attr-defined]
-    function.__doc__ = original.__doc__
-    monkeypatch.setattr(api, name, function)
-    return calls
+from tests.fake_api import Calls, error_of, fake, fake_train
 
 
 @pytest.fixture
 def train(monkeypatch: pytest.MonkeyPatch) -> Calls:
-    monkeypatch.setattr(output, "print_table", lambda *_: None)
-    return stand_in(monkeypatch, "train")
-
-
-def refused(capsys: pytest.CaptureFixture[str], *words: str, code: int = 2) -> str:
-    """Run a command that must fail with `code`; returns its single line on standard error."""
-    assert cli.main(words) == code
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    assert captured.err.startswith("studygroup: ")
-    assert captured.err.count("\n") == 1
-    return captured.err
+    return fake_train(monkeypatch)
 
 
 def test_flags_become_arguments(train: Calls) -> None:
-    words = "digits --student resnet20 --batch-size 32 --learning_rate=1e-2 --no-nesterov --compile --optimizer adam --clip-grad-norm none --out a_b/c_d"
+    words = (
+        "digits --student resnet20 --batch-size 32 --learning_rate=1e-2 --no-nesterov --compile --optimizer adam --clip-grad-norm none "
+        "--out a_b/c_d"
+    )
     assert cli.main(["train", *words.split()]) == 0
     assert train[0][0] == ("digits",)
     assert train.kwargs == {
@@ -83,17 +48,17 @@ def test_only_what_was_given_is_passed_on(train: Calls) -> None:
 @pytest.mark.parametrize(
     "words", ["--milestones 60,120 --peers a,b", "--milestones 60 120 --peers a b", "--milestones 60 --milestones 120 --peers a --peers=b"]
 )
-def test_lists_by_commas_words_or_repetition(train: Calls, words: str) -> None:
+def test_lists_are_given_by_commas_words_or_repetition(train: Calls, words: str) -> None:
     assert cli.main(["train", "digits", *words.split()]) == 0
     assert train.kwargs == {"milestones": (60, 120), "peers": ("a", "b")}
 
 
-def test_mappings(train: Calls) -> None:
+def test_mappings_are_given_as_pairs(train: Calls) -> None:
     assert cli.main(["train", "digits", "--learning-rate-scales", "pivot=0.1,student0=1", "student1=2"]) == 0
     assert train.kwargs == {"learning_rate_scales": {"pivot": 0.1, "student0": 1.0, "student1": 2.0}}
 
 
-def test_options_of_the_method_anywhere_in_the_line(train: Calls) -> None:
+def test_method_options_may_be_anywhere_on_the_line(train: Calls) -> None:
     words = (
         "--method.students 8 digits --method cgl --method.probability=.25 --no-method.t2-scale --method.division none --method.widths [1,2]"
     )
@@ -103,14 +68,14 @@ def test_options_of_the_method_anywhere_in_the_line(train: Calls) -> None:
     assert train.kwargs == {"method": "cgl", "method_options": options}
 
 
-def test_a_recipe_and_flags_that_win_over_it(train: Calls, tmp_path: Path) -> None:
+def test_flags_win_over_the_recipe(train: Calls, tmp_path: Path) -> None:
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("data: cifar10\nepochs: 200\nmethod: {name: cgl, students: 8, modules: 2}\n")
     assert cli.main(["train", "--config", str(recipe), "--epochs", "3", "--method.students", "4"]) == 0
     assert train == [(("cifar10",), {"epochs": 3, "method": "cgl", "method_options": {"students": 4, "modules": 2}})]
 
 
-def test_data_given_by_hand_wins_over_the_recipe(train: Calls, tmp_path: Path) -> None:
+def test_data_on_the_command_line_wins_over_the_recipe(train: Calls, tmp_path: Path) -> None:
     (tmp_path / "recipe.yaml").write_text("data: cifar10\n")
     assert cli.main(["train", "digits", f"--config={tmp_path / 'recipe.yaml'}"]) == 0
     assert train[0][0] == ("digits",)
@@ -120,11 +85,11 @@ def test_another_method_does_not_inherit_the_recipes_options(train: Calls, tmp_p
     (tmp_path / "recipe.yaml").write_text("data: digits\nmethod: {name: cgl, modules: 2}\n")
     assert cli.main(["train", "--config", str(tmp_path / "recipe.yaml"), "--method", "dml", "--method.students=3"]) == 0
     assert train.kwargs == {"method": "dml", "method_options": {"students": 3}}
-    assert "options of cgl are left out" in capsys.readouterr().err
+    assert "options of cgl are ignored for dml" in capsys.readouterr().err
 
 
-def test_a_benchmark_takes_the_words_of_training(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    calls = stand_in(monkeypatch, "benchmark", {"rows": []})
+def test_benchmark_takes_the_options_of_train(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    calls = fake(monkeypatch, "benchmark", {"rows": []})
     words = "benchmark digits --student resnet20 --method.students 4 --batch-size 32 --group-sizes 2,4 --no-method.t2-scale --format json"
     assert cli.main(words.split()) == 0
     assert json.loads(capsys.readouterr().out) == {"rows": []}
@@ -138,7 +103,7 @@ def test_a_benchmark_takes_the_words_of_training(monkeypatch: pytest.MonkeyPatch
 
 
 def test_a_recipe_for_training_can_be_benchmarked(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    calls = stand_in(monkeypatch, "benchmark", {"rows": []})
+    calls = fake(monkeypatch, "benchmark", {"rows": []})
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text("data: cifar10\nepochs: 200\nwarmup: 5.0\nout: runs/x\nmethod: {name: cgl, students: 8, modules: 2}\n")
     words = ["benchmark", "--config", str(recipe), "--steps", "3", "--method.students", "4", "--format", "json"]
@@ -146,44 +111,12 @@ def test_a_recipe_for_training_can_be_benchmarked(monkeypatch: pytest.MonkeyPatc
     assert calls == [(("cifar10",), {"epochs": 200, "steps": 3, "method": "cgl", "method_options": {"students": 4, "modules": 2}})]
 
 
-def test_what_a_group_costs_as_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    row = {"name": "resnet8 [alone]", "seconds_per_step": 0.0123, "seconds_per_epoch": 1.5, "parameters": 77754, "ratio": 1.0}
-    rows = [
-        row | {"ratio_quartiles": [1.0, 1.0], "memory": 3 * 2**20},
-        row | {"name": "cgl, 8 students", "seconds_per_epoch": 90.0, "ratio": 1.614, "ratio_quartiles": [1.5, 1.7], "memory": None},
-    ]
-    facts = {"data": "digits", "training_samples": 1294, "batch_size": 64, "epochs": 100, "device": "cpu", "precision": "bf16"}
-    machine = {"processor": "A processor", "threads": 2, "gpu": None}
-    left_out = {"cgl, 32 students": "too many [of them]"}
-    result = {"rows": rows, "left_out": left_out, "machine": machine, "steps": 10, "repeats": 7, **facts}
-    calls = stand_in(monkeypatch, "benchmark", result)
-    assert cli.main(["benchmark", "digits"]) == 0
-    table = capsys.readouterr().out
-    for expected in (
-        "resnet8 [alone]",
-        "12.3 ms",
-        "1.5 s",
-        "2.5 min",  # 100 epochs
-        "2.5 h",
-        "1.61 x",
-        "1.50 – 1.70",
-        "77,754",
-        "3.0 MiB",
-        "100 epochs",
-        "1,294 training samples, 64 a step; A processor, 2 threads, bf16",
-        "7 turns of 10 steps",
-        "left out: cgl, 32 students: too many [of them]",
-    ):
-        assert expected in table
-    assert calls == [(("digits",), {})]
-
-
 @pytest.mark.parametrize("options", ["cgl.students=8 dml.students=4", "cgl.students=8,dml.students=4"])
-def test_what_is_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: str) -> None:
-    calls = stand_in(monkeypatch, "compare", {"failed": {"a-s0": "bad"}})
+def test_compare_takes_methods_variants_and_their_options(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, options: str) -> None:
+    calls = fake(monkeypatch, "compare", {"failed": {"a-s0": "bad"}})
     recipe = tmp_path / "recipe.yaml"
     recipe.write_text(
-        "data: cifar10\nbatch_size: 32\nseed: 3\nmethod: {name: cgl, modules: 2}\ncells: {a: {method: {name: dml, students: 3}}}\n"
+        "data: cifar10\nbatch_size: 32\nseed: 3\nmethod: {name: cgl, modules: 2}\nvariants: {a: {method: {name: dml, students: 3}}}\n"
     )
     words = ["compare", "--config", str(recipe), "--methods", "cgl,dml", "--seeds", "2", "--options", options, "--format", "json"]
     assert cli.main(words) == 1, "a variant failed"
@@ -243,8 +176,8 @@ def test_what_is_compared(monkeypatch: pytest.MonkeyPatch, tmp_path: Path, optio
         ("--tracebak", "unknown flag --tracebak; did you mean --traceback"),
     ],
 )
-def test_a_line_that_cannot_be_understood(train: Calls, capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
-    assert message in refused(capsys, *words.split())
+def test_usage_errors(train: Calls, capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
+    assert message in error_of(capsys, *words.split())
     assert train == []
 
 
@@ -257,8 +190,8 @@ def test_a_line_that_cannot_be_understood(train: Calls, capsys: pytest.CaptureFi
         ("--method.widths [1,", "cannot read '[1,'"),
     ],
 )
-def test_values_that_cannot_work(train: Calls, capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
-    assert message in refused(capsys, "train", "digits", *words.split(), code=1)
+def test_invalid_values(train: Calls, capsys: pytest.CaptureFixture[str], words: str, message: str) -> None:
+    assert message in error_of(capsys, "train", "digits", *words.split(), code=1)
     assert train == []
 
 
@@ -277,16 +210,16 @@ def test_values_that_cannot_work(train: Calls, capsys: pytest.CaptureFixture[str
 def test_errors_are_one_line(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], error: BaseException, code: int, line: str
 ) -> None:
-    stand_in(monkeypatch, "train", error=error)
-    assert refused(capsys, "train", "digits", code=code) == line
+    fake(monkeypatch, "train", error=error)
+    assert error_of(capsys, "train", "digits", code=code) == line
 
 
 @pytest.mark.parametrize("words", [["--traceback", "train", "digits"], ["train", "digits", "--traceback"]])
 @pytest.mark.parametrize("error", [UserError("wrong"), ZeroDivisionError("wrong")])
-def test_the_traceback_is_there_for_who_asks(
+def test_traceback_is_printed_on_request(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str], error: Exception
 ) -> None:
-    stand_in(monkeypatch, "train", error=error)
+    fake(monkeypatch, "train", error=error)
     assert cli.main(words) == 1
     written = capsys.readouterr().err
     assert "Traceback" in written
@@ -294,77 +227,7 @@ def test_the_traceback_is_there_for_who_asks(
     assert "run again" not in written
 
 
-def test_predictions_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    rows = [{"path": "a,b [1].png", "label": "cat", "probability": 0.9, "top": [["cat", 0.9], ["dog", 0.1]]}]
-    calls = stand_in(monkeypatch, "predict", rows)
-    assert cli.main(["predict", "runs/x", "a,b [1].png", "photos", "--top", "2"]) == 0
-    table = capsys.readouterr().out
-    assert "a,b [1].png" in table
-    assert "90.00%" in table
-    assert "dog 10.00%" in table
-    assert calls == [(("runs/x", ("a,b [1].png", "photos")), {"top": 2})]
-    assert cli.main(["predict", "runs/x", "a.png", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == rows
-
-
-def test_evaluation_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    result = {"best": {"accuracy": 0.5, "cross_entropy": float("nan"), "samples": 2000.0}}
-    stand_in(monkeypatch, "evaluate", result)
-    assert cli.main(["evaluate", "runs/x", "--members", "all"]) == 0
-    table = capsys.readouterr().out
-    assert "50.00%" in table
-    assert "2,000" in table
-    assert cli.main(["evaluate", "runs/x", "--format=json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"best": {"accuracy": 0.5, "cross_entropy": None, "samples": 2000.0}}
-
-
-def test_names_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    names = {"methods": {"cgl": "a group [sic]"}, "networks": {"resnet8": "small"}}
-    calls = stand_in(monkeypatch, "list_names", names)
-    assert cli.main(["list"]) == 0
-    table = capsys.readouterr().out
-    assert "a group [sic]" in table
-    assert "resnet8" in table
-    assert cli.main(["list", "methods", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == names
-    assert calls == [((), {}), (("methods",), {})]
-
-
-def test_a_leaderboard_and_where_its_files_lie(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
-    row = {"data": "digits", "method": "cgl", "student": "resnet8", "finished": True, "seeds": [0], "test": 0.9, "epochs": 3}
-    calls = stand_in(monkeypatch, "report", [row])
-    assert cli.main(["report", "runs/a", "runs/b", "--out", str(tmp_path)]) == 0
-    table = capsys.readouterr().out
-    assert "90.00" in table
-    assert str(tmp_path / "curves.png") in table
-    assert calls == [((("runs/a", "runs/b"),), {"out": str(tmp_path)})]
-    assert cli.main(["report", "runs/a", "--format", "json"]) == 0
-    assert json.loads(capsys.readouterr().out) == [row]
-
-
-def test_training_ends_with_the_members_and_where_the_student_lies(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
-) -> None:
-    folder = tmp_path / "my run"
-    folder.mkdir()
-    last = {"epoch": 4, "member": "student0", "holdout": {"student0": 0.9}, "test": {"student0": 0.8, "ensemble": 0.85}}
-    selected = {"member": "student0", "epoch": 2, "holdout": 0.95, "test": 0.81}
-    (folder / "result.json").write_text(json.dumps({"selected": selected, "last": last, "parameters": {"student0": 78042}}))
-    stand_in(monkeypatch, "train", SimpleNamespace(folder=folder))
-    assert cli.main(["train", "digits"]) == 0
-    written = capsys.readouterr().out
-    for expected in (
-        "best (student0)",
-        "81.00",
-        "85.00",
-        "78,042",
-        f"{folder}/members/best.safetensors",
-        f"studygroup predict '{folder}' IMAGE",
-    ):
-        assert expected in written
-
-
-def test_messages_go_to_standard_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+def test_log_messages_and_warnings_go_to_standard_error(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     def list_names() -> dict[str, dict[str, str]]:
         """Talk."""
         logging.getLogger("studygroup.data").info("preparing")
@@ -378,48 +241,6 @@ def test_messages_go_to_standard_error(monkeypatch: pytest.MonkeyPatch, capsys: 
     captured = capsys.readouterr()
     assert captured.out == "{}\n"
     assert captured.err == "preparing\nstudygroup: note: no hold-out\n"
-
-
-def test_without_a_command_there_is_help(capsys: pytest.CaptureFixture[str]) -> None:
-    assert cli.main([]) == 2
-    captured = capsys.readouterr()
-    assert captured.out == ""
-    for command in cli.COMMANDS:
-        assert command in captured.err
-
-
-def test_the_version(capsys: pytest.CaptureFixture[str]) -> None:
-    with pytest.raises(SystemExit) as caught:
-        cli.main(["--version"])
-    assert caught.value.code == 0
-    assert capsys.readouterr().out.startswith("studygroup ")
-
-
-def in_a_process(*words: str) -> tuple[float, str]:
-    """Run the command line in a fresh process that fails if torch got loaded; returns seconds and standard output."""
-    code = "import sys, studygroup.cli\ntry: studygroup.cli.main()\nfinally: assert 'torch' not in sys.modules, 'torch was imported'"
-    start = time.perf_counter()
-    done = subprocess.run([sys.executable, "-c", code, *words], capture_output=True, text=True, check=False)
-    assert done.returncode == 0, done.stderr
-    return time.perf_counter() - start, done.stdout
-
-
-@pytest.mark.parametrize("words", [["--help"], ["train", "--help"], ["predict", "--help"], ["benchmark", "--help"], ["compare", "--help"]])
-def test_help_answers_at_once_and_without_torch(words: list[str]) -> None:
-    seconds, written = min(in_a_process(*words) for _ in range(3))
-    assert seconds < 1.0
-    assert "usage: studygroup" in written
-
-
-@pytest.mark.parametrize("command", ["train", "benchmark"])
-def test_the_help_explains_the_methods_options(command: str) -> None:
-    _, written = in_a_process(command, "--help")
-    assert f"usage: studygroup {command} [DATA]" in written
-    assert "--method.OPTION VALUE" in written
-    assert "studygroup list methods" in written
-    assert "--config RECIPE" in written
-    assert "--batch-size N" in written
-    assert "samples per step. (default: 64)" in written
 
 
 def test_a_reader_that_leaves_early_is_no_error() -> None:

@@ -1,22 +1,25 @@
-"""Recipes: what they may say, what they refuse, and that what is saved is read back."""
+"""Recipes: what may be in them, error messages, and that what is saved is loaded again."""
 
 from __future__ import annotations
 
-import inspect
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from torch import nn
 
-from studygroup import api, config
+from studygroup import config
 from studygroup.errors import UserError
+from studygroup.options import RENAMED, CompareOptions, DataOptions, RunOptions, TrainOptions
+from studygroup.parameters import parameters_of
 
 
 def load(tmp_path: Path, text: str) -> dict[str, object]:
     path = tmp_path / "recipe.yaml"
     path.write_text(text)
-    return config.load(path, api.train)
+    return config.load(path, TrainOptions)
 
 
 def test_a_method_may_be_a_name_or_a_mapping(tmp_path: Path) -> None:
@@ -25,8 +28,8 @@ def test_a_method_may_be_a_name_or_a_mapping(tmp_path: Path) -> None:
     assert load(tmp_path, "method: {name: cgl}") == {"method": "cgl"}
 
 
-def test_values_get_the_types_of_the_signature(tmp_path: Path) -> None:
-    text = "learning_rate: 1e-3\nclip: 1\nmilestones: [1, 2]\npeers: [a]\nlearning_rate_scales: {pivot: 1}\n"
+def test_values_get_the_types_of_the_fields(tmp_path: Path) -> None:
+    text = "learning_rate: 1e-3\nclip_grad_norm: 1\nmilestones: [1, 2]\npeers: [a]\nlearning_rate_scales: {pivot: 1}\n"
     text += "channels_last: null\nnesterov: false"
     arguments = load(tmp_path, text)
     assert arguments == {
@@ -41,12 +44,12 @@ def test_values_get_the_types_of_the_signature(tmp_path: Path) -> None:
     assert isinstance(arguments["clip_grad_norm"], float)
 
 
-def test_words_that_older_yaml_takes_for_booleans_are_words(tmp_path: Path) -> None:
+def test_booleans_of_yaml_1_1_are_text(tmp_path: Path) -> None:
     assert load(tmp_path, "method: {name: orc, intensive: off}")["method_options"] == {"intensive": "off"}
     assert load(tmp_path, "data: no") == {"data": "no"}
 
 
-def test_an_empty_recipe_says_nothing(tmp_path: Path) -> None:
+def test_an_empty_recipe_gives_no_options(tmp_path: Path) -> None:
     assert load(tmp_path, "# nothing\n") == {}
 
 
@@ -59,8 +62,8 @@ def test_an_empty_recipe_says_nothing(tmp_path: Path) -> None:
         ("epochs: 1.5", "epochs is 1.5; it must be a whole number"),
         ("epochs: true", "epochs is True; it must be a whole number"),
         ("epochs:", "epochs is None; it must be a whole number"),
-        ("epoch: 4", "unknown key 'epoch'; did you mean epochs"),
-        ("qqqq: 4", "unknown key 'qqqq'; known: accumulate"),
+        ("epoch: 4", "unknown option 'epoch'; did you mean epochs"),
+        ("qqqq: 4", "unknown option 'qqqq'; known: augment"),
         ("epochs: 4\nepochs: 5", "'epochs' is given twice (line 2)"),
         ("method: {name: cgl, students: 2, students: 3}", "'students' is given twice"),
         ("method: {students: 8}", "method has no name"),
@@ -70,16 +73,20 @@ def test_an_empty_recipe_says_nothing(tmp_path: Path) -> None:
         ("learning_rate: .nan", "learning_rate is nan; it must be a number"),
         ("learning_rate: 0", "learning_rate is 0; it must be above 0"),
         ("momentum: 1", "momentum is 1; it must be at least 0 and below 1"),
-        ("test_size: -1.5", "test_size is -1.5; it must be above 0"),
+        ("test_size: -1.5", "test_size is -1.5; it must be at least 0"),
+        ("test_size: 0", "test_size is 0; it must be above 0"),
         ("optimizer: adm", "optimizer is 'adm'; did you mean adam?"),
         ("optimizer: qq", "optimizer is 'qq'; it must be auto or sgd or adam or adamw"),
         ("milestones: 60", "milestones is 60; it must be a list, each item a whole number"),
         ("milestones: [60, late]", "milestones is 'late'; it must be a whole number"),
-        ("milestones: [60, 50]", "milestones are 60, 50; they must rise"),
+        ("milestones: [60, 50]", "milestones are 60, 50; they must increase"),
         ("milestones: [-5, 50]", "milestones is -5"),
         ("learning_rate_scales: {0: 1}", "learning_rate_scales is {0: 1}; it must be a mapping of names"),
         ("learning_rate_scales: {pivot: -1}", "learning_rate_scales is -1"),
         ("nesterov: 1", "nesterov is 1; it must be true or false"),
+        ("accumulate: 2", "accumulate is called microbatches now; write microbatches"),
+        ("test_share: 0.2", "test_share is called test_size now; write test_size"),
+        ("cells: {}", "cells is called variants now; write variants"),
         ("data: 3", "data is 3; it must be text"),
         ("channels: 2", "channels is 2; it must be 1 (grey) or 3 (colour)"),
         ("resume: true\noverwrite: true", "exclude each other"),
@@ -91,7 +98,7 @@ def test_an_empty_recipe_says_nothing(tmp_path: Path) -> None:
         ("a: !!python/object/apply:os.system [echo]", "cannot read"),
     ],
 )
-def test_a_bad_recipe_is_refused_in_one_line(tmp_path: Path, text: str, message: str) -> None:
+def test_a_bad_recipe_gives_a_one_line_error(tmp_path: Path, text: str, message: str) -> None:
     with pytest.raises(UserError) as caught:
         load(tmp_path, text)
     assert message in str(caught.value)
@@ -99,16 +106,16 @@ def test_a_bad_recipe_is_refused_in_one_line(tmp_path: Path, text: str, message:
     assert "\n" not in str(caught.value)
 
 
-def test_a_missing_recipe_and_one_that_is_no_text(tmp_path: Path) -> None:
+def test_missing_and_binary_recipes(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="there is no recipe"):
-        config.load(tmp_path / "none.yaml", api.train)
+        config.load(tmp_path / "none.yaml", TrainOptions)
     (tmp_path / "binary.yaml").write_bytes(b"\xff\xfe\x00\x80")
     with pytest.raises(UserError, match="cannot read"):
-        config.load(tmp_path / "binary.yaml", api.train)
+        config.load(tmp_path / "binary.yaml", TrainOptions)
 
 
-def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
-    arguments = {
+def test_saved_options_are_loaded_again(tmp_path: Path) -> None:
+    arguments: dict[str, Any] = {
         "data": Path("photos"),
         "student": "resnet8",
         "method": "orc",
@@ -122,24 +129,61 @@ def test_what_is_saved_is_read_back(tmp_path: Path) -> None:
         "resume": False,
     }
     path = tmp_path / "config.yaml"
-    config.save(path, arguments)
-    expected = {key: value for key, value in arguments.items() if key not in ("overwrite", "resume")}
-    assert config.load(path, api.train) == {**expected, "data": "photos"}
+    config.save(path, TrainOptions(**arguments))
+    defaults = {name: parameter.default for name, parameter in parameters_of(TrainOptions).items()}
+    expected = {key: value for key, value in (defaults | arguments).items() if key not in ("overwrite", "resume")}
+    assert config.load(path, TrainOptions) == {**expected, "data": "photos"}
 
 
-def test_the_defaults_are_saved_and_read_back(tmp_path: Path) -> None:
-    defaults = {name: p.default for name, p in inspect.signature(api.train).parameters.items() if p.default is not p.empty}
-    config.save(tmp_path / "config.yaml", {"data": "digits", **defaults})
-    loaded = config.load(tmp_path / "config.yaml", api.train)
+def test_defaults_are_saved_and_loaded_again(tmp_path: Path) -> None:
+    defaults = {name: parameter.default for name, parameter in parameters_of(TrainOptions).items() if not parameter.required}
+    config.save(tmp_path / "config.yaml", TrainOptions(data="digits"))
+    loaded = config.load(tmp_path / "config.yaml", TrainOptions)
     saved = {name: value for name, value in defaults.items() if name not in ("resume", "overwrite", "method_options")}
     assert loaded == {"data": "digits", **saved}
 
 
-def test_what_exists_in_python_only_is_saved_by_name_and_refused(tmp_path: Path) -> None:
-    config.save(tmp_path / "config.yaml", {"data": "digits", "student": object()})
-    assert config.read(tmp_path / "config.yaml")["student"] == "python object builtins.object"
+def test_objects_without_a_name_are_saved_as_a_note_that_load_refuses(tmp_path: Path) -> None:
+    config.save(tmp_path / "config.yaml", TrainOptions(data="digits", student=nn.Identity()))
+    assert config.read(tmp_path / "config.yaml")["student"] == f"python object {nn.Identity.__module__}.Identity"
     with pytest.raises(UserError, match="student was a python object"):
-        config.load(tmp_path / "config.yaml", api.train)
+        config.load(tmp_path / "config.yaml", TrainOptions)
+
+
+def test_a_group_is_read_from_a_configuration(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    config.save(path, TrainOptions(data="digits", holdout=0.3, method="dml", milestones=(3,), out="x"))
+    assert config.load_group(path, DataOptions) == DataOptions(data="digits", holdout=0.3)
+    path.write_text("data: digits\nholdout: 0.3\nan_option_of_a_later_version: 3\n")
+    assert config.load_group(path, DataOptions) == DataOptions(data="digits", holdout=0.3)
+    path.write_text("data: digits\nholdout: -1\n")
+    with pytest.raises(UserError, match="holdout is -1; it must be at least 0"):
+        config.load_group(path, DataOptions)
+
+
+def test_the_run_configuration_is_read_with_the_method_and_its_options(tmp_path: Path) -> None:
+    path = tmp_path / "config.yaml"
+    options = RunOptions(data="digits", method="cgl", method_options={"students": 8})
+    config.save(path, options)
+    assert config.load_group(path, RunOptions) == options
+
+
+@pytest.mark.parametrize(("old", "new"), RENAMED.items())
+def test_a_run_folder_of_an_earlier_version_is_refused(tmp_path: Path, old: str, new: str) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_text(f"data: digits\n{old}: 1\n")
+    with pytest.raises(UserError) as caught:
+        config.load_group(path, DataOptions)
+    assert str(caught.value) == f"{path} was written by an earlier version ({old} is called {new} now); train the run again"
+
+
+def test_a_recipe_of_variants_is_loaded_for_compare_only(tmp_path: Path) -> None:
+    path = tmp_path / "recipe.yaml"
+    path.write_text("data: digits\nseed: 3\nseeds: 2\nvariants: {a: {method: {name: dml, students: 4}}}\n")
+    variants = {"a": {"method": {"name": "dml", "students": 4}}}
+    assert config.load(path, TrainOptions, CompareOptions) == {"data": "digits", "seed": 3, "seeds": 2, "variants": variants}
+    with pytest.raises(UserError, match="unknown option 'seeds'; did you mean seed"):
+        config.load(path, TrainOptions)
 
 
 @given(
@@ -148,10 +192,10 @@ def test_what_exists_in_python_only_is_saved_by_name_and_refused(tmp_path: Path)
         st.text() | st.floats(allow_nan=False) | st.integers() | st.booleans(),
     )
 )
-def test_any_option_survives_a_round_trip(tmp_path_factory: pytest.TempPathFactory, options: dict[str, object]) -> None:
+def test_any_method_option_survives_a_round_trip(tmp_path_factory: pytest.TempPathFactory, options: dict[str, object]) -> None:
     path = tmp_path_factory.mktemp("config") / "config.yaml"
-    config.save(path, {"method": "cgl", "method_options": options})
-    loaded = config.load(path, api.train).get("method_options", {})
+    config.save(path, TrainOptions(data="digits", method="cgl", method_options=options))
+    loaded = config.load(path, TrainOptions).get("method_options", {})
     assert loaded == options
     assert isinstance(loaded, dict)
     assert {key: type(value) for key, value in loaded.items()} == {key: type(value) for key, value in options.items()}
@@ -178,7 +222,7 @@ def test_any_option_survives_a_round_trip(tmp_path_factory: pytest.TempPathFacto
         ("", None),
     ],
 )
-def test_text_typed_by_hand(text: str, value: object) -> None:
+def test_scalars_of_the_command_line(text: str, value: object) -> None:
     assert config.scalar(text) == value
     assert type(config.scalar(text)) is type(value)
 

@@ -153,4 +153,5 @@ def test_unknown_names_get_suggestions() -> None:
     assert str(unknown_name("fruit", "aple", ["apple", "cherry"])) == "unknown fruit 'aple'; did you mean apple?"
     assert str(unknown_name("fruit", "xyz", ["pear", "apple"])) == "unknown fruit 'xyz'; known: apple, pear"
     assert str(unknown_name("fruit", "xyz", [f"{number}-fold" for number in range(60)])).endswith(", and 10 more")
-    assert str(unknown_name("fruit", "aple", ["pear", "apple"])) == "unknown fruit 'aple'; did you mean apple or pear?"
+    assert str(unknown_name("fruit", "aple", ["pear", "apple"])) == "unknown fruit 'aple'; did you mean apple?", "pear is too far"
+    assert str(unknown_name("fruit", "aple", ["pear", "apples", "apple"])) == "unknown fruit 'aple'; did you mean apple or apples?"

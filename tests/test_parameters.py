@@ -1,15 +1,19 @@
-"""Annotations -> what may be typed."""
+"""Options: their types from annotations, parsing and checks, and the functions that are made from option groups."""
 
 from __future__ import annotations
 
-from typing import Literal
+import inspect
+from collections.abc import Callable, Mapping
+from dataclasses import FrozenInstanceError, dataclass
+from typing import Any, Literal
 
 import pytest
 from torch import nn
 
-from studygroup import api
+from studygroup import api, cli
 from studygroup.errors import UserError
-from studygroup.parameters import Kind, check_choices, kind_of, parameters_of, show, with_words_of
+from studygroup.options import BenchmarkOptions, CompareOptions, Options, RunOptions, TrainOptions, checked, keyword_function, plain
+from studygroup.parameters import Bounds, Kind, check_values, kind_of, option, parameters_of, show
 
 
 @pytest.mark.parametrize(
@@ -32,17 +36,53 @@ def test_annotations(annotation: object, kind: Kind) -> None:
     assert kind_of(annotation) == kind
 
 
-def test_words_that_are_no_choice_are_refused() -> None:
+def test_aliases_of_annotations() -> None:
+    assert kind_of("OnError", "studygroup.options.groups") == Kind("choice", choices=("stop", "skip"))
+
+
+def test_values_from_python_are_checked_against_their_choices() -> None:
     def function(kind: Literal["a", "b"], other: Literal["c"] | None = None, *rest: nn.Module) -> None: ...
 
-    check_choices(function, {"kind": "a", "other": None, "rest": ()})
+    known = parameters_of(function)
+    check_values(known, {"kind": "a", "other": None, "rest": ()})
+    check_values(known, {"other": "c"})
     for given in ({"kind": "c", "other": "c"}, {"kind": "b", "other": "a"}, {"kind": None, "other": "c"}):
         with pytest.raises(UserError, match=r"^(kind is (None|'c'); it must be a or b|other is 'a'; it must be c)"):
-            check_choices(function, given)
+            check_values(known, given)
+
+
+@pytest.mark.parametrize(
+    ("bounds", "inside", "outside", "words"),
+    [
+        ({"at_least": 1}, (1, 2.5), (0, -1), "at least 1"),
+        ({"above": 0}, (1e-9,), (0, -1), "above 0"),
+        ({"at_least": 0, "below": 1}, (0, 0.9), (1, -0.1), "at least 0 and below 1"),
+        ({"at_least": 2, "at_most": 16_000}, (2, 16_000), (1, 16_001), "at least 2 and at most 16,000"),
+        ({}, (-1e9, 1e9), (), ""),
+    ],
+)
+def test_ranges(bounds: dict[str, Any], inside: tuple[float, ...], outside: tuple[float, ...], words: str) -> None:
+    assert Bounds(**bounds).describe() == words
+
+    @dataclass
+    class Group:
+        one: float | None = option(None, help="", **bounds)
+        several: tuple[float, ...] = option((), help="", **bounds)
+        named: Mapping[str, float] = option({}, help="", **bounds)
+
+    known = parameters_of(Group)
+    check_values(known, {"one": None, "several": (), "named": {}})
+    for number in inside:
+        check_values(known, {"one": number, "several": (number,), "named": {"a": number}})
+    for number in outside:
+        for name, value in (("one", number), ("several", (inside[0], number)), ("named", {"a": number})):
+            with pytest.raises(UserError) as caught:
+                check_values(known, {name: value})
+            assert str(caught.value) == f"{name} is {number:g}; it must be {words}"
 
 
 @pytest.mark.parametrize("annotation", ["nn.Module", "None", "int | str", "Callable[[int], int]"])
-def test_annotations_that_no_text_can_stand_for(annotation: str) -> None:
+def test_annotations_without_a_kind(annotation: str) -> None:
     with pytest.raises(TypeError):
         kind_of(annotation)
 
@@ -63,7 +103,7 @@ def test_annotations_that_no_text_can_stand_for(annotation: str) -> None:
         (Kind("text"), "none", "none"),
     ],
 )
-def test_text_is_converted(kind: Kind, text: str, value: object) -> None:
+def test_text_is_parsed(kind: Kind, text: str, value: object) -> None:
     assert kind.parse(text) == value
 
 
@@ -80,15 +120,14 @@ def test_text_is_converted(kind: Kind, text: str, value: object) -> None:
         (Kind("map", item=Kind("float")), "pivot=slow", "'slow' is not a number"),
     ],
 )
-def test_other_text_is_refused(kind: Kind, text: str, message: str) -> None:
+def test_invalid_text_is_refused(kind: Kind, text: str, message: str) -> None:
     with pytest.raises(ValueError, match=message):
         kind.parse(text)
 
 
-@pytest.mark.parametrize("function", [api.train, api.evaluate, api.predict, api.list_names, api.report])
-def test_every_parameter_of_every_public_function_is_documented(function: object) -> None:
-    assert callable(function)
-    parameters = parameters_of(function)
+@pytest.mark.parametrize("options", [options for _, options in cli.COMMANDS.values()])
+def test_every_option_of_every_command_is_documented(options: type[Options]) -> None:
+    parameters = parameters_of(options)
     assert parameters
     assert [name for name, parameter in parameters.items() if not parameter.help] == []
 
@@ -97,51 +136,103 @@ def test_defaults_are_shown_as_they_would_be_typed() -> None:
     assert [show(value) for value in (True, 0.0005, ("a", "b"), {"pivot": 0.1}, 3)] == ["yes", "0.0005", "a,b", "pivot=0.1", "3"]
 
 
-def test_words_of_another_function() -> None:
-    def other(data: str, *, size: int = 3, speed: float = 1.0, colour: str = "red") -> None:
-        """Do.
+@dataclass(frozen=True, kw_only=True)
+class Parent(Options):
+    title = "parent"
 
-        Args:
-            data: given by place.
-            size: how large, in
-                whole numbers.
-            speed: how fast.
-            colour: which.
+    size: int = option(3, at_least=1, help="Size in whole numbers")
+    colour: Literal["red", "blue"] = option("red", help="Colour", affects="nothing")
 
-        Returns:
-            Nothing.
-        """
 
-    @with_words_of(other, without=("colour",))
-    def own(data: str, *, speed: int = 7, **words: object) -> dict[str, object]:
-        """Do more.
+@dataclass(frozen=True, kw_only=True)
+class Child(Parent):
+    title = "child"
 
-        Args:
-            data: what to do it to.
-            speed: of one's own.
-            **words: of the other.
+    speed: float | None = option(None, help="Speed", default_help="as fast as possible")
+    colour: Literal["red", "blue"] = option("blue", help="Colour of the child")
+    widths: Mapping[str, int] = option({"a": 1}, help="Widths")
 
-        Returns:
-            What it got.
-        """
-        return {"data": data, "speed": speed, **words}
 
-    known = parameters_of(own)
-    assert {name: (word.default, word.help) for name, word in known.items()} == {
-        "data": (None, "what to do it to."),
-        "speed": (7, "of one's own."),
-        "size": (3, "how large, in whole numbers."),
+def test_options_are_inherited_and_may_be_redefined() -> None:
+    known = parameters_of(Child)
+    assert {name: (item.default, item.help, item.group, item.affects) for name, item in known.items()} == {
+        "size": (3, "Size in whole numbers", "parent", "result"),
+        "colour": ("blue", "Colour of the child", "child", "result"),
+        "speed": (None, "Speed", "child", "result"),
+        "widths": ({"a": 1}, "Widths", "child", "result"),
     }
-    assert known["data"].required
-    assert own("x", size=4) == {"data": "x", "speed": 7, "size": 4}
-    assert own("x") == {"data": "x", "speed": 7, "size": 3}
-    assert (own.__doc__ or "").endswith("Returns:\n    What it got.")
-    with pytest.raises(TypeError, match="colour"):
-        own("x", colour="blue")
+    assert known["size"] == parameters_of(Parent)["size"]
+    assert known["speed"].default_note() == " (default: as fast as possible)"
+    assert Child().widths is not Child().widths
 
 
-def test_compare_has_a_line_on_every_word() -> None:
-    train, compare = parameters_of(api.train), parameters_of(api.compare)
-    assert [name for name, word in compare.items() if not word.help] == []
+def test_options_are_frozen_checked_and_copied() -> None:
+    child = Child(size=4, speed=2.0)
+    with pytest.raises(FrozenInstanceError):
+        child.size = 5  # type: ignore[misc]
+    with pytest.raises(UserError, match="size is 0; it must be at least 1"):
+        Child(size=0)
+    assert Parent.of(child) == Parent(size=4, colour="blue")
+    assert Child.of(Parent(size=7), speed=1.0) == Child(size=7, colour="red", speed=1.0)
+    assert Child.from_plain(child.plain()) == child
+    assert child.plain() == {"size": 4, "colour": "blue", "speed": 2.0, "widths": {"a": 1}}
+    with pytest.raises(UserError, match="unknown option 'sizes'; did you mean size"):
+        Child.from_plain({"sizes": 3})
+
+
+def test_objects_become_notes_that_cannot_be_loaded() -> None:
+    note = plain(nn.Identity())
+    assert note == f"python object {nn.Identity.__module__}.Identity"
+    with pytest.raises(UserError, match="student was a python object"):
+        checked(parameters_of(TrainOptions), {"student": note})
+
+
+def test_a_function_of_options_takes_them_as_keyword_arguments() -> None:
+    @keyword_function(Child)
+    def double(options: Child) -> int:
+        """Double the size.
+
+        Returns:
+            Twice the size.
+        """
+        return 2 * options.size
+
+    function: Callable[..., int] = double
+    assert (function(size=4), function()) == (8, 6)
+    assert inspect.signature(double) == inspect.signature(Child)
+    assert double.__doc__ == (
+        "Double the size.\n\nArgs:\n    size: Size in whole numbers (default: 3).\n    colour: Colour of the child (default: blue).\n"
+        "    speed: Speed (default: as fast as possible).\n    widths: Widths (default: a=1).\n\nReturns:\n    Twice the size."
+    )
+    with pytest.raises(TypeError, match="colours"):
+        function(colours="blue")
+
+
+@pytest.mark.parametrize(("command", "function"), [(command, name) for command, (name, _) in cli.COMMANDS.items()])
+def test_public_functions_have_the_signature_and_docstring_of_their_options(command: str, function: str) -> None:
+    public: Any = getattr(api, function)
+    options = cli.COMMANDS[command][1]
+    assert public.options is options
+    assert inspect.signature(public) == inspect.signature(options)
+    documented = inspect.getdoc(public) or ""
+    for name, parameter in parameters_of(options).items():
+        assert f"    {name}: {parameter.help}{parameter.default_note()}.\n" in documented
+    assert documented.index("\nArgs:\n") < documented.index("\nReturns:\n")
+
+
+def test_compare_and_benchmark_share_the_options_of_train() -> None:
+    train, compare, benchmark = map(parameters_of, (TrainOptions, CompareOptions, BenchmarkOptions))
+    assert [name for name, parameter in compare.items() if not parameter.help] == []
     assert set(train) - set(compare) == {"seed", "devices", "nodes", "rendezvous", "shard", "resume"}
+    own = {"method", "method_options", "teacher", "out", "overwrite"}
+    assert all(compare[name] == train[name] for name in set(train) & set(compare) - own)
     assert compare["momentum"] == train["momentum"]
+    assert set(benchmark) - set(train) == {"group_sizes", "steps", "repeats"}
+    assert all(benchmark[name] == train[name] for name in set(benchmark) & set(train))
+
+
+def test_an_option_is_declared_once() -> None:
+    """Of the options of a run, `compare` redefines only those that mean something else for it."""
+    for options in (TrainOptions, BenchmarkOptions, CompareOptions):
+        redefined = set(vars(options).get("__annotations__", {})) & set(parameters_of(RunOptions))
+        assert redefined == ({"method", "method_options", "teacher"} if options is CompareOptions else set())

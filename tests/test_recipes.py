@@ -1,17 +1,16 @@
-"""The recipes: that the command line takes them as far as words say, and that they hold what the papers have."""
+"""The recipes: that they load, that all methods and networks exist, and that they have the settings of the papers."""
 
 from __future__ import annotations
 
 import re
 from pathlib import Path
-from typing import Any
 
 import pytest
 
-from studygroup import api, config
+from studygroup import config
 from studygroup.methods import METHODS, create_method
 from studygroup.networks import NETWORKS
-from studygroup.parameters import parameters_of
+from studygroup.options import CompareOptions, RunOptions, TrainOptions, plain
 from studygroup.sweep.variants import Variant, make_variants
 
 FOLDER = Path(__file__).parent.parent / "recipes"
@@ -28,46 +27,46 @@ def name(path: Path) -> str:
     return f"{path.parent.name}/{path.stem}"
 
 
-def cells_of(path: Path) -> tuple[dict[str, Variant], str]:
-    defaults = {word: parameter.default for word, parameter in parameters_of(api.compare).items()}
-    variants, reference = make_variants(defaults | config.load(path, api.train, api.compare), parameters_of(api.train))
+def variants_of(path: Path) -> tuple[dict[str, Variant], str]:
+    given = config.load(path, TrainOptions, CompareOptions)
+    variants, reference = make_variants(CompareOptions.from_plain(given))
     return {variant.name: variant for variant in variants}, reference
+
+
+def options_of(path: Path) -> RunOptions:
+    return RunOptions.from_plain(config.load(path, RunOptions))
 
 
 @pytest.mark.parametrize("path", RECIPES, ids=name)
 def test_every_recipe_loads_and_names_its_source(path: Path) -> None:
-    arguments = config.load(path, api.train, *([api.compare] if path in TABLES else []))
-    assert arguments["data"] in DATA
+    options = config.load(path, TrainOptions, *([CompareOptions] if path in TABLES else []))
+    assert options["data"] in DATA
     assert "Source:" in path.read_text()
     assert max(len(line) for line in path.read_text().splitlines()) <= 140
 
 
 @pytest.mark.parametrize("path", SINGLE_PROCESS, ids=name)
-def test_what_a_recipe_names_exists(path: Path) -> None:
-    arguments = config.load(path, api.train)
-    options = arguments.get("method_options", {})
-    assert isinstance(options, dict)
-    method = create_method(str(arguments["method"]), options)
-    assert method.needs_teacher == ("teacher" in arguments)
-    peers = arguments.get("peers", ())
-    assert isinstance(peers, tuple)
-    assert {arguments["student"], *peers, arguments.get("teacher", "resnet8")} <= set(NETWORKS)
+def test_methods_and_networks_of_a_recipe_exist(path: Path) -> None:
+    given, options = config.load(path, RunOptions), options_of(path)
+    method = create_method(str(options.method), options.method_options or {})
+    assert method.needs_teacher == ("teacher" in given)
+    assert {options.student, *options.peers, given.get("teacher", "resnet8")} <= set(NETWORKS)
 
 
 @pytest.mark.parametrize("path", TABLES, ids=name)
-def test_a_recipe_with_cells_can_be_compared(path: Path) -> None:
-    variants, reference = cells_of(path)
+def test_a_recipe_with_variants_can_be_compared(path: Path) -> None:
+    variants, reference = variants_of(path)
     given = config.read(path)["variants"]
     assert isinstance(given, dict)
     assert set(variants) == set(given), "every teacher is a variant of the recipe, and the baseline is"
     assert reference == "baseline"
     for variant in variants.values():
-        assert (variant.teacher is not None) == METHODS[variant.arguments["method"]].needs_teacher
+        assert (variant.teacher is not None) == METHODS[str(variant.options.method)].needs_teacher
 
 
 @pytest.mark.parametrize("path", TABLES, ids=name)
-def test_beside_each_cell_is_what_was_published(path: Path) -> None:
-    lines = path.read_text().partition("\ncells:\n")[2].splitlines()
+def test_each_variant_has_its_published_number_beside_it(path: Path) -> None:
+    lines = path.read_text().partition("\nvariants:\n")[2].splitlines()
     found = [PUBLISHED.fullmatch(line) for line in lines]
     assert not [line for line, match in zip(lines, found, strict=True) if match is None]
     if not path.name.startswith(("tables", "table6-imdb", "table6-yelp")):  # ablations are not repeated in the README
@@ -76,17 +75,18 @@ def test_beside_each_cell_is_what_was_published(path: Path) -> None:
 
 
 def test_the_crd_benchmark_is_complete() -> None:
-    tables = {path.stem: cells_of(path)[0] for path in TABLES if path.parent.name == "crd"}
+    tables = {path.stem: variants_of(path)[0] for path in TABLES if path.parent.name == "crd"}
     assert len(tables) == 13
     for pair, variants in tables.items():
         assert set(variants) == {"teacher", "baseline", *(CRD if pair in EQUAL_WIDTHS else CRD - {"fsp"})}
-        teacher, student = variants["teacher"].arguments, variants["crd"].arguments
-        assert f"{teacher['student']}-{student['student']}" == pair
-        slow = student["student"] in ("mobilenetv2", "shufflenetv1", "shufflenetv2")
-        assert (teacher["learning_rate"], student["learning_rate"]) == (0.05, 0.01 if slow else 0.05)
+        teacher, student = variants["teacher"].options, variants["crd"].options
+        assert f"{teacher.student}-{student.student}" == pair
+        slow = student.student in ("mobilenetv2", "shufflenetv1", "shufflenetv2")
+        assert (teacher.learning_rate, student.learning_rate) == (0.05, 0.01 if slow else 0.05)
         for variant in variants.values():
-            words = ("epochs", "batch_size", "momentum", "nesterov", "weight_decay", "milestones", "gamma", "holdout")
-            assert [variant.arguments[word] for word in words] == [240, 64, 0.9, False, 5e-4, [150, 180, 210], 0.1, 0.0]
+            own = variant.options
+            assert (own.epochs, own.batch_size, own.momentum, own.nesterov) == (240, 64, 0.9, False)
+            assert (own.weight_decay, own.milestones, own.gamma, own.holdout) == (5e-4, (150, 180, 210), 0.1, 0.0)
 
 
 @pytest.mark.parametrize(
@@ -100,26 +100,25 @@ def test_the_crd_benchmark_is_complete() -> None:
     ],
 )
 def test_a_method_is_trained_alone_as_in_its_table(alone: str, table: str, variant: str) -> None:
-    in_table = cells_of(FOLDER / f"{table}.yaml")[0][variant].arguments
-    given: dict[str, Any] = config.load(FOLDER / f"{alone}.yaml", api.train)
-    assert {word: config.plain(value) for word, value in given.items() if word not in ("data", "teacher")} == {
-        word: in_table[word] for word in given if word not in ("data", "teacher")
+    in_table = variants_of(FOLDER / f"{table}.yaml")[0][variant].options.plain()
+    given = config.load(FOLDER / f"{alone}.yaml", TrainOptions)
+    assert {key: plain(value) for key, value in given.items() if key not in ("data", "teacher")} == {
+        key: in_table[key] for key in given if key not in ("data", "teacher")
     }
 
 
 def test_the_papers_protocols_are_there() -> None:
-    cgl = config.load(FOLDER / "cgl" / "cifar100-resnet18.yaml", api.train)
-    assert cgl["method_options"] == {"students": 8, "modules": 2, "probability": 0.25, "ramp_share": 0.2}
-    words = ("optimizer", "learning_rate", "milestones", "gamma", "holdout")
-    assert [cgl[word] for word in words] == ["adam", 1e-3, (60, 120, 160), 0.5, 5000.0]
-    orc, crd = (config.load(FOLDER / "orc" / f"cifar100-resnet20-{preset}.yaml", api.train) for preset in ("orc", "crd"))
-    assert (orc["milestones"], crd["milestones"]) == ((100, 150, 210), (150, 180, 210))
-    assert (orc["student"], orc["peers"], orc["teacher"], orc["holdout"]) == ("resnet20", ("resnet44", "resnet32"), "resnet56", 0.0)
+    cgl = options_of(FOLDER / "cgl" / "cifar100-resnet18.yaml")
+    assert cgl.method_options == {"students": 8, "modules": 2, "probability": 0.25, "ramp_share": 0.2}
+    assert (cgl.optimizer, cgl.learning_rate, cgl.milestones, cgl.gamma, cgl.holdout) == ("adam", 1e-3, (60, 120, 160), 0.5, 5000.0)
+    orc, crd = (options_of(FOLDER / "orc" / f"cifar100-resnet20-{preset}.yaml") for preset in ("orc", "crd"))
+    assert (orc.milestones, crd.milestones) == ((100, 150, 210), (150, 180, 210))
+    assert (orc.student, orc.peers, orc.teacher, orc.holdout) == ("resnet20", ("resnet44", "resnet32"), "resnet56", 0.0)
 
 
 @pytest.mark.parametrize("path", [path for path in TABLES if path.parent.name == "okddip"], ids=name)
 def test_okddips_protocol_is_the_same_for_all_methods(path: Path) -> None:
-    variants, _ = cells_of(path)
+    variants, _ = variants_of(path)
     assert set(variants) == {"baseline", "dml", "cl_ilr", "one", "okddip", "kdcl"}
     expected = {
         "holdout": 0.0,
@@ -132,13 +131,14 @@ def test_okddips_protocol_is_the_same_for_all_methods(path: Path) -> None:
         "nesterov": True,
         "weight_decay": 5e-4,
         "schedule": "milestones",
-        "milestones": [150, 225],
+        "milestones": (150, 225),
         "gamma": 0.1,
     }
     for variant in variants.values():
-        assert f"{config.read(path)['data']}-{variant.arguments['student']}" == path.stem
-        assert {word: variant.arguments[word] for word in expected} == expected
-        assert variant.name == "baseline" or variant.arguments["method_options"]["students"] == 4
+        own = variant.options
+        assert f"{own.data}-{own.student}" == path.stem
+        assert {key: getattr(own, key) for key in expected} == expected
+        assert variant.name == "baseline" or (own.method_options or {})["students"] == 4
 
 
 @pytest.mark.parametrize(
@@ -151,13 +151,13 @@ def test_okddips_protocol_is_the_same_for_all_methods(path: Path) -> None:
     ],
 )
 def test_texts_have_the_papers_sizes(recipe: str, holdout: float, learning_rate: float, epochs: int) -> None:
-    words = config.load(FOLDER / "cgl" / f"{recipe}.yaml", api.train)
-    assert (words["holdout"], words["learning_rate"], words["epochs"]) == (holdout, learning_rate, epochs)
-    assert (words["optimizer"], words["batch_size"], words["schedule"]) == ("adam", 64, "constant")
-    assert words["method_options"] == {"students": 8, "modules": 2, "probability": 0.5, "ramp_share": 0.2}
+    options = options_of(FOLDER / "cgl" / f"{recipe}.yaml")
+    assert (options.holdout, options.learning_rate, options.epochs) == (holdout, learning_rate, epochs)
+    assert (options.optimizer, options.batch_size, options.schedule) == ("adam", 64, "constant")
+    assert options.method_options == {"students": 8, "modules": 2, "probability": 0.5, "ramp_share": 0.2}
     variants = config.read(FOLDER / "cgl" / f"table3-{recipe}.yaml")["variants"]
     assert isinstance(variants, dict)
-    assert {variant: words["method"]["students"] for variant, words in variants.items() if variant != "baseline"} == {
+    assert {variant: own["method"]["students"] for variant, own in variants.items() if variant != "baseline"} == {
         **dict.fromkeys(("dml", "cl_ilr", "one", "okddip"), 5),
         "cgl": 8,
     }

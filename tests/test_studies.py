@@ -1,4 +1,4 @@
-"""What the studies of mails are of, and the linear model beside them. Their recipes are tested with the grid."""
+"""The mails of the spam studies, and the linear model. The recipes are tested with the sweep."""
 
 from __future__ import annotations
 
@@ -17,17 +17,17 @@ PLAIN = "From nobody@example.org Sun Aug 25\nDate: Sun, 25 Aug 2002\nSubject: {}
 
 
 def program(path: str) -> ModuleType:
-    """A program that is no module of a package."""
+    """Import a program that is not in a package."""
     spec = importlib.util.spec_from_file_location(Path(path).stem, ROOT / path)
     assert spec is not None
     assert spec.loader is not None
-    made = importlib.util.module_from_spec(spec)
-    spec.loader.exec_module(made)
-    return made
+    module = importlib.util.module_from_spec(spec)
+    spec.loader.exec_module(module)
+    return module
 
 
 def package_of(folder: Path, mails: dict[str, list[str]]) -> Path:
-    """A package as npm unpacks it."""
+    """Write a package as npm unpacks it."""
     for group in ("easy-ham-1", "easy-ham-2", "hard-ham-1", "spam-1", "spam-2"):
         home = folder / "package" / "data" / group
         home.mkdir(parents=True)
@@ -70,14 +70,14 @@ def test_mails_become_a_table(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, c
 
 
 def test_a_linear_model_of_the_same_texts(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A word tells the class of each."""
+    """A linear model is perfect where one word determines the class."""
     random = np.random.default_rng(0)
     with (tmp_path / "texts.csv").open("w", newline="") as file:
         labels = random.choice(2, 400, p=[0.3, 0.7])
         csv.writer(file).writerows([("text", "label"), *((f"{['good', 'bad'][label]} {random.integers(9)}", label) for label in labels)])
-    words = {"data": str(tmp_path / "texts.csv"), "test_size": 100, "holdout": 50, "train_size": 100, "student": "transformer"}
+    options = {"data": str(tmp_path / "texts.csv"), "test_size": 100, "holdout": 50, "train_size": 100, "student": "transformer"}
     recipe = tmp_path / "study.yaml"
-    recipe.write_text("".join(f"{name}: {value}\n" for name, value in {**words, "vocabulary": 300, "variants": "{}"}.items()))
+    recipe.write_text("".join(f"{name}: {value}\n" for name, value in {**options, "vocabulary": 300, "variants": "{}"}.items()))
     monkeypatch.setenv("STUDYGROUP_CACHE", str(tmp_path / "cache"))
     holdout, test, most = program("studies/linear.py").measure(recipe, 2)
     assert (holdout, test) == (1.0, 1.0)

@@ -276,3 +276,9 @@ class TrainerOptions(CheckpointOptions, HardwareOptions, SelectionOptions, Sched
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(SeedOptions, TrainerOptions, MethodOptions, NetworkOptions, DataOptions):
     """Everything that determines a run, wherever it is written."""
+
+    def __post_init__(self) -> None:
+        """Check that there is a test set; only `evaluate` opens data without one."""
+        super().__post_init__()
+        if self.test_size == 0:
+            raise UserError("test_size is 0; it must be above 0")

@@ -1,4 +1,4 @@
-"""Run folders -> tables and pictures. Reads files only: no torch."""
+"""Tables and plots of run folders. Reads files only, without torch."""
 
 from __future__ import annotations
 

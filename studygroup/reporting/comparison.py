@@ -1,7 +1,4 @@
-"""A comparison's folder -> rows: one per variant, with mean and deviation over the seeds, and what sets it apart from the baseline.
-
-The folder: comparison.json (the variants, what a step of each costs, what failed), runs/VARIANT-sSEED (run folders).
-"""
+"""Comparison folder -> rows: one per variant, with mean and deviation over the seeds, and its differences to the baseline."""
 
 from __future__ import annotations
 
@@ -22,18 +19,18 @@ COMPARED = ("test", "last_test", "members_test", "ensemble_test")
 
 
 def comparison(folder: str | Path) -> dict[str, Any]:
-    """What came of a comparison.
+    """Read the results of a comparison.
 
     Args:
-        folder: that `studygroup compare --out` made; runs in it may be missing.
+        folder: made by `studygroup compare --out`; runs in it may be missing.
 
     Returns:
-        What the manifest says of the whole, and `rows`: by hold-out accuracy of the selected student, best first (in the order given
-        if nothing is held out); variants that only teach come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
+        Entries of the manifest, and `rows`: by hold-out accuracy of the selected student, best first (in the given order if nothing is
+        held out); variants that are only teachers come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
         standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `teacher` or empty), `failed` (seeds),
-        `difference` (mean over the seeds that both have, of `test` less the baseline's), `difference_low`, `difference_high` (95%, by
+        `difference` (mean over common seeds of `test` minus the baseline's), `difference_low`, `difference_high` (95% interval of
         Student's t; None with fewer than two seeds), `difference_by_seed`, the same as `last_difference` of `last_test`, `flops` of one
-        run's training, `cost` (the same over the baseline's), `teacher_flops` and `teacher_cost` of the training of what teaches it.
+        run's training, `cost` (`flops` relative to the baseline), `teacher_flops` and `teacher_cost` of training its teacher.
 
     Raises:
         UserError: there is no comparison in the folder.
@@ -64,7 +61,7 @@ def comparison(folder: str | Path) -> dict[str, Any]:
 
 
 def _runs(folder: Path, variant: str, manifest: Mapping[str, Any]) -> dict[int, RunRecord]:
-    """The finished runs of a variant by seed; the numbers are of the validation images if that is what was asked for."""
+    """Return the finished runs of a variant by seed, with their scores on unused samples if the comparison asks for these."""
     found: dict[int, RunRecord] = {}
     for seed in manifest["seeds"]:
         files = ComparisonFiles(folder).run(variant, seed)
@@ -78,7 +75,7 @@ def _runs(folder: Path, variant: str, manifest: Mapping[str, Any]) -> dict[int, 
 
 
 def _on_unused(record: RunRecord, scored: Mapping[str, Any]) -> RunRecord:
-    """Put the scores on unused samples in the place of those on the test set."""
+    """Replace the scores on the test set by those on unused samples."""
     result = record.result or {}
     accuracy = scored["accuracy"]
     selected = {**section(result, "selected"), "test": accuracy["best"]}
@@ -87,7 +84,7 @@ def _on_unused(record: RunRecord, scored: Mapping[str, Any]) -> RunRecord:
 
 
 def _flops(variant: Mapping[str, Any]) -> float | None:
-    """Of one run's training."""
+    """Return the floating-point operations of one run's training."""
     per_sample, samples = number(variant, "flops_per_sample"), number(variant, "samples_per_epoch")
     before = number(variant, "flops_before") or 0.0
     return None if per_sample is None or samples is None else before + per_sample * samples * variant["options"]["epochs"]
@@ -122,28 +119,28 @@ def _row(
     row["trained_parameters"] = next((number(record.result or {}, "trained_parameters") for record in runs.values()), None)
     for key, prefix in (("test", ""), ("last_test", "last_")):
         row |= _difference({} if name == reference or row["role"] == "teacher" else own, others, key, prefix)
-    total, whole = flops[name], flops[reference]
-    taught = flops.get(str(variant["teacher"])) if variant["teacher"] else None
-    row |= {"flops_per_sample": number(variant, "flops_per_sample"), "flops": total, "cost": _ratio(total, whole)}
-    return row | {"teacher_flops": taught, "teacher_cost": _ratio(taught, whole)}
+    own_flops, base_flops = flops[name], flops[reference]
+    teacher_flops = flops.get(str(variant["teacher"])) if variant["teacher"] else None
+    row |= {"flops_per_sample": number(variant, "flops_per_sample"), "flops": own_flops, "cost": _ratio(own_flops, base_flops)}
+    return row | {"teacher_flops": teacher_flops, "teacher_cost": _ratio(teacher_flops, base_flops)}
 
 
 def _difference(own: Mapping[int, Mapping[str, Any]], others: Mapping[int, Mapping[str, Any]], key: str, prefix: str) -> dict[str, Any]:
-    """What a variant has more than the baseline, seed by seed."""
+    """Return a variant's mean difference to the baseline over common seeds, its interval, and the difference of each seed."""
     by_seed = {
         seed: measured[key] - others[seed][key]
         for seed, measured in own.items()
         if seed in others and measured[key] is not None and others[seed][key] is not None
     }
-    apart = list(by_seed.values())
-    low, high = interval(apart) or (None, None)
-    mean = statistics.fmean(apart) if apart else None
+    differences = list(by_seed.values())
+    low, high = interval(differences) or (None, None)
+    mean = statistics.fmean(differences) if differences else None
     name = f"{prefix}difference"
     return {name: mean, f"{name}_low": low, f"{name}_high": high, f"{name}_by_seed": by_seed}
 
 
-def _ratio(own: float | None, whole: float | None) -> float | None:
-    return None if own is None or not whole else own / whole
+def _ratio(own: float | None, base: float | None) -> float | None:
+    return None if own is None or not base else own / base
 
 
 def _commit(record: RunRecord) -> str | None:
@@ -158,7 +155,7 @@ def _test_samples(records: Sequence[RunRecord], manifest: Mapping[str, Any]) -> 
 
 
 def seeds_text(rows: Sequence[Mapping[str, Any]]) -> str:
-    """`seeds 0 to 2`, of all rows together."""
+    """Return the seeds of all rows in words, such as `seeds 0 to 2`."""
     seeds = sorted({seed for row in rows for seed in row["seeds"]})
     if not seeds:
         return "no seed yet"

@@ -1,4 +1,4 @@
-"""A comparison -> a table in the terminal or in Markdown; what each column means is in docs/compare.md."""
+"""Comparison -> a table for the terminal or in Markdown; docs/compare.md explains the columns."""
 
 from __future__ import annotations
 
@@ -16,10 +16,10 @@ UNITS = (("E", 1e18), ("P", 1e15), ("T", 1e12), ("G", 1e9), ("M", 1e6))
 
 
 def name(row: Row) -> str:
-    """A variant's name, with what it does not say itself."""
+    """Return a variant's name, with its method or `teacher` unless the name contains it."""
     variant = str(row["variant"])
-    says = str(row["role"] if row["role"] == "teacher" else row["method"])
-    return variant if says in variant else f"{variant} ({says})"
+    kind = str(row["role"] if row["role"] == "teacher" else row["method"])
+    return variant if kind in variant else f"{variant} ({kind})"
 
 
 def _seeds(row: Row) -> str:
@@ -30,7 +30,7 @@ def _seeds(row: Row) -> str:
 
 
 def _difference(key: str) -> Callable[[Row], str]:
-    """A difference in percentage points, and its interval."""
+    """Return a formatter of a difference in percentage points with its interval."""
 
     def text(row: Row) -> str:
         mean, low, high = row[key], row[f"{key}_low"], row[f"{key}_high"]
@@ -46,7 +46,7 @@ def _difference(key: str) -> Callable[[Row], str]:
 
 
 def operations(value: object) -> str:
-    """A number of floating-point operations, as `1.23 PFLOP`."""
+    """Format a number of floating-point operations, as `1.23 PFLOP`."""
     if not isinstance(value, int | float):
         return "–"
     unit, size = next((pair for pair in UNITS if value >= pair[1]), UNITS[-1])
@@ -80,8 +80,8 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "teacher's cost": _times("teacher_cost"),
     "time": time,
 }
-WORDS = ("method", "student")
-NARROW = (
+TEXTS = ("method", "student")
+DROPPED = (  # in a narrow terminal, in this order
     "training",
     "last – baseline",
     "diversity",
@@ -95,77 +95,83 @@ NARROW = (
     "epochs",
     "cost",
 )
-NUMBERS = [header for header in COLUMNS if header not in WORDS]
+NUMBERS = [header for header in COLUMNS if header not in TEXTS]
 
 
 def _columns(result: Mapping[str, Any]) -> list[Column]:
-    """All columns but those in which no row has anything to say, and a student that all have."""
+    """Return the columns, without those in which every row is empty, and without the student if all rows have the same."""
     rows = result["rows"]
     texts = {header: [text(row) for row in rows] for header, text in COLUMNS.items()}
     if len(set(texts["student"])) == 1:
         del texts["student"]
-    shown = [(header, variants) for header, variants in texts.items() if header in ("method", "seeds") or set(variants) - {"–", "0"}]
-    return [(header.replace("test", "unused") if result["score_on_unused"] else header, variants) for header, variants in shown]
+    shown = [(header, cells) for header, cells in texts.items() if header in ("method", "seeds") or set(cells) - {"–", "0"}]
+    return [(header.replace("test", scored_on(result)), cells) for header, cells in shown]
+
+
+def scored_on(result: Mapping[str, Any]) -> str:
+    """Return the name of the samples that accuracies are of: `test` or `unused`."""
+    return "unused" if result["score_on_unused"] else "test"
 
 
 def title(result: Mapping[str, Any]) -> str:
-    """What was compared, in a line."""
-    students = f"{', '.join(result['students'])}"
-    return f"{result['data']} · {students} · {seeds_text(result['rows'])} · {result['budget'].replace('-', ' ')}"
+    """Return data, students, seeds and budget in one line."""
+    return f"{result['data']} · {', '.join(result['students'])} · {seeds_text(result['rows'])} · {result['budget'].replace('-', ' ')}"
 
 
 def notes(result: Mapping[str, Any]) -> list[str]:
-    """What a reader of the table has to know, a sentence or two each."""
-    rows, scored = result["rows"], "score_on_unused" if result["score_on_unused"] else "test"
+    """Return notes on the columns of the table, one or two sentences each."""
+    rows, scored = result["rows"], scored_on(result)
     held_out = any(row["holdout"] is not None for row in rows)
     size = f" ({result['test_samples']:,} samples)" if result["test_samples"] else ""
-    order = "Sorted by hold-out accuracy, not by test accuracy" if held_out else "Nothing is held out: in the order given"
+    order = "Sorted by hold-out accuracy, not by test accuracy" if held_out else "Nothing is held out: in the given order"
     first = (
         f"{order}; teachers last. Accuracies in %, mean ± sample standard deviation over seeds. {scored}{size}: of the student and epoch "
-        "that the hold-out selected. last epoch: of the member that is best on the hold-out there; mean member and ensemble are of that "
-        "epoch, too."
+        "selected on the hold-out set. last epoch: of the member that is best on the hold-out set at the last epoch; mean member and "
+        "ensemble are of the last epoch, too."
     )
     found = [first]
     paired = [row for row in rows if row["role"] == ""]
     if any(row["difference_low"] is not None for row in paired):
-        many = " Each interval is of one method: of many methods, some lie off 0 by chance." if len(paired) > 2 else ""
-        alike = "All seeds divide the data alike: the interval is of other seeds, not of other data."
-        division = "Each seed divides the data anew: the interval is of other data, too." if result["split_by_seed"] else alike
-        found.append(
-            f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t. {division}{many}"
-        )
+        many = " Each interval is of one method: of many 95% intervals, some exclude 0 by chance." if len(paired) > 2 else ""
+        same = "All seeds share one data split: the interval covers other seeds, not other data."
+        split = "Each seed has its own data split: the interval covers other data, too." if result["split_by_seed"] else same
+        found.append(f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t. {split}{many}")
     if any(row["difference"] is not None and row["difference_low"] is None for row in paired):
-        found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds that both have, and there are fewer.")
+        found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds in common, and there are fewer.")
     if result["score_on_unused"]:
-        found.append("Scored on training samples that were neither learnt from nor held out; the test set is not used.")
+        found.append("Scored on training samples that were neither trained on nor held out; the test set is not used.")
     cost = (
-        "training, cost: floating-point operations of one run's training, all members, stages and passes of teachers included, over the "
-        "baseline's"
+        "training: floating-point operations of one run's training, with all members, stages and forward passes of teachers; cost: the "
+        "same relative to the baseline"
     )
     if any(row["teacher_flops"] for row in rows):
         counted = "counted" if result["count_teacher"] else "not counted"
         spent = f" and is {counted} in the equal compute" if result["budget"] == "equal-compute" else ""
-        cost += f"; what the training of the teacher cost stands beside it{spent}"
-    found.append(f"{cost}. time: measured seconds of training alone, {result['machine']}.")
+        cost += f"; the cost of training the teacher is a column of its own{spent}"
+    found.append(f"{cost}. time: measured training time, without evaluation, {result['machine']}.")
     if result["budget"] == "equal-compute":
-        found.append(f"Equal compute: the epochs that cost what the baseline's {result['baseline_epochs']} cost, rounded down, at least 1.")
+        found.append(
+            f"Equal compute: as many epochs as cost what the baseline's {result['baseline_epochs']} cost, rounded down, at least 1."
+        )
     return found
 
 
 def render_comparison(result: Mapping[str, Any], width: int | None = None) -> Table:
-    """The leaderboard for a terminal; what does not fit into `width` columns is left out, the least important first."""
+    """Return the leaderboard for a terminal; columns that do not fit into `width` are dropped, the least important first."""
     columns = _columns(result)
-    rename = {header: header.replace("test", "unused") if result["score_on_unused"] else header for header in COLUMNS}
+    rename = {header: header.replace("test", scored_on(result)) for header in COLUMNS}
     styles = ["bold" if row["role"] == "baseline" else "dim" if row["role"] == "teacher" else None for row in result["rows"]]
     numbers = [rename[header] for header in NUMBERS]
-    narrow = [rename[header] for header in NARROW]
-    return tables.lay_out(columns, numbers, title=title(result), styles=styles, caption=" ".join(notes(result)), narrow=narrow, width=width)
+    dropped = [rename[header] for header in DROPPED]
+    return tables.lay_out(
+        columns, numbers, title=title(result), styles=styles, caption=" ".join(notes(result)), dropped=dropped, width=width
+    )
 
 
 def render_comparison_markdown(result: Mapping[str, Any]) -> str:
-    """The leaderboard in Markdown, with what failed, the seeds, the commit and the command."""
+    """Return the leaderboard in Markdown, with failures, seeds, commit and command."""
     columns = _columns(result)
-    numbers = [header for header, _ in columns if header not in WORDS]
+    numbers = [header for header, _ in columns if header not in TEXTS]
     lines = [f"# {title(result)}", "", *tables.markdown(columns, numbers), ""]
     for note in notes(result):
         lines += [note, ""]

@@ -1,4 +1,4 @@
-"""Runs -> curves by epoch, as a picture."""
+"""Plot of runs: accuracy, losses and diversity by epoch."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Epoch = Mapping[str, object]
 Measure = Callable[[RunRecord, Epoch], float | None]
 
-# Okabe and Ito's colours, which people with any colour vision tell apart; the pale yellow is left out
+# The palette of Okabe and Ito for all kinds of colour vision, without its pale yellow.
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
 LINES = ("-", "--", "-.", ":")
 
@@ -27,7 +27,7 @@ def draw(runs: Sequence[str | Path], path: str | Path) -> None:
 
     Args:
         runs: run folders, finished or not.
-        path: the picture to write.
+        path: of the PNG file to write.
 
     Raises:
         UserError: a folder holds no run.
@@ -100,19 +100,19 @@ def _others() -> list[tuple[str, str, Measure]]:
 
 
 def _panel(axes: Axes, groups: Sequence[tuple[list[RunRecord], str]], title: str, unit: str, measure: Measure) -> list[list[float]]:
-    """Draw a panel; returns the groups' curves."""
+    """Draw a panel; return the mean curve of each group."""
     from matplotlib.ticker import MaxNLocator
 
     drawn = []
-    for place, (members, _) in enumerate(groups):
-        colour, line = COLOURS[place % len(COLOURS)], LINES[place // len(COLOURS) % len(LINES)]
-        epochs, means, spreads = _curve(members, measure)
+    for index, (members, _) in enumerate(groups):
+        colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
+        epochs, means, stds = _curve(members, measure)
         drawn.append(means)
         marker = "o" if len(epochs) == 1 else ""
         axes.plot(epochs, means, color=colour, linestyle=line, linewidth=1.6, marker=marker)
         if len(members) > 1:
-            low = [mean - spread for mean, spread in zip(means, spreads, strict=True)]
-            high = [mean + spread for mean, spread in zip(means, spreads, strict=True)]
+            low = [mean - std for mean, std in zip(means, stds, strict=True)]
+            high = [mean + std for mean, std in zip(means, stds, strict=True)]
             axes.fill_between(epochs, low, high, color=colour, alpha=0.18, linewidth=0)
     axes.set_title(title, fontsize=10)
     axes.set_xlabel("epoch")
@@ -129,22 +129,22 @@ def _panel(axes: Axes, groups: Sequence[tuple[list[RunRecord], str]], title: str
 
 
 def _curve(members: Sequence[RunRecord], measure: Measure) -> tuple[list[int], list[float], list[float]]:
-    """Epochs (from 1) that all of a group's runs have the number for, with its mean and sample standard deviation."""
+    """Return the epochs (from 1) in which all runs of a group have the value, with its mean and sample standard deviation."""
     by_run = []
     for record in members:
         found = ((int(str(epoch["epoch"])) + 1, measure(record, epoch)) for epoch in record.epochs)
         by_run.append({epoch: value for epoch, value in found if value is not None and math.isfinite(value)})
     epochs = sorted(set.intersection(*(set(found) for found in by_run)))
     columns = [[found[epoch] for found in by_run] for epoch in epochs]
-    spreads = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in columns]
-    return epochs, [statistics.fmean(column) for column in columns], spreads
+    stds = [statistics.stdev(column) if len(column) > 1 else 0.0 for column in columns]
+    return epochs, [statistics.fmean(column) for column in columns], stds
 
 
 def _same_range(panels: Sequence[Axes], curves: Sequence[Sequence[float]]) -> None:
-    """Give panels of the same unit the same range: that of the curves without their first quarter, so that late differences show."""
+    """Set the same y range for panels of the same unit: that of the last three quarters of the curves, where differences are small."""
     late = [value for curve in curves for value in curve[len(curve) // 4 :]]
     if late:
         low, high = min(late), max(late)
-        room = max(0.08 * (high - low), 0.5)
+        margin = max(0.08 * (high - low), 0.5)
         for panel in panels:
-            panel.set_ylim(max(low - room, 0.0), min(high + room, 100.5))
+            panel.set_ylim(max(low - margin, 0.0), min(high + margin, 100.5))

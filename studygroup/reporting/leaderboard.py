@@ -14,7 +14,7 @@ NAMES = ("data", "method", "student")
 
 
 def leaderboard(runs: Sequence[str | Path]) -> list[dict[str, object]]:
-    """The leaderboard of some runs.
+    """Compute the leaderboard of some runs.
 
     Args:
         runs: run folders, finished or not.
@@ -22,11 +22,11 @@ def leaderboard(runs: Sequence[str | Path]) -> list[dict[str, object]]:
     Returns:
         Rows of plain values, finished groups first: by data set, then by the selected student's test accuracy, best first. Accuracies
         are in [0, 1]; `X_std` beside a mean `X` is the sample standard deviation over seeds (ddof 1), None for a single seed. Keys:
-        `data`, `method`, `student`, `settings` (what sets the group apart from others of the same three), `finished`, `seeds`, `runs`,
-        `epochs` (planned), `epochs_done`, and the means `test` (of the student that the hold-out selected, at the epoch that it selected),
-        `last_test` (of the member with the best hold-out at the last epoch), `members_test` (over the members, last epoch),
-        `ensemble_test` (last epoch), `holdout` (of the selected), `diversity`, `seconds` (of training, all stages of the
-        method), `parameters` (of the selected).
+        `data`, `method`, `student`, `settings` (in which the group differs from others of the same three), `finished`, `seeds`, `runs`,
+        `epochs` (planned), `epochs_done`, and the means `test` (of the student and epoch selected on the hold-out set), `last_test` (of
+        the member that is best on the hold-out set at the last epoch), `members_test` (over the members, last epoch), `ensemble_test`
+        (last epoch), `holdout` (of the selected student), `diversity`, `seconds` (of training, all stages of the method),
+        `parameters` (of the selected student).
 
     Raises:
         UserError: a folder holds no run, or a damaged one.
@@ -39,7 +39,7 @@ def leaderboard(runs: Sequence[str | Path]) -> list[dict[str, object]]:
 
 
 def grouped(records: Iterable[RunRecord]) -> list[tuple[list[RunRecord], str]]:
-    """Groups of runs that differ in their seed only, each with the settings that set it apart; every unfinished run stands alone."""
+    """Group runs that differ in their seed only, each with the settings that distinguish it; an unfinished run is its own group."""
     groups: dict[str, list[RunRecord]] = {}
     for record in records:
         key = json.dumps([[record.name(name) for name in NAMES], record.identity], sort_keys=True, default=str)
@@ -47,24 +47,24 @@ def grouped(records: Iterable[RunRecord]) -> list[tuple[list[RunRecord], str]]:
             key += str(record.folder)
         groups.setdefault(key, []).append(record)
     ordered = [sorted(members, key=lambda record: record.seed) for members in groups.values()]
-    return [(members, _apart(members[0], [other[0] for other in ordered])) for members in ordered]
+    return [(members, _differing(members[0], [other[0] for other in ordered])) for members in ordered]
 
 
 def label(record: RunRecord, settings: str) -> str:
-    """A group's name in a picture's legend."""
-    words = f"{record.name('method') or record.folder.name} ({record.name('student')})" if record.name("student") else record.name("method")
-    return words + (f", {settings}" if settings else "") + ("" if record.result is not None else ", unfinished")
+    """Return a group's name for the legend of a plot."""
+    name = f"{record.name('method') or record.folder.name} ({record.name('student')})" if record.name("student") else record.name("method")
+    return name + (f", {settings}" if settings else "") + ("" if record.result is not None else ", unfinished")
 
 
-def _apart(record: RunRecord, firsts: Sequence[RunRecord]) -> str:
-    """The settings in which a group differs from others of the same data, method and student."""
-    rivals = [other for other in firsts if all(other.name(name) == record.name(name) for name in NAMES)]
-    keys = sorted({key for other in rivals for key in other.identity} - set(NAMES))
-    odd = [key for key in keys if any(other.identity.get(key) != record.identity.get(key) for other in rivals)]
-    return ", ".join(f"{key.removeprefix('method.')}={_brief(record.identity.get(key))}" for key in odd)
+def _differing(record: RunRecord, firsts: Sequence[RunRecord]) -> str:
+    """Return the settings in which a group differs from others of the same data, method and student."""
+    others = [other for other in firsts if all(other.name(name) == record.name(name) for name in NAMES)]
+    keys = sorted({key for other in others for key in other.identity} - set(NAMES))
+    odd = [key for key in keys if any(other.identity.get(key) != record.identity.get(key) for other in others)]
+    return ", ".join(f"{key.removeprefix('method.')}={_shown(record.identity.get(key))}" for key in odd)
 
 
-def _brief(value: object) -> str:
+def _shown(value: object) -> str:
     return "default" if value is None else show(value)
 
 
@@ -83,14 +83,14 @@ def _row(members: list[RunRecord], settings: str) -> dict[str, object]:
     }
     measured = [measures(member) for member in members]
     for key in measured[0]:
-        row[key], spread = mean_and_std([found[key] for found in measured])
+        row[key], std = mean_and_std([found[key] for found in measured])
         if key != "parameters":
-            row[f"{key}_std"] = spread
+            row[f"{key}_std"] = std
     return row
 
 
 def measures(record: RunRecord) -> dict[str, float | None]:
-    """The numbers of one run; None where it has none."""
+    """Return the measured values of one run; None for missing ones."""
     result = record.result or {}
     selected, last = section(result, "selected"), section(result, "last")
     test = values(last, "test")
@@ -108,7 +108,7 @@ def measures(record: RunRecord) -> dict[str, float | None]:
 
 
 def mean_and_std(numbers: Sequence[float | None]) -> tuple[float | None, float | None]:
-    """Mean and sample standard deviation; no mean where a run lacks the number, no deviation of a single one."""
+    """Return mean and sample standard deviation; None if a number is missing, no deviation for a single number."""
     found = [value for value in numbers if value is not None]
     if not found or len(found) < len(numbers):
         return None, None

@@ -1,4 +1,4 @@
-"""Student's t: how far a mean of a few differences may be from the truth."""
+"""Student's t distribution: confidence intervals of the mean of a few values."""
 
 from __future__ import annotations
 
@@ -8,26 +8,26 @@ from collections.abc import Sequence
 
 
 def within(t: float, freedom: int) -> float:
-    """Probability that a t-distributed value lies in [-t, t] (Abramowitz and Stegun, 26.7.3 and 26.7.4).
+    """Return the probability that a t-distributed value is in [-t, t] (Abramowitz and Stegun, 26.7.3 and 26.7.4).
 
     Args:
         t: at least 0.
-        freedom: whole degrees of freedom, at least 1.
+        freedom: degrees of freedom, an integer of at least 1.
     """
     angle = math.atan2(t, math.sqrt(freedom))
     sine, cosine = math.sin(angle), math.cos(angle)
     odd = freedom % 2
     term = cosine if odd else 1.0
     total = term if freedom > 1 else 0.0
-    for k in range(2 + odd, freedom - 1, 2):  # each term from the one before
+    for k in range(2 + odd, freedom - 1, 2):  # each term follows from the previous one
         term *= cosine * cosine * (k - 1) / k
         total += term
     return 2 / math.pi * (angle + sine * total) if odd else sine * total
 
 
 def quantile(confidence: float, freedom: int) -> float:
-    """The t for which `within(t, freedom)` is the confidence, in (0, 1)."""
-    low, high = 0.0, math.pi / 2  # of the angle, in which t rises without end
+    """Return the t for which `within(t, freedom)` is the confidence, in (0, 1)."""
+    low, high = 0.0, math.pi / 2  # bisection over the angle, which is bounded where t is not
     for _ in range(100):
         middle = (low + high) / 2
         low, high = (middle, high) if within(math.sqrt(freedom) * math.tan(middle), freedom) < confidence else (low, middle)
@@ -35,7 +35,7 @@ def quantile(confidence: float, freedom: int) -> float:
 
 
 def interval(values: Sequence[float], confidence: float = 0.95) -> tuple[float, float] | None:
-    """The confidence interval of the mean of some independent values; None if there are fewer than two."""
+    """Return the confidence interval of the mean of independent values; None for fewer than two."""
     if len(values) < 2:
         return None
     mean = statistics.fmean(values)

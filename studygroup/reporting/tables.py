@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
 Row = Mapping[str, object]
 Column = tuple[str, list[str]]
-"""Header, and the variants from above to below."""
+"""Header, and the cells from top to bottom."""
 CAPTION = (
-    "Accuracies in %, mean ± sample standard deviation over seeds. test: of the student and epoch that the hold-out selected. "
-    "last epoch: of the member that is best on the hold-out there. members: their mean at the last epoch."
+    "Accuracies in %, mean ± sample standard deviation over seeds. test: of the student and epoch selected on the hold-out "
+    "set. last epoch: of the member that is best on the hold-out set at the last epoch. members: their mean at the last epoch."
 )
 
 
 def accuracy(key: str) -> Callable[[Row], str]:
-    """A mean accuracy with its deviation, in per cent."""
+    """Return a formatter of a mean accuracy with its deviation, in per cent."""
 
     def text(row: Row) -> str:
-        mean, spread = row.get(key), row.get(f"{key}_std")
+        mean, std = row.get(key), row.get(f"{key}_std")
         if not isinstance(mean, int | float):
             return "–"
-        return f"{100 * mean:.2f}" + (f" ± {100 * spread:.2f}" if isinstance(spread, int | float) else "")
+        return f"{100 * mean:.2f}" + (f" ± {100 * std:.2f}" if isinstance(std, int | float) else "")
 
     return text
 
@@ -45,13 +45,13 @@ def _seeds(row: Row) -> str:
 
 
 def diversity(row: Row) -> str:
-    """The members' mean distance."""
+    """Format the diversity: the mean distance of the members' predictions."""
     value = row.get("diversity")
     return f"{value:.3f}" if isinstance(value, int | float) else "–"
 
 
 def time(row: Row) -> str:
-    """The measured seconds, in a unit that suits."""
+    """Format the measured seconds in seconds, minutes or hours."""
     value = row.get("seconds")
     if not isinstance(value, int | float):
         return "–"
@@ -59,7 +59,7 @@ def time(row: Row) -> str:
 
 
 def count(row: Row) -> str:
-    """The deployed student's parameters."""
+    """Format the number of parameters of the selected student."""
     value = row.get("parameters")
     return f"{value:,.0f}" if isinstance(value, int | float) else "–"
 
@@ -99,21 +99,22 @@ NUMBERS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("parameters", count),
 )
 
-NARROW = ("diversity", "epochs", "members", "parameters", "time", "ensemble", "hold-out", "last epoch", "settings")  # what goes first
-WRAP = 24
+# Columns that are dropped in a narrow terminal, in this order.
+DROPPED = ("diversity", "epochs", "members", "parameters", "time", "ensemble", "hold-out", "last epoch", "settings")
+WRAP = 24  # maximum width of a text column
 
 
 def render_terminal(rows: Sequence[Row], width: int | None = None) -> Table:
-    """The leaderboard for a terminal; what is the same in all rows (data, student) stands in the title.
+    """Return the leaderboard for a terminal; data and student are in the title if all rows have the same.
 
     Args:
-        rows: what `leaderboard` returned.
-        width: columns of the terminal; what does not fit is left out, the least important first. None for as many as are needed.
+        rows: as returned by `leaderboard`.
+        width: of the terminal; columns that do not fit are dropped, the least important first. None for unlimited.
     """
     title, columns = _columns(rows)
     texts = [(header, [text(row) for row in rows]) for header, text in columns]
     styles = [None if row.get("finished") else "dim" for row in rows]
-    return lay_out(texts, dict(NUMBERS), title=title, styles=styles, caption=CAPTION, narrow=NARROW, width=width)
+    return lay_out(texts, dict(NUMBERS), title=title, styles=styles, caption=CAPTION, dropped=DROPPED, width=width)
 
 
 def lay_out(
@@ -123,47 +124,47 @@ def lay_out(
     title: str,
     caption: str,
     styles: Sequence[str | None],
-    narrow: Sequence[str],
+    dropped: Sequence[str],
     width: int | None,
 ) -> Table:
-    """A table for a terminal.
+    """Build a table for a terminal.
 
     Args:
-        columns: header, and the variants from above to below.
-        numbers: headers of the columns that are aligned to the right and never wrapped.
-        title: above it.
-        caption: below it.
+        columns: of the table.
+        numbers: headers of the columns that are right-aligned and never wrapped.
+        title: above the table.
+        caption: below the table.
         styles: of the rows.
-        narrow: headers of what is left out, in this order, until the rest fits.
-        width: columns of the terminal; None for as many as are needed.
+        dropped: headers of columns to drop, in this order, until the others fit.
+        width: of the terminal; None for unlimited.
     """
     from rich.markup import escape
 
     texts = list(columns)
     left_out = []
-    for header in narrow:
+    for header in dropped:
         if width is not None and sum(_width(*column, numbers) + 3 for column in texts) + 1 > width and header in dict(texts):
             texts = [column for column in texts if column[0] != header]
             left_out.append(header)
     table = _table(title)
-    for header, variants in texts:
+    for header, cells in texts:
         number = header in numbers
-        room = None if number else _width(header, variants, numbers)
-        table.add_column(header, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=room, max_width=room)
-    for place, style in enumerate(styles):
-        table.add_row(*(escape(variants[place]) for _, variants in texts), style=style)
+        fixed = None if number else _width(header, cells, numbers)
+        table.add_column(header, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=fixed, max_width=fixed)
+    for index, style in enumerate(styles):
+        table.add_row(*(escape(cells[index]) for _, cells in texts), style=style)
     table.caption = caption + (f" A wider terminal, --out or --format json shows {', '.join(left_out)}, too." if left_out else "")
     return table
 
 
-def _width(header: str, variants: Sequence[str], numbers: Container[str]) -> int:
-    """Columns that a table's column takes; long settings are wrapped."""
-    needed = max(map(len, [header, *variants]))
+def _width(header: str, cells: Sequence[str], numbers: Container[str]) -> int:
+    """Return the width of a column; long texts are wrapped."""
+    needed = max(map(len, [header, *cells]))
     return needed if header in numbers else min(needed, WRAP)
 
 
 def render_markdown(rows: Sequence[Row]) -> str:
-    """The leaderboard in Markdown."""
+    """Return the leaderboard in Markdown."""
     title, columns = _columns(rows)
     lines = [f"**{title}**", ""] if title else []
     lines += markdown([(header, [text(row) for row in rows]) for header, text in columns], dict(NUMBERS))
@@ -171,15 +172,15 @@ def render_markdown(rows: Sequence[Row]) -> str:
 
 
 def markdown(columns: Sequence[Column], numbers: Container[str]) -> list[str]:
-    """The lines of a table in Markdown; see `lay_out`."""
+    """Return the lines of a table in Markdown; arguments as of `lay_out`."""
     lines = ["| " + " | ".join(header for header, _ in columns) + " |"]
     lines.append("|" + "|".join("---:" if header in numbers else "---" for header, _ in columns) + "|")
-    rows = zip(*(variants for _, variants in columns), strict=True)
-    return lines + ["| " + " | ".join(variant.replace("|", "\\|") for variant in row) + " |" for row in rows]
+    rows = zip(*(cells for _, cells in columns), strict=True)
+    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
 
 
 def render_csv(rows: Sequence[Row]) -> str:
-    """The leaderboard's rows in full as CSV: accuracies in [0, 1], lists joined by semicolons, nothing where there is no number."""
+    """Return all keys of the rows as CSV: accuracies in [0, 1], lists joined by semicolons, missing numbers empty."""
     keys = list(dict.fromkeys(key for row in rows for key in row))
     buffer = io.StringIO()
     writer = csv.writer(buffer, lineterminator="\n")
@@ -190,14 +191,14 @@ def render_csv(rows: Sequence[Row]) -> str:
 
 
 def show_run(folder: str | Path) -> Table:
-    """The members of one finished run: their accuracy at the last epoch, and the one to deploy at the epoch that was selected.
+    """Return a table of the members of a finished run: their accuracy at the last epoch, and the selected one at its epoch.
 
     Raises:
         UserError: the folder holds no finished run.
     """
     record = read_run(folder)
     if record.result is None:
-        raise UserError(f"the run in {folder} is not finished; go on with --resume")
+        raise UserError(f"the run in {folder} is not finished; continue it with --resume")
     selected, last = section(record.result, "selected"), section(record.result, "last")
     holdout, test, sizes = values(last, "holdout"), values(last, "test"), values(record.result, "parameters")
     table = _table(" · ".join(filter(None, (record.name("data"), record.name("method"), record.name("student")))))
@@ -212,20 +213,20 @@ def show_run(folder: str | Path) -> Table:
     table.add_section()
     member = str(selected.get("member"))
     size = f"{sizes[member]:,.0f}" if member in sizes else ""
-    variants = (f"best ({member})", _epoch(selected), _percent(selected.get("holdout")), _percent(selected.get("test")), size)
-    table.add_row(*variants, style="bold")
+    cells = (f"best ({member})", _epoch(selected), _percent(selected.get("holdout")), _percent(selected.get("test")), size)
+    table.add_row(*cells, style="bold")
     table.caption = _communication(section(record.result, "ranks"))
     return table
 
 
 def _communication(ranks: Mapping[str, object]) -> str | None:
-    """What each of several ranks sent."""
+    """Describe the communication of several ranks; None for a single process."""
     sent, gradients = ranks.get("bytes_per_step"), ranks.get("data_parallel_bytes_per_step")
     if not isinstance(sent, int | float) or not isinstance(gradients, int | float):
         return None
     return (
-        f"{ranks.get('number')} ranks, {ranks.get('shard')} spread: each sent {_bytes(sent)} per step; "
-        f"the gradients of everything would be {_bytes(gradients)}"
+        f"{ranks.get('number')} ranks, sharded by {ranks.get('shard')}: each sent {_bytes(sent)} per step; "
+        f"data parallel would send {_bytes(gradients)}"
     )
 
 
@@ -238,14 +239,14 @@ def _bytes(number: float) -> str:
 
 
 def _columns(rows: Sequence[Row]) -> tuple[str, list[tuple[str, Callable[[Row], str]]]]:
-    """What all rows share, as a title, and the columns that are left: those in which some row has something to say."""
+    """Return what all rows share, as a title, and the other columns without the empty ones."""
     shared: list[str] = []
     columns = []
     for header, text in NAMES:
-        told = {text(row) for row in rows}
-        if header in ("data", "student") and len(told) == 1:
-            shared += told
-        elif header == "method" or told != {""}:
+        texts = {text(row) for row in rows}
+        if header in ("data", "student") and len(texts) == 1:
+            shared += texts
+        elif header == "method" or texts != {""}:
             columns.append((header, text))
     numbers = [(header, text) for header, text in NUMBERS if {text(row) for row in rows} != {"–"}]
     epochs = {_shared_epochs(row) for row in rows}
@@ -266,7 +267,7 @@ def _table(title: str) -> Table:
 
 
 def _epoch(record: Mapping[str, object]) -> str:
-    """The epoch as people count, from 1."""
+    """Format the epoch, counted from 1."""
     epoch = record.get("epoch")
     return str(epoch + 1) if isinstance(epoch, int) else "–"
 

@@ -1,4 +1,4 @@
-"""Leaderboards and curves, written to a folder."""
+"""Write leaderboards and plots to a folder."""
 
 from __future__ import annotations
 
@@ -18,9 +18,9 @@ def write(rows: Sequence[Mapping[str, object]], runs: Sequence[str | Path], out:
     """Write `leaderboard.md`, `leaderboard.csv` and `curves.png`.
 
     Args:
-        rows: what `leaderboard` returned.
-        runs: the run folders, whose curves are drawn.
-        out: the folder to write to; it is made if needed, and files of these names in it are replaced.
+        rows: as returned by `leaderboard`.
+        runs: run folders whose curves are drawn.
+        out: folder to write to; it is created if needed, and files of these names are overwritten.
 
     Raises:
         UserError: `out` is a file.
@@ -37,10 +37,10 @@ def write(rows: Sequence[Mapping[str, object]], runs: Sequence[str | Path], out:
 
 
 def write_comparison(folder: str | Path) -> None:
-    """Write the leaderboard of a comparison beside its manifest: Markdown, CSV, JSON and a picture, and the curves of its runs.
+    """Write the leaderboard of a comparison (Markdown, CSV, JSON and a plot) and the curves of its runs to its folder.
 
     Args:
-        folder: of the comparison; at least one of its runs is finished.
+        folder: of the comparison, with at least one finished run.
 
     Raises:
         UserError: the folder holds no comparison.

@@ -125,7 +125,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not isinstance(manifest, dict):
         raise UserError(f"{path} is damaged; delete that file and run the same `studygroup compare` again")
     if "variants" not in manifest:
-        raise UserError(f"{folder} holds a comparison of an earlier version of studygroup; take another folder, or run it again")
+        raise UserError(f"{folder} holds a comparison of an earlier version; take another folder, or run it again with --overwrite")
     return manifest
 
 

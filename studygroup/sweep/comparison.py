@@ -46,8 +46,7 @@ def compare(options: CompareOptions) -> dict[str, object]:
         for variant in variants:
             unused(len(dataset.train), variant.options, options.score_on_unused)
     files = ComparisonFiles(Path(options.out or f"runs/compare-{dataset.name}-{short_name(student_of(first))}"))
-    previous = read_previous(files)
-    before = {} if options.overwrite else previous
+    before = read_previous(files, overwrite=options.overwrite)
     costs = find_costs(variants, before, show=options.progress)
     variants = within_budget(variants, reference, costs, options)
     check_same(files, variants, before)
@@ -96,8 +95,8 @@ def run_all(jobs: Sequence[Job], executor: Executor, *, progress: bool) -> bool:
         bars.close()
 
 
-def read_previous(files: ComparisonFiles) -> dict[str, Any]:
-    """Return the manifest of an earlier comparison in the folder; empty if there is none.
+def read_previous(files: ComparisonFiles, *, overwrite: bool) -> dict[str, Any]:
+    """Return the manifest of the comparison to continue; empty if there is none or it will be overwritten.
 
     Raises:
         UserError: the folder holds something else, or cannot be used.
@@ -107,7 +106,7 @@ def read_previous(files: ComparisonFiles) -> dict[str, Any]:
         content = sorted(item.name for item in folder.iterdir()) if folder.exists() else []
         if content and files.manifest.name not in content:
             raise UserError(f"{folder} is not empty and holds no comparison ({', '.join(content[:3])}); take another --out")
-        return read_manifest(folder) or {}
+        return {} if overwrite else read_manifest(folder) or {}
     except OSError as error:
         raise UserError(f"cannot use {folder}: {error.strerror}; take another --out") from error
 
@@ -175,9 +174,12 @@ def command(options: CompareOptions) -> str:
     if options.variants or options.method:
         return f"studygroup compare --config {ComparisonFiles(Path()).recipe.name}"
     words = ["studygroup", "compare", str(options.data)]
-    for name, parameter in parameters_of(CompareOptions).items():
+    known = sorted(parameters_of(CompareOptions).items(), key=lambda item: item[1].group != CompareOptions.title)  # its own options first
+    for name, parameter in known:
         value = getattr(options, name)
-        if name == "data" or parameter.affects != "result" or plain(value) in (plain(parameter.default), None, [], {}):
+        if name == "data" or parameter.affects != "result":
+            continue
+        if name != "seeds" and plain(value) in (plain(parameter.default), None, [], {}):
             continue
         flag = "--" + name.replace("_", "-")
         if isinstance(value, bool):

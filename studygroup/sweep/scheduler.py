@@ -30,7 +30,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor, progress: SweepProgress, s
     by_name = {job.name: job for job in jobs}
     for job in jobs:
         if job not in waiting:
-            progress.end(job.name, "was there")
+            progress.end(job.name, "already finished")
     stopping = False
     while running or (waiting and not stopping):
         if stop.requested and not stopping:

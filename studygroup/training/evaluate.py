@@ -60,8 +60,11 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
         probabilities = torch.stack([log_probabilities[name].exp() for name in students])  # (K, B, C)
         log_probabilities["ensemble"] = probabilities.mean(0).clamp_min(torch.finfo(torch.float32).tiny).log()
         for name, values in log_probabilities.items():
-            correct[name] = correct.get(name, torch.zeros((), device=labels.device)) + (values.argmax(-1) == labels).sum()
-            cross_entropy[name] = cross_entropy.get(name, torch.zeros((), device=labels.device)) + F.nll_loss(values, labels, reduction="sum")
+            right, nats = (values.argmax(-1) == labels).sum(), F.nll_loss(values, labels, reduction="sum")
+            correct[name] = correct.get(name, torch.zeros((), device=labels.device)) + right
+            cross_entropy[name] = cross_entropy.get(name, torch.zeros((), device=labels.device)) + nats
+                values, labels, reduction="sum"
+            )
         if len(students) > 1:
             distance = distance + diversity(probabilities).sum().double().cpu()
         samples += len(labels)

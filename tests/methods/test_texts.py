@@ -19,7 +19,7 @@ from studygroup.methods import AB, FSP, FT, METHODS, Losses, Method, create_meth
 from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.factory import Spec
-from studygroup.networks.mixing import mixed_logits, can_mix_texts
+from studygroup.networks.mixing import can_mix_texts, mixed_logits
 from studygroup.networks.padded import Padded
 from studygroup.networks.transformer import transformer
 from studygroup.networks.vdcnn import vdcnn

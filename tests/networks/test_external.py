@@ -18,7 +18,7 @@ from studygroup import UserError
 from studygroup.networks import NetworkFactory, create, extract_features
 from studygroup.networks.chain import Pool
 from studygroup.networks.factory import build_network, check_network, spec_name
-from studygroup.training import Run
+from studygroup.runs.member import Run
 
 SMALL: dict[str, Any] = {"epochs": 1, "train_size": 96, "holdout": 24, "batch_size": 32, "progress": False, "precision": "float32"}
 
@@ -98,7 +98,7 @@ def test_features_of_a_timm_model() -> None:
 @pytest.mark.parametrize(
     ("name", "channels", "message"),
     [
-        ("timm:tiny_nett", 1, "unknown model of timm 'tiny_nett'; did you mean tiny_net or wide_net.tag?"),
+        ("timm:tiny_nett", 1, "unknown model of timm 'tiny_nett'; did you mean tiny_net?"),
         ("timm:", 1, "unknown model of timm ''; known: tiny_net, wide_net.tag"),
         ("timm:tiny_net", 2, "timm cannot make tiny_net for 2 channels and 6 classes (two channels are not for me); use another model"),
     ],

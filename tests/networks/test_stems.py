@@ -17,7 +17,8 @@ from studygroup import UserError, config
 from studygroup.networks import IMAGE_NETWORKS, create, extract_features, parameter_count
 from studygroup.networks.factory import resolve_spec
 from studygroup.networks.registry import canonical_name, stems
-from studygroup.training import Run
+from studygroup.options import TrainOptions
+from studygroup.runs.member import Run
 
 
 def noise(*shape: int) -> Tensor:
@@ -163,7 +164,7 @@ def test_members_are_loaded_with_their_stem(photos: Path, tmp_path: Path, method
 
 def test_a_run_is_repeated_from_its_configuration_and_resumed_only_with_its_stem(photos: Path, tmp_path: Path) -> None:
     studygroup.train(**arguments(photos, tmp_path, stem="large"))
-    read = config.load(tmp_path / "run" / "config.yaml", studygroup.train)
+    read = config.load(tmp_path / "run" / "config.yaml", TrainOptions)
     assert (read["student"], read["stem"]) == ("resnet8", "large")
     again = studygroup.train(**{**read, "out": tmp_path / "again"})  # type: ignore[arg-type]
     assert again.best.card["network"] == "resnet8@large"

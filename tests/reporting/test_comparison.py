@@ -1,4 +1,4 @@
-"""Comparisons read back, as tables and as a picture."""
+"""Comparison folders -> rows, tables and a picture."""
 
 from __future__ import annotations
 
@@ -15,10 +15,10 @@ from rich.console import Console
 from studygroup.errors import UserError
 from studygroup.reporting import COMPARISON_FILES, comparison, render_comparison, write_comparison
 from studygroup.reporting.comparison_tables import operations, render_comparison_markdown
-from tests.reporting.conftest import MakeRun
+from tests.run_folders import MakeRun
 
-# By variant: method, what teaches it, samples x operations of an epoch, test accuracies by seed.
-CELLS: dict[str, tuple[str, str | None, float | None, list[float]]] = {
+# By variant: method, teacher, FLOPs of an epoch, test accuracies by seed (0: the run failed).
+VARIANTS: dict[str, tuple[str, str | None, float | None, list[float]]] = {
     "teacher": ("baseline", None, 3e9, [0.95, 0.95, 0.95]),
     "baseline": ("baseline", None, 1e9, [0.90, 0.91, 0.89]),
     "dml": ("dml", None, 2e9, [0.91, 0.93, 0.89]),
@@ -30,13 +30,13 @@ CELLS: dict[str, tuple[str, str | None, float | None, list[float]]] = {
 @pytest.fixture
 def folder(tmp_path: Path, make_run: MakeRun) -> Path:
     variants = []
-    for name, (method, teacher, flops, tests) in CELLS.items():
+    for name, (method, teacher, flops, tests) in VARIANTS.items():
         for seed, test in enumerate(tests):
             if test:
                 make_run(f"out/runs/{name}-s{seed}", method=method, seed=seed, test=test, students=1 if method == "baseline" else 2)
         cost = {} if flops is None else {"flops_per_sample": flops / 1000, "samples_per_epoch": 1000}
-        arguments = {"method": method, "student": "resnet8", "teacher": None, "epochs": 5}
-        variants.append({"name": name, "arguments": arguments, "teacher": teacher, "teaches": name == "teacher", **cost})
+        options = {"method": method, "student": "resnet8", "teacher": None, "epochs": 5}
+        variants.append({"name": name, "options": options, "teacher": teacher, "teaches": name == "teacher", **cost})
     manifest = {
         "data": "digits",
         "reference": "baseline",
@@ -44,8 +44,9 @@ def folder(tmp_path: Path, make_run: MakeRun) -> Path:
         "budget": "equal-epochs",
         "count_teacher": False,
         "score_on_unused": 0,
+        "split_by_seed": False,
         "command": "studygroup compare digits",
-        "place": "2 processes",
+        "executor": "2 processes",
         "machine": {"processor": "A processor", "gpu": None},
         "variants": variants,
         "failed": {"dml-4-s1": "the loss is nan"},
@@ -75,7 +76,7 @@ def test_rows(folder: Path) -> None:
     assert dml["difference_high"] - dml["difference"] == pytest.approx(4.302653 * 0.01 / 3**0.5, rel=1e-5)
     four = rows["dml-4"]
     assert (four["seeds"], four["failed"]) == ([0, 2], [1])
-    assert four["difference_by_seed"] == pytest.approx({0: -0.02, 2: -0.03}), "the seeds that both have"
+    assert four["difference_by_seed"] == pytest.approx({0: -0.02, 2: -0.03}), "only common seeds count"
     assert (four["flops"], four["cost"]) == (None, None)
     assert (dml["flops"], dml["cost"], dml["teacher_cost"]) == (1e10, 2.0, None)
     assert (rows["kd"]["cost"], rows["kd"]["teacher_cost"]) == (1.5, 3.0)
@@ -85,7 +86,7 @@ def test_rows(folder: Path) -> None:
     json.dumps(result)
 
 
-def test_a_run_that_is_not_there_yet_is_left_out(folder: Path) -> None:
+def test_an_unfinished_run_is_left_out(folder: Path) -> None:
     (folder / "runs" / "kd-s2" / "result.json").unlink()
     kd = next(row for row in comparison(folder)["rows"] if row["variant"] == "kd")
     assert (kd["seeds"], kd["failed"]) == ([0, 1], [])
@@ -118,19 +119,19 @@ def test_markdown(folder: Path) -> None:
     assert "counted in the equal compute" not in text
 
 
-def test_what_is_said_of_budgets_and_single_seeds(folder: Path) -> None:
+def test_notes_on_budgets_and_single_seeds(folder: Path) -> None:
     edit(folder, budget="equal-compute", seeds=[0])
     text = render_comparison_markdown(comparison(folder))
     assert "and is not counted in the equal compute" in text
-    assert "the epochs that cost what the baseline's 5 cost, rounded down" in text
-    assert "an interval needs 2 seeds that both have, and there are fewer" in text
+    assert "as many epochs as cost what the baseline's 5 cost, rounded down" in text
+    assert "an interval needs 2 seeds in common, and there are fewer" in text
     assert "95% interval" not in text
     assert "| +1.00 |" in text
     edit(folder, count_teacher=True)
     assert "and is counted in the equal compute" in render_comparison_markdown(comparison(folder))
 
 
-def test_without_a_hold_out_the_order_is_the_one_given(folder: Path) -> None:
+def test_without_a_hold_out_the_order_is_that_of_the_variants(folder: Path) -> None:
     for path in folder.glob("runs/*/result.json"):
         result = json.loads(path.read_text())
         result["selected"]["holdout"] = None
@@ -138,7 +139,7 @@ def test_without_a_hold_out_the_order_is_the_one_given(folder: Path) -> None:
     result = comparison(folder)
     assert [row["variant"] for row in result["rows"]] == ["baseline", "dml", "dml-4", "kd", "teacher"]
     text = render_comparison_markdown(result)
-    assert "Nothing is held out: in the order given" in text
+    assert "Nothing is held out: in the given order" in text
     assert "| hold-out |" not in text
 
 
@@ -163,14 +164,14 @@ def test_all_files(folder: Path) -> None:
     assert "0=0.01;1=0.02" in (folder / "leaderboard.csv").read_text()
 
 
-def test_a_picture_of_one_cell_with_one_seed(folder: Path) -> None:
+def test_a_picture_of_one_variant_with_one_seed(folder: Path) -> None:
     manifest = json.loads((folder / "comparison.json").read_text())
     edit(folder, seeds=[0], variants=[variant for variant in manifest["variants"] if variant["name"] == "baseline"])
     write_comparison(folder)
     assert (folder / "leaderboard.png").exists()
 
 
-def test_a_picture_of_many_cells(folder: Path) -> None:
+def test_a_picture_of_many_variants(folder: Path) -> None:
     manifest = json.loads((folder / "comparison.json").read_text())
     variants = manifest["variants"]
     for number in range(9):
@@ -190,6 +191,9 @@ def test_operations(value: float | None, text: str) -> None:
 
 def test_folders_without_a_comparison(tmp_path: Path) -> None:
     with pytest.raises(UserError, match="holds no comparison"):
+        comparison(tmp_path)
+    (tmp_path / "comparison.json").write_text('{"cells": []}')
+    with pytest.raises(UserError, match="holds a comparison of an earlier version"):
         comparison(tmp_path)
     (tmp_path / "comparison.json").write_text("[]")
     with pytest.raises(UserError, match=r"comparison.json is damaged"):

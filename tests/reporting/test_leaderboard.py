@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from studygroup.reporting import leaderboard
-from tests.reporting.conftest import MakeRun
+from tests.run_folders import MakeRun
 
 
 def test_mean_and_sample_deviation_over_seeds(make_run: MakeRun) -> None:
@@ -47,13 +47,13 @@ def test_best_first_and_unfinished_last(make_run: MakeRun) -> None:
     assert unfinished["runs"] == [str(runs[2])]
 
 
-def test_an_unfinished_seed_does_not_spoil_the_finished_ones(make_run: MakeRun) -> None:
+def test_an_unfinished_seed_has_a_row_of_its_own(make_run: MakeRun) -> None:
     rows = leaderboard([make_run("a", seed=0), make_run("b", seed=1), make_run("c", seed=2, finished=False)])
     assert [(row["finished"], row["seeds"]) for row in rows] == [(True, [0, 1]), (False, [2])]
     assert rows[0]["settings"] == ""
 
 
-def test_other_settings_are_another_row_that_says_how_it_differs(make_run: MakeRun) -> None:
+def test_other_settings_make_another_row_that_shows_them(make_run: MakeRun) -> None:
     rows = leaderboard(
         [
             make_run("a", test=0.9, options={"students": 4}),
@@ -68,12 +68,23 @@ def test_other_settings_are_another_row_that_says_how_it_differs(make_run: MakeR
     ]
 
 
-@pytest.mark.parametrize("key", ["out", "cache", "device", "progress", "tensorboard", "checkpoint_steps"])
-def test_places_and_the_like_make_no_other_row(make_run: MakeRun, key: str) -> None:
-    assert len(leaderboard([make_run("a", settings={key: 1}), make_run("b", seed=1, settings={key: 2})])) == 1
+@pytest.mark.parametrize(
+    ("key", "values"),
+    [
+        ("out", ("x", "y")),
+        ("cache", ("x", "y")),
+        ("device", ("cpu", "cuda")),
+        ("progress", (True, False)),
+        ("tensorboard", (True, False)),
+        ("checkpoint_steps", (1, 2)),
+    ],
+)
+def test_paths_and_other_incidental_options_make_no_other_row(make_run: MakeRun, key: str, values: tuple[object, object]) -> None:
+    first, second = values
+    assert len(leaderboard([make_run("a", settings={key: first}), make_run("b", seed=1, settings={key: second})])) == 1
 
 
-def test_what_changes_the_result_makes_another_row(make_run: MakeRun) -> None:
+def test_options_that_change_the_result_make_another_row(make_run: MakeRun) -> None:
     rows = leaderboard([make_run("a", settings={"split_seed": 0}), make_run("b", settings={"split_seed": 1})])
     assert {row["settings"] for row in rows} == {"split_seed=0", "split_seed=1"}
 
@@ -84,7 +95,7 @@ def test_a_teacher_of_the_same_seed_makes_no_other_row(make_run: MakeRun) -> Non
     assert sorted(len(row["seeds"]) for row in leaderboard([*same, other]) if isinstance(row["seeds"], list)) == [1, 2]
 
 
-def test_a_number_that_one_seed_lacks_is_left_out(make_run: MakeRun) -> None:
+def test_a_number_that_one_seed_lacks_has_no_mean(make_run: MakeRun) -> None:
     first, second = make_run("a", seed=0), make_run("b", seed=1)
     result = json.loads((second / "result.json").read_text())
     result["last"]["diversity"] = None
@@ -96,12 +107,12 @@ def test_a_number_that_one_seed_lacks_is_left_out(make_run: MakeRun) -> None:
     assert row["test"] is not None
 
 
-def test_the_pivot_is_no_member_to_deploy(make_run: MakeRun) -> None:
+def test_the_pivot_does_not_count_as_a_student(make_run: MakeRun) -> None:
     (row,) = leaderboard([make_run("a", test=0.5, students=2)])
     assert row["members_test"] == pytest.approx(0.49)  # the pivot's 0.99 is not in it
 
 
-def test_a_run_of_which_only_the_metrics_are_left(make_run: MakeRun) -> None:
+def test_a_run_folder_with_metrics_only(make_run: MakeRun) -> None:
     folder = make_run("only", finished=False, epochs=4)
     Path(folder / "config.yaml").unlink()
     (row,) = leaderboard([folder])

@@ -12,7 +12,7 @@ from rich.table import Table
 from studygroup.errors import UserError
 from studygroup.reporting import leaderboard, render_terminal, show_run
 from studygroup.reporting.tables import CAPTION, render_csv, render_markdown
-from tests.reporting.conftest import MakeRun
+from tests.run_folders import MakeRun
 
 
 def drawn(table: Table, width: int = 200) -> str:
@@ -84,6 +84,6 @@ def test_the_members_of_a_run(make_run: MakeRun) -> None:
     assert members[-1] == ["best", "(student0)", "5", "92.00", "90.50", "78,042"]
 
 
-def test_an_unfinished_run_has_no_such_table(make_run: MakeRun) -> None:
-    with pytest.raises(UserError, match="not finished; go on with --resume"):
+def test_an_unfinished_run_has_no_table_of_members(make_run: MakeRun) -> None:
+    with pytest.raises(UserError, match="not finished; continue it with --resume"):
         show_run(make_run("a", finished=False))

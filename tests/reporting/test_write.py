@@ -1,4 +1,4 @@
-"""The files of a report. What is drawn is checked by the numbers of the lines, not by pixels."""
+"""The files of a report. Curves are checked by their numbers, not by pixels."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from PIL import Image
 from studygroup.errors import UserError
 from studygroup.reporting import FILES, curves, leaderboard, write
 from studygroup.runs.reader import RunRecord, read_runs, values
-from tests.reporting.conftest import MakeRun
+from tests.run_folders import MakeRun
 
 
 def test_a_report_is_written(make_run: MakeRun, tmp_path: Path) -> None:
@@ -34,7 +34,7 @@ def test_many_groups(make_run: MakeRun, tmp_path: Path) -> None:
     assert (tmp_path / "curves.png").exists()
 
 
-def test_a_curve_is_mean_and_sample_deviation_over_the_epochs_that_all_have(make_run: MakeRun) -> None:
+def test_a_curve_is_mean_and_sample_deviation_over_the_common_epochs(make_run: MakeRun) -> None:
     def accuracy(_: RunRecord, epoch: curves.Epoch) -> float | None:
         return values(epoch, "holdout").get("student0")
 
@@ -49,7 +49,7 @@ def test_a_curve_is_mean_and_sample_deviation_over_the_epochs_that_all_have(make
         assert spreads[place] == pytest.approx(abs(first - second) / 2**0.5)
 
 
-def test_a_report_does_not_go_into_a_file(make_run: MakeRun, tmp_path: Path) -> None:
+def test_a_report_is_not_written_to_a_file(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("a")
     (tmp_path / "file").touch()
     with pytest.raises(UserError, match="file is a file; give a folder"):

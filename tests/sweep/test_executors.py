@@ -1,4 +1,4 @@
-"""Where variants run: processes that end in all sorts of ways, and a stand-in for Ray."""
+"""Executors: processes that end in different ways, and a fake Ray."""
 
 from __future__ import annotations
 
@@ -15,26 +15,28 @@ from typing import Any
 import pytest
 import torch
 
-from studygroup import session
 from studygroup.errors import UserError
+from studygroup.options import CompareOptions
+from studygroup.runs.layout import ComparisonFiles
 from studygroup.sweep import comparison
 from studygroup.sweep.executors import Executor, ProcessExecutor, RayExecutor
+from studygroup.sweep.worker import Outcome, Task
 
-# A worker's frame without torch: what it does stands in the task.
+# A worker without torch that executes the code in its task's options.
 PROGRAM = """
 import sys, types
 sys.modules["studygroup.sweep.worker"] = None
 import importlib.util, json, os, time
 spec = importlib.util.spec_from_file_location("the_worker", {path!r})
-worker = importlib.util.module_from_spec(spec)
+worker = sys.modules["the_worker"] = importlib.util.module_from_spec(spec)
 spec.loader.exec_module(worker)
 def work(task):
-    print("a line for the log", task["threads"], os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["OMP_NUM_THREADS"])
+    print("a line for the log", task.threads, os.environ.get("CUDA_VISIBLE_DEVICES"), os.environ["OMP_NUM_THREADS"])
     try:
-        exec(task["do"])
+        exec(task.options["do"])
     except KeyboardInterrupt:
         return {{"stopped": "saved"}}
-    return {{"error": task["error"]}} if "error" in task else {{}}
+    return {{"error": task.options["error"]}} if "error" in task.options else {{}}
 worker.work = work
 worker.main()
 """
@@ -48,8 +50,8 @@ def processes(tmp_path: Path) -> Iterator[ProcessExecutor]:
     executor.close()
 
 
-def ends(executor: Executor, *names: str) -> dict[str, dict[str, str]]:
-    found: dict[str, dict[str, str]] = {}
+def outcomes(executor: Executor, *names: str) -> dict[str, Outcome]:
+    found: dict[str, Outcome] = {}
     until = time.monotonic() + 60
     while not found.keys() >= set(names):
         assert time.monotonic() < until
@@ -57,46 +59,46 @@ def ends(executor: Executor, *names: str) -> dict[str, dict[str, str]]:
     return found
 
 
-def test_what_came_of_each_process(processes: ProcessExecutor, tmp_path: Path) -> None:
-    processes.start("good", {"do": "pass"})
-    processes.start("bad", {"do": "pass", "error": "it was bad"})
-    assert ends(processes, "good", "bad") == {"good": {}, "bad": {"error": "it was bad"}}
+def test_the_outcome_of_each_process(processes: ProcessExecutor, tmp_path: Path) -> None:
+    processes.start("good", Task({"do": "pass"}))
+    processes.start("bad", Task({"do": "pass", "error": "it was bad"}))
+    assert outcomes(processes, "good", "bad") == {"good": {}, "bad": {"error": "it was bad"}}
     for name, gpu in (("good", "3"), ("bad", "5")):
         assert (tmp_path / "logs" / f"{name}.log").read_text() == f"a line for the log 2 {gpu} 2\n"
-    processes.start("killed", {"do": "os.kill(os.getpid(), 9)"})
-    processes.start("gone", {"do": "os._exit(3)"})
-    found = ends(processes, "killed", "gone")
+    processes.start("killed", Task({"do": "os.kill(os.getpid(), 9)"}))
+    processes.start("gone", Task({"do": "os._exit(3)"}))
+    found = outcomes(processes, "killed", "gone")
     assert "killed by signal 9; out of memory? See " in found["killed"]["error"]
     assert "ended with exit code 3; see " in found["gone"]["error"]
     assert processes.wait(0.0) == {}
 
 
-def test_a_request_to_stop_reaches_all(processes: ProcessExecutor, tmp_path: Path) -> None:
+def test_a_stop_reaches_all_processes(processes: ProcessExecutor, tmp_path: Path) -> None:
     for name in ("a", "b"):
-        processes.start(name, {"do": "print('begun', flush=True); time.sleep(60)"})
+        processes.start(name, Task({"do": "print('started', flush=True); time.sleep(60)"}))
     until = time.monotonic() + 60
-    while not all("begun" in (tmp_path / "logs" / f"{name}.log").read_text() for name in ("a", "b")):
+    while not all("started" in (tmp_path / "logs" / f"{name}.log").read_text() for name in ("a", "b")):
         assert time.monotonic() < until
         time.sleep(0.05)
     processes.stop()
-    assert ends(processes, "a", "b") == {"a": {"stopped": "saved"}, "b": {"stopped": "saved"}}
+    assert outcomes(processes, "a", "b") == {"a": {"stopped": "saved"}, "b": {"stopped": "saved"}}
 
 
-def test_closing_ends_all_at_once(processes: ProcessExecutor) -> None:
-    processes.start("stubborn", {"do": "import signal; signal.signal(2, signal.SIG_IGN); time.sleep(60)"})
+def test_closing_kills_all_processes(processes: ProcessExecutor) -> None:
+    processes.start("stubborn", Task({"do": "import signal; signal.signal(2, signal.SIG_IGN); time.sleep(60)"}))
     pid = next(iter(processes._running.values()))[0].pid
     processes.close()
     with pytest.raises(ProcessLookupError):
         os.kill(pid, 0)
 
 
-def test_who_shares_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+def test_workers_threads_and_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
-    words: dict[str, Any] = {"device": "cpu", "ray": None, "workers": None}
 
     def executor(jobs: int, **given: Any) -> tuple[int, int, list[str]]:
-        found = comparison.choose_executor({**words, **given}, tmp_path, jobs)
+        options = CompareOptions(data="digits", device="cpu", **given)
+        found = comparison.choose_executor(options, ComparisonFiles(tmp_path), jobs)
         assert isinstance(found, ProcessExecutor)
         return found.slots, found.threads, found.gpus
 
@@ -104,29 +106,29 @@ def test_who_shares_the_cores(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -
     assert executor(2) == (2, 4, [])
     assert executor(20, workers=3) == (3, 2, [])
     assert executor(20, workers=30) == (30, 1, [])
-    monkeypatch.setattr(session, "uses_gpu", lambda _: True)
+    monkeypatch.setattr(comparison, "uses_gpu", lambda _: True)
     monkeypatch.setattr(comparison, "pick_device", lambda _: SimpleNamespace(type="cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
     assert executor(20) == (2, 4, ["0", "1"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4,6,7")
     assert executor(20) == (3, 2, ["4", "6", "7"])
     monkeypatch.setenv("CUDA_VISIBLE_DEVICES", "4")
-    assert executor(20) == (1, 8, []), "one GPU is left as it is"
+    assert executor(20) == (1, 8, []), "with one GPU, CUDA_VISIBLE_DEVICES is not changed"
 
 
 class Reference:
-    def __init__(self, function: Any, task: dict[str, Any]) -> None:
+    def __init__(self, function: Any, task: Task) -> None:
         self.function, self.task = function, task
 
 
-class StandInRay(ModuleType):
-    """As much of Ray as is used: a task runs when it is waited for."""
+class FakeRay(ModuleType):
+    """The parts of Ray that are used; a task runs when it is waited for."""
 
     def __init__(self) -> None:
         super().__init__("ray")
         error = type("RayError", (Exception,), {})
         self.exceptions = SimpleNamespace(RayError=error, TaskCancelledError=type("TaskCancelledError", (error,), {}))
-        self.told: list[Any] = []
+        self.calls: list[Any] = []
         self.cancelled: list[object] = []
         self.joined = False
         self.resources = {"CPU": 6.0, "GPU": 2.0, "memory": 1e9}
@@ -134,7 +136,7 @@ class StandInRay(ModuleType):
     def init(self, **words: Any) -> None:
         if words["address"] != "here:1":
             raise ConnectionError("no\ncluster")
-        self.told.append(words)
+        self.calls.append(words)
 
     def is_initialized(self) -> bool:
         return self.joined
@@ -143,7 +145,7 @@ class StandInRay(ModuleType):
         return self.resources
 
     def remote(self, **options: Any) -> Any:
-        self.told.append(options)
+        self.calls.append(options)
         return lambda function: SimpleNamespace(remote=lambda task: Reference(function, task))
 
     def wait(self, references: list[Any], *, num_returns: int, timeout: float) -> tuple[list[Any], list[Any]]:
@@ -152,46 +154,46 @@ class StandInRay(ModuleType):
     def get(self, reference: Any) -> dict[str, str]:
         if reference in self.cancelled:
             raise self.exceptions.TaskCancelledError
-        if "dies" in reference.task:
+        if "dies" in reference.task.options:
             raise self.exceptions.RayError("the machine\nis gone")
         assert reference.function.__name__ == "work"
-        return {"error": str(reference.task)}
+        return {"error": f"{reference.task.options}, {reference.task.threads}"}
 
     def cancel(self, reference: Any, force: bool = False) -> None:
         self.cancelled.append(reference)
 
     def shutdown(self) -> None:
-        self.told.append("shutdown")
+        self.calls.append("shutdown")
 
 
 def test_on_a_ray_cluster(monkeypatch: pytest.MonkeyPatch) -> None:
-    ray = StandInRay()
+    ray = FakeRay()
     monkeypatch.setitem(sys.modules, "ray", ray)
     executor = RayExecutor("here:1")
-    assert (executor.slots, ray.told[0]["address"]) == (6, "here:1")
-    assert ray.told[1] == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
-    executor.start("a", {"x": 1})
-    executor.start("b", {"dies": True})
-    assert executor.wait(0.0) == {"a": {"error": "{'x': 1, 'threads': None}"}}
+    assert (executor.slots, ray.calls[0]["address"]) == (6, "here:1")
+    assert ray.calls[1] == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
+    executor.start("a", Task({"x": 1}))
+    executor.start("b", Task({"dies": True}))
+    assert executor.wait(0.0) == {"a": {"error": "{'x': 1}, None"}}
     assert executor.wait(0.0) == {"b": {"error": "Ray: the machine is gone"}}
-    executor.start("c", {})
+    executor.start("c", Task({}))
     executor.stop()
     assert executor.wait(0.0) == {"c": {"stopped": "it was cancelled"}}
     executor.close()
-    assert ray.told[-1] == "shutdown"
+    assert ray.calls[-1] == "shutdown"
     assert RayExecutor("here:1", gpu=True).slots == 2
     assert RayExecutor("here:1", gpu=True, workers=5).slots == 5
     ray.joined, ray.resources = True, {"CPU": 3.0}
     executor = RayExecutor("here:1", gpu=True)
-    assert executor.slots == 3, "no GPU there"
-    assert ray.told[-1] == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
+    assert executor.slots == 3, "the cluster has no GPU"
+    assert ray.calls[-1] == {"num_cpus": 1, "num_gpus": 0, "max_retries": 0}
     executor.close()
-    assert ray.told[-1] != "shutdown", "somebody else joined it"
+    assert ray.calls[-1] != "shutdown", "it was joined before"
     with pytest.raises(UserError, match=r"there is no Ray cluster at there:1 \(no cluster\)"):
         RayExecutor("there:1")
 
 
-def test_ray_is_asked_for_where_it_is_missing(monkeypatch: pytest.MonkeyPatch) -> None:
+def test_ray_is_not_installed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setitem(sys.modules, "ray", None)
     with pytest.raises(UserError, match=r"ray is not installed; pip install 'studygroup\[ray\]'"):
         RayExecutor("auto")
@@ -201,7 +203,7 @@ COMMAND = "compare digits --methods dml --seeds 1 --train-size 96 --holdout 48 -
 
 
 @pytest.mark.slow
-def test_ctrl_c_saves_all_and_the_command_that_it_names_goes_on(tmp_path: Path) -> None:
+def test_ctrl_c_saves_all_runs_and_the_printed_command_continues(tmp_path: Path) -> None:
     out = tmp_path / "out"
     words = [sys.executable, "-m", "studygroup", *COMMAND.split(), "--epochs", "60", "--out", str(out), "--cache", str(tmp_path / "cache")]
     process = subprocess.Popen([*words, "--workers", "2"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
@@ -211,13 +213,13 @@ def test_ctrl_c_saves_all_and_the_command_that_it_names_goes_on(tmp_path: Path) 
         assert time.monotonic() < until
         time.sleep(0.05)
     process.send_signal(signal.SIGINT)
-    _, told = process.communicate(timeout=60)
-    assert process.returncode == 130, told
-    last = told.strip().splitlines()[-1]
-    assert "of 2 runs are finished, the others are saved. Go on with: studygroup compare --config" in last
+    _, written = process.communicate(timeout=60)
+    assert process.returncode == 130, written
+    last = written.strip().splitlines()[-1]
+    assert "of 2 runs are finished, the others are saved. Continue with: studygroup compare --config" in last
     assert not (out / "runs" / "dml-s0" / "result.json").exists()
     assert 1 <= len((out / "runs" / "dml-s0" / "metrics.jsonl").read_text().splitlines()) < 60
-    again = [sys.executable, "-m", *last.partition("Go on with: ")[2].split()]
+    again = [sys.executable, "-m", *last.partition("Continue with: ")[2].split()]
     finished = subprocess.run(again, capture_output=True, text=True, check=False)
     assert finished.returncode == 0, finished.stderr
     assert "[2/2]" in finished.stderr

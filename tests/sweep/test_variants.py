@@ -1,4 +1,4 @@
-"""What is compared, from words alone: variants, the baseline among them, their teachers. The studies are read as they are."""
+"""Variants from options: the baseline, teachers, options of methods. Every study of the repository is read."""
 
 from __future__ import annotations
 
@@ -7,32 +7,27 @@ from typing import Any
 
 import pytest
 
-from studygroup import api, config
+from studygroup import config
 from studygroup.errors import UserError
 from studygroup.methods import METHODS
+from studygroup.options import CompareOptions, RunOptions, TrainOptions
 from studygroup.parameters import parameters_of
 from studygroup.sweep.comparison import command
-from studygroup.sweep.variants import Variant, make_variants, train_arguments
+from studygroup.sweep.variants import Variant, make_variants, seeded
 
-KNOWN = parameters_of(api.train)
-COMPARE = parameters_of(api.compare)
 STUDIES = sorted((Path(__file__).parents[2] / "studies").glob("*.yaml"))
 
 
-def words(**given: Any) -> dict[str, Any]:
-    return {name: word.default for name, word in COMPARE.items()} | {"data": "digits", **given}
-
-
-def cells_of(**given: Any) -> tuple[dict[str, Variant], str]:
-    variants, reference = make_variants(words(**given), KNOWN)
+def variants_of(**given: Any) -> tuple[dict[str, Variant], str]:
+    variants, reference = make_variants(CompareOptions(data="digits", **given))
     return {variant.name: variant for variant in variants}, reference
 
 
-def test_the_baseline_joins() -> None:
-    variants, reference = cells_of(methods=["dml"], epochs=7)
+def test_the_baseline_is_always_included() -> None:
+    variants, reference = variants_of(methods=["dml"], epochs=7)
     assert reference == "baseline"
     assert list(variants) == ["baseline", "dml"]
-    assert [variant.arguments["epochs"] for variant in variants.values()] == [7, 7]
+    assert [variant.options.epochs for variant in variants.values()] == [7, 7]
 
 
 @pytest.mark.parametrize(
@@ -44,27 +39,29 @@ def test_the_baseline_joins() -> None:
         ({"first": {"method": "baseline", "epochs": 100}, "second": {"method": "baseline"}}, "first"),
     ],
 )
-def test_which_cell_is_the_baseline(variants: dict[str, Any], reference: str) -> None:
-    found, chosen = cells_of(variants=variants)
+def test_which_variant_is_the_baseline(variants: dict[str, Any], reference: str) -> None:
+    found, chosen = variants_of(variants=variants)
     assert chosen == reference
     assert set(found) == {*variants, reference}
 
 
-def test_what_a_method_does_not_take_it_does_not_get() -> None:
-    variants, _ = cells_of(methods=["dml", "kd"], peers=["resnet14"], teacher="resnet20")
-    assert variants["dml"].arguments["peers"] == ["resnet14"]
-    assert variants["dml"].arguments["teacher"] is None
-    assert variants["kd"].arguments["peers"] == []
-    assert variants["baseline"].arguments["peers"] == []
-    assert variants["baseline"].arguments["teacher"] is None
+def test_methods_get_only_the_options_that_they_take() -> None:
+    variants, _ = variants_of(methods=["dml", "kd"], peers=["resnet14"], teacher="resnet20")
+    assert variants["dml"].options.peers == ("resnet14",)
+    assert variants["dml"].options.teacher is None
+    assert variants["kd"].options.peers == ()
+    assert variants["baseline"].options.peers == ()
+    assert variants["baseline"].options.teacher is None
     assert variants["kd"].teacher == "teacher-resnet20"
 
 
-def test_a_network_that_teaches_is_a_cell_as_train_would_train_it() -> None:
-    variants, _ = cells_of(methods=["kd"], teacher="resnet20", teacher_epochs=9, microbatches=2, learning_rate_scales={"student0": 0.5})
+def test_a_network_as_teacher_becomes_a_variant() -> None:
+    variants, _ = variants_of(methods=["kd"], teacher="resnet20", teacher_epochs=9, microbatches=2, learning_rate_scales={"student0": 0.5})
     teacher = variants["teacher-resnet20"]
     assert teacher.teaches
-    own = {name: teacher.arguments[name] for name in ("method", "student", "epochs", "microbatches", "learning_rate_scales", "teacher")}
+    own = {
+        name: getattr(teacher.options, name) for name in ("method", "student", "epochs", "microbatches", "learning_rate_scales", "teacher")
+    }
     assert own == {
         "method": "baseline",
         "student": "resnet20",
@@ -74,52 +71,58 @@ def test_a_network_that_teaches_is_a_cell_as_train_would_train_it() -> None:
         "teacher": None,
     }
     assert next(iter(variants)) == "teacher-resnet20"
-    assert train_arguments(variants["kd"], list(variants.values()), 3)["teacher"] == "resnet20"
+    assert seeded(variants["kd"], list(variants.values()), 3).teacher == "resnet20"
 
 
-def test_each_seed_may_divide_the_data_anew(tmp_path: Path) -> None:
+def test_each_seed_may_have_a_split_of_its_own(tmp_path: Path) -> None:
     for by_seed, expected in ((False, [7, 7]), (True, [7, 9])):
-        variants, _ = cells_of(methods=["kd"], teacher="resnet20", split_seed=7, split_by_seed=by_seed)
+        variants, _ = variants_of(methods=["kd"], teacher="resnet20", split_seed=7, split_by_seed=by_seed)
         for variant in variants.values():
-            assert [train_arguments(variant, list(variants.values()), seed)["split_seed"] for seed in (0, 2)] == expected
-    with pytest.raises(UserError, match=r"split_by_seed: the teacher .* has learnt from what other seeds keep for the test; .*\{seed\}"):
-        cells_of(methods=["kd"], teacher=str(tmp_path), split_by_seed=True)
+            assert [seeded(variant, list(variants.values()), seed).split_seed for seed in (0, 2)] == expected
+    with pytest.raises(UserError, match=r"split_by_seed: the teacher .* was trained on what other seeds test on; .*\{seed\}"):
+        variants_of(methods=["kd"], teacher=str(tmp_path), split_by_seed=True)
 
 
-def test_options_on_top_of_each_other() -> None:
-    variants, _ = cells_of(
+def test_later_options_of_methods_override_earlier_ones() -> None:
+    variants, _ = variants_of(
         methods=["cgl", "dml"],
         method="cgl",
         method_options={"modules": 3, "students": 2},
         options={"cgl.students": "8", "cgl": {"probability": 0.5}, "dml.detach": "false"},
         variants={"own": {"method": {"name": "cgl", "students": 4}}, "same": {}, "other": {"method": "baseline"}},
     )
-    assert variants["cgl"].arguments["method_options"] == {"modules": 3, "students": 8, "probability": 0.5}
-    assert variants["same"].arguments["method_options"] == variants["cgl"].arguments["method_options"]
-    assert variants["own"].arguments["method_options"] == {"modules": 3, "students": 4, "probability": 0.5}
-    assert variants["dml"].arguments["method_options"] == {"detach": False}
-    assert variants["other"].arguments["method_options"] == {}
+    assert variants["cgl"].options.method_options == {"modules": 3, "students": 8, "probability": 0.5}
+    assert variants["same"].options.method_options == variants["cgl"].options.method_options
+    assert variants["own"].options.method_options == {"modules": 3, "students": 4, "probability": 0.5}
+    assert variants["dml"].options.method_options == {"detach": False}
+    assert variants["other"].options.method_options == {}
 
 
-def test_cells_know_every_word_of_train() -> None:
-    variants, _ = cells_of(methods=["dml"], cache=Path("/somewhere"))
-    rest = {"seed", "out", "resume", "overwrite", "progress"}
-    assert set(KNOWN) - set(variants["dml"].arguments) == rest
-    assert variants["dml"].arguments["cache"] == "/somewhere"
+def test_variants_have_every_option_of_a_run() -> None:
+    variants, _ = variants_of(methods=["dml"], cache=Path("/somewhere"))
+    assert set(variants["dml"].plain()) == {"name", "options", "teacher", "teaches", "split_by_seed"}
+    assert set(variants["dml"].options.plain()) == set(parameters_of(RunOptions))
+    assert set(parameters_of(TrainOptions)) - set(parameters_of(CompareOptions)) - set(parameters_of(RunOptions)) == {
+        "devices",
+        "nodes",
+        "rendezvous",
+        "shard",
+        "resume",
+    }
+    assert variants["dml"].options.cache == "/somewhere"
 
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_studies_can_be_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mails.csv").touch()  # which is made by hand
+    (tmp_path / "mails.csv").touch()  # which users download
     monkeypatch.chdir(tmp_path)
-    given = config.load(path, api.train, api.compare)
-    variants, reference = make_variants(words(**given), KNOWN)
+    variants, reference = make_variants(CompareOptions.from_plain(config.load(path, TrainOptions, CompareOptions)))
     plain = next(variant for variant in variants if variant.name == reference)
-    assert plain.arguments["method"] == "baseline"
+    assert plain.options.method == "baseline"
     assert not plain.teaches
     names = [variant.name for variant in variants]
     for variant in variants:
-        assert (variant.teacher is not None) == METHODS[str(variant.arguments["method"])].needs_teacher
+        assert (variant.teacher is not None) == METHODS[str(variant.options.method)].needs_teacher
         assert variant.teacher is None or names.index(variant.teacher) < names.index(variant.name)
 
 
@@ -156,4 +159,4 @@ def test_there_are_studies() -> None:
     ],
 )
 def test_the_command_of_a_comparison(given: dict[str, Any], line: str) -> None:
-    assert command(words(**given), KNOWN) == line
+    assert command(CompareOptions(data="digits", **given)) == line

@@ -1,4 +1,4 @@
-"""Run folders are read back, also unfinished ones; damaged ones and folders that hold none are refused by name."""
+"""Reading run folders, finished and unfinished; errors for damaged files and for folders without a run."""
 
 from __future__ import annotations
 
@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 
 from studygroup.errors import UserError
-from studygroup.runs.reader import read_run, read_runs
-from tests.reporting.conftest import MakeRun
+from studygroup.runs.reader import read_manifest, read_run, read_runs
+from tests.run_folders import MakeRun
 
 
 def test_a_run_is_read(make_run: MakeRun) -> None:
@@ -18,7 +18,7 @@ def test_a_run_is_read(make_run: MakeRun) -> None:
     assert record.settings["method.students"] == 2
 
 
-def test_seconds_are_those_of_all_own_stages(make_run: MakeRun) -> None:
+def test_seconds_are_summed_over_the_stages_of_the_method(make_run: MakeRun) -> None:
     run = make_run("a", method="takd", epochs=4)
     assert read_run(run).seconds == 8.0
     make_run("a/stages/teacher", method="baseline", epochs=50)
@@ -28,14 +28,14 @@ def test_seconds_are_those_of_all_own_stages(make_run: MakeRun) -> None:
     assert read_run(make_run("b", finished=False)).seconds is None
 
 
-def test_a_line_that_a_killed_process_left_half_written_is_left_out(make_run: MakeRun) -> None:
+def test_an_incomplete_last_line_is_skipped(make_run: MakeRun) -> None:
     metrics = make_run("a", epochs=6, finished=False) / "metrics.jsonl"
     whole = read_run(metrics.parent).epochs
     metrics.write_text(metrics.read_text() + '{"epoch": 3, "loss')
     assert read_run(metrics.parent).epochs == whole
 
 
-def test_an_epoch_that_was_trained_again_counts_once(make_run: MakeRun) -> None:
+def test_of_a_repeated_epoch_the_last_record_counts(make_run: MakeRun) -> None:
     metrics = make_run("a", epochs=3) / "metrics.jsonl"
     lines = metrics.read_text().splitlines()
     metrics.write_text("\n".join([*lines, lines[-1].replace('"seconds": 2.0', '"seconds": 9.0')]))
@@ -74,3 +74,20 @@ def test_folders_without_a_run(make_run: MakeRun, tmp_path: Path) -> None:
 def test_a_folder_named_twice_is_read_once(make_run: MakeRun) -> None:
     folder = make_run("a")
     assert len(read_runs([folder, folder / ".." / "a", str(folder) + "/"])) == 1
+
+
+def test_manifests_of_comparisons(tmp_path: Path) -> None:
+    assert read_manifest(tmp_path) is None
+    path = tmp_path / "comparison.json"
+    path.write_text('{"variants": []}')
+    assert read_manifest(tmp_path) == {"variants": []}
+    path.write_text('{"cells": [], "place": "2 processes"}')
+    with pytest.raises(UserError) as caught:
+        read_manifest(tmp_path)
+    assert str(caught.value) == (
+        f"{tmp_path} holds a comparison of an earlier version of studygroup; take another folder, or run it again with --overwrite"
+    )
+    for text in ("[]", "{"):
+        path.write_text(text)
+        with pytest.raises(UserError, match=r"comparison.json is damaged; delete that file"):
+            read_manifest(tmp_path)

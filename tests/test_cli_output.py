@@ -1,0 +1,116 @@
+"""Printed results of the commands, as tables and as JSON."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+
+from studygroup import cli
+from tests.fake_api import fake
+
+
+def test_benchmark_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    row = {"name": "resnet8 [alone]", "seconds_per_step": 0.0123, "seconds_per_epoch": 1.5, "parameters": 77754, "ratio": 1.0}
+    rows = [
+        row | {"ratio_quartiles": [1.0, 1.0], "memory": 3 * 2**20},
+        row | {"name": "cgl, 8 students", "seconds_per_epoch": 90.0, "ratio": 1.614, "ratio_quartiles": [1.5, 1.7], "memory": None},
+    ]
+    facts = {"data": "digits", "training_samples": 1294, "batch_size": 64, "epochs": 100, "device": "cpu", "precision": "bf16"}
+    machine = {"processor": "A processor", "threads": 2, "gpu": None}
+    left_out = {"cgl, 32 students": "too many [of them]"}
+    result = {"rows": rows, "left_out": left_out, "machine": machine, "steps": 10, "repeats": 7, **facts}
+    calls = fake(monkeypatch, "benchmark", result)
+    assert cli.main(["benchmark", "digits"]) == 0
+    table = capsys.readouterr().out
+    for expected in (
+        "resnet8 [alone]",
+        "12.3 ms",
+        "1.5 s",
+        "2.5 min",  # 100 epochs
+        "2.5 h",
+        "1.61 x",
+        "1.50 – 1.70",
+        "77,754",
+        "3.0 MiB",
+        "100 epochs",
+        "1,294 training samples, 64 per step; A processor, 2 threads, bf16",
+        "7 repetitions of 10 steps",
+        "left out: cgl, 32 students: too many [of them]",
+    ):
+        assert expected in table
+    assert calls == [(("digits",), {})]
+
+
+def test_predictions_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    rows = [{"path": "a,b [1].png", "label": "cat", "probability": 0.9, "top": [["cat", 0.9], ["dog", 0.1]]}]
+    calls = fake(monkeypatch, "predict", rows)
+    assert cli.main(["predict", "runs/x", "a,b [1].png", "photos", "--top", "2"]) == 0
+    table = capsys.readouterr().out
+    assert "a,b [1].png" in table
+    assert "90.00%" in table
+    assert "dog 10.00%" in table
+    assert calls == [(("runs/x", ("a,b [1].png", "photos")), {"top": 2})]
+    assert cli.main(["predict", "runs/x", "a.png", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == rows
+
+
+def test_evaluation_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    result = {"best": {"accuracy": 0.5, "cross_entropy": float("nan"), "samples": 2000.0}}
+    fake(monkeypatch, "evaluate", result)
+    assert cli.main(["evaluate", "runs/x", "--members", "all"]) == 0
+    table = capsys.readouterr().out
+    assert "50.00%" in table
+    assert "2,000" in table
+    assert cli.main(["evaluate", "runs/x", "--format=json"]) == 0
+    assert json.loads(capsys.readouterr().out) == {"best": {"accuracy": 0.5, "cross_entropy": None, "samples": 2000.0}}
+
+
+def test_names_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    names = {"methods": {"cgl": "a group [sic]"}, "networks": {"resnet8": "small"}}
+    calls = fake(monkeypatch, "list_names", names)
+    assert cli.main(["list"]) == 0
+    table = capsys.readouterr().out
+    assert "a group [sic]" in table
+    assert "resnet8" in table
+    assert cli.main(["list", "methods", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == names
+    assert calls == [((), {}), (("methods",), {})]
+
+
+def test_report_prints_the_leaderboard_and_its_files(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    row = {"data": "digits", "method": "cgl", "student": "resnet8", "finished": True, "seeds": [0], "test": 0.9, "epochs": 3}
+    calls = fake(monkeypatch, "report", [row])
+    assert cli.main(["report", "runs/a", "runs/b", "--out", str(tmp_path)]) == 0
+    table = capsys.readouterr().out
+    assert "90.00" in table
+    assert str(tmp_path / "curves.png") in table
+    assert calls == [((("runs/a", "runs/b"),), {"out": str(tmp_path)})]
+    assert cli.main(["report", "runs/a", "--format", "json"]) == 0
+    assert json.loads(capsys.readouterr().out) == [row]
+
+
+def test_train_prints_the_members_and_the_path_of_the_student(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    folder = tmp_path / "my run"
+    folder.mkdir()
+    last = {"epoch": 4, "member": "student0", "holdout": {"student0": 0.9}, "test": {"student0": 0.8, "ensemble": 0.85}}
+    selected = {"member": "student0", "epoch": 2, "holdout": 0.95, "test": 0.81}
+    (folder / "result.json").write_text(json.dumps({"selected": selected, "last": last, "parameters": {"student0": 78042}}))
+    fake(monkeypatch, "train", SimpleNamespace(folder=folder))
+    assert cli.main(["train", "digits"]) == 0
+    written = capsys.readouterr().out
+    for expected in (
+        "best (student0)",
+        "81.00",
+        "85.00",
+        "78,042",
+        f"{folder}/members/best.safetensors",
+        f"studygroup predict '{folder}' IMAGE",
+    ):
+        assert expected in written
