@@ -63,8 +63,6 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
             right, nats = (values.argmax(-1) == labels).sum(), F.nll_loss(values, labels, reduction="sum")
             correct[name] = correct.get(name, torch.zeros((), device=labels.device)) + right
             cross_entropy[name] = cross_entropy.get(name, torch.zeros((), device=labels.device)) + nats
-                values, labels, reduction="sum"
-            )
         if len(students) > 1:
             distance = distance + diversity(probabilities).sum().double().cpu()
         samples += len(labels)
