@@ -13,6 +13,33 @@ from studygroup.methods.registry import method_options as method_options
 
 if TYPE_CHECKING:
     # generated: methods
+    from studygroup.methods.ab import AB as AB
+    from studygroup.methods.at import AT as AT
+    from studygroup.methods.baseline import Baseline as Baseline
+    from studygroup.methods.bss import BSS as BSS
+    from studygroup.methods.cc import CC as CC
+    from studygroup.methods.cgl import CGL as CGL
+    from studygroup.methods.cl_ilr import CLILR as CLILR
+    from studygroup.methods.codistillation import Codistillation as Codistillation
+    from studygroup.methods.crd import CRD as CRD
+    from studygroup.methods.dgkd import DGKD as DGKD
+    from studygroup.methods.dml import DML as DML
+    from studygroup.methods.fitnet import FitNet as FitNet
+    from studygroup.methods.fsp import FSP as FSP
+    from studygroup.methods.ft import FT as FT
+    from studygroup.methods.kd import KD as KD
+    from studygroup.methods.kdcl import KDCL as KDCL
+    from studygroup.methods.nst import NST as NST
+    from studygroup.methods.okddip import OKDDip as OKDDip
+    from studygroup.methods.one import ONE as ONE
+    from studygroup.methods.orc import ORC as ORC
+    from studygroup.methods.pkt import PKT as PKT
+    from studygroup.methods.rkd import RKD as RKD
+    from studygroup.methods.sp import SP as SP
+    from studygroup.methods.srrl import SRRL as SRRL
+    from studygroup.methods.takd import TAKD as TAKD
+    from studygroup.methods.vid import VID as VID
+
     # end
     from studygroup.methods.method import Losses as Losses
     from studygroup.methods.method import Method as Method

@@ -53,7 +53,9 @@ class CGL(Method):
         help="Train each student on its own share of the training set, drawn per epoch or once (fixed), or all on everything (none)",
     )
     overlap: float = option(0.0, at_least=0.0, at_most=1.0, help="Fraction of the other students' samples that each student gets as well")
-    batch: Literal["total", "per_student"] = option("total", help="Whether the batch size is that of all students together, or of each")
+    batch: Literal["total", "per_student"] = option(
+        "total", help="Samples that the batch size counts: all students' together, or each student's"
+    )
     select: Literal["bernoulli", "fixed"] = option("bernoulli", help="Imitate each other student with probability p, or round(p K) of them")
     normalize: Literal["realised", "expected"] = option(
         "realised", help="Divide the sum of the imitated logits by their number, or by the expected number (Eq. 5)"
@@ -73,7 +75,9 @@ class CGL(Method):
     require_coverage: bool = option(False, help="Draw routes until every module is on one")
     route_stem: bool = option(True, help="Give the stem M modules, too, instead of sharing it")
     head: Head = option("shared", help="One head for all, M heads that are routed like a layer, or one per student")
-    block_groups: Sequence[int] | None = option(None, help="Number of consecutive blocks of each layer", default_help="one block per layer")
+    block_groups: Sequence[int] | None = option(
+        None, help="Number of consecutive blocks of each layer, such as 2,1,2", default_help="one block per layer"
+    )
     bn: BatchNorm = option("pooled", help="Pool batch-norm statistics over all samples of a module, or keep them per student")
     ilr_rescale: bool = option(False, help="Divide each module's gradient by the number of students that use it")
 

@@ -79,7 +79,9 @@ class Codistillation(Method):
         help="Train all students on the same batches (none), or each on its own share of the training set, drawn once (fixed) or per epoch",
     )
     overlap: float = option(0.0, at_least=0.0, at_most=1.0, help="Fraction of the other students' samples that each student gets as well")
-    batch: Literal["total", "per_student"] = option("per_student", help="Whose size the batch size is, if samples are divided")
+    batch: Literal["total", "per_student"] = option(
+        "per_student", help="Samples that the batch size counts, if they are divided: all students' or each student's"
+    )
 
     def build(self, networks: NetworkFactory) -> None:
         """Create K networks, of different architectures if there are peers, and their copies."""

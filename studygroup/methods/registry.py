@@ -59,8 +59,8 @@ def method_class(name: str) -> type[Method]:
 
     found: object = METHODS.load(name)
     if not (isinstance(found, type) and issubclass(found, Method)):
-        kind = found.__name__ if isinstance(found, type) else type(found).__name__
-        raise UserError(f"the method {name!r} is a {kind}; it must be a class derived from studygroup.methods.Method")
+        kind = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+        raise UserError(f"the method {name!r} is {kind}; it must be a class derived from studygroup.methods.Method")
     return found
 
 

@@ -348,7 +348,7 @@ def test_the_recipe_that_is_left_goes_on(compare: Compare, here: Here, tmp_path:
         ({"methods": ["dml"], "epochs": 0}, "epochs is 0"),
         ({}, "there is nothing to compare; give --methods"),
         ({"methods": ["dml", "dml"]}, "dml is given twice"),
-        ({"methods": [studygroup.DML(2)]}, "methods holds DML; give names"),
+        ({"methods": [studygroup.DML(students=2)]}, "methods holds DML; give names"),
         ({"methods": ["kd"]}, "kd learns from a teacher"),
         ({"methods": ["kd"], "teacher": "resnet9"}, "'resnet9' is neither a run's folder nor a network"),
         ({"methods": ["kd"], "teacher": "runs/nowhere"}, "'runs/nowhere' is neither a run's folder nor a network"),

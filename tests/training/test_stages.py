@@ -105,7 +105,7 @@ def test_what_earlier_stages_are_trained_with() -> None:
         "milestones": (4,),
         "learning_rate_scales": {"student0": 2.0},
     }
-    chain = stages_of(asked(DGKD(["resnet20"]), **settings))
+    chain = stages_of(asked(DGKD(assistants=["resnet20"]), **settings))
     assert [stage.settings.epochs for stage in chain] == [8, 8]
     assert [dict(stage.settings.learning_rate_scales) for stage in chain] == [{}, {"student0": 2.0}]
     first, second = stages_of(asked(AB(initial_epochs=3, initial_learning_rate=0.02), **settings))
@@ -122,7 +122,7 @@ def test_a_method_made_from_one_with_a_plan_has_its_plan() -> None:
     class Mine(TAKD):
         """Of the user's own."""
 
-    stages = stages_of(asked(Mine(["resnet20"])))
+    stages = stages_of(asked(Mine(assistants=["resnet20"])))
     assert [type(stage.method) for stage in stages] == [Mine, Mine]
     assert [stage.name for stage in stages_of(asked(Baseline()))] == ["train"]
     assert set(PLANS) <= set(METHODS.values())
