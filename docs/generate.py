@@ -9,7 +9,7 @@ import re
 import sys
 from pathlib import Path
 
-from studygroup.methods import METHODS, method_options
+from studygroup.methods import CONTRACT, METHODS, method_options
 from studygroup.parameters import Bounds, Kind, Parameter, show
 
 ROOT = Path(__file__).parent.parent
@@ -69,7 +69,7 @@ def method_list() -> str:
 
 def method_imports() -> str:
     """Return the imports by which editors and type checkers know the methods' classes."""
-    lines = (entry.partition(":")[::2] for entry in METHODS.built_in.values())
+    lines = (entry.partition(":")[::2] for entry in (*CONTRACT, *METHODS.built_in.values()))
     return "\n".join(f"    from {module} import {name} as {name}" for module, name in sorted(lines))
 
 

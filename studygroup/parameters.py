@@ -256,7 +256,7 @@ def option(
     """
     metadata = {"help": help, "bounds": Bounds(at_least, above, at_most, below), "affects": affects, "default_help": default_help}
     if isinstance(default, dict) or not class_attribute:
-        return cast(T, dataclasses.field(default_factory=lambda: copy.copy(default), repr=class_attribute, metadata=metadata))
+        return dataclasses.field(default_factory=lambda: copy.copy(default), repr=class_attribute, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -29,6 +29,8 @@ if TYPE_CHECKING:
     from studygroup.methods.ft import FT as FT
     from studygroup.methods.kd import KD as KD
     from studygroup.methods.kdcl import KDCL as KDCL
+    from studygroup.methods.method import Losses as Losses
+    from studygroup.methods.method import Method as Method
     from studygroup.methods.nst import NST as NST
     from studygroup.methods.okddip import OKDDip as OKDDip
     from studygroup.methods.one import ONE as ONE
@@ -37,16 +39,13 @@ if TYPE_CHECKING:
     from studygroup.methods.rkd import RKD as RKD
     from studygroup.methods.sp import SP as SP
     from studygroup.methods.srrl import SRRL as SRRL
+    from studygroup.methods.stage_spec import StageSpec as StageSpec
     from studygroup.methods.takd import TAKD as TAKD
     from studygroup.methods.vid import VID as VID
-
     # end
-    from studygroup.methods.method import Losses as Losses
-    from studygroup.methods.method import Method as Method
-    from studygroup.methods.stage_spec import StageSpec as StageSpec
 
-_MODULES = {path.partition(":")[2]: path.partition(":")[0] for path in METHODS.built_in.values()}
-_MODULES |= {"Losses": "studygroup.methods.method", "Method": "studygroup.methods.method", "StageSpec": "studygroup.methods.stage_spec"}
+CONTRACT = ("studygroup.methods.method:Losses", "studygroup.methods.method:Method", "studygroup.methods.stage_spec:StageSpec")
+_MODULES = {path.partition(":")[2]: path.partition(":")[0] for path in (*CONTRACT, *METHODS.built_in.values())}
 
 
 def __getattr__(name: str) -> Any:

@@ -126,7 +126,7 @@ def fit(
 def stage_modules(method: Method) -> dict[str, nn.Module]:
     """What of an assembled method goes from stage to stage: by file name, its members, and what it keeps beside them."""
     students = {name: method.group[k] for k, name in enumerate(method.student_names())}
-    members = {f"members/{name}": network for name, network in (*students.items(), *method.extra_members().items())}
+    members = {f"members/{name}": network for name, network in (*students.items(), *method.others().items())}
     return members | {f"parts/{name}": module for name, module in method.modules_to_save().items()}
 
 

@@ -122,7 +122,7 @@ class Trainer:
         self.state = TrainState()
         if settings.compile:
             frozen = [module.network for module in method.modules() if isinstance(module, Frozen)]
-            compile_parts([*method.group.compiled_modules(), *method.extra_members().values(), *frozen])
+            compile_parts([*method.group.compiled_modules(), *method.others().values(), *frozen])
 
     def run(self, *, resume: bool = False) -> BestCheckpoint:
         """Train to the end.

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import studygroup
-from studygroup.training import Run
+from studygroup.runs.member import Run
 
 SMALL: dict[str, Any] = {"epochs": 2, "train_size": 160, "holdout": 48, "batch_size": 32, "progress": False, "precision": "float32"}
 

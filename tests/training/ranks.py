@@ -25,6 +25,7 @@ from studygroup.methods import AB, FSP, FT, create_method
 from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.chain import Pool
 from studygroup.training.settings import Settings
+from studygroup.training.step_runner import StepRunner
 from studygroup.training.trainer import Trainer, shard_group
 from tests.methods.tiny import CLASSES, assistants, sentences, shape_of, tiny, tiny_text, trained_teacher
 
@@ -99,7 +100,8 @@ def trainer_of(scene: Scene, ranks: DistContext, folder: Path) -> Trainer:
     method.double()
     if ranks.is_distributed and ranks.shard != "samples":
         shard_group(method, ranks, CLASSES)
-    return Trainer(method, train, held, prepare, settings, folder, identity={"scene": repr(scene.method)}, ranks=ranks)
+    runner = StepRunner(method, train, prepare, settings, ranks)
+    return Trainer(runner, held, folder, identity={"scene": repr(scene.method)})
 
 
 class Stopped(Exception):
@@ -110,14 +112,14 @@ def play(scene: Scene, ranks: DistContext, folder: Path, *, resume: bool = False
     """Train, and return the outcome; nothing if the run is interrupted after `stop_after` steps."""
     trainer = trainer_of(scene, ranks, folder)
     steps = iter(range(stop_after) if stop_after is not None else count())
-    learn = trainer.updater.learn
+    step = trainer.updater.step
 
-    def learn_or_stop(*arguments: Any) -> None:
+    def step_or_stop(*arguments: Any) -> None:
         if next(steps, None) is None:
             raise Stopped
-        learn(*arguments)
+        step(*arguments)
 
-    trainer.updater.learn = learn_or_stop  # type: ignore[assignment, method-assign]
+    trainer.updater.step = step_or_stop  # type: ignore[assignment, method-assign]
     try:
         best = trainer.run(resume=resume)
     except Stopped:
