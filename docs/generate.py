@@ -1,6 +1,6 @@
 """Rewrites the generated parts of pages from the code: `make docs`. With --check it writes nothing and names the stale files.
 
-A part is between `<!-- generated: NAME -->` and `<!-- end -->` (in Python `# generated: NAME` and `# end`); everything else is written by hand.
+A part is between `<!-- generated: NAME -->` and `<!-- end -->`, in Python between `# generated: NAME` and `# end`.
 """
 
 from __future__ import annotations

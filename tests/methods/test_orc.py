@@ -121,7 +121,7 @@ def best_first(method: Method, inputs: Tensor, labels: Tensor) -> list[int]:
 def test_order_and_roles(options: dict[str, Any], kinds: list[str], count: int) -> None:
     """Every network moves exactly once, the teachers before those that they teach, whatever the size of the batch."""
     if options.get("students", 3) == options.get("temporary_teachers", 1):
-        with pytest.warns(UserWarning, match="nobody left"):
+        with pytest.warns(UserWarning, match="no student is left"):
             method = assembled("orc", options)
     else:
         method = assembled("orc", options)

@@ -93,7 +93,7 @@ def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFa
 
 def scene_of(item: pytest.Item, ranks: int) -> int | None:
     """Return the number of the scene that a test of this file needs with so many ranks, if any."""
-    values = item.callspec.params if isinstance(item, pytest.Function) and hasattr(item, "callspec") else {}
+    values: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
     return values["number"] if item.path == Path(__file__) and values.get("together") == ranks else None
 
 
@@ -230,11 +230,11 @@ def test_students_are_sharded_evenly() -> None:
 def test_groups_that_cannot_be_sharded_are_refused() -> None:
     refused: list[tuple[str, dict[str, Any], Any, str]] = [
         ("cgl", {"students": 1}, "students", "1 students on 2 ranks"),
-        ("cgl", {"division": "none"}, "students", "learn from the same samples"),
+        ("cgl", {"division": "none"}, "students", "trains all students on the same samples"),
         ("cgl", {"targets": "train"}, "students", "targets is 'train'"),
         ("cgl", {}, "members", "share modules"),
         ("cgl", {"routing": False}, "students", "separate networks"),
-        ("dml", {}, "students", "learn from the same samples"),
+        ("dml", {}, "students", "trains all students on the same samples"),
         ("baseline", {}, "members", "1 students on 2 ranks"),
         ("one", {}, "members", "branched group cannot live"),
     ]
