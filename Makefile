@@ -1,5 +1,5 @@
-# The only commands to know: make install, make demo, make test.
-.PHONY: install demo test
+# The only commands to know: make install, make demo, make test, make docs.
+.PHONY: install demo test docs
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -29,5 +29,9 @@ demo: $(STAMP)
 test: $(STAMP)
 	$(BIN)/ruff check .
 	$(BIN)/ruff format --check .
-	$(BIN)/mypy studygroup tests recipes studies $(wildcard benchmarks)
+	$(BIN)/mypy studygroup tests recipes studies docs $(wildcard benchmarks)
 	$(BIN)/pytest
+
+# Rewrites the generated parts of pages: tables of options, lists of methods.
+docs: $(STAMP)
+	$(BIN)/python docs/generate.py

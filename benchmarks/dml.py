@@ -84,7 +84,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     loop = Loop(make.students(STUDENTS), splits, settings)
 
     def product() -> float:
-        with trainer_for(DML(STUDENTS), make, splits, settings) as run:
+        with trainer_for(DML(students=STUDENTS), make, splits, settings) as run:
             run.run()
             return training_seconds(run)
 

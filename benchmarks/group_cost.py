@@ -30,7 +30,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
         trainers += [TimedTrainer(f"K = {size}", with_students(CGL(), size), make, splits, settings) for size in sizes]
         trainers.append(TimedTrainer("targets recalled", CGL(targets="recall"), make, splits, settings))
         (*costs, recalled), steps = compare(trainers, steps=1 if quick else None, repeats=repeats)
-        rows += [cost_row(cost, costs[0], batch_size, steps, target if cost.students == CGL().count else None) for cost in costs[1:]]
+        rows += [cost_row(cost, costs[0], batch_size, steps, target if cost.students == CGL().students else None) for cost in costs[1:]]
         rows.append(cost_row(recalled, costs[0], batch_size, steps, target))
         alike = [cost for cost in costs[1:] if cost.students > 2]
         for some, what, bound in ((alike, "p (K - 1) = 1.75", APART), (costs[1:], "all K", None)):

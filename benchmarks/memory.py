@@ -22,9 +22,9 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     large = "resnet8" if quick else "resnet20"
     methods: dict[str, tuple[Method, str]] = {
         f"{large} alone": (Baseline(), large),
-        f"CGL, 8 students of {large}": (CGL(8), large),
-        f"DML, 4 x {large}": (DML(4), large),
-        f"ORC, 3 x resnet8 and {large}": (ORC(3), "resnet8"),
+        f"CGL, 8 students of {large}": (CGL(students=8), large),
+        f"DML, 4 x {large}": (DML(students=4), large),
+        f"ORC, 3 x resnet8 and {large}": (ORC(students=3), "resnet8"),
     }
     rows = []
     for name, (method, student) in methods.items():

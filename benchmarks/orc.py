@@ -124,7 +124,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     make = maker("resnet8", splits, teacher="resnet8" if quick else "resnet20")
 
     def networks() -> ORC:
-        method = ORC(3, alpha=ALPHA, temperature=TEMPERATURE)
+        method = ORC(students=3, alpha=ALPHA, temperature=TEMPERATURE)
         method.build(make)
         return method.to(device=DEVICE, memory_format=LAYOUT).train()  # type: ignore[call-overload, no-any-return]
 

@@ -51,7 +51,7 @@ def of_images(make: Callable[..., Chain]) -> NetworkFactory:
 
 
 def unassembled() -> CGL:
-    return CGL(STUDENTS, modules=MODULES, probability=PROBABILITY, temperature=TEMPERATURE, bn="per_student", ramp_share=0.0)
+    return CGL(students=STUDENTS, modules=MODULES, probability=PROBABILITY, temperature=TEMPERATURE, bn="per_student", ramp_share=0.0)
 
 
 def method(make: NetworkFactory, layout: torch.memory_format) -> CGL:

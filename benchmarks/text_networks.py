@@ -77,12 +77,12 @@ TINY_STUDENTS = (
 def methods() -> dict[str, Method]:
     """The groups by what they are called, each with the product's defaults."""
     return {
-        "DML, 2 students": DML(2),
+        "DML, 2 students": DML(students=2),
         "CL-ILR, 4 branches": CLILR(),
         "ONE, 4 branches": ONE(),
         "OKDDip, 4 branches": OKDDip(),
-        "CGL, 8 students": CGL(8),
-        "ORC, 3 students and a pivot": ORC(3),
+        "CGL, 8 students": CGL(students=8),
+        "ORC, 3 students and a pivot": ORC(students=3),
     }
 
 

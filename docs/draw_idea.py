@@ -1,10 +1,11 @@
 """Draw docs/idea.svg: a group as routes through one network, and as networks that teach each other.
 
-    python docs/draw_idea.py
+python docs/draw_idea.py
 """
 
 from __future__ import annotations
 
+from itertools import pairwise
 from pathlib import Path
 
 STUDENTS = ("#2b6cb0", "#d9730d", "#2f855a")
@@ -44,7 +45,8 @@ def routes() -> list[str]:
         points = [(18.0, 150.0 + 3 * shift), *((x, rows[module] + shift) for x, module in zip(columns, route, strict=True))]
         points += [(449.0, 150.0 + shift)]
         line = f"M{points[0][0]:g},{points[0][1]:g} " + " ".join(
-            f"C{(a[0] + b[0]) / 2:g},{a[1]:g} {(a[0] + b[0]) / 2:g},{b[1]:g} {b[0]:g},{b[1]:g}" for a, b in zip(points, points[1:], strict=False)
+            f"C{(a[0] + b[0]) / 2:g},{a[1]:g} {(a[0] + b[0]) / 2:g},{b[1]:g} {b[0]:g},{b[1]:g}"
+            for a, b in pairwise(points)
         )
         parts.append(f'<path d="{line}" fill="none" stroke="{colour}" stroke-width="3"/>')
         parts.append(f'<circle cx="18" cy="{150 + 3 * shift}" r="5" fill="{colour}"/>')
@@ -60,12 +62,23 @@ def networks() -> list[str]:
     heights = (85, 150, 215)
     for number, (y, colour) in enumerate(zip(heights, STUDENTS, strict=True), start=1):
         parts += [box(left + 110, y, 150, 40, "white", colour), text(left + 110, y + 5, f"student {number}", 13, colour, weight="bold")]
-        parts += [arrow(f"M{left + 187},{y} L{left + 226},{y}", colour), box(left + 262, y, 64, 30), text(left + 262, y + 5, f"p{number}(x)", 13)]
+        parts += [
+            arrow(f"M{left + 187},{y} L{left + 226},{y}", colour),
+            box(left + 262, y, 64, 30),
+            text(left + 262, y + 5, f"p{number}(x)", 13),
+        ]
         parts.append(f'<path d="M{left + 8},150 L{left + 34},{y}" fill="none" stroke="{LINE}" stroke-width="2"/>')
     parts.append(text(left, 154, "x", 15, anchor="end"))
-    for top, bottom in zip(heights, heights[1:], strict=False):
+    for top, bottom in pairwise(heights):
         parts.append(arrow(f"M{left + 262},{top + 19} L{left + 262},{bottom - 19}", INK, dashed=True, both=True))
-    parts.append(arrow(f"M{left + 298},{heights[0]} C{left + 350},{heights[0]} {left + 350},{heights[2]} {left + 298},{heights[2]}", INK, dashed=True, both=True))
+    parts.append(
+        arrow(
+            f"M{left + 298},{heights[0]} C{left + 350},{heights[0]} {left + 350},{heights[2]} {left + 298},{heights[2]}",
+            INK,
+            dashed=True,
+            both=True,
+        )
+    )
     parts += [text(left + 372, 146, "imitate", 12), text(left + 372, 162, "(KL)", 12)]
     parts.append(text(left + 215, 265, "Each learns from the labels and from the others' predictions (DML)."))
     parts.append(text(left + 215, 285, "Any one of them, a plain network, is what you deploy."))
@@ -76,7 +89,9 @@ def main() -> None:
     """Write the picture."""
     head = '<marker id="head" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto-start-reverse">'
     head += '<path d="M0,0 L8,4 L0,8 z" fill="context-stroke"/></marker>'
-    frame = f'<rect width="1000" height="305" rx="10" fill="white" stroke="{PALE}"/><path d="M520,24 V276" stroke="{PALE}" stroke-width="2"/>'
+    frame = (
+        f'<rect width="1000" height="305" rx="10" fill="white" stroke="{PALE}"/><path d="M520,24 V276" stroke="{PALE}" stroke-width="2"/>'
+    )
     start = '<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 1000 305" width="1000" height="305" font-family="sans-serif">'
     content = "\n".join([start, f"<defs>{head}</defs>", frame, *routes(), *networks(), "</svg>"])
     Path(__file__).with_name("idea.svg").write_text(content + "\n", encoding="utf-8")

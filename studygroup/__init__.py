@@ -23,9 +23,17 @@ __all__ = ["TrainingError", "UserError", "benchmark", "compare", "evaluate", "li
 
 
 def __getattr__(name: str) -> Any:
-    """What needs torch, all of it classes, is imported when it is first asked for: `studygroup --help` answers at once."""
+    """Import what needs torch when it is first used, so that `studygroup --help` is fast."""
+    if name in ("losses", "methods", "networks"):
+        return import_module(f"studygroup.{name}")
     if name[:1].isupper():
-        later = import_module("studygroup.runs.member" if name in ("Member", "Run") else "studygroup.methods")
-        if hasattr(later, name):
-            return getattr(later, name)
+        module = import_module("studygroup.runs.member" if name in ("Member", "Run") else "studygroup.methods")
+        if hasattr(module, name):
+            return getattr(module, name)
     raise AttributeError(f"module 'studygroup' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    """List the methods' classes and what else is imported on first use, too."""
+    classes = (name for name in dir(import_module("studygroup.methods")) if name[:1].isupper())
+    return sorted({*globals(), *classes, "Member", "Run", "losses", "methods", "networks"})

@@ -9,6 +9,7 @@ values (recipes), so that both accept the same things.
 from __future__ import annotations
 
 import ast
+import copy
 import dataclasses
 import difflib
 import functools
@@ -18,7 +19,7 @@ import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal, TypeVar, cast, get_args, get_origin
+from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from studygroup.errors import UserError
 
@@ -230,6 +231,7 @@ def option(
     below: float | None = None,
     affects: Affects = "result",
     default_help: str = "",
+    class_attribute: bool = True,
 ) -> T:
     """Declare an option as a field of a dataclass.
 
@@ -242,10 +244,11 @@ def option(
         below: exclusive maximum.
         affects: what another value changes.
         default_help: the default in words, where it depends on other options.
+        class_attribute: False for a name that is a method of a base class, which must not be replaced by the default.
     """
     metadata = {"help": help, "bounds": Bounds(at_least, above, at_most, below), "affects": affects, "default_help": default_help}
-    if isinstance(default, dict):
-        return cast(T, dataclasses.field(default_factory=default.copy, metadata=metadata))
+    if isinstance(default, dict) or not class_attribute:
+        return dataclasses.field(default_factory=lambda: copy.copy(default), repr=class_attribute, metadata=metadata)
     return dataclasses.field(default=default, metadata=metadata)
 
 

@@ -139,7 +139,7 @@ def test_the_loop_of_mutual_learning_has_the_products_loss(load: Load) -> None:
     dml = load("dml")
     logits = [torch.randn(6, 4, generator=torch.Generator().manual_seed(seed)) for seed in range(3)]
     labels = torch.arange(6) % 4
-    method = dml.DML(3)
+    method = dml.DML(students=3)
     expected = sum(sum(method.student_loss(k, logits, labels).values()) for k in range(3))
     torch.testing.assert_close(dml.loss_of(logits, labels), torch.as_tensor(expected))
 
@@ -150,7 +150,7 @@ def test_the_parts_of_an_iteration_are_those_that_it_has(load: Load) -> None:
     counted: Counter[str] = Counter()
     common = load("common")
     splits = common.random_material(32, 8, (1, 28, 28))
-    method = orc.ORC(3)
+    method = orc.ORC(students=3)
     method.build(common.maker("resnet8", splits, teacher="resnet8"))
     for network in (*(method.group[k] for k in range(3)), method.pivot):
         network.register_forward_hook(lambda *_: counted.update(["forward"]))

@@ -1,39 +1,51 @@
-"""Chains of assistants: networks of sizes between teacher and student, each trained by those before it."""
+"""Base of the methods with teacher assistants: networks of sizes between teacher and student, each trained by those before it."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from abc import abstractmethod
+from collections.abc import Sequence
+from dataclasses import dataclass
 
-from studygroup.errors import UserError
-from studygroup.methods.method import Method, StageSpec
+from studygroup.methods.method import Method, require
+from studygroup.methods.stage_spec import StageSpec
+from studygroup.parameters import option
 
 Teachers = tuple[str, ...]
 
 
-def assistant_stages(
-    method: Method, label: str, assistants: Sequence[str], epochs: int | None, choose: Callable[[Teachers], Teachers]
-) -> list[StageSpec]:
-    """List a stage for each assistant, then the student's own. An assistant is the student of a shorter chain.
+@dataclass(eq=False, kw_only=True)
+class Assisted(Method):
+    """A student that learns from a teacher and its assistants. An assistant is the student of a shorter chain."""
 
-    Args:
-        method: of the student; it has an option `assistants`.
-        label: what messages call the method.
-        assistants: networks, from the one that learns from the teacher to the one that teaches the student.
-        epochs: of each assistant; None for as many as the student has.
-        choose: picks the next one's teachers from the teacher and all assistants so far.
+    needs_teacher = True
 
-    Raises:
-        UserError: there is no assistant.
-    """
-    if not assistants:
-        raise UserError(
-            f"{label} has no assistants; give networks from the largest to the smallest, as in "
-            "--method.assistants resnet32,resnet20, or take kd"
+    assistants: Sequence[str] | None = option(None, help="Networks of the assistants, from the largest to the smallest; at least one")
+    assistant_epochs: int | None = option(None, at_least=1, help="Epochs of each assistant's training", default_help="the student's")
+
+    def __post_init__(self) -> None:
+        """Check that the assistants are a list."""
+        listed = self.assistants is None or (isinstance(self.assistants, Sequence) and not isinstance(self.assistants, str))
+        require(listed, f"assistants is {self.assistants!r}; it must be a list of networks")
+
+    @abstractmethod
+    def choose_teachers(self, earlier: Teachers) -> Teachers:
+        """Choose the next stage's teachers from `"teacher"` and the names of the stages so far."""
+
+    def stages(self) -> list[StageSpec]:
+        """List a stage for each assistant, then the student's own."""
+        name = type(self).__name__.lower()
+        assistants = tuple(self.assistants or ())
+        require(
+            bool(assistants),
+            f"{name} has no assistants; give networks from the largest to the smallest, as in "
+            "--method.assistants resnet32,resnet20, or use kd",
         )
-    stages: list[StageSpec] = []
-    before: Teachers = ("teacher",)
-    for number, network in enumerate(assistants):
-        shorter = type(method)(**method.options() | {"assistants": tuple(assistants[:number])})
-        stages.append(StageSpec(f"assistant{number + 1}", shorter, network, epochs, teachers=choose(before)))
-        before = (*before, stages[-1].name)
-    return [*stages, StageSpec("train", method, teachers=choose(before))]
+        stages: list[StageSpec] = []
+        earlier: Teachers = ("teacher",)
+        for number, network in enumerate(assistants):
+            shorter = type(self)(**self.options() | {"assistants": assistants[:number]})
+            stages.append(
+                StageSpec(f"assistant{number + 1}", shorter, network, self.assistant_epochs, teachers=self.choose_teachers(earlier))
+            )
+            earlier = (*earlier, stages[-1].name)
+        return [*stages, StageSpec("train", self, teachers=self.choose_teachers(earlier))]

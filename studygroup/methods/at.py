@@ -12,44 +12,27 @@ Shapes: maps (B, c, h, w), a (B, h w).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import attention_transfer
-from studygroup.methods.feature_pairs import EveryStage
-from studygroup.methods.masks import aligned
+from studygroup.methods.feature_pairs import StagePairs
+from studygroup.methods.masks import masked_pairs
 from studygroup.methods.method import Losses
 from studygroup.networks.features import Features
+from studygroup.parameters import option
 
 
-class AT(EveryStage):
-    """A student's maps are active where the teacher's are."""
+@dataclass(eq=False, kw_only=True)
+class AT(StagePairs):
+    """A student whose maps are active where the teacher's are."""
 
-    def __init__(
-        self,
-        *,
-        weight: float = 1000.0,
-        label_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        student_layers: Sequence[str] | None = None,
-        teacher_layers: Sequence[str] | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            weight: of the attention, at least 0.
-            label_weight: of the cross-entropy, at least 0.
-            kd_weight: of the teacher's softened predictions, at least 0.
-            temperature: T > 0 of these.
-            student_layers: paths of the student's modules that are compared; by default all stages of a chain but the stem.
-            teacher_layers: paths of as many of the teacher's modules.
-        """
-        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
+    weight: float = option(1000.0, at_least=0.0, help="Weight of the attention loss")
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """The attention of every pair of maps."""
-        return {"student0/attention": self.weight * torch.stack([attention_transfer(*pair) for pair in aligned(student, teacher)]).sum()}
+        """Return the attention loss, summed over the pairs of maps."""
+        compared = [attention_transfer(*pair) for pair in masked_pairs(student, teacher)]
+        return {"student0/attention": self.weight * torch.stack(compared).sum()}

@@ -9,6 +9,7 @@ Shapes: B batch, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
@@ -18,14 +19,15 @@ from studygroup.methods.method import Losses, Method
 from studygroup.networks.factory import NetworkFactory
 
 
+@dataclass(eq=False, kw_only=True)
 class Baseline(Method):
-    """Training alone: what every other method has to beat."""
+    """One network, trained alone: what every other method has to beat."""
 
     def build(self, networks: NetworkFactory) -> None:
-        """One student."""
+        """Create the student."""
         self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """One update."""
+        """Update the student once."""
         yield {"student0/cross_entropy": cross_entropy(self.group[0](batch.inputs), batch.labels)}

@@ -12,6 +12,7 @@ Shapes: B batch, features (B, d), embeddings (B, dimensions).
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -20,63 +21,44 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import correlation_congruence
 from studygroup.methods.masks import check_vectors
-from studygroup.methods.method import Losses, require
-from studygroup.methods.one_teacher import OneTeacher, pairs
+from studygroup.methods.method import Losses
+from studygroup.methods.one_teacher import OneTeacher, feature_pairs
 from studygroup.networks.connectors import Embed
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
+from studygroup.parameters import option
 
 
+@dataclass(eq=False, kw_only=True)
 class CC(OneTeacher):
-    """Embeddings of student and teacher agree, on neighbouring samples of a batch together."""
+    """A student whose embeddings agree with the teacher's, jointly on neighbouring samples of a batch."""
 
     whole_batch = True
 
-    def __init__(
-        self,
-        *,
-        weight: float = 0.02,
-        label_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        dimensions: int = 128,
-        student_layers: Sequence[str] | None = None,
-        teacher_layers: Sequence[str] | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            weight: of the congruence, at least 0.
-            label_weight: of the cross-entropy, at least 0.
-            kd_weight: of the teacher's softened predictions, at least 0.
-            temperature: T > 0 of these.
-            dimensions: of the embeddings, at least 1.
-            student_layers: paths of the student's modules that are compared; by default the pooled feature.
-            teacher_layers: paths of as many of the teacher's modules.
-        """
-        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
-        require(dimensions >= 1, f"dimensions is {dimensions}; it must be at least 1")
-        self.dimensions = dimensions
+    weight: float = option(0.02, at_least=0.0, help="Weight of the congruence loss")
+    dimensions: int = option(128, at_least=1, help="Size of the embeddings")
 
     def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
-        """Embeddings of each pair of features."""
+        """Create the embeddings of each pair of features."""
         check_vectors(student, teacher)
 
-        def embeddings(whose: str, features: Sequence[Tensor]) -> nn.ModuleList:
+        def embeddings(name: str, features: Sequence[Tensor]) -> nn.ModuleList:
             sizes = [f[0].numel() for f in features]
             return nn.ModuleList(
-                networks.extra_module(f"{whose}{i}", lambda d=d: Embed(d, self.dimensions, normalise=False))  # type: ignore[misc]
+                networks.extra_module(f"{name}{i}", lambda d=d: Embed(d, self.dimensions, normalise=False))  # type: ignore[misc]
                 for i, d in enumerate(sizes)
             )
 
-        ours, theirs = zip(*pairs(student, teacher), strict=True)
-        self.student_embeddings = embeddings("student_embedding", ours)
-        self.teacher_embeddings = embeddings("teacher_embedding", theirs)
+        student_features, teacher_features = zip(*feature_pairs(student, teacher), strict=True)
+        self.student_embeddings = embeddings("student_embedding", student_features)
+        self.teacher_embeddings = embeddings("teacher_embedding", teacher_features)
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """The congruence, over the whole batch."""
+        """Return the congruence loss over the whole batch, summed over the pairs of features."""
         compared = [
             correlation_congruence(batch.all_gather(embed_s(s)), batch.all_gather(embed_t(t)))
-            for embed_s, embed_t, (s, t) in zip(self.student_embeddings, self.teacher_embeddings, pairs(student, teacher), strict=True)
+            for embed_s, embed_t, (s, t) in zip(
+                self.student_embeddings, self.teacher_embeddings, feature_pairs(student, teacher), strict=True
+            )
         ]
         return {"student0/congruence": self.weight * torch.stack(compared).sum()}

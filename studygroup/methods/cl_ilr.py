@@ -18,6 +18,7 @@ Shapes: B batch, C classes, K students.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -29,75 +30,57 @@ from studygroup.groups import Branched
 from studygroup.losses import cross_entropy, soft_cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
 from studygroup.networks.factory import NetworkFactory
+from studygroup.parameters import option
 from studygroup.schedules import ramp
 
 
+@dataclass(eq=False, kw_only=True)
 class CLILR(Method):
-    """Branches on a shared trunk that each learn from the labels and from the others' average."""
+    """Branches on a shared trunk that each learn from the labels and from the other branches' mean logits."""
 
-    def __init__(
-        self,
-        students: int = 4,
-        *,
-        preset: Literal["okddip", "paper"] = "okddip",
-        temperature: float | None = None,
-        beta: float = 0.5,
-        ramp_share: float | None = None,
-        detach: bool = True,
-        rescale: bool = True,
-        branch_from: str | None = None,
-    ) -> None:
-        """Set the options.
+    students: int = option(4, at_least=1, help="Number of branches K")
+    preset: Literal["okddip", "paper"] = option("okddip", help="Form of the loss")
+    temperature: float | None = option(None, above=0.0, help="Softmax temperature T", default_help="3; 2 with preset paper")
+    beta: float = option(0.5, at_least=0.0, at_most=1.0, help="Weight of the labels with preset paper; the imitation has 1 - beta")
+    ramp_share: float | None = option(
+        None,
+        at_least=0.0,
+        at_most=1.0,
+        help="Fraction of the epochs over which the imitation ramps up",
+        default_help="80/300; 0 with preset paper",
+    )
+    detach: bool = option(True, help="Stop the gradient at the other branches' logits")
+    rescale: bool = option(True, help="Divide the gradient by K where it enters the trunk")
+    branch_from: str | None = option(None, help="Stage at which the branches begin", default_help="the last one before the head")
 
-        Args:
-            students: K >= 1 branches.
-            preset: which form of the loss, see above.
-            temperature: T > 0; by default 3, with `preset="paper"` 2.
-            beta: weight in [0, 1] of the labels with `preset="paper"`; the others have the rest.
-            ramp_share: share in [0, 1] of the epochs over which the weight of imitation rises; by default 80/300, with `preset="paper"` 0.
-            detach: whether the others are targets only.
-            rescale: whether the gradient is divided by K where it enters the trunk.
-            branch_from: the stage with which branches begin; the last one before the head by default.
-        """
-        super().__init__()
-        paper = preset == "paper"
-        temperature = (2.0 if paper else 3.0) if temperature is None else temperature
-        ramp_share = (0.0 if paper else 80 / 300) if ramp_share is None else ramp_share
-        require(students >= 1, f"students is {students}; at least 1 is needed")
-        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        require(0.0 <= beta <= 1.0, f"beta is {beta}; it must lie in [0, 1]")
-        require(0.0 <= ramp_share <= 1.0, f"ramp_share is {ramp_share}; it must lie in [0, 1]")
-        self.count = students
-        self.preset = preset
-        self.temperature = temperature
-        self.beta = beta
-        self.ramp_share = ramp_share
-        self.detach = detach
-        self.rescale = rescale
-        self.branch_from = branch_from
+    def __post_init__(self) -> None:
+        """Fill in the preset's values."""
+        paper = self.preset == "paper"
+        self._temperature = (2.0 if paper else 3.0) if self.temperature is None else self.temperature
+        self._ramp_share = (0.0 if paper else 80 / 300) if self.ramp_share is None else self.ramp_share
 
     def build(self, networks: NetworkFactory) -> None:
-        """K branches on one trunk."""
+        """Create K branches on one trunk."""
         require(not networks.peers, "cl_ilr's students are branches of one network; it takes no peers")
-        self.group = Branched(networks.copy, self.count, branch_from=self.branch_from, rescale=self.rescale)
+        self.group = Branched(networks.copy, self.students, branch_from=self.branch_from, rescale=self.rescale)
         self.candidates = self.student_names()
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """One update of trunk and branches together."""
+        """Update trunk and branches together, once."""
         logits = self.group(batch.inputs)  # K x (B, C)
-        phi = ramp(clock.epoch, 0, round(self.ramp_share * clock.epochs))
-        yield {name: loss for k in range(self.count) for name, loss in self.student_loss(k, logits, batch.labels, phi).items()}
+        phi = ramp(clock.epoch, 0, round(self._ramp_share * clock.epochs))
+        yield {name: loss for k in range(self.students) for name, loss in self.student_loss(k, logits, batch.labels, phi).items()}
 
     def student_loss(self, k: int, logits: Sequence[Tensor], labels: Tensor, phi: float) -> Losses:
-        """Student k's losses, given everybody's logits K x (B, C), the labels (B,) and the weight phi of imitation."""
-        others = [z for j, z in enumerate(logits) if j != k]
+        """Return student k's losses, given all branches' logits K x (B, C), the labels (B,) and the weight phi of imitation."""
+        peers = [z for j, z in enumerate(logits) if j != k]
         hard = cross_entropy(logits[k], labels)
-        if not others:
+        if not peers:
             return {f"student{k}/cross_entropy": hard}
-        target = torch.stack(others).mean(0)
+        target = torch.stack(peers).mean(0)
         target = target.detach() if self.detach else target
         if self.preset == "paper":
-            hard, soft = self.beta * hard, (1 - self.beta) * soft_cross_entropy(logits[k], target, self.temperature)
+            hard, soft = self.beta * hard, (1 - self.beta) * soft_cross_entropy(logits[k], target, self._temperature)
         else:
-            soft = soft_kl(logits[k], target, self.temperature)
+            soft = soft_kl(logits[k], target, self._temperature)
         return {f"student{k}/cross_entropy": hard, f"student{k}/imitation": phi * soft}

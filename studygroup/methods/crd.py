@@ -3,8 +3,8 @@
     L = CE(z, y) + weight * (NCE(e_s, memory of e_t) + NCE(e_t, memory of e_s))
 
 e are linear embeddings of the pooled features, of unit length, both trained. NCE tells a sample's own entry in the other network's memory
-from those of K samples of other classes (`losses.contrastive`). The memories hold all N training samples as last seen, smoothed; they
-take up a batch after its loss. They are part of the method's state, so that a resumed run has them.
+from those of K samples of other classes (`losses.contrastive`). The memories hold moving averages of the embeddings of all N training
+samples; a batch updates them after its loss. They are part of the state dict, so that a resumed run has them.
 
 Departures: none from the authors' code, whose constants are the defaults. The normalisers are those of the first batch, as there. With
 fewer than K samples of other classes, negatives are drawn with replacement. For the paper's CRD + KD, `kd_weight` is 1.
@@ -13,7 +13,7 @@ Shapes: B batch, K negatives, N training samples, features (B, d).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor
@@ -23,63 +23,33 @@ from studygroup.clock import Clock
 from studygroup.losses import MemoryBank, contrastive_representation, draw_negatives
 from studygroup.methods.masks import check_vectors
 from studygroup.methods.method import Losses, require
-from studygroup.methods.one_teacher import OneTeacher, pairs
+from studygroup.methods.one_teacher import OneTeacher, feature_pairs
 from studygroup.networks.connectors import Embed
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
+from studygroup.parameters import option
 
 
+@dataclass(eq=False, kw_only=True)
 class CRD(OneTeacher):
-    """A student's embedding of a sample is told from the teacher's of other classes, and the other way round."""
+    """A student whose embedding of a sample agrees with the teacher's, in contrast to those of other classes, and vice versa."""
 
     whole_batch = True
-    labels: Tensor
 
-    def __init__(
-        self,
-        *,
-        weight: float = 0.8,
-        label_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        negatives: int = 16384,
-        dimensions: int = 128,
-        contrast_temperature: float = 0.07,
-        momentum: float = 0.5,
-        student_layers: Sequence[str] | None = None,
-        teacher_layers: Sequence[str] | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            weight: of the contrast, at least 0.
-            label_weight: of the cross-entropy, at least 0.
-            kd_weight: of the teacher's softened predictions, at least 0.
-            temperature: T > 0 of these.
-            negatives: K >= 1.
-            dimensions: of the embeddings, at least 1.
-            contrast_temperature: of the contrast, above 0.
-            momentum: share in [0, 1) of the old entry when a memory takes up a new one.
-            student_layers: path of the student's module whose output is embedded, one at most; by default the pooled feature.
-            teacher_layers: path of the teacher's module, likewise.
-        """
-        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
-        require(negatives >= 1, f"negatives is {negatives}; at least 1 is needed")
-        require(dimensions >= 1, f"dimensions is {dimensions}; it must be at least 1")
-        require(contrast_temperature > 0.0, f"contrast_temperature is {contrast_temperature}; it must be positive")
-        require(0.0 <= momentum < 1.0, f"momentum is {momentum}; it must lie in [0, 1)")
-        self.negatives = negatives
-        self.dimensions = dimensions
-        self.contrast_temperature = contrast_temperature
-        self.momentum = momentum
+    weight: float = option(0.8, at_least=0.0, help="Weight of the contrastive loss")
+    negatives: int = option(16384, at_least=1, help="Number of negatives K per sample; drawn with replacement if there are fewer")
+    dimensions: int = option(128, at_least=1, help="Size of the embeddings")
+    contrast_temperature: float = option(0.07, above=0.0, help="Temperature of the contrast")
+    momentum: float = option(0.5, at_least=0.0, below=1.0, help="Weight of the old entry when a memory is updated")
 
     def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
-        """Embeddings, memories, and the classes of all training samples."""
+        """Create embeddings and memories, and keep the labels of all training samples."""
         check_vectors(student, teacher)
-        ((s, t), *others) = pairs(student, teacher)
+        ((s, t), *others) = feature_pairs(student, teacher)
         require(not others, f"{1 + len(others)} modules of each network are named; crd contrasts one")
         labels = networks.training_labels()
-        require(bool((labels != labels[0]).any()), "all training samples are of one class; crd needs samples of others for contrast")
+        require(bool((labels != labels[0]).any()), "all training samples are of one class; crd needs negatives of other classes")
+        self.labels: Tensor
         self.register_buffer("labels", labels, persistent=False)
 
         def memory() -> MemoryBank:
@@ -91,15 +61,15 @@ class CRD(OneTeacher):
         self.teacher_memory = networks.extra_module("teacher_memory", memory)
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """The contrast of the whole batch, which the memories take up afterwards."""
+        """Return the contrastive loss of the whole batch, then update the memories."""
         whole = batch.global_batch
-        ((s, t),) = pairs(student, teacher)
-        ours, theirs = batch.all_gather(self.student_embedding(s)), batch.all_gather(self.teacher_embedding(t))  # (B, dimensions)
+        ((s, t),) = feature_pairs(student, teacher)
+        embedded, taught = batch.all_gather(self.student_embedding(s)), batch.all_gather(self.teacher_embedding(t))  # (B, dimensions)
         seed = int(torch.randint(2**62, (), generator=clock.generator("negatives")))
-        # Drawn where the labels are: the choice among N samples is as large as a batch of their scores.
+        # On the labels' device: the draw among N samples is as large as a batch of their scores.
         negatives = draw_negatives(self.labels, whole.labels, self.negatives, torch.Generator(whole.labels.device).manual_seed(seed))
         candidates = torch.cat([whole.indices[:, None], negatives], dim=1)  # (B, 1 + K)
-        contrast = contrastive_representation(ours, theirs, self.student_memory, self.teacher_memory, candidates)
-        self.student_memory.update(ours, whole.indices)
-        self.teacher_memory.update(theirs, whole.indices)
+        contrast = contrastive_representation(embedded, taught, self.student_memory, self.teacher_memory, candidates)
+        self.student_memory.update(embedded, whole.indices)
+        self.teacher_memory.update(taught, whole.indices)
         return {"student0/contrast": self.weight * contrast}

@@ -16,7 +16,8 @@ Shapes: B batch, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -27,74 +28,52 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.losses.logits import Reduction
-from studygroup.methods.assistants import assistant_stages
-from studygroup.methods.method import Losses, Method, StageSpec, require
+from studygroup.methods.assistants import Assisted, Teachers
+from studygroup.methods.method import Losses
 from studygroup.networks.factory import NetworkFactory
+from studygroup.parameters import option
 
 
-class DGKD(Method):
-    """A student learns from a large teacher and from all of its ever smaller assistants at once, some of whom are left out at random."""
+@dataclass(eq=False, kw_only=True)
+class DGKD(Assisted):
+    """A student learns from a large teacher and all of its ever smaller assistants at once, some of which are left out at random."""
 
-    needs_teacher = True
+    drop: int = option(1, at_least=0, help="Number of teachers to leave out in each iteration, at random; at least one stays")
+    alpha: float = option(0.9, at_least=0.0, at_most=1.0, help="Weight of the teachers' predictions; the cross-entropy has 1 - alpha")
+    temperature: float = option(4.0, above=0.0, help="Softmax temperature T")
+    preset: Literal["crd", "dgkd"] = option(
+        "crd", help="Sum the divergence over classes; dgkd averages it and sets drop 1, alpha 1, temperature 5, as the authors' code"
+    )
 
-    def __init__(
-        self,
-        assistants: Sequence[str] | None = None,
-        *,
-        assistant_epochs: int | None = None,
-        drop: int = 1,
-        alpha: float = 0.9,
-        temperature: float = 4.0,
-        preset: Literal["crd", "dgkd"] = "crd",
-    ) -> None:
-        """Set the options.
+    def __post_init__(self) -> None:
+        """Apply the preset."""
+        super().__post_init__()
+        if self.preset == "dgkd":
+            self.drop, self.alpha, self.temperature = 1, 1.0, 5.0
 
-        Args:
-            assistants: networks, from the largest to the smallest, in which order they are trained; a run needs at least one.
-            assistant_epochs: epochs of each assistant's training; by default as many as the student's.
-            drop: how many teachers are left out in each iteration; never all.
-            alpha: weight in [0, 1] of the teachers; the labels have the rest.
-            temperature: T > 0.
-            preset: `"dgkd"` sets drop 1, alpha 1, temperature 5, and takes the divergence's mean over classes, as the authors' code.
-        """
-        super().__init__()
-        if preset == "dgkd":
-            drop, alpha, temperature = 1, 1.0, 5.0
-        listed = assistants is None or (isinstance(assistants, Sequence) and not isinstance(assistants, str))
-        require(listed, f"assistants is {assistants!r}; it must be a list of networks")
-        require(assistant_epochs is None or assistant_epochs >= 1, f"assistant_epochs is {assistant_epochs}; at least 1 is needed")
-        require(drop >= 0, f"drop is {drop}; it must not be negative")
-        require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")
-        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        self.assistants = tuple(assistants or ())
-        self.assistant_epochs = assistant_epochs
-        self.drop = drop
-        self.alpha = alpha
-        self.temperature = temperature
-        self.reduction: Reduction = "elementwise_mean" if preset == "dgkd" else "batchmean"
-
-    def stages(self) -> list[StageSpec]:
-        """Each assistant, and the student, learns from the teacher and all assistants before it."""
-        return assistant_stages(self, "dgkd", self.assistants, self.assistant_epochs, lambda before: before)
+    def choose_teachers(self, earlier: Teachers) -> Teachers:
+        """Choose the teacher and all assistants so far."""
+        return earlier
 
     def build(self, networks: NetworkFactory) -> None:
-        """One student, and all who teach it."""
+        """Create the student and all its teachers."""
         self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
         self.teachers = nn.ModuleList(Frozen(networks.trained(j)) for j in range(max(1, len(networks.teachers))))
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """One update."""
+        """Update the student once."""
         logits = self.group[0](batch.inputs)  # (B, C)
+        reduction: Reduction = "elementwise_mean" if self.preset == "dgkd" else "batchmean"
         divergences = [
-            soft_kl(logits, self.teachers[j](batch.inputs), self.temperature, reduction=self.reduction) for j in self.draw(clock)
+            soft_kl(logits, self.teachers[j](batch.inputs), self.temperature, reduction=reduction) for j in self.draw_teachers(clock)
         ]
         yield {
             "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.labels),
             "student0/distillation": self.alpha * torch.stack(divergences).sum(),
         }
 
-    def draw(self, clock: Clock) -> list[int]:
-        """J: who teaches in this iteration."""
+    def draw_teachers(self, clock: Clock) -> list[int]:
+        """Draw J, the teachers of this iteration."""
         dropped = min(self.drop, len(self.teachers) - 1)
         return sorted(torch.randperm(len(self.teachers), generator=clock.generator("drop"))[dropped:].tolist())

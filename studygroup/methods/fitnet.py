@@ -13,7 +13,7 @@ Shapes: maps (B, c, h, w).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import nn
@@ -22,59 +22,41 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import hint
 from studygroup.methods.feature_pairs import stages_after_stem
-from studygroup.methods.masks import aligned
+from studygroup.methods.masks import masked_pairs
 from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks.connectors import ConvReg, apply_connector
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features
+from studygroup.parameters import option
 
 
+@dataclass(eq=False, kw_only=True)
 class FitNet(OneTeacher):
-    """A student's map in the middle predicts the teacher's."""
+    """A student whose intermediate map predicts the teacher's."""
 
-    def __init__(
-        self,
-        *,
-        weight: float = 100.0,
-        label_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        student_layers: Sequence[str] | None = None,
-        teacher_layers: Sequence[str] | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            weight: of the hint, at least 0.
-            label_weight: of the cross-entropy, at least 0.
-            kd_weight: of the teacher's softened predictions, at least 0.
-            temperature: T > 0 of these.
-            student_layers: paths of the student's modules that learn; by default a chain's second stage after the stem.
-            teacher_layers: paths of as many of the teacher's modules, the hints.
-        """
-        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
+    weight: float = option(100.0, at_least=0.0, help="Weight of the hint loss")
 
     def layers(self, network: nn.Module) -> list[str]:
-        """The second stage after the stem."""
+        """Return the second stage after the stem."""
         known = stages_after_stem(network)
         require(
             len(known) > 1,
-            f"{type(network).__name__} has one stage between its stem and its head, and the hint is at the second; name another",
+            f"{type(network).__name__} has one stage between its stem and its head, but the hint is at the second; name a layer",
         )
         return known[1:2]
 
     def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
-        """A regressor for each pair of maps."""
+        """Create a regressor for each pair of maps."""
         self.regressors = nn.ModuleList(
             networks.extra_module(f"regressor{i}", lambda s=s, t=t: ConvReg(s.shape[1:], t.shape[1:]))  # type: ignore[misc]
-            for i, (s, t, _) in enumerate(aligned(student, teacher))
+            for i, (s, t, _) in enumerate(masked_pairs(student, teacher))
         )
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """The hints."""
+        """Return the hint loss, summed over the pairs of maps."""
         compared = [
             hint(apply_connector(regressor, s, mask), t, mask)
-            for regressor, (s, t, mask) in zip(self.regressors, aligned(student, teacher), strict=True)
+            for regressor, (s, t, mask) in zip(self.regressors, masked_pairs(student, teacher), strict=True)
         ]
         return {"student0/hint": self.weight * torch.stack(compared).sum()}

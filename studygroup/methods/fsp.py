@@ -13,7 +13,7 @@ Shapes: B batch, maps (B, c, h, w), G (B, c', c).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -27,50 +27,28 @@ from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features, feature_layers
 
 
+@dataclass(eq=False, kw_only=True)
 class FSP(SecondStage):
     """A student whose maps first learn to relate from stage to stage as the teacher's do, and which then learns from the labels."""
 
-    def __init__(
-        self,
-        *,
-        initial_epochs: int = 30,
-        initial_learning_rate: float | None = None,
-        label_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        student_layers: Sequence[str] | None = None,
-        teacher_layers: Sequence[str] | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            initial_epochs: of the first stage; the run's epochs are the second's.
-            initial_learning_rate: of the first stage, constant; by default the run's.
-            label_weight: of the cross-entropy, at least 0.
-            kd_weight: of the teacher's softened predictions, at least 0.
-            temperature: T > 0 of these.
-            student_layers: paths of two or more of the student's modules, in order; by default all stages of a chain.
-            teacher_layers: paths of as many of the teacher's modules.
-        """
-        super().__init__(initial_epochs, initial_learning_rate, label_weight, kd_weight, temperature, student_layers, teacher_layers)
-
     def initial(self) -> Flows:
-        """The first stage."""
-        return Flows(self.student_layers, self.teacher_layers)
+        """Create the method of the first stage."""
+        return Flows(student_layers=self.student_layers, teacher_layers=self.teacher_layers)
 
 
+@dataclass(eq=False, kw_only=True)
 class Flows(FirstStage):
     """A student whose maps learn to relate from stage to stage as the teacher's do: the first stage of `FSP`."""
 
     def layers(self, network: nn.Module) -> list[str]:
-        """All stages."""
+        """Return all stages."""
         return feature_layers(network)
 
     def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
-        """Nothing; the widths must be equal, and there must be a flow."""
+        """Check that the widths are equal, and that there is a flow."""
         check_lengths([*student.masks, *teacher.masks])
         flow_of_solution(student.maps, teacher.maps)
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """The flows."""
+        """Return the loss on flows."""
         return {"student0/flow": flow_of_solution(student.maps, teacher.maps, student.masks[0])}

@@ -16,7 +16,8 @@ Shapes: B batch, maps (B, c, h, w), factors (B, share c, h, w).
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
 
 from torch import nn
 
@@ -24,125 +25,92 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Frozen
 from studygroup.losses import factor_transfer, hint
-from studygroup.methods.method import Losses, StageSpec, require
+from studygroup.methods.method import Losses, require
 from studygroup.methods.one_teacher import OneTeacher
-from studygroup.methods.two_stages import FirstStage, check_initial, two_stages
+from studygroup.methods.two_stages import FirstStage, TwoStages
 from studygroup.networks.connectors import Paraphraser, Translator
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.features import Features, feature_layers
+from studygroup.parameters import option
 
-IMAGES_ONLY = "ft compares maps through convolutions that would take what stands behind a text's end for a part of it"
+IMAGES_ONLY = "ft compares maps through convolutions that would read the padding behind a text as a part of it"
 
 
-class FT(OneTeacher):
-    """A student's last map is translated into factors in which the teacher's was paraphrased before."""
+@dataclass(eq=False, kw_only=True)
+class FT(OneTeacher, TwoStages):
+    """A student whose last map is translated into the factors in which a trained paraphraser encodes the teacher's."""
 
     images_only = IMAGES_ONLY
 
-    def __init__(
-        self,
-        *,
-        initial_epochs: int = 30,
-        initial_learning_rate: float | None = 0.01,
-        share: float = 0.5,
-        weight: float = 200.0,
-        label_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        student_layers: Sequence[str] | None = None,
-        teacher_layers: Sequence[str] | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            initial_epochs: of the paraphraser's training; the run's epochs are the student's.
-            initial_learning_rate: of the paraphraser, constant; none for the run's.
-            share: factors per channel of the teacher's map, above 0.
-            weight: of the factors, at least 0.
-            label_weight: of the cross-entropy, at least 0.
-            kd_weight: of the teacher's softened predictions, at least 0.
-            temperature: T > 0 of these.
-            student_layers: path of the student's module whose map is translated; by default a chain's last stage before the head.
-            teacher_layers: path of the teacher's module whose map is paraphrased.
-        """
-        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
-        check_initial(initial_epochs, initial_learning_rate)
-        require(share > 0.0, f"share is {share}; it must be positive")
-        self.initial_epochs = initial_epochs
-        self.initial_learning_rate = initial_learning_rate
-        self.share = share
+    initial_learning_rate: float | None = option(
+        0.01, above=0.0, help="Constant learning rate of the first stage, the paraphraser's; none for the run's"
+    )
+    weight: float = option(200.0, at_least=0.0, help="Weight of the loss on factors")
+    share: float = option(0.5, above=0.0, help="Number of factors per channel of the teacher's map")
 
     def initial(self) -> Paraphrasing:
-        """The first stage."""
-        return Paraphrasing(self.share, self.student_layers, self.teacher_layers)
-
-    def stages(self) -> list[StageSpec]:
-        """List the paraphraser's training, then the student's."""
-        return two_stages(self.initial(), self, self.initial_epochs, self.initial_learning_rate)
+        """Create the method of the first stage."""
+        return Paraphrasing(share=self.share, student_layers=self.student_layers, teacher_layers=self.teacher_layers)
 
     def layers(self, network: nn.Module) -> list[str]:
-        """The last stage before the head."""
+        """Return the last stage before the head."""
         return feature_layers(network)[-1:]
 
     def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
-        """The paraphraser, as the first stage leaves it, and the translator."""
-        self.paraphraser = Frozen(paraphraser(networks, teacher, self.share))
+        """Create the paraphraser, whose weights the first stage trained, and the translator."""
+        self.paraphraser = Frozen(create_paraphraser(networks, teacher, self.share))
         widths = student.maps[0].shape[1], teacher.maps[0].shape[1]
         require(student.maps[0].dim() == 4, f"the student's feature has the shape {tuple(student.maps[0].shape)}; name a map (B, c, h, w)")
         self.translator = networks.extra_module("translator", lambda: Translator(*widths, self.share))
 
     def modules_to_save(self) -> Mapping[str, nn.Module]:
-        """The paraphraser."""
+        """Return the paraphraser."""
         return {"paraphraser": self.paraphraser.network}
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """The factors."""
+        """Return the loss on factors."""
         network = self.paraphraser.network
         assert isinstance(network, Paraphraser)
         factors = factor_transfer(self.translator(student.maps[0]), network.factors(teacher.maps[0]))
         return {"student0/factors": self.weight * factors}
 
 
+@dataclass(eq=False, kw_only=True)
 class Paraphrasing(FirstStage):
-    """A paraphraser that learns to reconstruct the teacher's map, while the student waits: the first stage of `FT`."""
+    """A paraphraser that learns to reconstruct the teacher's map; the student is not trained: the first stage of `FT`."""
 
     images_only = IMAGES_ONLY
 
-    def __init__(
-        self, share: float = 0.5, student_layers: Sequence[str] | None = None, teacher_layers: Sequence[str] | None = None
-    ) -> None:
-        """Args: share, student_layers, teacher_layers: of `FT`."""
-        super().__init__(student_layers, teacher_layers)
-        self.share = share
+    share: float = 0.5
 
     def layers(self, network: nn.Module) -> list[str]:
-        """The last stage before the head."""
+        """Return the last stage before the head."""
         return feature_layers(network)[-1:]
 
     def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
-        """The paraphraser; the student does not learn yet."""
+        """Create the paraphraser, and freeze the student."""
         self.group.requires_grad_(False)
-        self.paraphraser = paraphraser(networks, teacher, self.share)
+        self.paraphraser = create_paraphraser(networks, teacher, self.share)
 
     def modules_to_save(self) -> Mapping[str, nn.Module]:
-        """The paraphraser."""
+        """Return the paraphraser."""
         return {"paraphraser": self.paraphraser}
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """One update of the paraphraser; the student does not run."""
+        """Update the paraphraser once; the student does not run."""
         maps = self.teacher.extract_features(batch.inputs, self.teacher_paths).maps[0]
         yield {"group/reconstruction": hint(self.paraphraser(maps), maps)}
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """Nothing."""
+        """Return no losses."""
         return {}
 
 
-def paraphraser(networks: NetworkFactory, teacher: Features, share: float) -> Paraphraser:
-    """A new paraphraser of the teacher's map.
+def create_paraphraser(networks: NetworkFactory, teacher: Features, share: float) -> Paraphraser:
+    """Create a paraphraser of the teacher's map.
 
     Raises:
-        UserError: not one map is watched, or what is watched is none.
+        UserError: there is not exactly one layer, or its output is not a map.
     """
     shapes = [tuple(maps.shape) for maps in teacher.maps]
     require(len(shapes) == 1, f"{len(shapes)} layers are named, but ft compares one map; name one with student_layers and teacher_layers")

@@ -10,41 +10,34 @@ Shapes: B batch, C classes.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.method import Losses, Method
 from studygroup.networks.factory import NetworkFactory
+from studygroup.parameters import option
 
 
+@dataclass(eq=False, kw_only=True)
 class KD(Method):
-    """One student learns from the labels and from a trained, frozen teacher's softened predictions."""
+    """A student that learns from the labels and from a frozen teacher's softened predictions."""
 
     needs_teacher = True
 
-    def __init__(self, *, alpha: float = 0.9, temperature: float = 4.0) -> None:
-        """Set the options.
-
-        Args:
-            alpha: weight in [0, 1] of the teacher; the labels have the rest.
-            temperature: T > 0.
-        """
-        super().__init__()
-        require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")
-        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        self.alpha = alpha
-        self.temperature = temperature
+    alpha: float = option(0.9, at_least=0.0, at_most=1.0, help="Weight of the teacher's predictions; the cross-entropy has 1 - alpha")
+    temperature: float = option(4.0, above=0.0, help="Softmax temperature T")
 
     def build(self, networks: NetworkFactory) -> None:
-        """One student, and the teacher."""
+        """Create the student and the teacher."""
         self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
         self.teacher = Frozen(networks.trained())
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """One update."""
+        """Update the student once."""
         logits = self.group[0](batch.inputs)  # (B, C)
         yield {
             "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.labels),

@@ -22,6 +22,7 @@ Shapes: B batch, C classes, K students.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -31,96 +32,75 @@ from studygroup.batch import Batch, Partition
 from studygroup.clock import Clock
 from studygroup.groups import Independent
 from studygroup.losses import cross_entropy, soft_kl, targets
-from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.method import Losses, Method
 from studygroup.networks.factory import NetworkFactory
+from studygroup.parameters import option
 
+Variant = Literal["mean", "naive", "minlogit", "linear", "general"]
 ENSEMBLES = {"mean": targets.mean, "naive": targets.naive, "minlogit": targets.minlogit, "linear": targets.linear}
 
 
+@dataclass(eq=False, kw_only=True)
 class KDCL(Method):
-    """Networks that learn from the labels and from an ensemble of all, each seeing an augmentation of its own."""
+    """Networks that learn from the labels and from an ensemble of all, each with its own augmentation of the images."""
 
-    covariance: Tensor
-    errors: Tensor
-    seen: Tensor
-    epoch: Tensor
+    students: int = option(2, at_least=1, help="Number of students K")
+    preset: Literal["shaoeric", "paper"] = option("shaoeric", help="Defaults of the next three options")
+    variant: Literal["mean", "naive", "minlogit", "linear", "general"] | None = option(
+        None, help="Ensemble that the students imitate", default_help="mean; minlogit with preset paper"
+    )
+    label_weight: float | None = option(None, at_least=0.0, help="Weight h of the cross-entropy", default_help="0.5; 1 with preset paper")
+    weight: float | None = option(None, at_least=0.0, help="Weight w of the imitation", default_help="0.5; 1 with preset paper")
+    temperature: float = option(4.0, above=0.0, help="Softmax temperature T")
+    views: bool = option(True, help="Give every student its own augmentation of the images")
 
-    def __init__(
-        self,
-        students: int = 2,
-        *,
-        preset: Literal["shaoeric", "paper"] = "shaoeric",
-        variant: Literal["mean", "naive", "minlogit", "linear", "general"] | None = None,
-        label_weight: float | None = None,
-        weight: float | None = None,
-        temperature: float = 4.0,
-        views: bool = True,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            students: K >= 1.
-            preset: which values `variant`, `label_weight` and `weight` have if they are not given.
-            variant: the ensemble: `"mean"`, with `preset="paper"` `"minlogit"`, unless given.
-            label_weight: h >= 0, of the labels: 0.5, with `preset="paper"` 1, unless given.
-            weight: w >= 0, of the ensemble: 0.5, with `preset="paper"` 1, unless given.
-            temperature: T > 0.
-            views: whether each network sees an augmentation of its own; otherwise all see the same.
-        """
-        super().__init__()
-        paper = preset == "paper"
-        variant = ("minlogit" if paper else "mean") if variant is None else variant
-        known = (*ENSEMBLES, "general")
-        require(variant in known, f"variant is {variant!r}; it must be one of {', '.join(known)}")
-        label_weight = (1.0 if paper else 0.5) if label_weight is None else label_weight
-        weight = (1.0 if paper else 0.5) if weight is None else weight
-        require(students >= 1, f"students is {students}; at least 1 is needed")
-        require(label_weight >= 0.0, f"label_weight is {label_weight}; it must not be negative")
-        require(weight >= 0.0, f"weight is {weight}; it must not be negative")
-        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        self.count = students
-        self.variant = variant
-        self.label_weight = label_weight
-        self.weight = weight
-        self.temperature = temperature
-        self.views = views
+    def __post_init__(self) -> None:
+        """Fill in the preset's values."""
+        paper = self.preset == "paper"
+        self._variant: Variant = self.variant or ("minlogit" if paper else "mean")
+        self._label_weight = (1.0 if paper else 0.5) if self.label_weight is None else self.label_weight
+        self._weight = (1.0 if paper else 0.5) if self.weight is None else self.weight
 
     def build(self, networks: NetworkFactory) -> None:
-        """K networks, of different architectures if the peers differ."""
-        self.group = Independent(networks.students(self.count))
+        """Create K networks, of different architectures if there are peers."""
+        self.group = Independent(networks.students(self.students))
         self.candidates = tuple(name for k, name in enumerate(self.student_names()) if networks.is_target(k))
         self.views = self.views and networks.vocabulary is None
-        if self.variant == "general":
-            self.register_buffer("covariance", torch.eye(self.count))  # of the previous epoch; equal weights before there is one
-            self.register_buffer("errors", torch.zeros(self.count, self.count))  # the running epoch's sum
+        if self._variant == "general":
+            self.covariance: Tensor  # of the previous epoch; the identity before there is one
+            self.errors: Tensor  # sum over the current epoch
+            self.seen: Tensor
+            self.epoch: Tensor
+            self.register_buffer("covariance", torch.eye(self.students))
+            self.register_buffer("errors", torch.zeros(self.students, self.students))
             self.register_buffer("seen", torch.zeros(()))
             self.register_buffer("epoch", torch.zeros((), dtype=torch.int64))
 
     def partition(self) -> Partition:
-        """One view per network."""
-        return Partition(views=self.count if self.views else 1)
+        """Return one view per network."""
+        return Partition(views=self.students if self.views else 1)
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """One update of all networks, whose losses have no graph in common."""
-        logits, _ = self.group.study([batch.view(k) for k in range(self.count)], [[]] * self.count)  # K x (B, C)
-        if self.count == 1:
+        """Update all networks once; their losses have no graph in common."""
+        logits, _ = self.group.study([batch.view(k) for k in range(self.students)], [[]] * self.students)  # K x (B, C)
+        if self.students == 1:
             yield {"student0/cross_entropy": cross_entropy(logits[0], batch.labels)}
             return
-        target = self.target(torch.stack(logits).detach(), batch, clock)
-        losses = {f"student{k}/cross_entropy": self.label_weight * cross_entropy(z, batch.labels) for k, z in enumerate(logits)}
-        yield losses | {f"student{k}/imitation": self.weight * soft_kl(z, target, self.temperature) for k, z in enumerate(logits)}
+        target = self.ensemble(torch.stack(logits).detach(), batch, clock)
+        losses = {f"student{k}/cross_entropy": self._label_weight * cross_entropy(z, batch.labels) for k, z in enumerate(logits)}
+        yield losses | {f"student{k}/imitation": self._weight * soft_kl(z, target, self.temperature) for k, z in enumerate(logits)}
 
-    def target(self, logits: Tensor, batch: Batch, clock: Clock) -> Tensor:
-        """The ensemble t (B, C) of all logits (K, B, C) and the batch's labels."""
-        if self.variant != "general":
-            return ENSEMBLES[self.variant](logits, batch.labels)
+    def ensemble(self, logits: Tensor, batch: Batch, clock: Clock) -> Tensor:
+        """Return the ensemble t (B, C) of all logits (K, B, C), given the batch's labels."""
+        if self._variant != "general":
+            return ENSEMBLES[self._variant](logits, batch.labels)
         # At an epoch's start only: reading a number waits for the device.
         if clock.step == 0 and int(self.epoch) != clock.epoch and int(self.seen):
             self.covariance.copy_(self.errors / self.seen)
             self.errors.zero_()
             self.seen.zero_()
             self.epoch.fill_(clock.epoch)
-        everyone, labels = batch.all_gather(logits.transpose(0, 1)).transpose(0, 1), batch.all_gather(batch.labels)
-        self.errors += targets.error_covariance(everyone, labels) * len(labels)
+        all_logits, labels = batch.all_gather(logits.transpose(0, 1)).transpose(0, 1), batch.all_gather(batch.labels)
+        self.errors += targets.error_covariance(all_logits, labels) * len(labels)
         self.seen += len(labels)
         return targets.general(logits, batch.labels, self.covariance)

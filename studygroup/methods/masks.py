@@ -1,9 +1,9 @@
-"""What is different about texts, for methods that compare maps of two networks, and for those that cannot take texts.
+"""Checks and pairs for texts, for methods that compare maps of two networks, and for those that cannot take texts.
 
-The texts of a batch are padded to the longest of them, so their maps (B, c, 1, T) come with the positions (B, T) at which there is text,
-and are zero elsewhere. What a text teaches must not depend on what else is in its batch: a mean over positions is one over these, text
-by text; no connector learns from the others; and maps of different lengths are not pooled to one, because the windows would depend on
-the padding.
+The texts of a batch are padded to the longest of them, so their maps (B, c, 1, T) come with masks (B, T) of the positions that hold text,
+and are zero elsewhere. The loss on a text must not depend on the other texts of its batch: means are over the text's own positions;
+connectors work position by position; and maps of different lengths are not pooled to one length, because the windows would depend on the
+padding.
 """
 
 from __future__ import annotations
@@ -19,17 +19,18 @@ from studygroup.networks.features import Features
 
 
 def check_inputs(method: Method, networks: NetworkFactory) -> None:
-    """Raise UserError if the method cannot learn from the kind of data that networks are made for."""
+    """Raise UserError if the method cannot learn from the kind of data that the networks take."""
     require(
         networks.vocabulary is None or not method.images_only,
-        f"the data are texts, but {method.images_only}; take another method, such as kd",
+        f"the data are texts, but {method.images_only}; use another method, such as kd",
     )
 
 
-def aligned(student: Features, teacher: Features) -> list[tuple[Tensor, Tensor, Tensor | None]]:
-    """What is compared with what, position by position: maps of the student and the teacher (B, c, ...), or pooled features (B, d).
+def masked_pairs(student: Features, teacher: Features) -> list[tuple[Tensor, Tensor, Tensor | None]]:
+    """Pair maps (B, c, ...) of student and teacher or, without layers, their pooled features (B, d), each pair with its mask.
 
-    With each pair comes where its texts are (B, T), None for images and for vectors.
+    Returns:
+        student's features, teacher's, mask (B, T) of the positions of texts; None for images and vectors.
 
     Raises:
         UserError: maps of texts whose lengths differ, or of one network only.
@@ -42,7 +43,7 @@ def aligned(student: Features, teacher: Features) -> list[tuple[Tensor, Tensor, 
 
 
 def check_lengths(masks: Sequence[Tensor | None]) -> None:
-    """Raise UserError unless maps whose texts are at `masks`, (B, T) or None for what has no positions, are of one length."""
+    """Raise UserError unless maps with these masks, (B, T) or None for features without positions, have one length."""
     lengths = ["no positions" if mask is None else f"{mask.shape[1]} positions" for mask in masks]
     require(
         len(set(lengths)) == 1,
@@ -52,18 +53,18 @@ def check_lengths(masks: Sequence[Tensor | None]) -> None:
 
 
 def check_vectors(*networks: Features) -> None:
-    """Raise UserError if maps of texts are watched by a method that embeds a fixed number of values."""
+    """Raise UserError if maps of texts go to a method that embeds a fixed number of values."""
     require(
         all(mask is None for features in networks for mask in features.masks),
         "a map of texts has no fixed number of values to embed; name modules that give a vector for each text, or none for pooled features",
     )
 
 
-def check_watched(features: Features, places: Sequence[str]) -> None:
-    """Raise UserError if what is watched of texts, at `places`, is a map that does not say where the texts are."""
-    for place, shown, mask in zip(places, features.maps, features.masks, strict=True):
-        if mask is None and shown.dim() > 2:
+def check_maps(features: Features, paths: Sequence[str]) -> None:
+    """Raise UserError if a feature of texts, of a module in `paths`, is a map without a mask."""
+    for path, feature, mask in zip(paths, features.maps, features.masks, strict=True):
+        if mask is None and feature.dim() > 2:
             raise UserError(
-                f"the module {place!r} gives {tuple(shown.shape)} for one text, of which it is not known what is padding; "
-                "name one that gives a vector for each text, or take networks of `studygroup list networks`"
+                f"the module {path!r} gives {tuple(feature.shape)} for one text, without a mask of its padding; "
+                "name one that gives a vector for each text, or use networks of `studygroup list networks`"
             )

@@ -11,45 +11,27 @@ Shapes: maps (B, c, h, w); kernels (B, c_s, c_t).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import neuron_selectivity
-from studygroup.methods.feature_pairs import EveryStage
-from studygroup.methods.masks import aligned
+from studygroup.methods.feature_pairs import StagePairs
+from studygroup.methods.masks import masked_pairs
 from studygroup.methods.method import Losses
 from studygroup.networks.features import Features
+from studygroup.parameters import option
 
 
-class NST(EveryStage):
-    """A student's channels are distributed as the teacher's: they answer to the same places."""
+@dataclass(eq=False, kw_only=True)
+class NST(StagePairs):
+    """A student whose channels are distributed as the teacher's: they are active at the same positions."""
 
-    def __init__(
-        self,
-        *,
-        weight: float = 50.0,
-        label_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        student_layers: Sequence[str] | None = None,
-        teacher_layers: Sequence[str] | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            weight: of the selectivity, at least 0.
-            label_weight: of the cross-entropy, at least 0.
-            kd_weight: of the teacher's softened predictions, at least 0.
-            temperature: T > 0 of these.
-            student_layers: paths of the student's modules that are compared; by default all stages of a chain but the stem.
-            teacher_layers: paths of as many of the teacher's modules.
-        """
-        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
+    weight: float = option(50.0, at_least=0.0, help="Weight of the selectivity loss")
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """The selectivity of every pair of maps."""
-        compared = [neuron_selectivity(s, t) for s, t, _ in aligned(student, teacher)]  # nothing comes of what is zero
+        """Return the selectivity loss, summed over the pairs of maps."""
+        compared = [neuron_selectivity(s, t) for s, t, _ in masked_pairs(student, teacher)]  # padding is zero and adds nothing
         return {"student0/selectivity": self.weight * torch.stack(compared).sum()}

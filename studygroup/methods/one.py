@@ -17,6 +17,7 @@ Shapes: B batch, C classes, K students, c channels of the trunk's output.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -27,11 +28,12 @@ from studygroup.groups import Branched, pooled
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods.method import Losses, Method, require
 from studygroup.networks.factory import NetworkFactory
+from studygroup.parameters import option
 from studygroup.schedules import ramp
 
 
 class Gate(nn.Sequential):
-    """How much each of K branches counts for a sample: trunk output (B, c, ...) -> weights (B, K) float32 that sum to 1."""
+    """Weights of K branches per sample: trunk output (B, c, ...) -> (B, K) float32, rows sum to 1."""
 
     def __init__(self, channels: int, students: int) -> None:
         """Args: channels: c. students: K."""
@@ -43,55 +45,31 @@ class Gate(nn.Sequential):
         return torch.softmax(scores.float(), dim=-1)
 
 
+@dataclass(eq=False, kw_only=True)
 class ONE(Method):
     """Branches on a shared trunk that learn from the labels and from their own gated ensemble."""
 
-    group: Branched
-    gate: Gate
-
-    def __init__(
-        self,
-        students: int = 4,
-        *,
-        temperature: float = 3.0,
-        ramp_share: float = 80 / 300,
-        detach: bool = True,
-        branch_from: str | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            students: K >= 1 branches.
-            temperature: T > 0.
-            ramp_share: share in [0, 1] of the epochs over which the weight of imitation rises.
-            detach: whether the ensemble is a target only.
-            branch_from: the stage with which branches begin; the last one before the head by default.
-        """
-        super().__init__()
-        require(students >= 1, f"students is {students}; at least 1 is needed")
-        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        require(0.0 <= ramp_share <= 1.0, f"ramp_share is {ramp_share}; it must lie in [0, 1]")
-        self.count = students
-        self.temperature = temperature
-        self.ramp_share = ramp_share
-        self.detach = detach
-        self.branch_from = branch_from
+    students: int = option(4, at_least=1, help="Number of branches K")
+    temperature: float = option(3.0, above=0.0, help="Softmax temperature T")
+    ramp_share: float = option(80 / 300, at_least=0.0, at_most=1.0, help="Fraction of the epochs over which the imitation ramps up")
+    detach: bool = option(True, help="Stop the gradient at the ensemble's logits, so that only its cross-entropy trains the gate")
+    branch_from: str | None = option(None, help="Stage at which the branches begin", default_help="the last one before the head")
 
     def build(self, networks: NetworkFactory) -> None:
-        """K branches on one trunk, and the gate; a single branch needs none."""
+        """Create K branches on one trunk, and the gate; a single branch needs none."""
         require(not networks.peers, "one's students are branches of one network; it takes no peers")
-        self.group = Branched(networks.copy, self.count, branch_from=self.branch_from)
+        self.group: Branched = Branched(networks.copy, self.students, branch_from=self.branch_from)
         self.candidates = self.student_names()
-        if self.count > 1:
+        if self.students > 1:
             channels, _ = self.group.widths(networks.example())
-            self.gate = networks.extra_module("gate", lambda: Gate(channels, self.count))
+            self.gate = networks.extra_module("gate", lambda: Gate(channels, self.students))
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """One update of trunk, branches and gate together."""
+        """Update trunk, branches and gate together, once."""
         shared = self.group.trunk(batch.inputs)  # (B, c, ...)
         logits = self.group.branch_outputs(shared)  # K x (B, C)
         losses = {f"student{k}/cross_entropy": cross_entropy(z, batch.labels) for k, z in enumerate(logits)}
-        if self.count > 1:
+        if self.students > 1:
             ensemble = self.ensemble(shared, logits)
             losses["group/gated"] = cross_entropy(ensemble, batch.labels)
             target = ensemble.detach() if self.detach else ensemble
@@ -100,13 +78,13 @@ class ONE(Method):
         yield losses
 
     def logits(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Every member's logits (B, C), and the gated ensemble's."""
+        """Return every member's logits (B, C), and the gated ensemble's."""
         shared = self.group.trunk(inputs)
         logits = self.group.branch_outputs(shared)
         found = dict(zip(self.student_names(), logits, strict=True))
-        return found | ({"gated": self.ensemble(shared, logits)} if self.count > 1 else {})
+        return found | ({"gated": self.ensemble(shared, logits)} if self.students > 1 else {})
 
     def ensemble(self, shared: Tensor, logits: Sequence[Tensor]) -> Tensor:
-        """z_e (B, C), from the trunk's output (B, c, ...) and the branches' logits K x (B, C)."""
+        """Return z_e (B, C), given the trunk's output (B, c, ...) and the branches' logits K x (B, C)."""
         weights: Tensor = self.gate(shared)  # (B, K)
         return (weights.unsqueeze(-1) * torch.stack(list(logits), dim=1)).sum(1)

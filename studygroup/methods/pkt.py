@@ -11,7 +11,7 @@ Shapes: B batch, features (B, d), p (B, B).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
@@ -19,38 +19,20 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import probabilistic_transfer
 from studygroup.methods.method import Losses
-from studygroup.methods.one_teacher import OneTeacher, pairs
+from studygroup.methods.one_teacher import OneTeacher, feature_pairs
 from studygroup.networks.features import Features
+from studygroup.parameters import option
 
 
+@dataclass(eq=False, kw_only=True)
 class PKT(OneTeacher):
-    """Samples are neighbours in the student's features with the probabilities that they have in the teacher's."""
+    """A student in whose features samples are neighbours with the same probabilities as in the teacher's."""
 
     whole_batch = True
 
-    def __init__(
-        self,
-        *,
-        weight: float = 30000.0,
-        label_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        student_layers: Sequence[str] | None = None,
-        teacher_layers: Sequence[str] | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            weight: of the divergence, at least 0.
-            label_weight: of the cross-entropy, at least 0.
-            kd_weight: of the teacher's softened predictions, at least 0.
-            temperature: T > 0 of these.
-            student_layers: paths of the student's modules that are compared; by default the pooled feature.
-            teacher_layers: paths of as many of the teacher's modules.
-        """
-        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
+    weight: float = option(30000.0, at_least=0.0, help="Weight of the divergence of neighbour probabilities")
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """The divergence, over the whole batch."""
-        compared = [probabilistic_transfer(batch.all_gather(s), batch.all_gather(t)) for s, t in pairs(student, teacher)]
+        """Return the divergence over the whole batch, summed over the pairs of features."""
+        compared = [probabilistic_transfer(batch.all_gather(s), batch.all_gather(t)) for s, t in feature_pairs(student, teacher)]
         return {"student0/neighbours": self.weight * torch.stack(compared).sum()}

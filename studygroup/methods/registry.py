@@ -1,138 +1,92 @@
-"""Methods by name: the command line, recipes, `studygroup.CLASS` and the tests know a method by its lines here."""
+"""Methods by name. To add one: its file, its line here, its page in docs/methods, then `make docs`."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from studygroup.errors import UserError, unknown_name
-from studygroup.methods.ab import AB
-from studygroup.methods.at import AT
-from studygroup.methods.baseline import Baseline
-from studygroup.methods.bss import BSS
-from studygroup.methods.cc import CC
-from studygroup.methods.cgl import CGL
-from studygroup.methods.cl_ilr import CLILR
-from studygroup.methods.codistillation import Codistillation
-from studygroup.methods.crd import CRD
-from studygroup.methods.dgkd import DGKD
-from studygroup.methods.dml import DML
-from studygroup.methods.fitnet import FitNet
-from studygroup.methods.fsp import FSP
-from studygroup.methods.ft import FT
-from studygroup.methods.kd import KD
-from studygroup.methods.kdcl import KDCL
-from studygroup.methods.method import Method
-from studygroup.methods.nst import NST
-from studygroup.methods.okddip import OKDDip
-from studygroup.methods.one import ONE
-from studygroup.methods.orc import ORC
-from studygroup.methods.pkt import PKT
-from studygroup.methods.rkd import RKD
-from studygroup.methods.sp import SP
-from studygroup.methods.srrl import SRRL
-from studygroup.methods.takd import TAKD
-from studygroup.methods.vid import VID
 from studygroup.parameters import Parameter, parameters_of
+from studygroup.registry import Registry
 
-__all__ = [
-    "AB",
-    "AT",
-    "BSS",
-    "CC",
-    "CGL",
-    "CLILR",
-    "CRD",
-    "DGKD",
-    "DML",
-    "FSP",
-    "FT",
-    "KD",
-    "KDCL",
-    "METHODS",
-    "NST",
-    "ONE",
-    "ORC",
-    "PKT",
-    "RKD",
-    "SP",
-    "SRRL",
-    "TAKD",
-    "VID",
-    "Baseline",
-    "Codistillation",
-    "FitNet",
-    "OKDDip",
-    "create_method",
-    "method_class",
-    "method_name",
-    "method_options",
-]
+if TYPE_CHECKING:
+    from studygroup.methods.method import Method
 
-METHODS: dict[str, type[Method]] = {
-    "baseline": Baseline,
-    "kd": KD,
-    "takd": TAKD,
-    "dgkd": DGKD,
-    "fitnet": FitNet,
-    "at": AT,
-    "ab": AB,
-    "ft": FT,
-    "fsp": FSP,
-    "sp": SP,
-    "cc": CC,
-    "vid": VID,
-    "rkd": RKD,
-    "pkt": PKT,
-    "nst": NST,
-    "crd": CRD,
-    "srrl": SRRL,
-    "bss": BSS,
-    "dml": DML,
-    "cl_ilr": CLILR,
-    "one": ONE,
-    "okddip": OKDDip,
-    "kdcl": KDCL,
-    "codistillation": Codistillation,
-    "cgl": CGL,
-    "orc": ORC,
-}
-
-
-def method_name(method: Method) -> str:
-    """The registered name of a method, or its class's name."""
-    return next((name for name, kind in METHODS.items() if kind is type(method)), type(method).__name__)
+METHODS: Registry[type[Method]] = Registry(
+    "method",
+    {
+        "baseline": "studygroup.methods.baseline:Baseline",
+        "kd": "studygroup.methods.kd:KD",
+        "takd": "studygroup.methods.takd:TAKD",
+        "dgkd": "studygroup.methods.dgkd:DGKD",
+        "fitnet": "studygroup.methods.fitnet:FitNet",
+        "at": "studygroup.methods.at:AT",
+        "ab": "studygroup.methods.ab:AB",
+        "ft": "studygroup.methods.ft:FT",
+        "fsp": "studygroup.methods.fsp:FSP",
+        "sp": "studygroup.methods.sp:SP",
+        "cc": "studygroup.methods.cc:CC",
+        "vid": "studygroup.methods.vid:VID",
+        "rkd": "studygroup.methods.rkd:RKD",
+        "pkt": "studygroup.methods.pkt:PKT",
+        "nst": "studygroup.methods.nst:NST",
+        "crd": "studygroup.methods.crd:CRD",
+        "srrl": "studygroup.methods.srrl:SRRL",
+        "bss": "studygroup.methods.bss:BSS",
+        "dml": "studygroup.methods.dml:DML",
+        "cl_ilr": "studygroup.methods.cl_ilr:CLILR",
+        "one": "studygroup.methods.one:ONE",
+        "okddip": "studygroup.methods.okddip:OKDDip",
+        "kdcl": "studygroup.methods.kdcl:KDCL",
+        "codistillation": "studygroup.methods.codistillation:Codistillation",
+        "cgl": "studygroup.methods.cgl:CGL",
+        "orc": "studygroup.methods.orc:ORC",
+    },
+    group="studygroup.methods",
+)
 
 
 def method_class(name: str) -> type[Method]:
-    """Return the class of a method."""
-    if name not in METHODS:
-        raise unknown_name("method", name, METHODS)
-    return METHODS[name]
+    """Return the class of a method.
 
-
-def method_options(name: str) -> dict[str, Parameter]:
-    """A method's options by name.
+    Args:
+        name: one of `METHODS`, or `package.module:Class`.
 
     Raises:
-        UserError: an unknown method; the nearest names are offered.
+        UserError: the name is unknown (the nearest names are offered), cannot be imported, or is not a method.
     """
-    if name not in METHODS:
-        raise unknown_name("method", name, METHODS)
-    constructor = METHODS[name].__init__
-    if constructor is Method.__init__:
-        return {}
-    return {option: parameter for option, parameter in parameters_of(constructor).items() if option != "self"}
+    from studygroup.methods.method import Method
+
+    found: object = METHODS.load(name)
+    if not (isinstance(found, type) and issubclass(found, Method)):
+        kind = f"the class {found.__name__}" if isinstance(found, type) else f"a {type(found).__name__}"
+        raise UserError(f"the method {name!r} is {kind}; it must be a class derived from studygroup.methods.Method")
+    return found
+
+
+def method_name(method: Method) -> str:
+    """Return the registered name of a method, or `package.module:Class` if it is not registered."""
+    return METHODS.name_of(type(method))
+
+
+def method_options(name: str) -> Mapping[str, Parameter]:
+    """Return a method's options by name.
+
+    Raises:
+        UserError: as `method_class`.
+    """
+    return parameters_of(method_class(name))
 
 
 def create_method(name: str, options: Mapping[str, object] | None = None) -> Method:
-    """A method by name.
+    """Create a method.
 
     Args:
-        name: one of `METHODS`.
+        name: one of `METHODS`, or `package.module:Class`.
         options: option -> value.
 
     Raises:
-        UserError: an unknown method or option (the nearest names are offered), or a value that cannot be.
+        UserError: an unknown method or option (the nearest names are offered), or an invalid value.
     """
     known = method_options(name)
     checked = {}
@@ -144,4 +98,4 @@ def create_method(name: str, options: Mapping[str, object] | None = None) -> Met
             checked[option] = kind.parse(value) if kind.base == "list" and isinstance(value, str) else kind.check(value)
         except ValueError as error:
             raise UserError(f"{name}'s {option} is {error}") from None
-    return METHODS[name](**checked)
+    return method_class(name)(**checked)

@@ -11,57 +11,33 @@ Shapes: B batch, features (B, d), p (B, B), c (B, B, B).
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from dataclasses import dataclass
 
 import torch
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import relational
-from studygroup.methods.method import Losses, require
-from studygroup.methods.one_teacher import OneTeacher, pairs
+from studygroup.methods.method import Losses
+from studygroup.methods.one_teacher import OneTeacher, feature_pairs
 from studygroup.networks.features import Features
+from studygroup.parameters import option
 
 
+@dataclass(eq=False, kw_only=True)
 class RKD(OneTeacher):
-    """Samples lie to each other in the student's features, in distances and angles, as in the teacher's."""
+    """A student in whose features the distances and angles between samples are as in the teacher's."""
 
     whole_batch = True
 
-    def __init__(
-        self,
-        *,
-        weight: float = 1.0,
-        label_weight: float = 1.0,
-        kd_weight: float = 0.0,
-        temperature: float = 4.0,
-        distance_weight: float = 25.0,
-        angle_weight: float = 50.0,
-        student_layers: Sequence[str] | None = None,
-        teacher_layers: Sequence[str] | None = None,
-    ) -> None:
-        """Set the options.
-
-        Args:
-            weight: of the relations, at least 0.
-            label_weight: of the cross-entropy, at least 0.
-            kd_weight: of the teacher's softened predictions, at least 0.
-            temperature: T > 0 of these.
-            distance_weight: of the distances among the relations, at least 0.
-            angle_weight: of the angles among them, at least 0.
-            student_layers: paths of the student's modules that are compared; by default the pooled feature.
-            teacher_layers: paths of as many of the teacher's modules.
-        """
-        super().__init__(weight, label_weight, kd_weight, temperature, student_layers, teacher_layers)
-        require(distance_weight >= 0.0, f"distance_weight is {distance_weight}; it must not be negative")
-        require(angle_weight >= 0.0, f"angle_weight is {angle_weight}; it must not be negative")
-        self.distance_weight = distance_weight
-        self.angle_weight = angle_weight
+    weight: float = option(1.0, at_least=0.0, help="Weight of the relational loss")
+    distance_weight: float = option(25.0, at_least=0.0, help="Weight of the distances within the relational loss")
+    angle_weight: float = option(50.0, at_least=0.0, help="Weight of the angles within the relational loss")
 
     def feature_losses(self, student: Features, teacher: Features, batch: Batch, clock: Clock) -> Losses:
-        """The relations of the whole batch."""
+        """Return the relational loss over the whole batch, summed over the pairs of features."""
         compared = [
             relational(batch.all_gather(s), batch.all_gather(t), self.distance_weight, self.angle_weight)
-            for s, t in pairs(student, teacher)
+            for s, t in feature_pairs(student, teacher)
         ]
         return {"student0/relations": self.weight * torch.stack(compared).sum()}

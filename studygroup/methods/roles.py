@@ -1,4 +1,4 @@
-"""Roles in ORC, which last one batch: what the students' errors decide (Choi, Cho, Jeong and Hwang, 2022).
+"""Roles in ORC, which last one batch and depend on the students' errors (Choi, Cho, Jeong and Hwang, 2022).
 
     i*    = argmin of the students' mean cross-entropies                         who is promoted, Eq. 7
     omega = softmax of the students' mean cross-entropies, D_i = omega_i B       how much each feeds back, Eq. 4-6
@@ -20,16 +20,16 @@ from studygroup.errors import TrainingError
 
 
 def best_first(errors: Tensor, sizes: Sequence[int] | None = None) -> list[int]:
-    """Students by mean error, best first, ties to the lower number.
+    """Sort students by mean error, best first, ties to the lower number.
 
     Args:
         errors: (n, B) cross-entropy of each student on each sample.
-        sizes: if they are given, students are ranked by these instead, the largest first.
+        sizes: sort by these instead, the largest first.
 
     Raises:
         TrainingError: a student's error is not finite.
     """
-    means: list[float] = errors.mean(1).tolist()  # one look at the device, not n
+    means: list[float] = errors.mean(1).tolist()  # one transfer from the device, not n
     bad = [k for k, mean in enumerate(means) if not math.isfinite(mean)]
     if bad:
         raise TrainingError(f"the cross-entropy of student{bad[0]} is {means[bad[0]]}; a lower learning rate or clipping may help")
@@ -38,9 +38,9 @@ def best_first(errors: Tensor, sizes: Sequence[int] | None = None) -> list[int]:
 
 
 def quotas(losses: Tensor, batch: int) -> list[int]:
-    """D_i: how many of `batch` samples each student feeds back, from their mean losses (n,) (Eq. 4-6).
+    """Return D_i, how many of `batch` samples each student feeds back, given their mean losses (n,) (Eq. 4-6).
 
-    The softmax's shares, rounded by largest remainder (ties to the lower number), so that they sum to `batch`.
+    The softmax is rounded by largest remainder (ties to the lower number), so that the D_i sum to `batch`.
     """
     exact = torch.softmax(losses.double(), 0) * batch
     whole = exact.floor().to(torch.int64)
@@ -52,7 +52,7 @@ def quotas(losses: Tensor, batch: int) -> list[int]:
 
 
 def feedback(errors: Tensor, generator: torch.Generator) -> Tensor:
-    """Positions (B,) of the samples that the students feed back, shuffled: each its worst D_i; a sample may come several times.
+    """Return positions (B,) of the samples that the students feed back, shuffled: the worst D_i of each; samples may repeat.
 
     Args:
         errors: (n, B) cross-entropy of each student on each sample.

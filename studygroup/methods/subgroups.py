@@ -1,9 +1,9 @@
-"""Random subgroups of students to imitate: who learns from whom in an iteration of CGL (Feng et al., AAAI 2021).
+"""Random subgroups of students to imitate in an iteration of CGL (Feng et al., AAAI 2021).
 
     z_t = mean of the logits of the students that k imitates, on k's own samples              Eq. 5
 
 Each other student is imitated with probability p, or `round(p K)` of them are. Eq. 5 divides their sum by the expected number,
-H = p (K - 1) for the former; nobody selected is then a uniform target.
+H = p (K - 1) for the former; an empty subgroup then gives a uniform target.
 Shapes: b_k samples of student k, C classes, K students.
 """
 
@@ -15,41 +15,37 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from studygroup.methods.method import require
-
 
 class Subgroups:
-    """Draws whom every student imitates, and joins what these say to its target."""
+    """Samples each student's peers to imitate, and averages their logits into its target."""
 
     def __init__(
         self, students: int, probability: float, select: Literal["bernoulli", "fixed"], normalize: Literal["realised", "expected"]
     ) -> None:
-        """Args: students, probability, select, normalize: of `CGL`."""
-        require(0.0 <= probability <= 1.0, f"probability is {probability}; it must lie in [0, 1]")
+        """Args: students, probability, select, normalize: options of `CGL`."""
         self.students = students
         self.probability = probability
         self.select = select
         self.normalize = normalize
 
     def draw(self, generator: torch.Generator) -> list[list[int]]:
-        """The students that each student imitates in this iteration, never itself: K lists."""
-        others = [[j for j in range(self.students) if j != k] for k in range(self.students)]
+        """Sample the students that each student imitates in this iteration, never itself: K lists."""
+        peers = [[j for j in range(self.students) if j != k] for k in range(self.students)]
         if self.probability == 0.0:
-            return [[] for _ in others]
+            return [[] for _ in peers]
         if self.select == "fixed":
             return [
-                [peers[i] for i in torch.randperm(len(peers), generator=generator)[: self.fixed_size()].sort().values.tolist()]
-                for peers in others
+                [own[i] for i in torch.randperm(len(own), generator=generator)[: self.fixed_size()].sort().values.tolist()] for own in peers
             ]
         chosen = torch.rand(self.students, self.students, generator=generator) < self.probability
-        return [[j for j in peers if chosen[k, j]] for k, peers in enumerate(others)]
+        return [[j for j in own if chosen[k, j]] for k, own in enumerate(peers)]
 
     def fixed_size(self) -> int:
-        """How many students each imitates if `select` is `"fixed"`."""
+        """Return how many students each imitates if `select` is `"fixed"`."""
         return min(self.students - 1, max(1, round(self.probability * self.students))) if self.probability > 0 else 0
 
     def target(self, own: Tensor, imitated: Sequence[Tensor]) -> Tensor | None:
-        """z_t (b_k, C) from the imitated logits (Eq. 5), for a student with the logits `own`; None if there is nobody to imitate."""
+        """Return z_t (b_k, C), the target of a student with logits `own`, from the imitated logits (Eq. 5); None without any."""
         expected = self.fixed_size() if self.select == "fixed" else self.probability * (self.students - 1)
         if self.normalize == "expected" and expected > 0:
             return torch.stack(list(imitated)).sum(0) / expected if imitated else torch.zeros_like(own)

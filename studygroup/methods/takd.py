@@ -15,7 +15,8 @@ Shapes: B batch, C classes.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
+from dataclasses import dataclass
 from typing import Literal
 
 from studygroup.batch import Batch
@@ -23,61 +24,35 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.losses.logits import Reduction
-from studygroup.methods.assistants import assistant_stages
-from studygroup.methods.method import Losses, Method, StageSpec, require
+from studygroup.methods.assistants import Assisted, Teachers
+from studygroup.methods.method import Losses
 from studygroup.networks.factory import NetworkFactory
+from studygroup.parameters import option
 
 
-class TAKD(Method):
+@dataclass(eq=False, kw_only=True)
+class TAKD(Assisted):
     """A student learns from the last of a chain of ever smaller assistants, the first of which learns from a large teacher."""
 
-    needs_teacher = True
+    alpha: float = option(0.9, at_least=0.0, at_most=1.0, help="Weight of the teacher's predictions; the cross-entropy has 1 - alpha")
+    temperature: float = option(4.0, above=0.0, help="Softmax temperature T")
+    preset: Literal["crd", "takd"] = option("crd", help="Sum the divergence over classes, or average it as the authors' code (takd)")
 
-    def __init__(
-        self,
-        assistants: Sequence[str] | None = None,
-        *,
-        assistant_epochs: int | None = None,
-        alpha: float = 0.9,
-        temperature: float = 4.0,
-        preset: Literal["crd", "takd"] = "crd",
-    ) -> None:
-        """Set the options.
-
-        Args:
-            assistants: networks, from the one that learns from the teacher to the one that teaches the student; a run needs at
-                least one.
-            assistant_epochs: epochs of each assistant's training; by default as many as the student's.
-            alpha: weight in [0, 1] of the teacher; the labels have the rest.
-            temperature: T > 0.
-            preset: `"takd"` takes the divergence's mean over classes, as the authors' code.
-        """
-        super().__init__()
-        listed = assistants is None or (isinstance(assistants, Sequence) and not isinstance(assistants, str))
-        require(listed, f"assistants is {assistants!r}; it must be a list of networks")
-        require(assistant_epochs is None or assistant_epochs >= 1, f"assistant_epochs is {assistant_epochs}; at least 1 is needed")
-        require(0.0 <= alpha <= 1.0, f"alpha is {alpha}; it must lie in [0, 1]")
-        require(temperature > 0.0, f"temperature is {temperature}; it must be positive")
-        self.assistants = tuple(assistants or ())
-        self.assistant_epochs = assistant_epochs
-        self.alpha = alpha
-        self.temperature = temperature
-        self.reduction: Reduction = "elementwise_mean" if preset == "takd" else "batchmean"
-
-    def stages(self) -> list[StageSpec]:
-        """Each assistant, and the student, learns from the one before it; the first one from the teacher."""
-        return assistant_stages(self, "takd", self.assistants, self.assistant_epochs, lambda before: before[-1:])
+    def choose_teachers(self, earlier: Teachers) -> Teachers:
+        """Choose the network before: each assistant, and the student, learns from it alone."""
+        return earlier[-1:]
 
     def build(self, networks: NetworkFactory) -> None:
-        """One student, and the last of those before it."""
+        """Create the student, and the teacher: the last network of the chain before it."""
         self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
         self.teacher = Frozen(networks.trained())
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """One update."""
+        """Update the student once."""
         logits = self.group[0](batch.inputs)  # (B, C)
-        divergence = soft_kl(logits, self.teacher(batch.inputs), self.temperature, reduction=self.reduction)
+        reduction: Reduction = "elementwise_mean" if self.preset == "takd" else "batchmean"
+        divergence = soft_kl(logits, self.teacher(batch.inputs), self.temperature, reduction=reduction)
         yield {
             "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.labels),
             "student0/distillation": self.alpha * divergence,

@@ -58,7 +58,7 @@ def test_takds_code_has_the_mean_over_classes() -> None:
 def test_losses_against_the_formula(options: dict[str, Any], alpha: float, temperature: float, share: float) -> None:
     method = dgkd(3, **options)
     batch, clock = batch_for(method), Clock(step=3, steps=9)
-    taught = method.draw(clock)
+    taught = method.draw_teachers(clock)
     assert len(taught) == 2, "one of three is left out, by the code's values, too"
     student = method.group[0](batch.inputs)
     terms = [distance(student, method.teachers[j](batch.inputs), temperature).sum(-1).mean() for j in taught]
@@ -79,7 +79,7 @@ def test_teachers_differ_and_are_in_order() -> None:
 def test_as_many_are_left_out_but_never_all(count: int, drop: int, left: int) -> None:
     method = dgkd(count, drop=drop)
     for step in range(20):
-        drawn = method.draw(Clock(step=step, steps=20))
+        drawn = method.draw_teachers(Clock(step=step, steps=20))
         assert len(drawn) == left
         assert drawn == sorted(set(drawn))
 
@@ -87,12 +87,12 @@ def test_as_many_are_left_out_but_never_all(count: int, drop: int, left: int) ->
 def test_who_is_left_out_is_drawn_evenly_and_by_the_clock_only() -> None:
     method = dgkd(3)
     clocks = [Clock(epoch=epoch, epochs=20, step=step, steps=30, seed=5) for epoch in range(20) for step in range(30)]
-    drawn = [tuple(method.draw(clock)) for clock in clocks]
+    drawn = [tuple(method.draw_teachers(clock)) for clock in clocks]
     counts = Counter(drawn)
     assert set(counts) == {(0, 1), (0, 2), (1, 2)}, "the teacher, too, may be left out"
     assert all(150 < count < 250 for count in counts.values())  # 200 +- 4 standard deviations
     torch.manual_seed(1)
-    assert drawn == [tuple(method.draw(clock)) for clock in clocks]
+    assert drawn == [tuple(method.draw_teachers(clock)) for clock in clocks]
 
 
 def test_who_is_left_out_does_not_run() -> None:
@@ -103,7 +103,7 @@ def test_who_is_left_out_does_not_run() -> None:
     for step in range(5):
         clock = Clock(step=step, steps=5)
         next(method.step(batch_for(method), clock))
-        assert ran == method.draw(clock)
+        assert ran == method.draw_teachers(clock)
         ran.clear()
 
 

@@ -218,15 +218,15 @@ def test_an_empty_part_of_the_images_goes_through() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"temperature": 0.0}, "temperature is 0.0; it must be positive"),
-        ({"start": -1.0}, "start is -1.0; it must not be negative"),
-        ({"end": -1.0}, "end is -1.0"),
-        ({"boundary_weight": -1.0}, "boundary_weight is -1.0"),
-        ({"boundary_share": 0.0}, r"boundary_share is 0.0; it must lie in \(0, 1\]"),
-        ({"base_samples": 1}, "base_samples is 1; at least 2 are needed, for batch norm"),
-        ({"steps": 0}, "steps is 0; at least 1 is needed"),
-        ({"step_size": 0.0}, "step_size is 0.0; it must be positive"),
-        ({"clip": 0.0}, "clip is 0.0; it must be positive"),
+        ({"temperature": 0.0}, "temperature is 0; it must be above 0"),
+        ({"start": -1.0}, "start is -1; it must be at least 0"),
+        ({"end": -1.0}, "end is -1"),
+        ({"boundary_weight": -1.0}, "boundary_weight is -1"),
+        ({"boundary_share": 0.0}, r"boundary_share is 0; it must be above 0 and at most 1"),
+        ({"base_samples": 1}, "base_samples is 1; it must be at least 2"),
+        ({"steps": 0}, "steps is 0; it must be at least 1"),
+        ({"step_size": 0.0}, "step_size is 0; it must be above 0"),
+        ({"clip": 0.0}, "clip is 0; it must be above 0"),
     ],
 )
 def test_what_cannot_be_is_refused(options: dict[str, Any], named: str) -> None:

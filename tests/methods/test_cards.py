@@ -1,9 +1,12 @@
-"""Every method has a page in docs/methods that says what the code says."""
+"""Every method has a page in docs/methods that agrees with the code."""
 
 from __future__ import annotations
 
+import os
 import re
 import shlex
+import subprocess
+import sys
 from pathlib import Path
 
 import pytest
@@ -11,43 +14,55 @@ import pytest
 from studygroup.methods import METHODS, create_method, method_options
 from studygroup.parameters import show
 
-CARDS = Path(__file__).parent.parent.parent / "docs" / "methods"
+ROOT = Path(__file__).parent.parent.parent
+PAGES = ROOT / "docs" / "methods"
 SECTIONS = ["Loss", "Options", "Departures", "Cost of an iteration", "Try it"]
 every_method = pytest.mark.parametrize("name", METHODS)
 
 
-def card(name: str) -> str:
-    return (CARDS / f"{name}.md").read_text(encoding="utf-8")
+def page(name: str) -> str:
+    return (PAGES / f"{name}.md").read_text(encoding="utf-8")
 
 
 def sections(name: str) -> dict[str, str]:
-    """What stands under each heading."""
-    parts = re.split(r"^## (.+)$", card(name), flags=re.MULTILINE)
+    """Return the text under each heading."""
+    parts = re.split(r"^## (.+)$", page(name), flags=re.MULTILINE)
     return dict(zip(parts[1::2], parts[2::2], strict=True))
 
 
-def test_there_is_a_card_for_every_method_and_no_other() -> None:
-    assert {path.stem for path in CARDS.glob("*.md")} == {*METHODS, "README"}
+def test_every_method_has_a_page_and_there_is_no_other() -> None:
+    assert {path.stem for path in PAGES.glob("*.md")} == {*METHODS, "README"}
+
+
+def test_generated_parts_are_current() -> None:
+    found = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", "--check"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
+    assert found.returncode == 0, found.stdout + found.stderr
 
 
 def test_the_index_has_a_line_for_every_method() -> None:
-    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| (.+) \| (yes|no) \|$", card("README"), flags=re.MULTILINE)
+    rows = re.findall(r"^\| \[(\w+)\]\((\w+)\.md\) \| (.+) \| (yes|no) \|$", page("README"), flags=re.MULTILINE)
     assert [name for name, *_ in rows] == list(METHODS)
-    for name, page, title, taught in rows:
-        assert page == name
-        assert card(name).startswith(f"# {name}: {title}\n")
+    for name, link, title, taught in rows:
+        assert link == name
+        assert page(name).startswith(f"# {name}: {title}\n")
         assert (taught == "yes") == METHODS[name].needs_teacher
 
 
 def test_the_readme_names_every_method() -> None:
-    (row,) = re.findall(r"^\| methods \| (.+) \|$", (CARDS.parent.parent / "README.md").read_text(encoding="utf-8"), flags=re.MULTILINE)
-    named = re.findall(r"`(\w+)`", row)
+    readme = (ROOT / "README.md").read_text(encoding="utf-8")
+    (block,) = re.findall(r"<!-- generated: methods -->\n(.*?)<!-- end -->", readme, flags=re.DOTALL)
+    named = re.findall(r"`(\w+)`", block)
     assert sorted(named) == sorted(METHODS)
 
 
 @every_method
-def test_a_card_has_its_sections_and_names_its_source(name: str) -> None:
-    text = card(name)
+def test_a_page_has_its_sections_and_names_its_source(name: str) -> None:
+    text = page(name)
     assert text.startswith(f"# {name}: ")
     assert list(sections(name)) == SECTIONS
     assert all(part.strip() for part in sections(name).values())
@@ -57,8 +72,8 @@ def test_a_card_has_its_sections_and_names_its_source(name: str) -> None:
 
 
 @every_method
-def test_a_card_says_whether_texts_are_learnt_from(name: str) -> None:
-    found = re.findall(r"^Texts: (yes|no)\b(.*?)\n\n## Loss", card(name), flags=re.MULTILINE | re.DOTALL)
+def test_a_page_says_whether_the_method_takes_texts(name: str) -> None:
+    found = re.findall(r"^Texts: (yes|no)\b(.*?)\n\n## Loss", page(name), flags=re.MULTILINE | re.DOTALL)
     assert len(found) == 1
     answer, how = found[0]
     why = METHODS[name].images_only
@@ -67,20 +82,20 @@ def test_a_card_says_whether_texts_are_learnt_from(name: str) -> None:
 
 
 @every_method
-def test_a_card_names_all_options_with_their_defaults(name: str) -> None:
-    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \|$", sections(name)["Options"], flags=re.MULTILINE)
+def test_a_page_lists_all_options_with_their_defaults(name: str) -> None:
+    rows = re.findall(r"^\| `(\w+)` \| (\S+) \| (.+) \| (.+) \|$", sections(name)["Options"], flags=re.MULTILINE)
     known = method_options(name)
-    assert [option for option, _, _ in rows] == list(known)
-    for option, default, meaning in rows:
+    assert [option for option, *_ in rows] == list(known)
+    for option, default, values, meaning in rows:
         value = known[option].default
         assert default == ("none" if value is None else show(value)), option
         assert len(meaning) > 10, option
         for choice in known[option].kind.choices:
-            assert re.search(rf"\b{choice}\b", sections(name)["Options"] + sections(name)["Loss"]), f"{option} may be {choice}"
+            assert f"`{choice}`" in values, f"{option} may be {choice}"
 
 
 @every_method
-def test_a_cards_commands_are_possible(name: str) -> None:
+def test_the_commands_of_a_page_are_valid(name: str) -> None:
     blocks = re.findall(r"```\n(.*?)```", sections(name)["Try it"], flags=re.DOTALL)
     assert len(blocks) == 1
     commands = [shlex.split(line) for line in blocks[0].splitlines()]

@@ -21,7 +21,7 @@ from tests.methods.tiny import assembled, batch_for, optimizer_of, snapshot, tra
 def drawn(draws: int, **options: Any) -> Tensor:
     """How often k imitated j, (K, K), in so many draws."""
     method = CGL(**options)
-    counts = torch.zeros(method.count, method.count)
+    counts = torch.zeros(method.students, method.students)
     for step in range(draws):
         for k, chosen in enumerate(method.subgroups.draw(Clock(step=step, steps=draws).generator("subgroups"))):
             assert len(set(chosen)) == len(chosen)
@@ -46,7 +46,7 @@ def test_bernoulli_selection_has_its_probability(probability: float) -> None:
 
 @pytest.mark.parametrize(("probability", "size"), [(0.01, 1), (0.25, 2), (0.5, 4), (0.9, 7), (1.0, 7)])
 def test_fixed_selection_has_its_size(probability: float, size: int) -> None:
-    method = CGL(8, probability=probability, select="fixed")
+    method = CGL(students=8, probability=probability, select="fixed")
     draws = 700
     for step in range(20):
         assert {len(chosen) for chosen in method.subgroups.draw(Clock(step=step, steps=20).generator("subgroups"))} == {size}
@@ -63,14 +63,14 @@ def test_the_ends_of_the_probability(select: str) -> None:
 
 
 def test_subgroups_change_from_step_to_step_and_come_back_after_a_resume() -> None:
-    method = CGL(8, probability=0.5)
+    method = CGL(students=8, probability=0.5)
     groups = [method.subgroups.draw(Clock(epoch=2, step=step, steps=4, seed=5).generator("subgroups")) for step in (1, 2, 1)]
     assert groups[0] == groups[2] != groups[1]
 
 
 @pytest.mark.parametrize(("select", "probability"), [("bernoulli", 0.25), ("bernoulli", 1.0), ("fixed", 0.25), ("fixed", 1.0)])
 def test_the_expected_divisor_gives_the_mean_of_the_others_in_expectation(select: Any, probability: float) -> None:
-    method = CGL(6, probability=probability, select=select, normalize="expected")
+    method = CGL(students=6, probability=probability, select=select, normalize="expected")
     draws = 2000
     total, squares = torch.zeros(2, 6, dtype=torch.float64)
     for step in range(draws):
@@ -90,7 +90,7 @@ def test_the_expected_divisor_gives_the_mean_of_the_others_in_expectation(select
 def test_readings_of_select_agree_at_probability_one() -> None:
     imitated = [torch.randn(2, 3) for _ in range(3)]
     targets = [
-        CGL(4, probability=1.0, select=select, normalize=normalize).subgroups.target(torch.zeros(2, 3), imitated)
+        CGL(students=4, probability=1.0, select=select, normalize=normalize).subgroups.target(torch.zeros(2, 3), imitated)
         for select in ("bernoulli", "fixed")
         for normalize in ("realised", "expected")
     ]
@@ -101,12 +101,12 @@ def test_readings_of_select_agree_at_probability_one() -> None:
 
 def test_nobody_to_imitate_is_skipped_or_uniform() -> None:
     own = torch.randn(2, 3)
-    assert CGL(4, probability=0.5).subgroups.target(own, []) is None
-    strict = CGL(4, probability=0.5, normalize="expected").subgroups.target(own, [])
+    assert CGL(students=4, probability=0.5).subgroups.target(own, []) is None
+    strict = CGL(students=4, probability=0.5, normalize="expected").subgroups.target(own, [])
     assert strict is not None
     assert torch.equal(strict, torch.zeros(2, 3)), "equal logits: a uniform target"
-    assert CGL(4, probability=0.0, normalize="expected").subgroups.target(own, []) is None
-    assert CGL(1, normalize="expected").subgroups.target(own, []) is None
+    assert CGL(students=4, probability=0.0, normalize="expected").subgroups.target(own, []) is None
+    assert CGL(students=1, normalize="expected").subgroups.target(own, []) is None
 
 
 def one_step(method: Method, batch: Batch, clock: Clock | None = None) -> dict[str, Tensor]:
@@ -250,20 +250,20 @@ def test_rescaling_divides_by_the_students_of_a_module() -> None:
     batch = batch_for(plain)
     for method in (plain, scaled):
         torch.stack(list(one_step(method, batch).values())).sum().backward()
-    sharers = {
+    student_count = {
         f"{d}.{m}": plain.group.student_count(d, m)
         for d, layer in enumerate(plain.group.layers)
         for m in range(len(list(layer.children())))
     }
     others = dict(scaled.group.named_parameters())
-    assert set(sharers.values()) - {0, 1}
+    assert set(student_count.values()) - {0, 1}
     for name, parameter in plain.group.named_parameters():
         _, depth, module, *_ = name.split(".")
         if parameter.grad is not None:
-            torch.testing.assert_close(others[name].grad, parameter.grad / sharers[f"{depth}.{module}"])
+            torch.testing.assert_close(others[name].grad, parameter.grad / student_count[f"{depth}.{module}"])
 
 
 def test_how_samples_are_dealt() -> None:
     assert CGL().partition().division == "epoch"
-    partition = CGL(5, division="fixed", overlap=0.25, batch="per_student").partition()
+    partition = CGL(students=5, division="fixed", overlap=0.25, batch="per_student").partition()
     assert (partition.students, partition.division, partition.overlap, partition.per_student) == (5, "fixed", 0.25, True)

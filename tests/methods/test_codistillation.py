@@ -153,7 +153,7 @@ def test_shares_are_taught_by_the_others_on_their_own_samples(students: int) -> 
     asked: list[int] = []
     for copied in copies(method):
         copied.register_forward_hook(lambda _, given, __: asked.append(len(given[0])))
-    found = method.sources.opinions([share.inputs for share in shares])
+    found = method.sources.log_opinions([share.inputs for share in shares])
     assert asked == [len(batch) - len(share) for share in shares], "each copy is asked once, about the others' samples"
     for k, share in enumerate(shares):
         with torch.no_grad():
@@ -206,7 +206,7 @@ def test_different_networks_may_codistil() -> None:
     method = assembled("codistillation", {"students": 3, "burn_in": 0.0}, peers=(wider, tiny))
     assert isinstance(method, Codistillation)
     assert method.candidates == ("student0", "student2")
-    found = method.sources.opinions([images(3, seed=1)] * 3)
+    found = method.sources.log_opinions([images(3, seed=1)] * 3)
     assert [tuple(opinion.shape) for opinion in found] == [(3, CLASSES)] * 3
 
 
@@ -223,6 +223,6 @@ def test_impossible_probabilities_do_no_harm() -> None:
 
 def test_how_samples_are_dealt() -> None:
     assert Codistillation().partition().division == "none"
-    partition = Codistillation(3, division="fixed", overlap=0.5).partition()
+    partition = Codistillation(students=3, division="fixed", overlap=0.5).partition()
     assert (partition.students, partition.division, partition.overlap, partition.per_student) == (3, "fixed", 0.5, True)
-    assert not Codistillation(3, division="epoch", batch="total").partition().per_student
+    assert not Codistillation(students=3, division="epoch", batch="total").partition().per_student

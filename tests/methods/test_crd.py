@@ -138,10 +138,10 @@ def test_a_run_without_its_memories_goes_another_way() -> None:
 @pytest.mark.parametrize(
     ("options", "named"),
     [
-        ({"negatives": 0}, "negatives is 0; at least 1 is needed"),
+        ({"negatives": 0}, "negatives is 0; it must be at least 1"),
         ({"dimensions": 0}, "dimensions is 0"),
-        ({"contrast_temperature": 0.0}, r"contrast_temperature is 0.0; it must be positive"),
-        ({"momentum": 1.0}, r"momentum is 1.0; it must lie in \[0, 1\)"),
+        ({"contrast_temperature": 0.0}, r"contrast_temperature is 0; it must be above 0"),
+        ({"momentum": 1.0}, r"momentum is 1; it must be at least 0 and below 1"),
         ({"student_layers": ("stem", "stage1"), "teacher_layers": ("stem", "stage1")}, "2 modules of each network are named"),
     ],
 )
@@ -153,7 +153,7 @@ def test_what_cannot_be_is_refused(options: dict[str, Any], named: str) -> None:
 def test_labels_must_be_known_and_of_several_classes() -> None:
     make = maker(teacher=trained_teacher())
     make.labels = torch.zeros(SAMPLES, dtype=torch.int64)
-    with pytest.raises(UserError, match="all training samples are of one class; crd needs samples of others"):
+    with pytest.raises(UserError, match="all training samples are of one class; crd needs negatives of other classes"):
         create_method("crd").build(make)
     with pytest.raises(UserError, match="the method needs the classes of all training samples; give NetworkFactory their labels"):
         create_method("crd").build(NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, teacher=trained_teacher()))

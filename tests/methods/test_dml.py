@@ -32,7 +32,7 @@ def logits_of(students: int) -> list[Tensor]:
     ],
 )
 def test_lessons_against_the_formula(options: dict[str, Any], temperature: float) -> None:
-    method = DML(3, **options)
+    method = DML(students=3, **options)
     logits = logits_of(3)
     for k in range(3):
         losses = method.student_loss(k, logits, LABELS)

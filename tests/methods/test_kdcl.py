@@ -26,7 +26,7 @@ def assembled_kdcl(**options: Any) -> KDCL:
 
 def logits_of(method: KDCL, batch: Batch) -> Tensor:
     """(K, B, C): each network, as it is, on its own view."""
-    return torch.stack([method.export(f"student{k}").train()(batch.view(k)) for k in range(method.count)])
+    return torch.stack([method.export(f"student{k}").train()(batch.view(k)) for k in range(method.students)])
 
 
 @pytest.mark.parametrize(
@@ -79,12 +79,12 @@ def of(labels: Tensor) -> Batch:
 
 def test_ties_go_to_the_first_network() -> None:
     """Two networks of exactly the same cross-entropy on every sample, whose logits differ by a constant."""
-    method = KDCL(2, variant="naive")
+    method = KDCL(students=2, variant="naive")
     labels = torch.tensor([0, 1, 2])
     first = torch.tensor([[2.0, 1, 0, 0], [1, 2, 0, 0], [1, 0, 2, 0]])
     second = first + 4
-    assert torch.equal(method.target(torch.stack([first, second]), of(labels), Clock()), first)
-    assert torch.equal(method.target(torch.stack([second, first]), of(labels), Clock()), second)
+    assert torch.equal(method.ensemble(torch.stack([first, second]), of(labels), Clock()), first)
+    assert torch.equal(method.ensemble(torch.stack([second, first]), of(labels), Clock()), second)
 
 
 def test_general_learns_its_weights_from_the_epoch_before() -> None:
@@ -95,7 +95,8 @@ def test_general_learns_its_weights_from_the_epoch_before() -> None:
 
     def epoch(number: int, sizes: tuple[int, ...] = (20, 20, 20, 7)) -> list[Tensor]:
         return [
-            method.target(clean[:, s, :size], of(labels[s, :size]), Clock(number, 4, s, len(sizes))).clone() for s, size in enumerate(sizes)
+            method.ensemble(clean[:, s, :size], of(labels[s, :size]), Clock(number, 4, s, len(sizes))).clone()
+            for s, size in enumerate(sizes)
         ]
 
     for s, target in enumerate(epoch(0)):
@@ -113,9 +114,9 @@ def test_parts_of_a_first_batch_count_as_one_epoch() -> None:
     """With gradient accumulation a step is taken several times at the same moment."""
     method = assembled_kdcl(students=2, variant="general")
     logits, labels = torch.randn(2, 8, CLASSES), torch.arange(8) % CLASSES
-    method.target(logits, of(labels), Clock(0, 3, 0, 1))
+    method.ensemble(logits, of(labels), Clock(0, 3, 0, 1))
     for part in (slice(0, 4), slice(4, 8)):
-        method.target(logits[:, part], of(labels[part]), Clock(1, 3, 0, 1))
+        method.ensemble(logits[:, part], of(labels[part]), Clock(1, 3, 0, 1))
     torch.testing.assert_close(method.covariance, targets.error_covariance(logits, labels))
     torch.testing.assert_close(method.errors / method.seen, targets.error_covariance(logits, labels))
 

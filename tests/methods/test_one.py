@@ -110,7 +110,7 @@ def test_the_ramp_is_80_of_300_epochs() -> None:
     ("students", "classes", "expected"), [(3, 10, 1_175_639), (3, 100, 1_193_189), (4, 10, 1_529_988), (4, 100, 1_553_388)]
 )
 def test_parameter_counts(students: int, classes: int, expected: int) -> None:
-    method = ONE(students)
+    method = ONE(students=students)
     method.build(NetworkFactory("resnet32", num_classes=classes, in_channels=3))
     assert parameter_count(method) == expected
     assert parameter_count(method.gate) == {3: 105, 4: 140}[students]

@@ -21,7 +21,7 @@ from studygroup.networks import Chain, NetworkFactory, create, head_of
 from studygroup.networks.chain import Pool
 from studygroup.networks.factory import Spec
 from studygroup.training.settings import Settings
-from studygroup.training.updater import check_cut
+from studygroup.training.updater import check_batches
 from tests.methods.tiny import CLASSES, Plain, batch_for, layer, maker, optimizer_of, tiny, train, trained_teacher, wider
 
 TABLE = {
@@ -371,7 +371,7 @@ def test_the_networks_of_the_library_fit_together(name: str, student: str, teach
 @pytest.mark.parametrize("name", ["at", "vid", "nst"])
 def test_other_numbers_of_stages_are_refused_before_training(name: str) -> None:
     method = create_method(name)
-    with pytest.raises(UserError, match=r"student is watched at stage1_block1, .*teacher at .*name as many of each with student_layers"):
+    with pytest.raises(UserError, match=r"student's layers are stage1_block1, .*teacher's .*name as many of each with student_layers"):
         method.build(NetworkFactory("resnet8", num_classes=3, in_channels=3, teacher=create("vgg8", 3)))
 
 
@@ -390,23 +390,23 @@ def still_short(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
 @pytest.mark.parametrize(
     ("name", "spec", "options", "named"),
     [
-        ("at", tiny, {"weight": -1.0}, r"weight is -1.0; it must not be negative"),
-        ("at", tiny, {"kd_weight": -0.5}, r"kd_weight is -0.5; it must not be negative"),
-        ("at", tiny, {"label_weight": -0.5}, r"label_weight is -0.5; it must not be negative"),
-        ("at", tiny, {"temperature": 0.0}, r"temperature is 0.0; it must be positive"),
-        ("rkd", tiny, {"distance_weight": -1.0}, r"distance_weight is -1.0"),
-        ("rkd", tiny, {"angle_weight": -1.0}, r"angle_weight is -1.0"),
+        ("at", tiny, {"weight": -1.0}, r"weight is -1; it must be at least 0"),
+        ("at", tiny, {"kd_weight": -0.5}, r"kd_weight is -0.5; it must be at least 0"),
+        ("at", tiny, {"label_weight": -0.5}, r"label_weight is -0.5; it must be at least 0"),
+        ("at", tiny, {"temperature": 0.0}, r"temperature is 0; it must be above 0"),
+        ("rkd", tiny, {"distance_weight": -1.0}, r"distance_weight is -1"),
+        ("rkd", tiny, {"angle_weight": -1.0}, r"angle_weight is -1"),
         ("cc", tiny, {"dimensions": 0}, r"dimensions is 0; it must be at least 1"),
-        ("srrl", tiny, {"matching_weight": -1.0}, r"matching_weight is -1.0"),
+        ("srrl", tiny, {"matching_weight": -1.0}, r"matching_weight is -1"),
         ("srrl", tiny, {"student_layers": ("stem", "stage1")}, r"student_layers names 2 modules; srrl reads one"),
         ("srrl", tiny, {"student_layers": ("pool",)}, r"the student's feature is \(1, 8\), one sample; srrl takes a map"),
-        ("fitnet", short, {}, r"student_layers: Chain has one stage before its head, and that is its stem"),
-        ("fitnet", still_short, {}, r"student_layers: Chain has one stage between its stem and its head, and the hint is at the second"),
-        ("at", short, {}, r"student_layers: Chain has one stage before its head, and that is its stem"),
-        ("vid", short, {}, r"student_layers: Chain has one stage before its head, and that is its stem"),
-        ("nst", short, {}, r"student_layers: Chain has one stage before its head, and that is its stem"),
-        ("sp", tiny, {"student_layers": ("stem", "stage1")}, r"student is watched at stem, stage1, the teacher at third; name as many"),
-        ("rkd", tiny, {"student_layers": ("stem",)}, r"student is watched at stem, the teacher at its pooled feature"),
+        ("fitnet", short, {}, r"student_layers: Chain has no stage between its stem and its head"),
+        ("fitnet", still_short, {}, r"student_layers: Chain has one stage between its stem and its head, but the hint is at the second"),
+        ("at", short, {}, r"student_layers: Chain has no stage between its stem and its head"),
+        ("vid", short, {}, r"student_layers: Chain has no stage between its stem and its head"),
+        ("nst", short, {}, r"student_layers: Chain has no stage between its stem and its head"),
+        ("sp", tiny, {"student_layers": ("stem", "stage1")}, r"student's layers are stem, stage1, the teacher's third; name as many"),
+        ("rkd", tiny, {"student_layers": ("stem",)}, r"student's layers are stem, the teacher's its pooled feature"),
         ("at", tiny, {"student_layers": ("pool",), "teacher_layers": ("pool",)}, r"the maps are \(1, 8\) and \(1, 12\)"),
         ("nst", tiny, {"student_layers": ("pool",), "teacher_layers": ("pool",)}, r"the maps are \(1, 8\) and \(1, 12\)"),
         ("vid", tiny, {"student_layers": ("pool",), "teacher_layers": ("pool",)}, r"are \(1, 8\) and \(1, 12\).*vid takes maps"),
@@ -431,17 +431,17 @@ def test_srrl_needs_a_teacher_whose_head_is_known() -> None:
 @pytest.mark.parametrize("name", ["sp", "cc", "rkd", "pkt", "crd", "bss"])
 def test_batches_of_related_samples_are_whole_and_have_two(name: str) -> None:
     method = create_method(name)
-    check_cut(method, Settings(batch_size=2))
+    check_batches(method, Settings(batch_size=2))
     with pytest.raises(UserError, match=r"batch_size is 1, .* take a batch_size of at least 2"):
-        check_cut(method, Settings(batch_size=1))
+        check_batches(method, Settings(batch_size=1))
     with pytest.raises(UserError, match=r"its batches cannot be cut"):
-        check_cut(method, Settings(batch_size=8, microbatches=2))
+        check_batches(method, Settings(batch_size=8, microbatches=2))
 
 
 @pytest.mark.parametrize("name", ["fitnet", "at", "vid", "nst", "srrl"])
 def test_losses_that_are_means_over_samples_may_be_cut(name: str) -> None:
-    check_cut(create_method(name), Settings(batch_size=1))
-    check_cut(create_method(name), Settings(batch_size=8, microbatches=2))
+    check_batches(create_method(name), Settings(batch_size=1))
+    check_batches(create_method(name), Settings(batch_size=8, microbatches=2))
 
 
 # ---------------------------------------------------------------- srrl

@@ -121,7 +121,7 @@ def best_first(method: Method, inputs: Tensor, labels: Tensor) -> list[int]:
 def test_order_and_roles(options: dict[str, Any], kinds: list[str], count: int) -> None:
     """Every network moves exactly once, the teachers before those that they teach, whatever the size of the batch."""
     if options.get("students", 3) == options.get("temporary_teachers", 1):
-        with pytest.warns(UserWarning, match="nobody left"):
+        with pytest.warns(UserWarning, match="no student is left"):
             method = assembled("orc", options)
     else:
         method = assembled("orc", options)
@@ -136,13 +136,13 @@ def test_order_and_roles(options: dict[str, Any], kinds: list[str], count: int) 
         seen.append(kind)
         touched = sorted(name for name, network in nets(method).items() if any(p.grad is not None for p in network.parameters()))
         moved += touched
-        wanted = {"private": temporary, "group": [k for k in range(method.count) if k not in temporary]}
+        wanted = {"private": temporary, "group": [k for k in range(method.students) if k not in temporary]}
         assert touched == (["pivot"] if kind == "intensive" else sorted(f"student{k}" for k in wanted[kind]))
         if kind != "intensive":
             assert sorted(named(list(losses), kind)) == sorted(wanted[kind])
             assert sorted(named(list(losses), "cross_entropy")) == sorted(wanted[kind])
     assert seen == kinds
-    assert sorted(moved) == sorted(set(nets(method)) - ({"pivot"} if method.intensive.kind == "off" else set()))
+    assert sorted(moved) == sorted(set(nets(method)) - ({"pivot"} if method.intensive == "off" else set()))
 
 
 def calls(method: Method) -> list[tuple[str, bool, Tensor]]:
@@ -300,7 +300,7 @@ def test_every_intensive_lesson_is_what_it_says() -> None:
         assert isinstance(method, ORC)
         seen: list[Tensor] = []
         method.pivot.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
-        method.intensive.loss(method.pivot, batch, errors, torch.Generator().manual_seed(1))
+        method.intensive_teaching.loss(method.pivot, batch, errors, torch.Generator().manual_seed(1))
         generator = torch.Generator().manual_seed(1)
         partners = torch.randperm(len(batch), generator=generator) if intensive == "mixup" else feedback(errors, generator)
         share = 0.0 if intensive == "feedback" else float(beta(1.0, generator))
@@ -326,7 +326,7 @@ def test_each_sample_may_have_its_own_share() -> None:
     errors = torch.rand(3, len(batch), generator=torch.Generator().manual_seed(0))
     seen: list[Tensor] = []
     method.pivot.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    loss = method.intensive.loss(method.pivot, batch, errors, torch.Generator().manual_seed(1))
+    loss = method.intensive_teaching.loss(method.pivot, batch, errors, torch.Generator().manual_seed(1))
     generator = torch.Generator().manual_seed(1)
     partners = feedback(errors, generator)
     shares = beta(1.0, generator, len(batch)).float()

@@ -155,7 +155,7 @@ def test_where_maps_of_texts_are_compared() -> None:
 
 @pytest.mark.parametrize("name", REFUSED)
 def test_methods_of_images_say_why(name: str) -> None:
-    with pytest.raises(UserError, match=rf"the data are texts, but {name} .*; take another method, such as kd") as caught:
+    with pytest.raises(UserError, match=rf"the data are texts, but {name} .*; use another method, such as kd") as caught:
         assembled(name, texts=True)
     assert "\n" not in str(caught.value)
     assembled(name)

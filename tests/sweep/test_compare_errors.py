@@ -36,7 +36,7 @@ def test_other_options_for_finished_runs_are_refused(compare: Compare, executor:
         ({"methods": ["dml"], "epochs": 0}, "epochs is 0"),
         ({}, "there is nothing to compare; give --methods"),
         ({"methods": ["dml", "dml"]}, "dml is given twice"),
-        ({"methods": [studygroup.DML(2)]}, "methods holds DML; give names"),
+        ({"methods": [studygroup.DML(students=2)]}, "methods holds DML; give names"),
         ({"methods": ["kd"]}, "kd needs a teacher"),
         ({"methods": ["kd"], "teacher": "resnet9"}, "'resnet9' is neither a run folder nor a network"),
         ({"methods": ["kd"], "teacher": "runs/nowhere"}, "'runs/nowhere' is neither a run folder nor a network"),

@@ -1,4 +1,4 @@
-"""What the tests of ranks run in processes of their own."""
+"""Short runs for the tests of ranks, which play them in separate processes."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ SAMPLES, HELD = 52, 14
 
 
 class Double(ImageTransform):
-    """In float64, so that another order of summation is far below what a mistake would change."""
+    """Inputs in float64, so that rounding differs far less than a mistake would change."""
 
     def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
         return super().__call__(raw, seed=seed, rows=rows, total=total).double()
@@ -58,7 +58,7 @@ def normless(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
 
 @dataclass(frozen=True)
 class Scene:
-    """A short run: a method (or its first stage), how it is spread, and the trainer's settings that are not the defaults."""
+    """A short run: a method or its first stage, what is sharded over ranks, and the settings that differ from the defaults."""
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -70,7 +70,7 @@ class Scene:
 
 
 def trainer_of(scene: Scene, ranks: DistContext, folder: Path) -> Trainer:
-    """A trainer on random images of 8x8, or on texts."""
+    """Create a trainer on random images of 8x8, or on texts."""
     generator = np.random.default_rng(0)
     inputs: Any = generator.integers(0, 256, (SAMPLES + HELD, 1, 8, 8), dtype=np.uint8)
     prepare: Transform = Double((1, 8, 8), (0.5,), (0.25,), "crop+flip")
@@ -106,21 +106,21 @@ def trainer_of(scene: Scene, ranks: DistContext, folder: Path) -> Trainer:
 
 
 class Stopped(Exception):
-    """A run that came to a sudden end."""
+    """Raised to interrupt a run in the middle of a step."""
 
 
 def play(scene: Scene, ranks: DistContext, folder: Path, *, resume: bool = False, stop_after: int | None = None) -> dict[str, Any]:
-    """Train, and tell what came of it; nothing if it is to end in the middle of a step."""
+    """Train, and return the outcome; nothing if the run is interrupted after `stop_after` steps."""
     trainer = trainer_of(scene, ranks, folder)
     steps = iter(range(stop_after) if stop_after is not None else count())
-    learn = trainer.updater.step
+    step = trainer.updater.step
 
-    def learn_or_stop(*arguments: Any) -> None:
+    def step_or_stop(*arguments: Any) -> None:
         if next(steps, None) is None:
             raise Stopped
-        learn(*arguments)
+        step(*arguments)
 
-    trainer.updater.step = learn_or_stop  # type: ignore[assignment, method-assign]
+    trainer.updater.step = step_or_stop  # type: ignore[assignment, method-assign]
     try:
         best = trainer.run(resume=resume)
     except Stopped:
@@ -135,7 +135,7 @@ def play(scene: Scene, ranks: DistContext, folder: Path, *, resume: bool = False
 
 
 def in_ranks(size: int, work: Callable[..., Any], folder: Path, *arguments: Any) -> list[Any]:
-    """Run `work(rank number, *arguments)` in real processes that can find each other; their results, by rank."""
+    """Run `work(rank, *arguments)` in separate processes of one group; return their results by rank."""
     folder.mkdir(parents=True, exist_ok=True)
     with socket.socket() as probe:
         probe.bind(("localhost", 0))
@@ -152,7 +152,7 @@ def _process(rank: int, size: int, port: int, work: Callable[..., Any], folder: 
 
 
 def play_all(rank: int, scenes: list[Scene], folder: Path, resume: bool = False, stop_after: int | None = None) -> list[dict[str, Any]]:
-    """Every scene, one after the other, in one group of processes."""
+    """Play scenes one after the other in one process group."""
     found = []
     with init_distributed() as ranks:
         for number, scene in enumerate(scenes):

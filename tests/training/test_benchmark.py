@@ -74,9 +74,12 @@ def test_other_methods(benchmark: Callable[..., dict[str, Any]], teacher: Path) 
     assert list(by_name(benchmark(method="dml", peers=["resnet14"]))) == ["resnet8 alone", "dml, 2 students"]
     assert list(by_name(benchmark(method="kd", teacher="resnet14"))) == ["resnet8 alone", "kd"]
     assert list(by_name(benchmark(method="kd", teacher=teacher))) == ["resnet8 alone", "kd"]
-    assert list(by_name(benchmark(method=studygroup.ORC(2), teacher="resnet8"))) == ["resnet8 alone", "orc, 2 students"]
+    assert list(by_name(benchmark(method=studygroup.ORC(students=2), teacher="resnet8"))) == ["resnet8 alone", "orc, 2 students"]
     assert list(by_name(benchmark(method="baseline"))) == ["resnet8 alone", "baseline"]
-    assert list(by_name(benchmark(method=DML(2), student=tiny, augment="none"))) == ["tests.methods.tiny:tiny alone", "dml, 2 students"]
+    assert list(by_name(benchmark(method=DML(students=2), student=tiny, augment="none"))) == [
+        "tests.methods.tiny:tiny alone",
+        "dml, 2 students",
+    ]
 
 
 def test_a_teacher_is_not_trained(benchmark: Callable[..., dict[str, Any]]) -> None:
@@ -104,7 +107,7 @@ def test_a_teacher_is_not_trained(benchmark: Callable[..., dict[str, Any]]) -> N
         ({"steps": 0}, "steps is 0"),
         ({"repeats": 0}, "repeats is 0"),
         ({"device": "cuda:99"}, "cuda:99"),
-        ({"method": CGL(2), "method_options": {"students": 3}}, "came with a method object"),
+        ({"method": CGL(students=2), "method_options": {"students": 3}}, "came with a method object"),
     ],
 )
 def test_what_cannot_work(benchmark: Callable[..., dict[str, Any]], arguments: dict[str, Any], message: str) -> None:
@@ -113,11 +116,11 @@ def test_what_cannot_work(benchmark: Callable[..., dict[str, Any]], arguments: d
 
 
 def test_other_numbers_of_students_keep_everything_else() -> None:
-    assert with_students(DML(2, temperature=2.0), 5).options() == DML(5, temperature=2.0).options()
-    resized = with_students(CGL(8, probability=0.25, modules=3), 15)
-    assert resized.options() == {**CGL(15, modules=3).options(), "probability": 0.125}
-    assert with_students(CGL(8, probability=0.25), 1).options()["probability"] == 0.0
-    assert with_students(CGL(1, probability=0.25), 4).options()["probability"] == 0.0
+    assert with_students(DML(students=2, temperature=2.0), 5).options() == DML(students=5, temperature=2.0).options()
+    resized = with_students(CGL(students=8, probability=0.25, modules=3), 15)
+    assert resized.options() == {**CGL(students=15, modules=3).options(), "probability": 0.125}
+    assert with_students(CGL(students=8, probability=0.25), 1).options()["probability"] == 0.0
+    assert with_students(CGL(students=1, probability=0.25), 4).options()["probability"] == 0.0
 
 
 def digits(cache: Path, samples: int) -> DataSplits:
@@ -129,10 +132,10 @@ def test_a_step_is_the_trainers(cache: Path, tmp_path: Path) -> None:
     """After as many steps the weights are those of a run, bit for bit."""
     splits = digits(cache, 128)
     settings = Settings(epochs=1, batch_size=32, precision="float32", progress=False)
-    timed = TimedTrainer("group", CGL(2), NetworkFactory("resnet8", num_classes=10, in_channels=1), splits, settings)
+    timed = TimedTrainer("group", CGL(students=2), NetworkFactory("resnet8", num_classes=10, in_channels=1), splits, settings)
     assert timed.batch_size == 32
     timed.run(1)
-    method = CGL(2)
+    method = CGL(students=2)
     method.build(NetworkFactory("resnet8", num_classes=10, in_channels=1))
     trainer = Trainer(StepRunner(method, splits.train, timed.runner.transform, settings), splits.holdout, tmp_path, identity={})
     assert trainer.runner.batches.steps() == 4, "two to warm up, one to measure the memory, one to run"

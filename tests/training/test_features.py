@@ -94,7 +94,7 @@ def shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_saved_configuration_reruns_the_run(train: Callable[..., Run], tmp_path: Path) -> None:
-    train(method=CGL(2, probability=0.5, ramp_share=0.5), learning_rate=0.02, warmup=1.0)
+    train(method=CGL(students=2, probability=0.5, ramp_share=0.5), learning_rate=0.02, warmup=1.0)
     again = config.load(tmp_path / "run" / "config.yaml", TrainOptions)
     data = str(again.pop("data"))
     studygroup.train(data, **{**again, "out": tmp_path / "again"})  # type: ignore[arg-type]
@@ -128,7 +128,7 @@ def test_peers_and_selection_among_the_targets(train: Callable[..., Run]) -> Non
     with pytest.raises(UserError, match="students is 4, but 1 peers make 2"):
         train(method="dml", peers=["resnet14"], method_options={"students": 4}, overwrite=True)
     with pytest.raises(UserError, match="2 students, but 2 peers; give 1"):
-        train(method=DML(2), peers=["resnet14", "resnet20"], overwrite=True)
+        train(method=DML(students=2), peers=["resnet14", "resnet20"], overwrite=True)
     with pytest.raises(UserError, match="takes no peers"):
         train(method="baseline", peers=["resnet14"], overwrite=True)
 
@@ -177,7 +177,7 @@ def test_any_module_can_be_a_student(train: Callable[..., Run], tmp_path: Path) 
     assert not (tmp_path / "cgl").exists()
 
 
-@pytest.mark.parametrize(("method", "sizes"), [(lambda: DML(2), None), (lambda: CGL(2, probability=0.0), (6, 6))])
+@pytest.mark.parametrize(("method", "sizes"), [(lambda: DML(students=2), None), (lambda: CGL(students=2, probability=0.0), (6, 6))])
 def test_accumulation_is_the_same_update(method: Callable[[], Any], sizes: tuple[int, ...] | None) -> None:
     """Without batch norm's dependence on the batch, parts add up to the whole."""
     found = []
@@ -193,13 +193,13 @@ def test_accumulation_is_the_same_update(method: Callable[[], Any], sizes: tuple
 
 
 def test_learning_rates_by_member() -> None:
-    own = updater(DML(2), learning_rate_scales={"student1": 0.0}, weight_decay=0.0)
+    own = updater(DML(students=2), learning_rate_scales={"student1": 0.0}, weight_decay=0.0)
     before = [weights(own.method.group[k]) for k in (0, 1)]
     own.step(batch(8), Clock(), LossMeter())
     assert not any(torch.equal(a, b) for a, b in zip(before[0], weights(own.method.group[0]), strict=True))
     assert all(torch.equal(a, b) for a, b in zip(before[1], weights(own.method.group[1]), strict=True))
     with pytest.raises(UserError, match="'studnt1'; did you mean student1"):
-        updater(DML(2), learning_rate_scales={"studnt1": 0.5})
+        updater(DML(students=2), learning_rate_scales={"studnt1": 0.5})
 
 
 def test_clipping_bounds_the_joint_norm() -> None:

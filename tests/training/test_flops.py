@@ -49,7 +49,7 @@ def test_a_network_alone(splits: DataSplits) -> None:
 
 
 def test_groups_and_teachers(splits: DataSplits) -> None:
-    assert cost(DML(3), splits).flops_per_sample == pytest.approx(3 * STEP)
+    assert cost(DML(students=3), splits).flops_per_sample == pytest.approx(3 * STEP)
     teacher = mlp(10, 1)
     assert cost(KD(), splits, teacher=teacher).flops_per_sample == pytest.approx(STEP + FORWARD)
 
@@ -86,7 +86,7 @@ def test_a_trailing_single_sample_is_not_learnt_from(splits: DataSplits) -> None
 def test_steps_that_are_drawn_cost_what_they_cost_on_average(splits: DataSplits) -> None:
     networks = NetworkFactory("resnet8", num_classes=10, in_channels=1)
     alone = training_cost(Baseline(), networks, splits, SETTINGS).flops_per_sample
-    groups = [training_cost(CGL(4, probability=p), networks, splits, SETTINGS).flops_per_sample for p in (0.0, 0.5, 1.0)]
+    groups = [training_cost(CGL(students=4, probability=p), networks, splits, SETTINGS).flops_per_sample for p in (0.0, 0.5, 1.0)]
     assert groups == sorted(groups)
     assert groups[0] == pytest.approx(alone, rel=0.01), "each sample is learnt by one student"
     assert groups[2] > 1.2 * alone
@@ -95,5 +95,5 @@ def test_steps_that_are_drawn_cost_what_they_cost_on_average(splits: DataSplits)
 def test_nothing_random_is_left_behind(splits: DataSplits) -> None:
     assert cost(Baseline(), splits) == cost(Baseline(), splits)
     state = torch.get_rng_state()
-    cost(DML(2), splits)
+    cost(DML(students=2), splits)
     assert torch.equal(torch.get_rng_state(), state)

@@ -1,4 +1,7 @@
-"""Ranks: real processes that train together give what one process gives."""
+"""Several processes that train together give the numbers of one process.
+
+Only the scenes of selected tests are played: `pytest tests/training/test_ranks.py -k dml` takes seconds.
+"""
 
 from __future__ import annotations
 
@@ -17,7 +20,7 @@ from tests.methods.tiny import assembled
 from tests.training.ranks import Scene, in_ranks, play, play_all
 
 SEQUENTIAL = {"students": 3, "update": "sequential"}
-# Two samples of one batch are moved, so that some rank has none.
+# Two images of one batch are moved, so that some rank has none.
 AT_THE_BOUNDARY = Scene("bss", {"boundary_share": 1.0}, norms=True, settings={"epochs": 6})
 # Copies of the steps 0, 2 and 4 teach in the steps 2 to 7, in each of which ranks know their own students only as they are.
 STALE = Scene("codistillation", {"students": 3, "exchange_interval": 2, "burn_in": 0.5}, "members", norms=True)
@@ -34,7 +37,7 @@ SCENES = [
     Scene("orc", {"intensive": "feedback"}),
     Scene("dml", SEQUENTIAL),
     Scene("baseline", settings={"clip_grad_norm": 0.5, "batch_size": 7, "microbatches": 2}),
-    Scene("baseline", settings={"batch_size": 10}, norms=True),  # a last batch of two, which is everybody's on three ranks
+    Scene("baseline", settings={"batch_size": 10}, norms=True),  # a last batch of two, which three ranks do not share
     Scene("baseline", settings={"optimizer": "adam", "learning_rate": 0.01}),
     # with the statistics of the whole batch where there is batch norm
     *(Scene(name, norms=True) for name in METHODS),
@@ -67,7 +70,7 @@ SCENES = [
     Scene("kdcl", {"students": 3, "variant": "general"}, norms=True),
     Scene("orc", {}, "members", norms=True),
     Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip_grad_norm": 0.5}),
-    # texts, whose positions are normalised, wherever they are
+    # texts, whose batch norm is over the positions of all ranks
     *(Scene(name, norms=True, texts=True) for name in ("orc", "at", "fitnet")),
     Scene("sp", {"weight": 30.0}, norms=True, texts=True),
     Scene("cgl", {"students": 5, "probability": 0.6}, "students", norms=True, texts=True),
@@ -79,13 +82,25 @@ IDS = [f"{scene.method}-{scene.shard}-{kind}-{number}" for number, (scene, kind)
 
 
 @pytest.fixture(scope="module", params=[2, 3])
-def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> list[list[dict[str, Any]]]:
-    """What every rank says of every scene."""
+def together(request: pytest.FixtureRequest, tmp_path_factory: pytest.TempPathFactory) -> dict[int, list[dict[str, Any]]]:
+    """Every rank's outcome of the scenes of all selected tests, by scene number."""
+    selected = {number for item in request.session.items if (number := scene_of(item, ranks=request.param)) is not None}
+    numbers = [number for number in sorted(selected) if fits(SCENES[number], request.param)]
     folder = tmp_path_factory.mktemp(f"ranks{request.param}")
-    scenes = [scene for scene in SCENES if fits(scene, request.param)]
-    found = in_ranks(request.param, play_all, folder, scenes, folder / "runs")
-    results = iter(zip(*found, strict=True))
-    return [list(next(results)) if fits(scene, request.param) else [] for scene in SCENES]
+    found = in_ranks(request.param, play_all, folder, [SCENES[number] for number in numbers], folder / "runs") if numbers else []
+    return dict(zip(numbers, map(list, zip(*found, strict=True)), strict=True))
+
+
+def scene_of(item: pytest.Item, ranks: int) -> int | None:
+    """Return the number of the scene that a test of this file needs with so many ranks, if any."""
+    values: dict[str, Any] = getattr(getattr(item, "callspec", None), "params", {})
+    return values["number"] if item.path == Path(__file__) and values.get("together") == ranks else None
+
+
+def with_scene(scene: Scene) -> pytest.MarkDecorator:
+    """Return the mark of a test that needs one scene."""
+    number = SCENES.index(scene)
+    return pytest.mark.parametrize("number", [number], ids=[IDS[number]])
 
 
 def fits(scene: Scene, ranks: int) -> bool:
@@ -94,15 +109,15 @@ def fits(scene: Scene, ranks: int) -> bool:
 
 @pytest.fixture(scope="module")
 def alone(tmp_path_factory: pytest.TempPathFactory) -> dict[int, dict[str, Any]]:
-    """What one process says, once asked for."""
+    """Outcomes of scenes in one process, by scene number; filled by the tests."""
     return {}
 
 
 @pytest.mark.parametrize("number", range(len(SCENES)), ids=IDS)
-def test_ranks_together_give_the_numbers_of_one_process(
-    number: int, together: list[list[dict[str, Any]]], alone: dict[int, dict[str, Any]], tmp_path: Path
+def test_ranks_give_the_numbers_of_one_process(
+    number: int, together: dict[int, list[dict[str, Any]]], alone: dict[int, dict[str, Any]], tmp_path: Path
 ) -> None:
-    if not together[number]:
+    if number not in together:
         pytest.skip("fewer students than ranks")
     if number not in alone:
         with warnings.catch_warnings():
@@ -138,8 +153,8 @@ INTERRUPTED = [
 ]
 
 
-def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
-    """Stopped in the middle of an epoch on two ranks, and again on three, finished by one."""
+def test_a_run_resumes_with_another_number_of_ranks(tmp_path: Path) -> None:
+    """Interrupted in the middle of an epoch on two ranks, again on three, and finished by one process."""
     runs = tmp_path / "runs"
     in_ranks(2, play_all, tmp_path / "two", INTERRUPTED, runs, False, 3)
     in_ranks(3, play_all, tmp_path / "three", INTERRUPTED, runs, True, 2)
@@ -148,27 +163,27 @@ def test_a_run_goes_on_with_another_number_of_ranks(tmp_path: Path) -> None:
         assert_same(found, play(scene, SINGLE_PROCESS, tmp_path / f"alone{number}"))
 
 
-def test_the_numbers_are_not_the_same_by_doing_nothing(alone: dict[int, dict[str, Any]], tmp_path: Path) -> None:
+def test_the_comparison_notices_another_learning_rate(tmp_path: Path) -> None:
     first = play(SCENES[0], SINGLE_PROCESS, tmp_path / "a")
     other = play(Scene(SCENES[0].method, settings={"learning_rate": 0.04}), SINGLE_PROCESS, tmp_path / "b")
     assert any(not torch.allclose(first["weights"][name], value) for name, value in other["weights"].items())
 
 
-def test_members_send_logits_only(together: list[list[dict[str, Any]]]) -> None:
-    """DML's members against data-parallel DML: their bytes do not depend on the networks' size."""
-    plain = next(i for i, scene in enumerate(SCENES) if scene == Scene("dml", {"students": 3}, "members", norms=True))
-    for found in together[plain]:
-        ranks = len(together[plain])
+@with_scene(Scene("dml", {"students": 3}, "members", norms=True))
+def test_members_send_logits_only(number: int, together: dict[int, list[dict[str, Any]]]) -> None:
+    for found in together[number]:
+        ranks = len(together[number])
         classes, students = 4, 3
         steps = [16, 16, 16, 4]
         logits = students * classes * 8 * sum(steps) / len(steps) * (ranks - 1) / ranks
         assert found["history"][0]["bytes_sent"] == pytest.approx(logits, abs=1)
 
 
-def test_stale_copies_are_exchanged_between_ranks(together: list[list[dict[str, Any]]]) -> None:
+@with_scene(STALE)
+def test_stale_copies_are_exchanged_between_ranks(number: int, together: dict[int, list[dict[str, Any]]]) -> None:
     """Beside the logits, weights and buffers of all students are sent in two of the four steps of an epoch, and in no other."""
-    for found in together[SCENES.index(STALE)]:
-        ranks = len(together[SCENES.index(STALE)])
+    for found in together[number]:
+        ranks = len(together[number])
         logits = 3 * 4 * 8 * 52 / 4
         students = {name: value for name, value in found["weights"].items() if name.startswith("group.networks.")}
         weights = sum(value.nbytes for value in students.values())
@@ -176,34 +191,35 @@ def test_stale_copies_are_exchanged_between_ranks(together: list[list[dict[str, 
             assert epoch["bytes_sent"] == pytest.approx((logits + weights * 2 / 4) * (ranks - 1) / ranks, abs=1)
             assert {f"student{k}/imitation" for k in range(3)} <= epoch["losses"].keys()
         for name, value in students.items():
-            number, _, parameter = name.removeprefix("group.networks.").partition(".")
-            held = found["weights"][f"sources.copies.{number}.network.{parameter}"]
+            student, _, parameter = name.removeprefix("group.networks.").partition(".")
+            held = found["weights"][f"sources.copies.{student}.network.{parameter}"]
             assert not torch.equal(held, value), "the students went on for two steps"
 
 
-def test_images_are_moved_on_ranks(together: list[list[dict[str, Any]]]) -> None:
-    for found in together[SCENES.index(AT_THE_BOUNDARY)]:
+@with_scene(AT_THE_BOUNDARY)
+def test_boundary_images_are_moved_on_ranks(number: int, together: dict[int, list[dict[str, Any]]]) -> None:
+    for found in together[number]:
         assert sum("student0/boundary" in epoch["losses"] for epoch in found["history"]) == 1
 
 
-# ---------------------------------------------------------------- who learns from what
+# ---------------------------------------------------------------- shards
 
 
 @pytest.mark.parametrize("size", [1, 2, 3, 5])
 @pytest.mark.parametrize("sizes", [(16,), (5, 6, 7), (3, 0, 9), (2, 1, 1), (1,)])
 @pytest.mark.parametrize("shard", ["samples", "students", "members"])
-def test_the_parts_of_a_batch_are_the_batch(size: int, sizes: tuple[int, ...], shard: Any) -> None:
+def test_the_shards_of_a_batch_make_up_the_batch(size: int, sizes: tuple[int, ...], shard: Any) -> None:
     spans = [DistContext(rank, size, shard).spans(sizes) for rank in range(size)]
     if any(part is None for part in spans):
-        assert all(part is None for part in spans), "a batch is everybody's or nobody's"
+        assert all(part is None for part in spans), "a batch is sharded over all ranks, or not at all"
         return
     for share, count in enumerate(sizes):
-        met = [position for part in spans if part for position in range(*part[share])]
-        assert met == list(range(count))
-    assert all(sum(high - low for low, high in part) for part in spans if part), "no rank is idle"
+        covered = [position for part in spans if part for position in range(*part[share])]
+        assert covered == list(range(count))
+    assert all(sum(high - low for low, high in part) for part in spans if part), "every rank has samples"
 
 
-def test_students_are_spread_evenly() -> None:
+def test_students_are_sharded_evenly() -> None:
     for size in (1, 2, 3, 4):
         owners = [DistContext(0, size).owner(k, 9) for k in range(9)]
         counts = [owners.count(rank) for rank in range(size)]
@@ -211,17 +227,17 @@ def test_students_are_spread_evenly() -> None:
         assert max(counts) - min(counts) <= 1
 
 
-def test_what_cannot_be_spread_is_refused() -> None:
+def test_groups_that_cannot_be_sharded_are_refused() -> None:
     refused: list[tuple[str, dict[str, Any], Any, str]] = [
         ("cgl", {"students": 1}, "students", "1 students on 2 ranks"),
-        ("cgl", {"division": "none"}, "students", "learn from the same samples"),
+        ("cgl", {"division": "none"}, "students", "trains all students on the same samples"),
         ("cgl", {"targets": "train"}, "students", "targets is 'train'"),
         ("cgl", {}, "members", "share modules"),
         ("cgl", {"routing": False}, "students", "separate networks"),
-        ("dml", {}, "students", "learn from the same samples"),
+        ("dml", {}, "students", "trains all students on the same samples"),
         ("baseline", {}, "members", "1 students on 2 ranks"),
         ("one", {}, "members", "branched group cannot be on different ranks"),
     ]
-    for name, options, way, words in refused:
+    for name, options, shard, words in refused:
         with pytest.raises(UserError, match=words):
-            shard_group(assembled(name, options), DistContext(0, 2, way), 4)
+            shard_group(assembled(name, options), DistContext(0, 2, shard), 4)

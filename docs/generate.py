@@ -1,0 +1,113 @@
+"""Rewrites the generated parts of pages from the code: `make docs`. With --check it writes nothing and names the stale files.
+
+A part is between `<!-- generated: NAME -->` and `<!-- end -->`, in Python between `# generated: NAME` and `# end`.
+"""
+
+from __future__ import annotations
+
+import re
+import sys
+from pathlib import Path
+
+from studygroup.methods import CONTRACT, METHODS, method_options
+from studygroup.parameters import Bounds, Kind, Parameter, show
+
+ROOT = Path(__file__).parent.parent
+PAGES = ROOT / "docs" / "methods"
+KINDS = {"int": "integer", "float": "number", "bool": "yes or no", "list": "list", "map": "NAME=VALUE pairs"}
+
+
+def option_table(method: str) -> str:
+    """Return the table of a method's options."""
+    rows = [option_row(option) for option in method_options(method).values()]
+    return "\n".join(["| option | default | values | meaning |", "|---|---|---|---|", *rows] if rows else ["None."])
+
+
+def option_row(option: Parameter) -> str:
+    """Return an option's row."""
+    default = "none" if option.default is None else show(option.default)
+    meaning = f"{option.help}; by default {option.default_help}" if option.default_help else option.help
+    return f"| `{option.name}` | {default} | {values(option.kind, option.bounds)} | {meaning} |"
+
+
+def values(kind: Kind, bounds: Bounds) -> str:
+    """Return the allowed values in a few words: `a` or `b`, integer >= 1, number in [0, 1)."""
+    if kind.base == "choice":
+        return " or ".join(f"`{choice}`" for choice in kind.choices)
+    low, high = (bounds.at_least, bounds.above), (bounds.at_most, bounds.below)
+    number = KINDS.get(kind.base, "text")
+    if low != (None, None) and high != (None, None):
+        start = f"[{low[0]:g}" if low[0] is not None else f"({low[1]:g}"
+        return f"{number} in {start}, {f'{high[0]:g}]' if high[0] is not None else f'{high[1]:g})'}"
+    ends = zip((">=", ">", "<=", "<"), (*low, *high), strict=True)
+    return " ".join([number, *(f"{sign} {end:g}" for sign, end in ends if end is not None)])
+
+
+def title(method: str) -> str:
+    """Return a method's title, from the first line of its page."""
+    first = (PAGES / f"{method}.md").read_text(encoding="utf-8").partition("\n")[0]
+    return first.removeprefix(f"# {method}: ")
+
+
+def method_index() -> str:
+    """Return the table of all methods, for docs/methods/README.md."""
+    rows = [f"| [{name}]({name}.md) | {title(name)} | {'yes' if kind.needs_teacher else 'no'} |" for name, kind in METHODS.items()]
+    return "\n".join(["| method | title | needs a trained teacher |", "|---|---|---|", *rows])
+
+
+def method_list() -> str:
+    """Return a paragraph that names all methods, for the README."""
+    taught = [f"`{name}`" for name, kind in METHODS.items() if kind.needs_teacher]
+    untaught = [f"`{name}`" for name, kind in METHODS.items() if not kind.needs_teacher]
+    return "\n".join(
+        [
+            f"{len(METHODS)} methods, [a page each](docs/methods/README.md). Without a teacher: {', '.join(untaught)}.",
+            f"With a trained network as teacher, or pivot: {', '.join(taught)}.",
+        ]
+    )
+
+
+def method_imports() -> str:
+    """Return the imports by which editors and type checkers know the methods' classes."""
+    lines = (entry.partition(":")[::2] for entry in (*CONTRACT, *METHODS.built_in.values()))
+    return "\n".join(f"    from {module} import {name} as {name}" for module, name in sorted(lines))
+
+
+def parts() -> dict[Path, dict[str, str]]:
+    """Return all generated parts: file -> name -> text."""
+    return {
+        **{PAGES / f"{name}.md": {"options": option_table(name)} for name in METHODS},
+        PAGES / "README.md": {"methods": method_index()},
+        ROOT / "README.md": {"methods": method_list()},
+        ROOT / "studygroup" / "methods" / "__init__.py": {"methods": method_imports()},
+    }
+
+
+def fill(content: str, name: str, text: str) -> str:
+    """Return a file's content with one part replaced."""
+    return re.sub(
+        rf"((?:<!--|#) generated: {name}\b[^\n]*\n)(?:.*?\n)??([ ]*(?:<!--|#) end\b)",
+        lambda found: f"{found[1]}{text}\n{found[2]}",
+        content,
+        flags=re.DOTALL,
+    )
+
+
+def main(arguments: list[str]) -> int:
+    """Rewrite all stale files, or name them; 1 if there are some and `--check` is given."""
+    stale = []
+    for path, texts in parts().items():
+        content = current = path.read_text(encoding="utf-8")
+        for name, text in texts.items():
+            current = fill(current, name, text)
+        if current != content:
+            stale.append(path)
+            if "--check" not in arguments:
+                path.write_text(current, encoding="utf-8")
+    for path in stale:
+        print(f"{path.relative_to(ROOT)} {'is stale; run `make docs`' if '--check' in arguments else 'rewritten'}")
+    return int(bool(stale) and "--check" in arguments)
+
+
+if __name__ == "__main__":
+    sys.exit(main(sys.argv[1:]))
