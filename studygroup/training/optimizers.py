@@ -63,7 +63,8 @@ def clip_grad_norm(sets: ParameterSets, largest: float, students: tuple[str, ...
         students: names of the students, which different ranks may own.
         ranks: the processes that train together.
     """
-    moved = [parameter for parameters in sets.values() for parameter in parameters if parameter.grad is not None]
+    parameters = [parameter for own in sets.values() for parameter in own]
+    moved = [parameter for parameter in parameters if parameter.grad is not None]
     if not ranks.is_distributed or ranks.shard != "members":
         torch.nn.utils.clip_grad_norm_(moved, largest)
         return
@@ -71,10 +72,11 @@ def clip_grad_norm(sets: ParameterSets, largest: float, students: tuple[str, ...
     own = {name for k, name in enumerate(students) if ranks.owner(k, len(students)) == ranks.rank}
     counted = [
         parameter.grad
-        for name, parameters in sets.items()
-        for parameter in parameters
+        for name, members in sets.items()
+        for parameter in members
         if parameter.grad is not None and (name in own or (name not in students and ranks.rank == 0))
     ]
-    square = torch.zeros((), device=next(iter(moved)).device, dtype=torch.float64) + sum(gradient.square().sum() for gradient in counted)
+    zero = torch.zeros((), device=parameters[0].device, dtype=torch.float64)  # a rank may have no gradient at all
+    square = zero + sum(gradient.square().sum() for gradient in counted)
     ranks.all_reduce([square])
     torch.nn.utils.clip_grads_with_norm_(moved, largest, square.sqrt())

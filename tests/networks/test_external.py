@@ -81,7 +81,7 @@ def test_models_of_timm_are_trained_saved_and_loaded(tmp_path: Path) -> None:
     teacher = Run(tmp_path / "run" / "stages" / "teacher")
     assert teacher.result["student"] == "timm:wide_net.tag", "a model of timm is not trained yet, so it is trained first"
     assert studygroup.evaluate(run.folder, progress=False, cache=cache)["best"]["accuracy"] == run.result["selected"]["test"]
-    with pytest.raises(UserError, match=r"routes need a network that is a chain of blocks; Net is none: take one of"):
+    with pytest.raises(UserError, match=r"routes need a network that is a chain of blocks; Net is none: use one of"):
         studygroup.train("digits", student="timm:tiny_net", method="cgl", out=tmp_path / "cgl", cache=cache, **SMALL)
     assert not (tmp_path / "cgl").exists()
 

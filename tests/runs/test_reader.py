@@ -85,7 +85,7 @@ def test_manifests_of_comparisons(tmp_path: Path) -> None:
     with pytest.raises(UserError) as caught:
         read_manifest(tmp_path)
     assert str(caught.value) == (
-        f"{tmp_path} holds a comparison of an earlier version of studygroup; take another folder, or run it again with --overwrite"
+        f"{tmp_path} holds a comparison of an earlier version; take another folder, or run it again with --overwrite"
     )
     for text in ("[]", "{"):
         path.write_text(text)

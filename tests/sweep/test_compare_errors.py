@@ -76,7 +76,7 @@ def test_folders_that_hold_something_else(compare: Compare, tmp_path: Path) -> N
         compare(methods=["dml"], overwrite=True)
     assert (out / "thesis.tex").exists()
     (out / "comparison.json").write_text('{"cells": []}')
-    with pytest.raises(UserError, match=r"out holds a comparison of an earlier version .* --overwrite"):
+    with pytest.raises(UserError, match=r"out holds a comparison of an earlier version; .* --overwrite"):
         compare(methods=["dml"])
     (out / "comparison.json").write_text("{")
     with pytest.raises(UserError, match=r"comparison.json is damaged"):

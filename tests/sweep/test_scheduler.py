@@ -22,7 +22,7 @@ from studygroup.sweep.worker import Outcome, Task
 
 
 class Stop:
-    asked = False
+    requested = False
 
 
 class FakeExecutor:
@@ -114,7 +114,7 @@ def test_a_process_that_leaves_no_result_has_failed(tmp_path: Path) -> None:
 def test_a_stop_starts_nothing_and_waits_for_running_tasks(tmp_path: Path) -> None:
     jobs = [job(tmp_path, name) for name in "abcd"]
     executor, stop = FakeExecutor(2, jobs), Stop()
-    executor.after = lambda: setattr(stop, "asked", True)
+    executor.after = lambda: setattr(stop, "requested", True)
     assert not run(executor, jobs, stop)
     assert executor.log == ["+a", "+b", "-a", "-b"]
     assert [each.finished() for each in jobs] == [True, False, False, False]

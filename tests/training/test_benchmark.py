@@ -96,18 +96,18 @@ def test_a_teacher_is_not_trained(benchmark: Callable[..., dict[str, Any]]) -> N
         ({"method": "dml", "peers": ["resnet9"]}, "unknown network 'resnet9'"),
         ({"method": "cgll"}, "unknown method 'cgll'; did you mean cgl"),
         ({"method_options": {"student": 3}}, "unknown option of cgl 'student'; did you mean students"),
-        ({"method": "kd"}, "kd learns from a teacher"),
+        ({"method": "kd"}, "kd needs a teacher"),
         ({"method": "dml", "teacher": "resnet8"}, "dml takes no teacher"),
-        ({"method": "kd", "teacher": "resnet9"}, "neither a run's folder nor a network"),
+        ({"method": "kd", "teacher": "resnet9"}, "neither a run folder nor a network"),
         ({"batch_size": 4}, "batch_size is 4 for 8 students"),
-        ({"method": "orc", "teacher": "resnet8", "microbatches": 2}, "cannot be cut"),
+        ({"method": "orc", "teacher": "resnet8", "microbatches": 2}, "cannot be split"),
         ({"method": "kd", "teacher": "resnet8", "group_sizes": [2]}, "kd has no number of students; leave group_sizes out"),
-        ({"method": "dml", "peers": ["resnet14"], "group_sizes": [4]}, "peers say how many students there are"),
+        ({"method": "dml", "peers": ["resnet14"], "group_sizes": [4]}, "the peers determine the number of students"),
         ({"group_sizes": [4, 0]}, "group_sizes is 0; it must be at least 1"),
         ({"steps": 0}, "steps is 0"),
         ({"repeats": 0}, "repeats is 0"),
         ({"device": "cuda:99"}, "cuda:99"),
-        ({"method": CGL(students=2), "method_options": {"students": 3}}, "came with a method object"),
+        ({"method": CGL(students=2), "method_options": {"students": 3}}, "are given beside a method object"),
     ],
 )
 def test_what_cannot_work(benchmark: Callable[..., dict[str, Any]], arguments: dict[str, Any], message: str) -> None:
@@ -170,9 +170,9 @@ def test_the_number_of_steps_follows_from_the_time_that_one_takes(cache: Path, m
 
         def __init__(self) -> None:
             self.asked: list[int] = []
-            self.trainer: Any = type("Trainer", (), {})()
-            self.trainer.batches = type("Batches", (), {"steps": lambda _: 100})()
-            self.trainer.method = type("Method", (), {"group": [0]})()
+            self.runner: Any = type("Trainer", (), {})()
+            self.runner.batches = type("Batches", (), {"steps": lambda _: 100})()
+            self.runner.method = type("Method", (), {"group": [0]})()
 
         def run(self, steps: int) -> float:
             self.asked.append(steps)

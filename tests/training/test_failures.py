@@ -49,17 +49,17 @@ def shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["digits", "--method", "cgl", "--method.student", "4"], "unknown option of cgl 'student'; did you mean students"),
         (["digits", "--method", "baseline", "--method.students", "4"], "baseline has no options; 'students' was given"),
         (["digits", "--method", "cgl", "--method.students", "33"], "33 students need as many distinct routes, but there are only 16"),
-        (["digits", "--method", "cgl", "--method.probability", "1.5"], "probability is 1.5; it must lie in [0, 1]"),
+        (["digits", "--method", "cgl", "--method.probability", "1.5"], "probability is 1.5; it must be at least 0 and at most 1"),
         (["digits", "--method", "cgl", "--batch-size", "4"], "batch_size is 4 for 8 students together; give at least 8"),
         (["digits", "--method", "cgl", "--method.students", "four"], "cgl's students is 'four'; it must be a whole number"),
-        (["digits", "--method", "kd"], "kd learns from a teacher; give --teacher"),
+        (["digits", "--method", "kd"], "kd needs a teacher; give --teacher"),
         (["digits", "--method", "baseline", "--teacher", "resnet8"], "baseline takes no teacher"),
-        (["digits", "--method", "kd", "--teacher", "resnet21"], "neither a run's folder nor a network"),
+        (["digits", "--method", "kd", "--teacher", "resnet21"], "neither a run folder nor a network"),
         (["digits", "--method", "dml", "--peers", "resnet14", "--method.students", "3"], "1 peers make 2"),
         (["digits", "--student", "nowhere:network"], "cannot import the network 'nowhere:network'"),
         (["digits", "--device", "cuda:99"], "device 'cuda:99' cannot be used"),
         (["digits", "--schedule", "milestones"], "no milestones are given"),
-        (["digits", "--method", "orc", "--teacher", "resnet8", "--microbatches", "2"], "its batches cannot be cut"),
+        (["digits", "--method", "orc", "--teacher", "resnet8", "--microbatches", "2"], "its batches cannot be split"),
         (["digits", "--method", "rkd", "--teacher", "resnet8", "--batch-size", "1"], "take a batch_size of at least 2"),
         (["digits", "--learning-rate-scales", "pivt=0.1", "--method", "dml"], "'pivt'"),
         (["digits", "--holdout", "99999"], "holdout is 99999"),
@@ -85,7 +85,7 @@ def test_the_traceback_is_there_if_asked_for(tmp_path: Path, capsys: pytest.Capt
 
 def test_a_folder_that_is_not_empty(train: Callable[..., Run], tmp_path: Path) -> None:
     run = train(method="baseline", epochs=1)
-    with pytest.raises(UserError, match=r"holds a run already; .*--resume.*--overwrite"):
+    with pytest.raises(UserError, match=r"already holds a run; .*--resume.*--overwrite"):
         train(method="baseline", epochs=1)
     assert Run(run.folder).result["epochs"] == 1
     precious = tmp_path / "home"
@@ -208,7 +208,7 @@ def test_a_teacher_of_other_classes_or_inputs(train: Callable[..., Run], teacher
 
 
 def test_a_teacher_that_may_know_the_test(train: Callable[..., Run], teacher: Path) -> None:
-    with pytest.warns(UserWarning, match=r"was trained on other data than digits, or on it divided otherwise \(split_seed, test_size\)"):
+    with pytest.warns(UserWarning, match=r"was trained on other data than digits, or on another split of it \(split_seed, test_size\)"):
         train(method="kd", teacher=teacher, epochs=1, split_seed=1)
     train(method="kd", teacher=teacher, epochs=1, overwrite=True)  # and no warning, which would be an error
 
@@ -219,7 +219,7 @@ def test_damaged_members_are_reported(train: Callable[..., Run]) -> None:
     path.write_bytes(path.read_bytes()[:100])
     with pytest.raises(UserError, match="its files are damaged"):
         _ = Run(run.folder).best
-    with pytest.raises(UserError, match="holds no finished run: it is no run's folder"):
+    with pytest.raises(UserError, match="holds no finished run: it is not a run folder"):
         Run(run.folder / "members")
     with pytest.raises(UserError, match="there is no run folder"):
         Run(run.folder / "nowhere")

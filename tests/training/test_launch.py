@@ -59,7 +59,7 @@ def test_devices_train_together(train: Callable[..., Run], tmp_path: Path) -> No
     for name in ("student0", "student1"):
         assert run.result["last"]["test"][name] == pytest.approx(alone.result["last"]["test"][name], abs=0.03)
     assert len((tmp_path / "two" / "metrics.jsonl").read_text().splitlines()) == 2
-    with pytest.raises(UserError, match="holds a run already"):
+    with pytest.raises(UserError, match="already holds a run"):
         train(method="dml", out=tmp_path / "two", devices=2, device="cpu")
     with pytest.raises(UserError, match="1 students on 2 ranks"):
         train(method="baseline", out=tmp_path / "three", devices=2, shard="members", device="cpu")
