@@ -35,7 +35,12 @@ def test_every_method_has_a_page_and_there_is_no_other() -> None:
 
 
 def test_generated_parts_are_current() -> None:
-    found = subprocess.run([sys.executable, ROOT / "docs" / "generate.py", "--check"], env={**os.environ, "PYTHONPATH": str(ROOT)}, capture_output=True, text=True)
+    found = subprocess.run(
+        [sys.executable, ROOT / "docs" / "generate.py", "--check"],
+        env={**os.environ, "PYTHONPATH": str(ROOT)},
+        capture_output=True,
+        text=True,
+    )
     assert found.returncode == 0, found.stdout + found.stderr
 
 
