@@ -318,7 +318,7 @@ class Convolutional(nn.Module):
 @pytest.mark.parametrize("name", POOLED)
 def test_pooled_features_of_any_network(name: str) -> None:
     assert torch.isfinite(feature_loss(losses_of(assembled(name, Plain, Plain()))))
-    with pytest.raises(UserError, match=r"student_layers: the pooled feature of Convolutional is not known.*watch one that gives it"):
+    with pytest.raises(UserError, match=r"student_layers: the pooled feature of Convolutional is not known.*name the module that takes it"):
         assembled(name, Convolutional)
     named: dict[str, Any] = {"student_layers": ("pool",), "teacher_layers": ("pool",)}
     found = feature_loss(losses_of(assembled(name, Convolutional, **named)))
@@ -434,7 +434,7 @@ def test_batches_of_related_samples_are_whole_and_have_two(name: str) -> None:
     check_cut(method, Settings(batch_size=2))
     with pytest.raises(UserError, match=r"batch_size is 1, .* take a batch_size of at least 2"):
         check_cut(method, Settings(batch_size=1))
-    with pytest.raises(UserError, match=r"its batches cannot be cut"):
+    with pytest.raises(UserError, match=r"its batches cannot be split"):
         check_cut(method, Settings(batch_size=8, microbatches=2))
 
 
