@@ -45,8 +45,7 @@ def routes() -> list[str]:
         points = [(18.0, 150.0 + 3 * shift), *((x, rows[module] + shift) for x, module in zip(columns, route, strict=True))]
         points += [(449.0, 150.0 + shift)]
         line = f"M{points[0][0]:g},{points[0][1]:g} " + " ".join(
-            f"C{(a[0] + b[0]) / 2:g},{a[1]:g} {(a[0] + b[0]) / 2:g},{b[1]:g} {b[0]:g},{b[1]:g}"
-            for a, b in pairwise(points)
+            f"C{(a[0] + b[0]) / 2:g},{a[1]:g} {(a[0] + b[0]) / 2:g},{b[1]:g} {b[0]:g},{b[1]:g}" for a, b in pairwise(points)
         )
         parts.append(f'<path d="{line}" fill="none" stroke="{colour}" stroke-width="3"/>')
         parts.append(f'<circle cx="18" cy="{150 + 3 * shift}" r="5" fill="{colour}"/>')

@@ -76,7 +76,7 @@ def test_teachers_differ_and_are_in_order() -> None:
 
 
 @pytest.mark.parametrize(("count", "drop", "left"), [(1, 1, 1), (2, 1, 1), (3, 1, 2), (3, 2, 1), (3, 7, 1), (3, 0, 3)])
-def test_as_many_are_left_out_but_never_all(count: int, drop: int, left: int) -> None:
+def test_dropped_teachers_are_never_all(count: int, drop: int, left: int) -> None:
     method = dgkd(count, drop=drop)
     for step in range(20):
         drawn = method.draw_teachers(Clock(step=step, steps=20))
@@ -84,7 +84,7 @@ def test_as_many_are_left_out_but_never_all(count: int, drop: int, left: int) ->
         assert drawn == sorted(set(drawn))
 
 
-def test_who_is_left_out_is_drawn_evenly_and_by_the_clock_only() -> None:
+def test_dropped_teachers_are_uniform_and_depend_on_the_clock_only() -> None:
     method = dgkd(3)
     clocks = [Clock(epoch=epoch, epochs=20, step=step, steps=30, seed=5) for epoch in range(20) for step in range(30)]
     drawn = [tuple(method.draw_teachers(clock)) for clock in clocks]
@@ -95,7 +95,7 @@ def test_who_is_left_out_is_drawn_evenly_and_by_the_clock_only() -> None:
     assert drawn == [tuple(method.draw_teachers(clock)) for clock in clocks]
 
 
-def test_who_is_left_out_does_not_run() -> None:
+def test_dropped_teachers_do_not_run() -> None:
     method = dgkd(3, drop=2)
     ran: list[int] = []
     for j, teacher in enumerate(method.teachers):
@@ -115,7 +115,7 @@ def test_gradient_reaches_the_student_through_every_teacher() -> None:
     assert not any(p.requires_grad or p.grad is not None for p in method.teachers.parameters())
 
 
-def test_makers_of_several_teachers() -> None:
+def test_factories_with_several_teachers() -> None:
     first, second = trained_teacher(), wider()
     make = maker(teacher=first, more_teachers=[second])
     assert make.teachers == (first, second)

@@ -208,7 +208,7 @@ def test_images_that_have_crossed_stay() -> None:
     assert (method.teacher(moved).argmax(-1) != labels).all()
 
 
-def test_an_empty_part_of_the_images_goes_through() -> None:
+def test_an_empty_shard_of_boundary_images_runs() -> None:
     """As on a rank that has none of the base samples."""
     method = assembled_bss()
     none = torch.zeros(0, dtype=torch.int64)
@@ -229,6 +229,6 @@ def test_an_empty_part_of_the_images_goes_through() -> None:
         ({"clip": 0.0}, "clip is 0; it must be above 0"),
     ],
 )
-def test_what_cannot_be_is_refused(options: dict[str, Any], named: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=named):
         BSS(**options)

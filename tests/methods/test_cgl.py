@@ -99,7 +99,7 @@ def test_readings_of_select_agree_at_probability_one() -> None:
         torch.testing.assert_close(target, torch.stack(imitated).mean(0))
 
 
-def test_nobody_to_imitate_is_skipped_or_uniform() -> None:
+def test_an_empty_subgroup_is_skipped_or_uniform() -> None:
     own = torch.randn(2, 3)
     assert CGL(students=4, probability=0.5).subgroups.target(own, []) is None
     strict = CGL(students=4, probability=0.5, normalize="expected").subgroups.target(own, [])
@@ -181,7 +181,7 @@ def test_temperature_squared_is_an_option() -> None:
     torch.testing.assert_close(with_square["student1/imitation"], 9 * without["student1/imitation"])
 
 
-def test_a_student_whose_share_is_used_up_sits_out() -> None:
+def test_a_student_without_samples_is_skipped() -> None:
     method = assembled("cgl", {"students": 3, "probability": 1.0, "head": "per_student"})
     batch = batch_for(method, sizes=(7, 0, 5))
     optimizer = optimizer_of(method)
@@ -194,7 +194,7 @@ def test_a_student_whose_share_is_used_up_sits_out() -> None:
             assert torch.equal(parameter, before[name])
 
 
-def test_undealt_students_imitate_without_another_forward() -> None:
+def test_students_on_one_batch_imitate_without_another_forward() -> None:
     for options, calls in (({"division": "none"}, 1), ({"division": "epoch"}, 2)):
         method = assembled("cgl", {"students": 4, "probability": 1.0, **options})
         assert isinstance(method.group, Modular)
@@ -204,7 +204,7 @@ def test_undealt_students_imitate_without_another_forward() -> None:
         assert len(counts) == calls
 
 
-def test_modules_on_no_route_stay_where_they_are() -> None:
+def test_modules_on_no_route_are_not_updated() -> None:
     method = assembled("cgl", {"students": 2, "modules": 3, "probability": 1.0})
     assert isinstance(method.group, Modular)
     unused = method.group.unused_modules()
@@ -263,7 +263,7 @@ def test_rescaling_divides_by_the_students_of_a_module() -> None:
             torch.testing.assert_close(others[name].grad, parameter.grad / student_count[f"{depth}.{module}"])
 
 
-def test_how_samples_are_dealt() -> None:
+def test_partition_of_the_samples() -> None:
     assert CGL().partition().division == "epoch"
     partition = CGL(students=5, division="fixed", overlap=0.25, batch="per_student").partition()
     assert (partition.students, partition.division, partition.overlap, partition.per_student) == (5, "fixed", 0.25, True)

@@ -26,7 +26,7 @@ def logits_of(students: int) -> list[Tensor]:
 
 
 @pytest.mark.parametrize(("options", "temperature"), [({}, 3.0), ({"temperature": 2.5}, 2.5)])
-def test_lessons_of_the_default_form(options: dict[str, Any], temperature: float) -> None:
+def test_student_losses_of_the_default_form(options: dict[str, Any], temperature: float) -> None:
     method, logits = CLILR(students=3, **options), logits_of(3)
     for k in range(3):
         losses = method.student_loss(k, logits, LABELS, 0.3)
@@ -39,7 +39,7 @@ def test_lessons_of_the_default_form(options: dict[str, Any], temperature: float
 @pytest.mark.parametrize(
     ("options", "temperature", "beta"), [({}, 2.0, 0.5), ({"beta": 0.2}, 2.0, 0.2), ({"temperature": 4.0, "beta": 1.0}, 4.0, 1.0)]
 )
-def test_lessons_of_the_papers_form(options: dict[str, Any], temperature: float, beta: float) -> None:
+def test_student_losses_of_the_papers_form(options: dict[str, Any], temperature: float, beta: float) -> None:
     method, logits = CLILR(students=3, preset="paper", **options), logits_of(3)
     losses = method.student_loss(1, logits, LABELS, 1.0)
     expected = (1 - beta) * soft_cross_entropy(logits[1], (logits[0] + logits[2]) / 2, temperature)
@@ -49,7 +49,7 @@ def test_lessons_of_the_papers_form(options: dict[str, Any], temperature: float,
 
 @pytest.mark.parametrize("preset", ["okddip", "paper"])
 @pytest.mark.parametrize("detach", [True, False])
-def test_the_others_are_constants_unless_attached(preset: Any, detach: bool) -> None:
+def test_peers_are_constants_unless_attached(preset: Any, detach: bool) -> None:
     logits = logits_of(3)
     imitation = CLILR(students=3, preset=preset, detach=detach).student_loss(0, logits, LABELS, 1.0)["student0/imitation"]
     own, *others = torch.autograd.grad(imitation, logits, allow_unused=True)

@@ -134,7 +134,7 @@ def test_exchanging_always_is_mutual_learning_from_averaged_probabilities(studen
         torch.testing.assert_close(snapshot(method.group)[name], value)
 
 
-def test_two_students_that_always_exchange_are_deep_mutual_learning() -> None:
+def test_exchanging_every_step_with_two_students_is_deep_mutual_learning() -> None:
     method = assembled("codistillation", {"burn_in": 0.0, "exchange_interval": 1}, spec=Still)
     mutual = assembled("dml", spec=Still)
     train(method, optimizer_of(method), range(4))
@@ -144,7 +144,7 @@ def test_two_students_that_always_exchange_are_deep_mutual_learning() -> None:
 
 
 @pytest.mark.parametrize("students", [2, 3, 4])
-def test_shares_are_taught_by_the_others_on_their_own_samples(students: int) -> None:
+def test_copies_teach_each_student_on_its_own_samples(students: int) -> None:
     method = assembled_codistillation(students=students, division="fixed")
     batch = batch_for(method)
     shares = batch.per_student(students)
@@ -170,7 +170,7 @@ def test_shared_batches_go_through_each_copy_once() -> None:
     assert asked == [12] * 4
 
 
-def test_a_student_whose_share_is_used_up_sits_out() -> None:
+def test_a_student_without_samples_is_skipped() -> None:
     method = assembled_codistillation(students=3, division="epoch")
     whole = batch_for(method)
     batch = Batch(whole.inputs, whole.labels, whole.indices, (7, 0, 5))
@@ -179,7 +179,7 @@ def test_a_student_whose_share_is_used_up_sits_out() -> None:
         assert all(p.grad is None for p in method.group[1].parameters())
 
 
-def test_copies_survive_a_stop() -> None:
+def test_copies_are_restored_on_resume() -> None:
     """Stopped between two exchanges, a run goes on with the copies that it had, not with new ones."""
     options = {"students": 2, "exchange_interval": 3}
     method = assembled_codistillation(**options)
@@ -210,7 +210,7 @@ def test_different_networks_may_codistil() -> None:
     assert [tuple(opinion.shape) for opinion in found] == [(3, CLASSES)] * 3
 
 
-def test_impossible_probabilities_do_no_harm() -> None:
+def test_zero_probabilities_give_finite_losses() -> None:
     """A copy that is certain gives probabilities of exactly 0, whose logarithm is infinite."""
     method = assembled("codistillation", {"burn_in": 0.0}, spec=Still)
     with torch.no_grad():
@@ -221,7 +221,7 @@ def test_impossible_probabilities_do_no_harm() -> None:
         assert all(torch.isfinite(p.grad).all() for p in method.parameters() if p.grad is not None)
 
 
-def test_how_samples_are_dealt() -> None:
+def test_partition_of_the_samples() -> None:
     assert Codistillation().partition().division == "none"
     partition = Codistillation(students=3, division="fixed", overlap=0.5).partition()
     assert (partition.students, partition.division, partition.overlap, partition.per_student) == (3, "fixed", 0.5, True)

@@ -1,4 +1,4 @@
-"""What every method in the registry keeps to, with every option that changes the flow of a step."""
+"""The contract suite: every registered method, with every option that changes the flow of a step."""
 
 from __future__ import annotations
 
@@ -48,9 +48,9 @@ class Case:
     """A method with options.
 
     Attributes:
-        detached: whether a member's losses must reach nobody else's own parameters. None where they may: students on routes
-            are normalised together by a pooled batch norm.
-        deployed: the member that the method means to deploy; None if it may be any student with the target's network.
+        detached: whether a member's losses must reach no other member's own parameters. None where they may: a pooled batch norm
+            normalises students on routes together.
+        deployed: the only member to deploy; None if it may be any student with the target's network.
         texts: whether it learns from texts, not images.
     """
 
@@ -89,7 +89,7 @@ def taught(**options: Any) -> Case:
 
 
 CASES: dict[str, Case] = {
-    **{name: Case(name) for name in METHODS},  # as they are by default, unless it stands below
+    **{name: Case(name) for name in METHODS},  # by default, unless overridden below
     "kd-teacher-only": Case("kd", {"alpha": 1.0}),
     "takd-code": Case("takd", {"assistants": ("resnet20",), "preset": "takd"}),
     "dgkd-two-assistants": Case("dgkd", {"assistants": ("resnet20", "resnet14")}),
@@ -235,7 +235,7 @@ def test_losses_are_finite_scalars_named_by_member(case: Case) -> None:
 
 
 @texts_too
-def test_what_is_trainable_moves_and_what_is_frozen_does_not(case: Case) -> None:
+def test_trainable_parameters_move_and_frozen_ones_do_not(case: Case) -> None:
     method = case.make()
     frozen = untrained(method)
     before = snapshot(method)
@@ -417,7 +417,7 @@ def test_every_trainable_parameter_has_one_owner(case: Case) -> None:
 
 
 @every_case
-def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
+def test_the_given_teacher_is_not_changed(case: Case) -> None:
     method = create_method(case.method, case.options)
     teacher = trained_teacher(case.texts)
     before = snapshot(teacher)
@@ -430,7 +430,7 @@ def test_the_teacher_that_was_given_stays_as_it_is(case: Case) -> None:
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_a_needed_teacher_that_is_missing_is_said_so(name: str) -> None:
+def test_a_missing_teacher_is_an_error(name: str) -> None:
     method = create_method(name)
     make = maker()
     if method.needs_teacher:
@@ -510,7 +510,7 @@ def test_a_group_of_one_is_plain_training(name: str) -> None:
     ("name", "near"),
     [("cgll", "cgl"), ("DML", "dml"), ("bseline", "baseline"), ("xyzzy", "known")],
 )
-def test_an_unknown_method_is_answered_with_the_nearest(name: str, near: str) -> None:
+def test_an_unknown_method_suggests_the_nearest(name: str, near: str) -> None:
     with pytest.raises(UserError, match=rf"{name}.*{near}"):
         create_method(name)
 
@@ -519,7 +519,7 @@ def test_an_unknown_method_is_answered_with_the_nearest(name: str, near: str) ->
     ("method", "option", "near"),
     [("cgl", "student", "students"), ("dml", "temprature", "temperature"), ("kd", "alhpa", "alpha"), ("baseline", "alpha", "no options")],
 )
-def test_an_unknown_option_is_answered_with_the_nearest(method: str, option: str, near: str) -> None:
+def test_an_unknown_option_suggests_the_nearest(method: str, option: str, near: str) -> None:
     with pytest.raises(UserError, match=rf"(?s)(?=.*{option}).*{near}"):
         create_method(method, {option: 1})
 
@@ -618,7 +618,7 @@ def test_a_bad_value_is_named(method: str, option: str, value: object, shown: st
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_the_constructor_refuses_words_that_are_no_choice(name: str) -> None:
+def test_the_constructor_refuses_values_outside_a_literal(name: str) -> None:
     for option, parameter in method_options(name).items():
         for word in ("none of these", 1) if parameter.kind.base == "choice" else ():
             with pytest.raises(UserError, match=rf"^{option} is {word!r}; it must be {' or '.join(parameter.kind.choices)}"):
@@ -630,7 +630,7 @@ def test_sequential_updates_need_detached_peers() -> None:
         create_method("dml", {"update": "sequential", "detach": False})
 
 
-def test_a_batch_dealt_to_others_is_refused() -> None:
+def test_a_batch_for_another_number_of_students_is_refused() -> None:
     method = assembled("cgl", {"students": 3})
     batch = batch_for(method)
     with pytest.raises(UserError, match="2 students"):

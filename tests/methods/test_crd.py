@@ -33,7 +33,7 @@ def step(method: CRD, number: int = 0, clock: Clock | None = None, rows: Tensor 
 
 @pytest.fixture
 def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, ...]]:
-    """What the loss was computed of: embeddings of student and teacher, and candidates."""
+    """Record the arguments of the loss: embeddings of student and teacher, and candidates."""
     seen: list[tuple[Tensor, ...]] = []
 
     def spy(student: Tensor, teacher: Tensor, ours: MemoryBank, theirs: MemoryBank, candidates: Tensor) -> Tensor:
@@ -44,7 +44,7 @@ def drawn(monkeypatch: pytest.MonkeyPatch) -> list[tuple[Tensor, ...]]:
     return seen
 
 
-def test_a_sample_comes_first_and_then_others_of_other_classes(drawn: list[tuple[Tensor, ...]]) -> None:
+def test_candidates_are_the_sample_then_negatives_of_other_classes(drawn: list[tuple[Tensor, ...]]) -> None:
     method = assembled_crd()
     rows = torch.tensor([3, 11, 4, 0])
     step(method, rows=rows)
@@ -57,7 +57,7 @@ def test_a_sample_comes_first_and_then_others_of_other_classes(drawn: list[tuple
     assert all(len(set(row.tolist())) == 8 for row in candidates), "as long as there are enough, none comes twice"
 
 
-def test_more_negatives_than_there_are_come_again(drawn: list[tuple[Tensor, ...]]) -> None:
+def test_negatives_repeat_if_there_are_too_few(drawn: list[tuple[Tensor, ...]]) -> None:
     method = assembled_crd(negatives=50)
     step(method)
     ((_, _, candidates),) = drawn
@@ -89,7 +89,7 @@ def test_the_loss_by_the_formula(drawn: list[tuple[Tensor, ...]]) -> None:
     assert float(found.detach()) == pytest.approx(0.5 * total, rel=1e-4)
 
 
-def test_memories_take_up_a_batch_after_its_loss(drawn: list[tuple[Tensor, ...]]) -> None:
+def test_memories_are_updated_after_the_loss(drawn: list[tuple[Tensor, ...]]) -> None:
     method = assembled_crd(momentum=0.25)
     before = {name: getattr(method, f"{name}_memory").vectors.clone() for name in ("student", "teacher")}
     rows = torch.tensor([5, 1, 8])
@@ -125,7 +125,7 @@ def test_memories_are_kept_and_labels_are_not() -> None:
     assert torch.equal(dict(method.named_buffers())["labels"], torch.arange(SAMPLES) % CLASSES)
 
 
-def test_a_run_without_its_memories_goes_another_way() -> None:
+def test_a_run_without_its_memories_differs() -> None:
     method = assembled_crd()
     optimizer = optimizer_of(method)
     train(method, optimizer, range(2))
@@ -145,7 +145,7 @@ def test_a_run_without_its_memories_goes_another_way() -> None:
         ({"student_layers": ("stem", "stage1"), "teacher_layers": ("stem", "stage1")}, "2 modules of each network are named"),
     ],
 )
-def test_what_cannot_be_is_refused(options: dict[str, Any], named: str) -> None:
+def test_invalid_options_are_refused(options: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=named):
         assembled_crd(**options)
 

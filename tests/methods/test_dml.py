@@ -31,7 +31,7 @@ def logits_of(students: int) -> list[Tensor]:
         ({"preset": "okddip"}, 3.0),
     ],
 )
-def test_lessons_against_the_formula(options: dict[str, Any], temperature: float) -> None:
+def test_student_losses_against_the_formula(options: dict[str, Any], temperature: float) -> None:
     method = DML(students=3, **options)
     logits = logits_of(3)
     for k in range(3):
@@ -74,12 +74,12 @@ def test_exchanging_two_students_exchanges_what_they_learn() -> None:
             torch.testing.assert_close(value, snapshot(mirrored.group[1 - k])[name], rtol=1e-5, atol=1e-7)
 
 
-def test_alone_there_is_nobody_to_mimic() -> None:
+def test_a_single_student_has_no_mimicry() -> None:
     method, baseline = assembled("dml", {"students": 1}), assembled("baseline")
     assert train(method, optimizer_of(method), range(3)) == train(baseline, optimizer_of(baseline), range(3))
 
 
-def test_sequential_students_meet_their_peers_newest_predictions() -> None:
+def test_sequential_students_imitate_the_newest_predictions() -> None:
     """Algorithm 1: student k's targets come from students 0..k-1 as just updated."""
     method = assembled("dml", {"students": 3, "update": "sequential"})
     batch = batch_for(method)
@@ -133,7 +133,7 @@ def test_distillation_against_the_formula() -> None:
     torch.testing.assert_close(losses["student0/distillation"], 0.3 * soft_kl(logits, teacher, 2.0))
 
 
-def test_distillation_from_nobody_is_the_baseline() -> None:
+def test_distillation_without_weight_is_the_baseline() -> None:
     method, baseline = assembled("kd", {"alpha": 0.0}), assembled("baseline")
     train(method, optimizer_of(method), range(3))
     train(baseline, optimizer_of(baseline), range(3))

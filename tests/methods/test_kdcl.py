@@ -64,7 +64,7 @@ def test_every_network_sees_a_view_of_its_own() -> None:
         assert torch.equal(seen[0], seen[1]) != views
 
 
-def test_identical_predictions_teach_nothing_but_the_labels() -> None:
+def test_with_identical_predictions_only_the_labels_have_gradient() -> None:
     for variant in ("mean", "naive", "linear", "general"):
         method = assembled_kdcl(students=2, variant=variant, views=False)
         method.group[1].load_state_dict(method.group[0].state_dict())
@@ -157,7 +157,7 @@ def test_the_target_has_no_gradient() -> None:
         assert all(g is None for g in torch.autograd.grad(losses["student0/imitation"], other, allow_unused=True))
 
 
-def test_weight_zero_is_training_apart() -> None:
+def test_weight_zero_is_separate_training() -> None:
     method, alone = assembled_kdcl(weight=0.0, label_weight=1.0), assembled("baseline")
     train(method, optimizer_of(method), range(3))
     train(alone, optimizer_of(alone), range(3))

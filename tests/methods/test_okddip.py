@@ -130,7 +130,7 @@ def test_projections_are_never_empty() -> None:
 
 
 @pytest.mark.parametrize(("form", "shared"), [("branch", True), ("network", False)])
-def test_who_owns_what(form: str, shared: bool) -> None:
+def test_owners_of_parameters(form: str, shared: bool) -> None:
     method = assembled_okddip(students=3, form=form)
     sets = method.parameter_sets()
     assert set(sets) == {"shared", "peer0", "peer1", "leader"}
@@ -140,7 +140,7 @@ def test_who_owns_what(form: str, shared: bool) -> None:
     assert {id(p) for p in sets["shared"]} == own | trunk
 
 
-def test_a_single_peer_listens_to_itself_and_a_warning_says_so() -> None:
+def test_a_single_peer_attends_to_itself_with_a_warning() -> None:
     with pytest.warns(UserWarning, match="one peer"):
         method = assembled_okddip(students=2)
     losses = next(method.step(batch_for(method), LATE))
@@ -159,7 +159,7 @@ def test_whole_networks_have_no_branches() -> None:
         assembled("okddip", {"form": "network", "branch_from": "stage1"})
 
 
-def test_everybody_learns() -> None:
+def test_all_members_learn() -> None:
     method = assembled_okddip()
     optimizer = optimizer_of(method)
     losses = [train(method, optimizer, range(1))[0] for _ in range(15)]

@@ -89,7 +89,7 @@ def test_losses_against_the_formula(detach: bool) -> None:
 
 
 @pytest.mark.parametrize("detach", [True, False])
-def test_who_teaches_the_gate(detach: bool) -> None:
+def test_the_gate_learns_from_the_ensembles_cross_entropy(detach: bool) -> None:
     method = assembled_one(students=3, detach=detach)
     losses = next(method.step(batch_for(method), LATE))
     for name, loss in losses.items():

@@ -66,7 +66,7 @@ def feature_loss(losses: dict[str, Tensor]) -> Tensor:
     return torch.stack([value for key, value in losses.items() if key.split("/")[1] not in ("cross_entropy", "distillation")]).sum()
 
 
-def test_all_of_them_are_here() -> None:
+def test_all_one_teacher_methods_are_tested() -> None:
     assert {name for name, method in METHODS.items() if issubclass(method, OneTeacher)} >= set(TABLE)
 
 
@@ -219,7 +219,7 @@ def test_a_weight_is_a_factor(name: str) -> None:
 
 
 @every_one
-def test_the_features_teach_the_student_and_what_connects_it(name: str) -> None:
+def test_feature_losses_train_the_student_and_the_connector(name: str) -> None:
     method = assembled(name)
     feature_loss(losses_of(method)).backward()
     assert {key.split(".")[0] for key, p in method.named_parameters() if p.grad is not None and p.grad.any()} == {
@@ -241,7 +241,7 @@ def test_each_network_runs_once(name: str) -> None:
 
 
 @every_one
-def test_what_connects_them_follows_the_seed_and_nothing_else(name: str) -> None:
+def test_connectors_depend_on_the_seed_only(name: str) -> None:
     def weights(**options: Any) -> dict[str, Tensor]:
         return {key: value for key, value in assembled(name, **options).state_dict().items() if not key.startswith("teacher.")}
 
@@ -282,7 +282,7 @@ def test_widths_and_sizes_may_differ(name: str, student: Spec, teacher: Callable
 
 @pytest.mark.parametrize("name", [*OF_MAPS, "srrl"])
 @pytest.mark.parametrize("spec", [Plain, Plain()])
-def test_a_student_that_is_no_chain_is_watched_where_it_is_said(name: str, spec: Spec) -> None:
+def test_a_student_that_is_no_chain_uses_named_layers(name: str, spec: Spec) -> None:
     others: dict[str, Any] = {} if name == "srrl" else {"teacher_layers": ("stage1",)}
     method = assembled(name, spec, student_layers=("body",), **others)
     feature_loss(losses_of(method)).backward()
@@ -294,7 +294,7 @@ def test_a_student_that_is_no_chain_is_watched_where_it_is_said(name: str, spec:
 
 
 @pytest.mark.parametrize("name", OF_MAPS)
-def test_a_teacher_that_is_no_chain_is_watched_where_it_is_said(name: str) -> None:
+def test_a_teacher_that_is_no_chain_uses_named_layers(name: str) -> None:
     losses = losses_of(assembled(name, tiny, Plain(), student_layers=("stem",), teacher_layers=("body",)))
     assert torch.isfinite(feature_loss(losses))
     with pytest.raises(UserError, match=r"teacher_layers: Plain is no chain of blocks"):
@@ -318,7 +318,7 @@ class Convolutional(nn.Module):
 @pytest.mark.parametrize("name", POOLED)
 def test_pooled_features_of_any_network(name: str) -> None:
     assert torch.isfinite(feature_loss(losses_of(assembled(name, Plain, Plain()))))
-    with pytest.raises(UserError, match=r"student_layers: the pooled feature of Convolutional is not known.*or a layer that outputs it"):
+    with pytest.raises(UserError, match=r"student_layers: the pooled feature of Convolutional is not known.*name the module that takes it"):
         assembled(name, Convolutional)
     named: dict[str, Any] = {"student_layers": ("pool",), "teacher_layers": ("pool",)}
     found = feature_loss(losses_of(assembled(name, Convolutional, **named)))
@@ -360,7 +360,7 @@ REAL = [
 
 @pytest.mark.parametrize(("student", "teacher"), REAL)
 @pytest.mark.parametrize("name", ["fitnet", "vid", "srrl"])
-def test_the_networks_of_the_library_fit_together(name: str, student: str, teacher: str) -> None:
+def test_networks_of_the_library_can_be_compared(name: str, student: str, teacher: str) -> None:
     method = create_method(name)
     make = NetworkFactory(student, num_classes=3, in_channels=3, image_size=(32, 32), teacher=create(teacher, 3))
     method.build(make)
@@ -413,12 +413,12 @@ def still_short(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
         ("fitnet", tiny, {"student_layers": ("pool",), "teacher_layers": ("pool",)}, r"must be \(C, H, W\)"),
     ],
 )
-def test_what_cannot_be_is_said_before_training(name: str, spec: Spec, options: dict[str, Any], named: str) -> None:
+def test_invalid_options_and_layers_are_refused_before_training(name: str, spec: Spec, options: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=named):
         assembled(name, spec, **options)
 
 
-def test_a_regressor_that_does_not_fit_is_said_before_training() -> None:
+def test_a_regressor_that_does_not_fit_is_refused_before_training() -> None:
     with pytest.raises(UserError, match=r"the student's map is 2x2, the teacher's 8x8"):
         assembled("fitnet", strided, student_layers=("stage2",), teacher_layers=("stem",))
 
@@ -433,9 +433,9 @@ def test_batches_of_related_samples_are_whole_and_have_two(name: str) -> None:
     method = create_method(name)
     check_batches(method, Settings(batch_size=2))
     with pytest.raises(UserError, match=r"batch_size is 1, .* take a batch_size of at least 2"):
-        check_batches(method, Settings(batch_size=1))
+        check_cut(method, Settings(batch_size=1))
     with pytest.raises(UserError, match=r"its batches cannot be split"):
-        check_batches(method, Settings(batch_size=8, microbatches=2))
+        check_cut(method, Settings(batch_size=8, microbatches=2))
 
 
 @pytest.mark.parametrize("name", ["fitnet", "at", "vid", "nst", "srrl"])

@@ -178,7 +178,7 @@ def test_forward_passes(options: dict[str, Any], passes: int, gradients: int) ->
     assert sum(on for _, on, _ in found) == gradients
 
 
-def test_teachers_are_asked_with_their_new_weights() -> None:
+def test_teachers_predict_with_their_new_weights() -> None:
     method = assembled("orc")
     before = {name: next(network.parameters()).detach().clone() for name, network in nets(method).items()}
     batch = batch_for(method)
@@ -199,7 +199,7 @@ def test_teachers_are_asked_with_their_new_weights() -> None:
 @pytest.mark.parametrize("style", ["individual", "ensemble"])
 @pytest.mark.parametrize("reuse", [False, True])
 @pytest.mark.parametrize("count", [12, 5])
-def test_a_step_against_its_description(style: str, reuse: bool, count: int) -> None:
+def test_a_step_against_the_reference(style: str, reuse: bool, count: int) -> None:
     """Copies of the networks, an optimiser each, and the paper's steps one after the other (METHOD's order)."""
     alpha, temperature, rate = 0.3, 2.0, 0.05
     method = assembled("orc", {"alpha": alpha, "temperature": temperature, "style": style, "reuse_temporary": reuse})
@@ -251,7 +251,7 @@ def test_a_step_against_its_description(style: str, reuse: bool, count: int) -> 
             torch.testing.assert_close(value, snapshot(reference)[key], rtol=1e-4, atol=1e-6)
 
 
-def test_a_teacher_that_agrees_teaches_nothing_but_the_labels() -> None:
+def test_with_an_identical_teacher_only_the_labels_have_gradient() -> None:
     method = ORC(alpha=0.3)
     logits = torch.randn(6, CLASSES, requires_grad=True)
     labels = torch.randint(CLASSES, (6,))
@@ -292,7 +292,7 @@ def test_equal_students_are_ranked_by_number_and_feed_back_alike() -> None:
     assert named(list(lessons[2]), "group") == [1, 2]
 
 
-def test_every_intensive_lesson_is_what_it_says() -> None:
+def test_every_kind_of_intensive_teaching_against_its_definition() -> None:
     batch = batch_for(assembled("orc"))
     errors = torch.rand(3, len(batch), generator=torch.Generator().manual_seed(0))
     for intensive in ("feedback_mixup", "mixup", "feedback"):
@@ -342,7 +342,7 @@ def test_each_sample_may_have_its_own_share() -> None:
     torch.testing.assert_close(loss.detach(), torch.stack(terms).mean())
 
 
-def test_the_deepest_may_be_promoted_whatever_the_errors() -> None:
+def test_promoting_the_deepest_ignores_the_errors() -> None:
     method = assembled("orc", {"promotion": "deepest"}, peers=(wider, tiny))
     assert isinstance(method, ORC)
     for number in range(5):

@@ -12,7 +12,7 @@ FILES = sorted(Path(studygroup.methods.__file__).parent.glob("*.py"))
 LENGTHS = {path.name: len(path.read_text(encoding="utf-8").splitlines()) for path in FILES}
 
 
-def test_all_methods_are_looked_at() -> None:
+def test_all_method_files_are_measured() -> None:
     assert {f"{kind.__module__.rpartition('.')[2]}.py" for kind in METHODS.values()} <= set(LENGTHS)
 
 

@@ -65,7 +65,7 @@ def taught(method: Method, batch: Batch) -> list[Losses]:
 
 
 def assert_same_losses(method: Method, batches: Sequence[Batch]) -> None:
-    """Whatever the padding: the same losses, the same gradients, and the same statistics are left."""
+    """Check that losses, gradients and statistics do not depend on the padding."""
     kept = copy.deepcopy(method.state_dict())
     found: list[tuple[list[Losses], dict[str, Tensor]]] = []
     for batch in batches:
@@ -92,14 +92,14 @@ def widths(method: Method) -> list[Batch]:
 
 
 @pytest.mark.parametrize("name", ALLOWED)
-def test_padding_teaches_nothing(name: str) -> None:
+def test_padding_does_not_change_losses(name: str) -> None:
     method = assembled(name, OPTIONS.get(name), texts=True).double()
     assert_same_losses(method, widths(method))
 
 
 @pytest.mark.parametrize("spec", [small_transformer, small_vdcnn])
 @pytest.mark.parametrize("name", ALLOWED)
-def test_padding_teaches_nothing_in_real_networks(name: str, spec: Spec) -> None:
+def test_padding_does_not_change_losses_of_real_networks(name: str, spec: Spec) -> None:
     method = create_method(name, OPTIONS.get(name))
     teacher = NetworkFactory(spec, num_classes=CLASSES, vocabulary=VOCABULARY, seed=9).student(0) if method.needs_teacher else None
     method.build(maker(spec, teacher=teacher, texts=True))
@@ -111,7 +111,7 @@ FIRST_STAGES = [(AB, small_transformer), (AB, small_vdcnn), (AB, wider_text), (F
 
 
 @pytest.mark.parametrize(("kind", "spec"), FIRST_STAGES)
-def test_padding_teaches_nothing_in_a_first_stage(kind: type[AB | FSP], spec: Spec) -> None:
+def test_padding_does_not_change_losses_of_a_first_stage(kind: type[AB | FSP], spec: Spec) -> None:
     method = kind().initial()
     student = tiny_text if kind is AB and spec is wider_text else spec  # of other widths, so that there is a connector
     teacher = NetworkFactory(spec, num_classes=CLASSES, vocabulary=VOCABULARY, seed=9).student(0)
@@ -126,7 +126,7 @@ def test_relations_may_be_of_maps(name: str) -> None:
     assert_same_losses(method, widths(method))
 
 
-def test_of_padding_dropout_leaves_nothing() -> None:
+def test_dropout_leaves_padding_zero() -> None:
     """Texts of other widths draw other masks, so only empty ones can be compared."""
     network = transformer(num_classes=CLASSES, vocabulary=VOCABULARY, hidden=8, heads=2, embedding=6, feedforward=8, dropout=0.5)
     method = assembled("baseline", spec=network, texts=True).double()
@@ -135,7 +135,7 @@ def test_of_padding_dropout_leaves_nothing() -> None:
     assert_same_losses(method, [batch, padded(batch, 3)])
 
 
-def test_where_maps_of_texts_are_compared() -> None:
+def test_compared_maps_of_texts_have_masks() -> None:
     """A transformer has no stem; its embedding, as a VDCNN's, is compared by nobody."""
     blocks = {
         small_transformer: ["stage1_block1", "stage2_block1", "stage3_block1"],
@@ -154,21 +154,21 @@ def test_where_maps_of_texts_are_compared() -> None:
 
 
 @pytest.mark.parametrize("name", REFUSED)
-def test_methods_of_images_say_why(name: str) -> None:
+def test_methods_for_images_only_refuse_texts_with_a_reason(name: str) -> None:
     with pytest.raises(UserError, match=rf"the data are texts, but {name} .*; use another method, such as kd") as caught:
         assembled(name, texts=True)
     assert "\n" not in str(caught.value)
     assembled(name)
 
 
-def test_there_are_methods_of_images_alone() -> None:
+def test_some_methods_take_images_only() -> None:
     assert set(REFUSED) == {"bss", "ft"}
     with pytest.raises(UserError, match="ft compares maps"):
         FT().initial().build(maker(teacher=trained_teacher(texts=True), texts=True))
 
 
 @pytest.mark.parametrize("name", ["cc", "crd"])
-def test_what_embeds_a_number_of_values_takes_no_map_of_texts(name: str) -> None:
+def test_embeddings_of_maps_of_texts_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="a map of texts has no fixed number of values"):
         assembled(name, {"student_layers": ("stage1",), "teacher_layers": ("pool",)}, texts=True)
     assembled(name, {"student_layers": ("pool",), "teacher_layers": ("pool",)}, texts=True)
@@ -191,7 +191,7 @@ def test_flows_of_texts_do_not_change_their_length() -> None:
 
 
 @pytest.mark.parametrize("name", ["at", "rkd"])
-def test_a_map_that_does_not_say_where_texts_are_is_refused(name: str) -> None:
+def test_a_map_of_texts_without_a_mask_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"student_layers: the module 'words' gives \(1, 8, 5\) for one text.*padding"):
         assembled(name, {"student_layers": ("words",), "teacher_layers": ("stage1",)}, spec=PlainText, texts=True)
 
@@ -214,7 +214,7 @@ def test_images_are_mixed_as_they_are(weight: Tensor) -> None:
 
 
 @pytest.mark.parametrize("spec", [tiny_text, small_transformer, small_vdcnn])
-def test_of_texts_the_embeddings_are_mixed(spec: Any) -> None:
+def test_embeddings_of_texts_are_mixed(spec: Any) -> None:
     network = spec().double().eval()
     first, second = sentences(4, seed=1), sentences(4, seed=2)
     weight = torch.tensor([1.0, 0.0, 0.25, 0.5], dtype=torch.float64)
@@ -231,7 +231,7 @@ def test_of_texts_the_embeddings_are_mixed(spec: Any) -> None:
         torch.testing.assert_close(found[row : row + 1], expected)
 
 
-def test_texts_cannot_be_mixed_where_the_embedding_is_not_known() -> None:
+def test_texts_cannot_be_mixed_if_the_embedding_is_unknown() -> None:
     assert not can_mix_texts(PlainText())
     assert not can_mix_texts(tiny())
     with pytest.raises(UserError, match="PlainText is no chain with a stage called embedding"):
@@ -239,7 +239,7 @@ def test_texts_cannot_be_mixed_where_the_embedding_is_not_known() -> None:
 
 
 @pytest.mark.parametrize("intensive", ["feedback_mixup", "mixup"])
-def test_orc_says_what_to_do_about_a_pivot_whose_embedding_is_not_known(intensive: str) -> None:
+def test_a_pivot_with_an_unknown_embedding_is_refused_with_a_remedy(intensive: str) -> None:
     def orc(intensive: str) -> Method:
         method = create_method("orc", {"intensive": intensive})
         method.build(maker(teacher=PlainText(), texts=True))

@@ -107,7 +107,7 @@ def test_the_flow_is_from_the_stem_to_the_last_stage() -> None:
 
 
 @pytest.mark.parametrize("name", ["ab", "fsp"])
-def test_features_learn_and_the_classifier_waits(name: str) -> None:
+def test_the_first_stage_trains_features_but_not_the_classifier(name: str) -> None:
     method = first(name)
     before = snapshot(method)
     losses = train(method, optimizer_of(method), range(8))
@@ -122,7 +122,7 @@ def test_features_learn_and_the_classifier_waits(name: str) -> None:
     assert values[-1] < values[0]
 
 
-def test_paraphrasing_reconstructs_and_leaves_the_student_alone() -> None:
+def test_paraphrasing_trains_the_paraphraser_only() -> None:
     method = first("ft")
     assert isinstance(method, Paraphrasing)
     batch = batch_for(method)
@@ -201,7 +201,7 @@ def test_the_second_stage_is_plain_training(name: str) -> None:
         ("ft", {"share": 0.01}, "leave no factor"),
     ],
 )
-def test_what_cannot_be_compared_is_refused(name: str, options: dict[str, Any], words: str) -> None:
+def test_features_that_cannot_be_compared_are_refused(name: str, options: dict[str, Any], words: str) -> None:
     with pytest.raises(UserError, match=words) as caught:
         first(name, teacher=trained_teacher(), **options)
     assert "\n" not in str(caught.value)

@@ -111,7 +111,7 @@ def _teacher(texts: bool) -> nn.Module:
 
 
 def shape_of(texts: bool) -> dict[str, Any]:
-    """What `Maker` is told of the inputs."""
+    """Return the arguments of `NetworkFactory` for the inputs."""
     return {"vocabulary": VOCABULARY} if texts else {"in_channels": 1, "image_size": (8, 8)}
 
 
@@ -143,7 +143,7 @@ def inputs_for(method: nn.Module, count: int, *, seed: int) -> Tensor:
 
 
 def batch_for(method: Method, number: int = 0, count: int = SAMPLES, sizes: tuple[int, ...] | None = None) -> Batch:
-    """Batch `number`, dealt unevenly to the method's students if the method has its batches dealt, in as many views as it wants."""
+    """Return batch `number`, partitioned unevenly among the students if the method partitions batches, with the method's views."""
     partition = method.partition()
     if sizes is None and partition.division != "none":
         cuts = [count * k * (k + 1) // (partition.students * (partition.students + 1)) for k in range(partition.students + 1)]
@@ -162,7 +162,7 @@ def maker(
     more_teachers: Sequence[nn.Module] = (),
     texts: bool = False,
 ) -> NetworkFactory:
-    """What makes networks for the images, or the texts, and the labels of these tests."""
+    """Return a factory of networks for the images, or the texts, and the labels of these tests."""
     spec = spec or (tiny_text if texts else tiny)
     labels = torch.arange(SAMPLES) % CLASSES
     shape = {"num_classes": CLASSES, **shape_of(texts)}

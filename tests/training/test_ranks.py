@@ -231,7 +231,7 @@ def test_groups_that_cannot_be_sharded_are_refused() -> None:
     refused: list[tuple[str, dict[str, Any], Any, str]] = [
         ("cgl", {"students": 1}, "students", "1 students on 2 ranks"),
         ("cgl", {"division": "none"}, "students", "trains all students on the same samples"),
-        ("cgl", {"targets": "train"}, "students", "targets='train' would update"),
+        ("cgl", {"targets": "train"}, "students", "targets='train'"),
         ("cgl", {}, "members", "share modules"),
         ("cgl", {"routing": False}, "students", "separate networks"),
         ("dml", {}, "students", "trains all students on the same samples"),
