@@ -433,9 +433,9 @@ def test_batches_of_related_samples_are_whole_and_have_two(name: str) -> None:
     method = create_method(name)
     check_batches(method, Settings(batch_size=2))
     with pytest.raises(UserError, match=r"batch_size is 1, .* take a batch_size of at least 2"):
-        check_cut(method, Settings(batch_size=1))
+        check_batches(method, Settings(batch_size=1))
     with pytest.raises(UserError, match=r"its batches cannot be split"):
-        check_cut(method, Settings(batch_size=8, microbatches=2))
+        check_batches(method, Settings(batch_size=8, microbatches=2))
 
 
 @pytest.mark.parametrize("name", ["fitnet", "at", "vid", "nst", "srrl"])
