@@ -22,9 +22,12 @@ __version__ = "0.1.0"
 __all__ = ["TrainingError", "UserError", "benchmark", "compare", "evaluate", "list_names", "predict", "report", "train"]
 
 
+PACKAGES = ("data", "losses", "methods", "networks", "options")
+
+
 def __getattr__(name: str) -> Any:
     """Import what needs torch when it is first used, so that `studygroup --help` is fast."""
-    if name in ("losses", "methods", "networks"):
+    if name in PACKAGES:
         return import_module(f"studygroup.{name}")
     if name[:1].isupper():
         module = import_module("studygroup.runs.member" if name in ("Member", "Run") else "studygroup.methods")
@@ -34,6 +37,5 @@ def __getattr__(name: str) -> Any:
 
 
 def __dir__() -> list[str]:
-    """List the methods' classes and what else is imported on first use, too."""
-    classes = (name for name in dir(import_module("studygroup.methods")) if name[:1].isupper())
-    return sorted({*globals(), *classes, "Member", "Run", "losses", "methods", "networks"})
+    """List the public names, also those that are imported on first use."""
+    return sorted({*__all__, *import_module("studygroup.methods").CLASSES, *PACKAGES, "Member", "Run"})

@@ -90,5 +90,6 @@ def import_object(path: str, kind: str) -> object:
         for name in attribute.split("."):
             found = getattr(found, name)
     except (ImportError, AttributeError, ValueError) as error:
-        raise UserError(f"cannot import the {kind} {path!r} ({one_line(error)}); write package.module:attribute") from error
+        remedy = "write package.module:attribute, with the package installed or in PYTHONPATH"
+        raise UserError(f"cannot import the {kind} {path!r} ({one_line(error)}); {remedy}") from error
     return cast(object, found)

@@ -45,16 +45,16 @@ if TYPE_CHECKING:
     # end
 
 CONTRACT = ("studygroup.methods.method:Losses", "studygroup.methods.method:Method", "studygroup.methods.stage_spec:StageSpec")
-_MODULES = {path.partition(":")[2]: path.partition(":")[0] for path in (*CONTRACT, *METHODS.built_in.values())}
+CLASSES = {path.partition(":")[2]: path.partition(":")[0] for path in (*CONTRACT, *METHODS.built_in.values())}
 
 
 def __getattr__(name: str) -> Any:
     """Import a class when it is first used."""
-    if name in _MODULES:
-        return getattr(import_module(_MODULES[name]), name)
+    if name in CLASSES:
+        return getattr(import_module(CLASSES[name]), name)
     raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
     """List the classes of all methods, too."""
-    return sorted({*globals(), *_MODULES})
+    return sorted({*globals(), *CLASSES})

@@ -115,6 +115,8 @@ def keyword_function(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Ca
     def decorate(function: Callable[[O], R]) -> Callable[P, R]:
         @functools.wraps(function)
         def call(*args: P.args, **kwargs: P.kwargs) -> R:
+            if strange := next((name for name in kwargs if name not in parameters_of(options)), None):
+                raise TypeError(f"{function.__name__}(): {unknown_option(strange, parameters_of(options))}")
             return function(options(*args, **kwargs))
 
         call.__doc__ = _with_arguments(function.__doc__ or "", parameters_of(options))

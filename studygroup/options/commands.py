@@ -46,7 +46,7 @@ class TrainOptions(RankOptions, RunOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, MethodOptions, NetworkOptions, DataOptions):
+class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptions, MethodOptions, NetworkOptions):
     """Options of `studygroup benchmark`."""
 
     title = "measurement"
@@ -62,7 +62,7 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, MethodOpt
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(TrainerOptions, NetworkOptions, DataOptions):
+class CompareOptions(TrainerOptions, DataOptions, NetworkOptions):
     """Options of `studygroup compare`."""
 
     title = "comparison"
@@ -134,6 +134,8 @@ class PredictOptions(DeviceOptions, ErrorOptions):
 class ListOptions(Options):
     """Options of `studygroup list`."""
 
+    title = "what to list"
+
     kind: Literal["all", "methods", "networks", "data"] = field(
         default="all", kw_only=False, metadata={"help": "`methods`, `networks`, `data` or `all`"}
     )
@@ -142,6 +144,8 @@ class ListOptions(Options):
 @dataclass(frozen=True, kw_only=True)
 class ReportOptions(Options):
     """Options of `studygroup report`."""
+
+    title = "output"
 
     runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Run folders"})
     out: str | Path | None = option(

@@ -274,7 +274,7 @@ class TrainerOptions(CheckpointOptions, HardwareOptions, SelectionOptions, Sched
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(SeedOptions, TrainerOptions, MethodOptions, NetworkOptions, DataOptions):
+class RunOptions(SeedOptions, TrainerOptions, DataOptions, MethodOptions, NetworkOptions):
     """Everything that determines a run, wherever it is written."""
 
     def __post_init__(self) -> None:

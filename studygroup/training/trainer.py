@@ -317,6 +317,11 @@ def shard_group(method: Method, ranks: DistContext, classes: int) -> None:
 
 def check_same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
     """Raise UserError, naming the differences, unless two identities are equal."""
+    if dict(saved.get("settings", {})).keys() != dict(wanted.get("settings", {})).keys():
+        raise UserError(
+            "cannot resume: the run in this folder was written by another version of studygroup; "
+            "take another --out, or train it again with --overwrite"
+        )
     before, after = dict(_leaves(saved)), dict(_leaves(wanted))
     differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
     if differing:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -404,3 +405,8 @@ def test_a_broken_image_is_skipped_as_asked(train: Callable[..., Run], tmp_path:
     with pytest.raises(UserError, match=r"torn\.jpg"):
         studygroup.evaluate(run.folder, data=tmp_path / "photos", progress=False)
     assert studygroup.evaluate(run.folder, data=tmp_path / "photos", on_error="skip", progress=False)["best"]["samples"] == 40
+
+
+def test_a_run_shows_itself(train: Callable[..., Run], tmp_path: Path) -> None:
+    run = train(method="baseline", epochs=1)
+    assert re.fullmatch(rf"Run\('{tmp_path}/run': baseline of resnet8 on digits, hold-out \d+\.\d\d%, test \d+\.\d\d%\)", repr(run))

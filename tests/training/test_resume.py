@@ -15,6 +15,7 @@ from typing import Any
 import pytest
 import torch
 
+import studygroup
 from studygroup import UserError
 from studygroup.methods import METHODS
 from studygroup.networks import NETWORKS, create
@@ -296,3 +297,29 @@ def test_every_network_makes_a_checkpoint_that_loads(tmp_path: Path) -> None:
         assert state is not None
         network.load_state_dict(state["method"])
         path.unlink()
+
+
+def test_a_run_of_an_earlier_version_is_refused_in_one_line(train: Callable[..., Run], tmp_path: Path) -> None:
+    """Its members still predict; resuming and evaluating it would need options that have other names now."""
+    wanted: dict[str, Any] = {"method": "baseline", "epochs": 1}
+    run = train(**wanted)
+    files = run.files
+    config_text = files.config.read_text()
+    files.config.write_text(config_text.replace("test_size:", "test_share:"))
+    with pytest.raises(UserError, match=r"config.yaml was written by an earlier version \(test_share is called test_size now\)"):
+        studygroup.evaluate(tmp_path / "run", progress=False)
+    assert Run(tmp_path / "run").best.classes == list("0123456789")
+    result = json.loads(files.result.read_text())
+    result["identity"]["settings"]["accumulate"] = result["identity"]["settings"].pop("microbatches")
+    files.result.write_text(json.dumps(result))
+    with pytest.raises(UserError, match="was written by another version of studygroup; take another --out"):
+        train(**wanted, resume=True)
+    files.result.unlink()
+    newest = checkpoint.newest_first(files.checkpoints)[0]
+    state = checkpoint.load_newest(files.checkpoints)
+    assert state is not None
+    state["ledger"] = state.pop("losses")
+    newest.unlink()
+    checkpoint.save(files.checkpoints, state, epoch=state["epoch"], step=state["step"])
+    with pytest.raises(UserError, match="were written by an earlier version of studygroup and cannot be resumed; train the run again"):
+        train(**wanted, resume=True)
