@@ -110,8 +110,6 @@ def allowed(importer: str, imported: str) -> bool:
         return inner(imported) in INNER[inner(importer)]
     if other == own or other in LEAVES - ({"losses"} if own in LEAVES | {"data"} else set()):
         return True
-    if (importer, imported) == ("studygroup.options.groups", "studygroup.methods.method"):  # the type of an option, for type checkers
-        return Import(imported, True) not in imports(MODULES[importer])
     permitted = MAY_IMPORT[own]
     return other in permitted or any(imported.removeprefix("studygroup.") == name for name in permitted)
 

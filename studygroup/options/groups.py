@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from studygroup.errors import UserError
 from studygroup.options.base import Options
@@ -14,13 +14,19 @@ from studygroup.parameters import option
 if TYPE_CHECKING:
     from torch import nn
 
-    from studygroup.methods.method import Method
-
 OnError = Literal["stop", "skip"]
 Augment = Literal["none", "crop", "crop+flip"]
 Precision = Literal["auto", "bf16", "float32"]
 Stem = Literal["auto", "small", "medium", "large"]
 Sharding = Literal["samples", "students", "members"]
+
+
+class MethodObject(Protocol):
+    """A method from Python, `studygroup.methods.Method`, which this module must not import."""
+
+    def options(self) -> dict[str, Any]:
+        """Return the arguments of the constructor by name."""
+
 
 DATA_HELP = (
     "Name of a data set (`studygroup list data`), optionally with its location (`cifar10:/path/to/archive`), a folder of images or texts "
@@ -166,7 +172,7 @@ class MethodOptions(Options):
 
     title = "networks and method"
 
-    method: str | Method = option("cgl", help="Training method: a name of `studygroup list methods`, or `package.module:Class`")
+    method: str | MethodObject = option("cgl", help="Training method: a name of `studygroup list methods`, or `package.module:Class`")
     method_options: Mapping[str, object] | None = option(None, help="Options of the method")
 
 

@@ -41,6 +41,8 @@ def method_of(options: RunOptions) -> Method:
         UserError: an unknown method or option, or options that contradict each other.
     """
     method, own, peers = options.method, dict(options.method_options or {}), options.peers
+    if not isinstance(method, str | Method):
+        raise UserError(f"method is a {type(method).__name__}; give the name of a method, or an object such as studygroup.CGL()")
     if isinstance(method, Method):
         if own:
             raise UserError(f"method_options {', '.join(own)} are given beside a method object; give them to its constructor")
