@@ -43,7 +43,7 @@ def test_two_methods_and_two_seeds(compare: Compare, executor: InProcess, tmp_pa
         assert {row["variant"] for row in csv.DictReader(file)} == {"baseline", "dml"}
     written = (out / "leaderboard.md").read_text()
     assert "not by test accuracy" in written
-    command = "studygroup compare digits --methods dml --seeds 2 --train-size 96 --holdout 48 --student resnet8 --epochs 1 --batch-size 32"
+    command = "studygroup compare digits --methods dml --seeds 2 --student resnet8 --train-size 96 --holdout 48 --epochs 1 --batch-size 32"
     assert f"- command: `{command}" in written
     assert "--optimizer" not in written, "defaults are left out"
     monkeypatch.undo()
