@@ -226,7 +226,7 @@ def clothes(train: int, holdout: int, *, quick: bool) -> DataSplits:
 
 
 def maker(student: Spec, splits: DataSplits, *, teacher: Spec | None = None) -> NetworkFactory:
-    """What makes the networks; the teacher is as it is initialised."""
+    """Make a network factory; the teacher has its initial weights."""
     spec = splits.dataset.inputs.spec()
     known: dict[str, Any] = {
         "num_classes": len(splits.dataset.classes),

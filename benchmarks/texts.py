@@ -133,7 +133,7 @@ def peak() -> float:
 
 
 def child(name: str, cache: str, table: str) -> dict[str, float]:
-    """What one of the functions above says in a process of its own."""
+    """Return the result of one of the functions above, run in a process of its own."""
     path = os.pathsep.join([str(Path(__file__).parent), str(Path(studygroup.__file__).parents[1])])
     words = [sys.executable, "-c", CHILD.format(name), cache, table]
     done = subprocess.run(words, stdout=subprocess.PIPE, text=True, check=True, env={**os.environ, "PYTHONPATH": path})

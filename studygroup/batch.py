@@ -16,7 +16,7 @@ Division = Literal["none", "fixed", "epoch"]
 
 @dataclass(frozen=True)
 class Partition:
-    """How the samples of an epoch are divided among a method's students.
+    """Division of an epoch's samples among a method's students.
 
     Attributes:
         students: K, the number of students.
@@ -56,7 +56,7 @@ class StudentBatch:
 
 @dataclass(frozen=True)
 class RankShard:
-    """Where a rank's samples are in the global batch, if the samples of a step are sharded over ranks.
+    """Location of a rank's samples in the global batch, if the samples of a step are sharded over ranks.
 
     Attributes:
         sizes: samples per student in the global batch; a single number if it is not divided among students.

@@ -25,7 +25,7 @@ from studygroup.errors import UserError
 
 T = TypeVar("T")
 Affects = Literal["result", "cost", "nothing"]
-"""What another value of an option changes: the trained weights, only how long or where they are computed, or neither."""
+"""Effect of another value of an option: on the trained weights, only on time or place of the computation, or on neither."""
 Base = Literal["text", "int", "float", "bool", "choice", "list", "map", "any"]
 SCALARS: dict[str, Base] = {"str": "text", "Path": "text", "int": "int", "float": "float", "bool": "bool", "object": "any", "Any": "any"}
 LISTS = ("Sequence", "list", "tuple", "Iterable")

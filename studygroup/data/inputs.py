@@ -41,7 +41,7 @@ class Transform(Protocol):
 
 @dataclass(frozen=True)
 class InputSpec:
-    """What a network must know about its inputs to be built.
+    """Properties of inputs from which a network is built.
 
     Attributes:
         in_channels: channels of images; None for texts.

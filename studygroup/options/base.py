@@ -16,7 +16,7 @@ P = ParamSpec("P")
 R = TypeVar("R")
 O = TypeVar("O", bound="Options")  # noqa: E741
 FROM_PYTHON = "python object "
-"""What stands in a configuration for an object that has no text."""
+"""Prefix of the note that a configuration has for a Python object."""
 RENAMED = {
     "accumulate": "microbatches",
     "broken": "on_error",

@@ -36,7 +36,7 @@ DATA_HELP = (
 
 @dataclass(frozen=True, kw_only=True)
 class ProgressOptions(Options):
-    """What is shown meanwhile."""
+    """Progress bars."""
 
     title = "output"
 
@@ -45,7 +45,7 @@ class ProgressOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TableOptions(Options):
-    """How tables and text files are read."""
+    """Reading of tables and text files."""
 
     title = "data"
 
@@ -60,7 +60,7 @@ class TableOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ErrorOptions(Options):
-    """What unreadable samples do."""
+    """Handling of unreadable samples."""
 
     title = "data"
 
@@ -69,7 +69,7 @@ class ErrorOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class CacheOptions(Options):
-    """Where downloads and prepared data are kept."""
+    """Folder of downloads and prepared data."""
 
     title = "data"
 
@@ -83,7 +83,7 @@ class CacheOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class DeviceOptions(Options):
-    """Where to compute."""
+    """Device to compute on."""
 
     title = "hardware"
 
@@ -92,7 +92,7 @@ class DeviceOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SeedOptions(Options):
-    """Randomness of the training."""
+    """Random seed of the training."""
 
     title = "optimisation"
 
@@ -101,7 +101,7 @@ class SeedOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
-    """Which data, and how it is read and divided."""
+    """Data set, its reading and its splits."""
 
     title = "data"
 
@@ -147,7 +147,7 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class NetworkOptions(Options):
-    """Which networks learn."""
+    """Networks of student, peers and teacher."""
 
     title = "networks and method"
 
@@ -168,7 +168,7 @@ class NetworkOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class MethodOptions(Options):
-    """How the group learns."""
+    """Training method and its options."""
 
     title = "networks and method"
 
@@ -178,7 +178,7 @@ class MethodOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class OptimizerOptions(Options):
-    """One optimiser step."""
+    """Batches and optimizer."""
 
     title = "optimisation"
 
@@ -197,7 +197,7 @@ class OptimizerOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class ScheduleOptions(Options):
-    """How the learning rate changes over the training."""
+    """Learning rate schedule."""
 
     title = "learning rate schedule"
 
@@ -218,7 +218,7 @@ class ScheduleOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class SelectionOptions(Options):
-    """Which member is selected, and how members are evaluated."""
+    """Selection and evaluation of members."""
 
     title = "selection"
 
@@ -230,7 +230,7 @@ class SelectionOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class HardwareOptions(DeviceOptions):
-    """Where and in which precision to compute."""
+    """Device, precision and compilation."""
 
     title = "hardware"
 
@@ -241,7 +241,7 @@ class HardwareOptions(DeviceOptions):
 
 @dataclass(frozen=True, kw_only=True)
 class RankOptions(Options):
-    """Several processes that train together."""
+    """Distributed training."""
 
     title = "distributed training"
 
@@ -258,7 +258,7 @@ class RankOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class CheckpointOptions(Options):
-    """What is written during training."""
+    """Checkpoints and logs."""
 
     title = "output"
 
@@ -270,7 +270,7 @@ class CheckpointOptions(Options):
 
 @dataclass(frozen=True, kw_only=True)
 class TrainerOptions(CheckpointOptions, HardwareOptions, SelectionOptions, ScheduleOptions, OptimizerOptions, ProgressOptions):
-    """Everything that the trainer itself needs."""
+    """All options of the trainer."""
 
     title = "optimisation"
 
@@ -281,7 +281,7 @@ class TrainerOptions(CheckpointOptions, HardwareOptions, SelectionOptions, Sched
 
 @dataclass(frozen=True, kw_only=True)
 class RunOptions(SeedOptions, TrainerOptions, DataOptions, MethodOptions, NetworkOptions):
-    """Everything that determines a run, wherever it is written."""
+    """All options that determine a run, but not its folder and its processes."""
 
     def __post_init__(self) -> None:
         """Check that there is a test set; only `evaluate` opens data without one."""

@@ -40,7 +40,7 @@ class RunFiles:
 
     @property
     def result(self) -> Path:
-        """What the finished run reached; there once it is finished."""
+        """Results; the file exists once the run is finished."""
         return self.folder / "result.json"
 
     @property

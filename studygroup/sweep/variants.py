@@ -25,7 +25,7 @@ FIXED = ("data", "seed", "progress")  # options that no variant has of its own
 
 @dataclass(frozen=True)
 class Variant:
-    """What is trained once per seed.
+    """Options of a run that is trained once per seed.
 
     Attributes:
         name: of the variant, its runs and its row.

@@ -22,7 +22,7 @@ Outcome = dict[str, str]
 
 @dataclass(frozen=True)
 class Task:
-    """What a worker does.
+    """The task of a worker.
 
     Attributes:
         options: of `studygroup train`, as `TrainOptions.plain` gives them.

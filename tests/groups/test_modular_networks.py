@@ -9,7 +9,7 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.groups import Modular
 from studygroup.networks import IMAGE_NETWORKS, NETWORKS, TEXT_NETWORKS, NetworkFactory, create, parameter_count
-from tests.methods.tiny import CLASSES, VOCABULARY, assembled, sentences, shape_of, updates
+from tests.methods.tiny import CLASSES, VOCABULARY, built_method, sentences, shape_of, updates
 
 
 def sizes(module: nn.Module) -> int:
@@ -24,7 +24,7 @@ ALL = [*(pytest.param(name, marks=[pytest.mark.slow] if name in LARGE else []) f
 @pytest.mark.parametrize("name", ALL)
 def test_cgl_with_every_network(name: str) -> None:
     texts = name in OF_TEXTS
-    method = assembled("cgl", {"students": 2, "probability": 1.0}, spec=name, texts=texts)
+    method = built_method("cgl", {"students": 2, "probability": 1.0}, spec=name, texts=texts)
     group = method.group
     assert isinstance(group, Modular)
     plain = create(name, CLASSES, 1, vocabulary=VOCABULARY if texts else None)

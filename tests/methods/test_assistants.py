@@ -14,7 +14,7 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.methods import DGKD, KD, TAKD
-from tests.methods.tiny import CLASSES, assembled, batch_for, maker, optimizer_of, snapshot, train, trained_teacher, wider
+from tests.methods.tiny import CLASSES, batch_for, built_method, maker, optimizer_of, snapshot, train, trained_teacher, wider
 
 
 def distance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
@@ -25,21 +25,21 @@ def distance(student: Tensor, teacher: Tensor, temperature: float) -> Tensor:
 
 def dgkd(count: int, **options: Any) -> DGKD:
     """A student with as many teachers."""
-    method = assembled("dgkd", {"assistants": ("resnet8",) * (count - 1), **options})
+    method = built_method("dgkd", {"assistants": ("resnet8",) * (count - 1), **options})
     assert isinstance(method, DGKD)
     assert len(method.teachers) == count
     return method
 
 
 def test_takd_is_distillation_from_one_teacher() -> None:
-    kd, takd = assembled("kd"), assembled("takd", {"assistants": ("resnet20", "resnet8")})
+    kd, takd = built_method("kd"), built_method("takd", {"assistants": ("resnet20", "resnet8")})
     assert train(kd, optimizer_of(kd), range(3)) == train(takd, optimizer_of(takd), range(3))
     assert all(torch.equal(value, snapshot(takd)[name]) for name, value in snapshot(kd).items())
 
 
 def test_takds_code_has_the_mean_over_classes() -> None:
     assert (KD().alpha, KD().temperature) == (TAKD().alpha, TAKD().temperature)
-    method = assembled("takd", {"preset": "takd", "alpha": 0.3, "temperature": 2.0})
+    method = built_method("takd", {"preset": "takd", "alpha": 0.3, "temperature": 2.0})
     batch = batch_for(method)
     student, teacher = method.group[0](batch.inputs), trained_teacher().eval()(batch.inputs)
     losses = next(method.step(batch, Clock()))

@@ -16,13 +16,13 @@ from studygroup.groups import Frozen
 from studygroup.losses import cross_entropy, soft_cross_entropy
 from studygroup.methods import BSS
 from studygroup.methods.bss import draw_targets
-from tests.methods.tiny import CLASSES, assembled, batch_for, images, snapshot
+from tests.methods.tiny import CLASSES, batch_for, built_method, images, snapshot
 
 EARLY = Clock(epoch=0, epochs=80)
 
 
-def assembled_bss(**options: Any) -> BSS:
-    method = assembled("bss", options)
+def built_bss(**options: Any) -> BSS:
+    method = built_method("bss", options)
     assert isinstance(method, BSS)
     return method
 
@@ -67,7 +67,7 @@ def test_the_schedule_is_that_of_80_epochs(epoch: int, plain: float, boundary: f
 
 
 def test_losses_before_the_boundary() -> None:
-    method = assembled_bss()
+    method = built_bss()
     batch = agreed(method, 0)
     student, teacher = method.export("student0").train(), method.teacher
     losses = losses_of(method, batch)
@@ -81,7 +81,7 @@ def test_losses_before_the_boundary() -> None:
 
 @pytest.mark.parametrize("count", [0, 1, 2, 3])
 def test_two_samples_are_needed(count: int) -> None:
-    method = assembled_bss()
+    method = built_bss()
     batch = agreed(method, count)
     losses = losses_of(method, batch)
     assert ("student0/boundary" in losses) == (count > 1)
@@ -92,7 +92,7 @@ def test_two_samples_are_needed(count: int) -> None:
 
 
 def test_the_boundary_loss_by_the_formula() -> None:
-    method = assembled_bss(boundary_weight=1.2)
+    method = built_bss(boundary_weight=1.2)
     batch = agreed(method, 3)
     base = (method.teacher(batch.inputs).argmax(-1) == batch.labels).nonzero().flatten()
     assert len(base) == 3
@@ -105,7 +105,7 @@ def test_the_boundary_loss_by_the_formula() -> None:
 
 
 def test_the_attack_leaves_no_trace_in_the_teacher() -> None:
-    method = assembled_bss()
+    method = built_bss()
     before = snapshot(method.teacher)
     losses_of(method, agreed(method, 3))["student0/boundary"].backward()
     assert all(p.grad is None and not p.requires_grad for p in method.teacher.parameters())
@@ -169,7 +169,7 @@ def by_hand(teacher: nn.Module, image: Tensor, label: int, target: int, steps: i
 
 @pytest.mark.parametrize("steps", [1, 4, 40])
 def test_the_attack_against_a_loop(steps: int) -> None:
-    method = decided(assembled_bss(steps=steps))
+    method = decided(built_bss(steps=steps))
     inputs = images(6, seed=5)
     labels = method.teacher(inputs).argmax(-1)
     targets = (labels + 1) % CLASSES
@@ -191,7 +191,7 @@ def test_the_attack_against_a_loop(steps: int) -> None:
 
 
 def test_images_that_have_crossed_stay() -> None:
-    method = decided(assembled_bss(steps=1000))
+    method = decided(built_bss(steps=1000))
     calls = 0
 
     def count(*_: object) -> None:
@@ -210,7 +210,7 @@ def test_images_that_have_crossed_stay() -> None:
 
 def test_an_empty_shard_of_boundary_images_runs() -> None:
     """As on a rank that has none of the base samples."""
-    method = assembled_bss()
+    method = built_bss()
     none = torch.zeros(0, dtype=torch.int64)
     assert method.attack(images(0, seed=0), none, none).shape == (0, 1, 8, 8)
 

@@ -15,7 +15,7 @@ from studygroup.groups import Modular
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods import CGL, Method
 from studygroup.schedules import ramp
-from tests.methods.tiny import assembled, batch_for, optimizer_of, snapshot, train, updates
+from tests.methods.tiny import batch_for, built_method, optimizer_of, snapshot, train, updates
 
 
 def drawn(draws: int, **options: Any) -> Tensor:
@@ -114,11 +114,11 @@ def one_step(method: Method, batch: Batch, clock: Clock | None = None) -> dict[s
 
 
 def test_without_imitation_the_loss_is_the_sum_of_cross_entropies() -> None:
-    method = assembled("cgl", {"students": 3, "probability": 0.0, "bn": "per_student"})
+    method = built_method("cgl", {"students": 3, "probability": 0.0, "bn": "per_student"})
     batch = batch_for(method)
     losses = one_step(method, batch)
     assert set(losses) == {f"student{k}/cross_entropy" for k in range(3)}
-    fresh = assembled("cgl", {"students": 3, "probability": 0.0, "bn": "per_student"})
+    fresh = built_method("cgl", {"students": 3, "probability": 0.0, "bn": "per_student"})
     for k, share in enumerate(batch.per_student(3)):
         alone = cross_entropy(fresh.export(f"student{k}").train()(share.inputs), share.labels)
         torch.testing.assert_close(losses[f"student{k}/cross_entropy"], alone)
@@ -127,7 +127,7 @@ def test_without_imitation_the_loss_is_the_sum_of_cross_entropies() -> None:
 def test_the_whole_loss_against_a_loop_over_students() -> None:
     """Every student a plain network of its own, batch norm by student; all imitate all others."""
     options = {"students": 3, "probability": 1.0, "bn": "per_student", "temperature": 2.0, "ramp_share": 0.5}
-    method = assembled("cgl", options)
+    method = built_method("cgl", options)
     networks = [method.export(f"student{k}") for k in range(3)]
     batch = batch_for(method)
     clock = Clock(epoch=1, epochs=8)
@@ -143,9 +143,9 @@ def test_the_whole_loss_against_a_loop_over_students() -> None:
 
 @pytest.mark.parametrize(("epoch", "weight"), [(0, math.exp(-5)), (1, math.exp(-5 / 4)), (2, 1.0), (3, 1.0), (9, 1.0)])
 def test_imitation_is_ramped_up(epoch: int, weight: float) -> None:
-    method = assembled("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.2})
+    method = built_method("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.2})
     batch = batch_for(method)
-    late = one_step(assembled("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.0}), batch)
+    late = one_step(built_method("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.0}), batch)
     losses = one_step(method, batch, Clock(epoch=epoch, epochs=10))
     for k in range(2):
         torch.testing.assert_close(losses[f"student{k}/imitation"], weight * late[f"student{k}/imitation"])
@@ -155,7 +155,7 @@ def test_imitation_is_ramped_up(epoch: int, weight: float) -> None:
 def test_the_ramp_may_rise_with_every_step() -> None:
     values = []
     for by_step in (False, True):
-        method = assembled("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.5, "ramp_by_step": by_step})
+        method = built_method("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.5, "ramp_by_step": by_step})
         batch = batch_for(method)
         for step in (0, 3):
             losses = one_step(method, batch, Clock(epoch=1, epochs=8, step=step, steps=4))
@@ -166,7 +166,7 @@ def test_the_ramp_may_rise_with_every_step() -> None:
 
 
 def test_the_ramp_may_start_later() -> None:
-    method = assembled("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.5, "ramp_start": 2})
+    method = built_method("cgl", {"students": 2, "probability": 1.0, "ramp_share": 0.5, "ramp_start": 2})
     batch = batch_for(method)
     values = [float(one_step(method, batch, Clock(epoch=epoch, epochs=8))["student0/imitation"].detach()) for epoch in (0, 2, 4, 6, 7)]
     factors = [value / values[0] for value in values]
@@ -174,15 +174,15 @@ def test_the_ramp_may_start_later() -> None:
 
 
 def test_temperature_squared_is_an_option() -> None:
-    batch = batch_for(assembled("cgl", {"students": 2}))
+    batch = batch_for(built_method("cgl", {"students": 2}))
     base = {"students": 2, "probability": 1.0, "temperature": 3.0, "ramp_share": 0.0}
-    with_square = one_step(assembled("cgl", base), batch)
-    without = one_step(assembled("cgl", {**base, "t2_scale": False}), batch)
+    with_square = one_step(built_method("cgl", base), batch)
+    without = one_step(built_method("cgl", {**base, "t2_scale": False}), batch)
     torch.testing.assert_close(with_square["student1/imitation"], 9 * without["student1/imitation"])
 
 
 def test_a_student_without_samples_is_skipped() -> None:
-    method = assembled("cgl", {"students": 3, "probability": 1.0, "head": "per_student"})
+    method = built_method("cgl", {"students": 3, "probability": 1.0, "head": "per_student"})
     batch = batch_for(method, sizes=(7, 0, 5))
     optimizer = optimizer_of(method)
     before = snapshot(method)
@@ -196,7 +196,7 @@ def test_a_student_without_samples_is_skipped() -> None:
 
 def test_students_on_one_batch_imitate_without_another_forward() -> None:
     for options, calls in (({"division": "none"}, 1), ({"division": "epoch"}, 2)):
-        method = assembled("cgl", {"students": 4, "probability": 1.0, **options})
+        method = built_method("cgl", {"students": 4, "probability": 1.0, **options})
         assert isinstance(method.group, Modular)
         counts: list[int] = []
         method.group.layers[-1].get_submodule("0").register_forward_hook(lambda *_, counts=counts: counts.append(1))
@@ -205,7 +205,7 @@ def test_students_on_one_batch_imitate_without_another_forward() -> None:
 
 
 def test_modules_on_no_route_are_not_updated() -> None:
-    method = assembled("cgl", {"students": 2, "modules": 3, "probability": 1.0})
+    method = built_method("cgl", {"students": 2, "modules": 3, "probability": 1.0})
     assert isinstance(method.group, Modular)
     unused = method.group.unused_modules()
     assert len(unused) >= 4
@@ -222,8 +222,8 @@ def test_modules_on_no_route_are_not_updated() -> None:
 @pytest.mark.parametrize("bn", ["pooled", "per_student"])
 @pytest.mark.parametrize("routing", [True, False])
 def test_a_group_of_one_is_plain_training_bit_for_bit(kind: str, bn: str, routing: bool) -> None:
-    alone = assembled("baseline", seed=4)
-    group = assembled("cgl", {"students": 1, "bn": bn, "routing": routing}, seed=4)
+    alone = built_method("baseline", seed=4)
+    group = built_method("cgl", {"students": 1, "bn": bn, "routing": routing}, seed=4)
     expected = train(alone, optimizer_of(alone, kind), range(5))
     assert train(group, optimizer_of(group, kind), range(5)) == expected
     one, other = alone.export("student0").state_dict(), group.export("student0").state_dict()
@@ -237,7 +237,7 @@ def test_a_group_of_one_is_plain_training_bit_for_bit(kind: str, bn: str, routin
 def test_clipping_does_not_tell_a_group_of_one_from_plain_training() -> None:
     norms = []
     for name, options in (("baseline", {}), ("cgl", {"students": 1})):
-        method = assembled(name, options)
+        method = built_method(name, options)
         for _ in updates(method, optimizer_of(method), batch_for(method)):
             ordered = [p for parameters in method.parameter_sets().values() for p in parameters if p.grad is not None]
             norms.append(nn.utils.clip_grad_norm_(ordered, 0.1))
@@ -245,7 +245,7 @@ def test_clipping_does_not_tell_a_group_of_one_from_plain_training() -> None:
 
 
 def test_rescaling_divides_by_the_students_of_a_module() -> None:
-    plain, scaled = (assembled("cgl", {"students": 4, "ilr_rescale": rescale}) for rescale in (False, True))
+    plain, scaled = (built_method("cgl", {"students": 4, "ilr_rescale": rescale}) for rescale in (False, True))
     assert isinstance(plain.group, Modular)
     batch = batch_for(plain)
     for method in (plain, scaled):

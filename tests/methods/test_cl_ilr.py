@@ -15,7 +15,7 @@ from studygroup.losses import cross_entropy, soft_cross_entropy, soft_kl
 from studygroup.methods import CLILR
 from studygroup.networks import NetworkFactory, parameter_count
 from studygroup.schedules import ramp
-from tests.methods.tiny import CLASSES, assembled, batch_for, optimizer_of, snapshot, train
+from tests.methods.tiny import CLASSES, batch_for, built_method, optimizer_of, snapshot, train
 
 LABELS = torch.tensor([0, 1, 2, 3, 1])
 LATE = Clock(epoch=299, epochs=300)
@@ -61,7 +61,7 @@ def test_peers_are_constants_unless_attached(preset: Any, detach: bool) -> None:
 def test_rescaling_divides_the_trunks_gradient_by_the_students(preset: str) -> None:
     gradients = []
     for rescale in (True, False):
-        method = assembled("cl_ilr", {"students": 4, "rescale": rescale, "preset": preset}).double()
+        method = built_method("cl_ilr", {"students": 4, "rescale": rescale, "preset": preset}).double()
         batch = batch_for(method)
         losses = next(method.step(type(batch)(batch.inputs.double(), batch.labels, batch.indices), LATE))
         torch.stack(list(losses.values())).sum().backward()
@@ -74,7 +74,7 @@ def test_rescaling_divides_the_trunks_gradient_by_the_students(preset: str) -> N
 
 @pytest.mark.parametrize(("options", "rises"), [({}, 80), ({"preset": "paper"}, 0), ({"ramp_share": 0.5}, 150)])
 def test_the_ramp_is_a_share_of_the_epochs(options: dict[str, Any], rises: int) -> None:
-    method = assembled("cl_ilr", {"students": 2, **options})
+    method = built_method("cl_ilr", {"students": 2, **options})
     batch = batch_for(method)
     full = float(next(method.step(batch, LATE))["student0/imitation"].detach())
     for epoch in (0, 40, 79, 80, 81, 150, 299):
@@ -86,7 +86,7 @@ def test_the_ramp_is_a_share_of_the_epochs(options: dict[str, Any], rises: int) 
 
 
 def test_parameters_are_the_branches_and_the_trunk() -> None:
-    method = assembled("cl_ilr", {"students": 3})
+    method = built_method("cl_ilr", {"students": 3})
     assert isinstance(method.group, Branched)
     sets = method.parameter_sets()
     assert list(sets) == ["shared", "student0", "student1", "student2"]
@@ -104,16 +104,16 @@ def test_parameter_counts(classes: int, expected: int) -> None:
 
 
 def test_the_first_student_starts_as_the_network_alone() -> None:
-    alone = assembled("baseline", seed=7)
+    alone = built_method("baseline", seed=7)
     for name in ("cl_ilr", "one"):
-        method = assembled(name, seed=7)
+        method = built_method(name, seed=7)
         first = method.export("student0").state_dict()
         assert all(torch.equal(value, first[key]) for key, value in alone.export("student0").state_dict().items())
 
 
 def test_branches_grow_apart_and_learn() -> None:
     """The same batch again and again: every branch's error falls."""
-    method = assembled("cl_ilr", {"students": 3})
+    method = built_method("cl_ilr", {"students": 3})
     optimizer = optimizer_of(method)
     before = snapshot(method)
     losses = [train(method, optimizer, range(1))[0] for _ in range(15)]

@@ -15,11 +15,11 @@ from studygroup.clock import Clock
 from studygroup.groups import Frozen
 from studygroup.losses import soft_kl
 from studygroup.methods import Codistillation
-from tests.methods.tiny import CLASSES, assembled, batch_for, images, optimizer_of, snapshot, tiny, train, updates, wider
+from tests.methods.tiny import CLASSES, batch_for, built_method, images, optimizer_of, snapshot, tiny, train, updates, wider
 
 
 def assembled_codistillation(**options: Any) -> Codistillation:
-    method = assembled("codistillation", {"burn_in": 0.0, **options})
+    method = built_method("codistillation", {"burn_in": 0.0, **options})
     assert isinstance(method, Codistillation)
     return method
 
@@ -115,8 +115,8 @@ def test_the_burn_in(options: dict[str, Any], taught: list[int]) -> None:
 @pytest.mark.parametrize("students", [2, 3])
 def test_exchanging_always_is_mutual_learning_from_averaged_probabilities(students: int) -> None:
     """With shared data, and networks that are the same in evaluation, its gradients are those of a divergence from the average."""
-    method = assembled("codistillation", {"students": students, "burn_in": 0.0, "exchange_interval": 1}, spec=Still)
-    mutual = assembled("dml", {"students": students}, spec=Still)
+    method = built_method("codistillation", {"students": students, "burn_in": 0.0, "exchange_interval": 1}, spec=Still)
+    mutual = built_method("dml", {"students": students}, spec=Still)
     one, other = optimizer_of(method), optimizer_of(mutual)
     for number in range(4):
         batch = batch_for(method, number)
@@ -135,8 +135,8 @@ def test_exchanging_always_is_mutual_learning_from_averaged_probabilities(studen
 
 
 def test_exchanging_every_step_with_two_students_is_deep_mutual_learning() -> None:
-    method = assembled("codistillation", {"burn_in": 0.0, "exchange_interval": 1}, spec=Still)
-    mutual = assembled("dml", spec=Still)
+    method = built_method("codistillation", {"burn_in": 0.0, "exchange_interval": 1}, spec=Still)
+    mutual = built_method("dml", spec=Still)
     train(method, optimizer_of(method), range(4))
     train(mutual, optimizer_of(mutual), range(4))
     for name, value in snapshot(mutual.group).items():
@@ -203,7 +203,7 @@ def test_copies_are_restored_on_resume() -> None:
 
 
 def test_different_networks_may_codistil() -> None:
-    method = assembled("codistillation", {"students": 3, "burn_in": 0.0}, peers=(wider, tiny))
+    method = built_method("codistillation", {"students": 3, "burn_in": 0.0}, peers=(wider, tiny))
     assert isinstance(method, Codistillation)
     assert method.candidates == ("student0", "student2")
     found = method.sources.log_opinions([images(3, seed=1)] * 3)
@@ -212,7 +212,7 @@ def test_different_networks_may_codistil() -> None:
 
 def test_zero_probabilities_give_finite_losses() -> None:
     """A copy that is certain gives probabilities of exactly 0, whose logarithm is infinite."""
-    method = assembled("codistillation", {"burn_in": 0.0}, spec=Still)
+    method = built_method("codistillation", {"burn_in": 0.0}, spec=Still)
     with torch.no_grad():
         for parameter in method.parameters():
             parameter.mul_(1e4)

@@ -27,8 +27,8 @@ from studygroup.networks.factory import Spec
 from tests.methods.tiny import (
     CLASSES,
     Plain,
-    assembled,
     batch_for,
+    built_method,
     inputs_for,
     maker,
     optimizer_of,
@@ -63,7 +63,7 @@ class Case:
     texts: bool = False
 
     def make(self, seed: int = 0) -> Method:
-        return assembled(self.method, self.options, peers=self.peers, seed=seed, texts=self.texts)
+        return built_method(self.method, self.options, peers=self.peers, seed=seed, texts=self.texts)
 
     def networks(self) -> list[Chain]:
         """The target's network, and the others' in these tests."""
@@ -458,7 +458,7 @@ def test_every_option_has_a_default_and_a_line_of_help(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in METHODS if "students" in method_options(name)])
 def test_exports_have_the_keys_of_the_registered_network(name: str) -> None:
-    method = assembled(name, {"students": 3}, spec="resnet8")
+    method = built_method(name, {"students": 3}, spec="resnet8")
     member = method.student_names()[1]
     assert list(method.export(member).state_dict()) == list(create("resnet8", num_classes=CLASSES, in_channels=1).state_dict())
 
@@ -480,7 +480,7 @@ def test_exports_have_the_keys_of_the_registered_network(name: str) -> None:
 )
 def test_any_module_can_be_a_student(name: str, options: dict[str, Any]) -> None:
     for spec in (Plain, Plain()):
-        method = assembled(name, options, spec=spec)
+        method = built_method(name, options, spec=spec)
         before = snapshot(method)
         train(method, optimizer_of(method), range(1))
         for member in method.members():
@@ -491,14 +491,14 @@ def test_any_module_can_be_a_student(name: str, options: dict[str, Any]) -> None
 @pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip"])
 def test_routes_and_branches_need_a_chain_and_take_no_peers(name: str) -> None:
     with pytest.raises(UserError, match=r"chain of blocks; Plain"):
-        assembled(name, spec=Plain)
+        built_method(name, spec=Plain)
     with pytest.raises(UserError, match=rf"{name}.*takes no peers"):
-        assembled(name, peers=(tiny,))
+        built_method(name, peers=(tiny,))
 
 
 @pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip", "dml", "kdcl", "codistillation"])
 def test_a_group_of_one_is_plain_training(name: str) -> None:
-    alone, group = assembled("baseline"), assembled(name, {"students": 1})
+    alone, group = built_method("baseline"), built_method(name, {"students": 1})
     expected = train(alone, optimizer_of(alone), range(5))
     found = train(group, optimizer_of(group), range(5))
     assert [list(losses.values()) for losses in found] == [list(losses.values()) for losses in expected]
@@ -631,7 +631,7 @@ def test_sequential_updates_need_detached_peers() -> None:
 
 
 def test_a_batch_for_another_number_of_students_is_refused() -> None:
-    method = assembled("cgl", {"students": 3})
+    method = built_method("cgl", {"students": 3})
     batch = batch_for(method)
     with pytest.raises(UserError, match="2 students"):
         next(method.step(Batch(batch.inputs, batch.labels, batch.indices, (6, 6)), Clock()))

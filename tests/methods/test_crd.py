@@ -15,11 +15,11 @@ from studygroup.losses import MemoryBank, contrastive_representation
 from studygroup.methods import CRD, create_method
 from studygroup.methods import crd as module
 from studygroup.networks import NetworkFactory
-from tests.methods.tiny import CLASSES, SAMPLES, assembled, batch_for, maker, optimizer_of, tiny, train, trained_teacher
+from tests.methods.tiny import CLASSES, SAMPLES, batch_for, built_method, maker, optimizer_of, tiny, train, trained_teacher
 
 
 def assembled_crd(**options: Any) -> CRD:
-    method = assembled("crd", {"negatives": 7, "dimensions": 6, **options})
+    method = built_method("crd", {"negatives": 7, "dimensions": 6, **options})
     assert isinstance(method, CRD)
     return method
 

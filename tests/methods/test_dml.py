@@ -12,7 +12,7 @@ from torch import Tensor
 from studygroup.clock import Clock
 from studygroup.losses import soft_kl
 from studygroup.methods import DML, KD
-from tests.methods.tiny import CLASSES, assembled, batch_for, optimizer_of, snapshot, train, updates
+from tests.methods.tiny import CLASSES, batch_for, built_method, optimizer_of, snapshot, train, updates
 
 LABELS = torch.tensor([0, 1, 2, 3, 1])
 
@@ -63,7 +63,7 @@ def test_two_students_are_treated_alike() -> None:
 
 
 def test_exchanging_two_students_exchanges_what_they_learn() -> None:
-    method, mirrored = assembled("dml"), assembled("dml")
+    method, mirrored = built_method("dml"), built_method("dml")
     students = [method.export(f"student{k}").state_dict() for k in range(2)]
     mirrored.group[0].load_state_dict(students[1])
     mirrored.group[1].load_state_dict(students[0])
@@ -75,13 +75,13 @@ def test_exchanging_two_students_exchanges_what_they_learn() -> None:
 
 
 def test_a_single_student_has_no_mimicry() -> None:
-    method, baseline = assembled("dml", {"students": 1}), assembled("baseline")
+    method, baseline = built_method("dml", {"students": 1}), built_method("baseline")
     assert train(method, optimizer_of(method), range(3)) == train(baseline, optimizer_of(baseline), range(3))
 
 
 def test_sequential_students_imitate_the_newest_predictions() -> None:
     """Algorithm 1: student k's targets come from students 0..k-1 as just updated."""
-    method = assembled("dml", {"students": 3, "update": "sequential"})
+    method = built_method("dml", {"students": 3, "update": "sequential"})
     batch = batch_for(method)
     networks = [method.export(f"student{k}").train() for k in range(3)]
     optimizers = [torch.optim.SGD(network.parameters(), lr=0.05) for network in networks]
@@ -104,7 +104,7 @@ def test_sequential_students_imitate_the_newest_predictions() -> None:
 
 @pytest.mark.parametrize(("update", "passes"), [("together", [1, 1, 1]), ("sequential", [2, 2, 1])])
 def test_forward_passes(update: str, passes: list[int]) -> None:
-    method = assembled("dml", {"students": 3, "update": update})
+    method = built_method("dml", {"students": 3, "update": update})
     counts = [0, 0, 0]
 
     def count(k: int) -> None:
@@ -123,7 +123,7 @@ def test_forward_passes(update: str, passes: list[int]) -> None:
 
 
 def test_distillation_against_the_formula() -> None:
-    method = assembled("kd", {"alpha": 0.3, "temperature": 2.0})
+    method = built_method("kd", {"alpha": 0.3, "temperature": 2.0})
     assert isinstance(method, KD)
     batch = batch_for(method)
     logits = method.export("student0").train()(batch.inputs)
@@ -134,7 +134,7 @@ def test_distillation_against_the_formula() -> None:
 
 
 def test_distillation_without_weight_is_the_baseline() -> None:
-    method, baseline = assembled("kd", {"alpha": 0.0}), assembled("baseline")
+    method, baseline = built_method("kd", {"alpha": 0.0}), built_method("baseline")
     train(method, optimizer_of(method), range(3))
     train(baseline, optimizer_of(baseline), range(3))
     for name, value in snapshot(baseline.group).items():

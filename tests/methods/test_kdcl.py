@@ -13,13 +13,13 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.losses import soft_kl, targets
 from studygroup.methods import KDCL
-from tests.methods.tiny import CLASSES, assembled, batch_for, optimizer_of, snapshot, train, updates
+from tests.methods.tiny import CLASSES, batch_for, built_method, optimizer_of, snapshot, train, updates
 
 ENSEMBLES = {"mean": targets.mean, "naive": targets.naive, "minlogit": targets.minlogit, "linear": targets.linear}
 
 
 def assembled_kdcl(**options: Any) -> KDCL:
-    method = assembled("kdcl", options)
+    method = built_method("kdcl", options)
     assert isinstance(method, KDCL)
     return method
 
@@ -158,7 +158,7 @@ def test_the_target_has_no_gradient() -> None:
 
 
 def test_weight_zero_is_separate_training() -> None:
-    method, alone = assembled_kdcl(weight=0.0, label_weight=1.0), assembled("baseline")
+    method, alone = assembled_kdcl(weight=0.0, label_weight=1.0), built_method("baseline")
     train(method, optimizer_of(method), range(3))
     train(alone, optimizer_of(alone), range(3))
     for name, value in snapshot(alone.group[0]).items():

@@ -15,13 +15,13 @@ from studygroup.losses import soft_kl
 from studygroup.methods import OKDDip
 from studygroup.methods.okddip import Attention
 from studygroup.networks import Chain, NetworkFactory, extract_features, parameter_count
-from tests.methods.tiny import assembled, batch_for, images, optimizer_of, train
+from tests.methods.tiny import batch_for, built_method, images, optimizer_of, train
 
 LATE = Clock(epoch=299, epochs=300)
 
 
 def assembled_okddip(**options: Any) -> OKDDip:
-    method = assembled("okddip", options)
+    method = built_method("okddip", options)
     assert isinstance(method, OKDDip)
     return method
 
@@ -156,7 +156,7 @@ def test_a_leader_alone_has_no_projections() -> None:
 
 def test_whole_networks_have_no_branches() -> None:
     with pytest.raises(UserError, match="branch_from is 'stage1'"):
-        assembled("okddip", {"form": "network", "branch_from": "stage1"})
+        built_method("okddip", {"form": "network", "branch_from": "stage1"})
 
 
 def test_all_members_learn() -> None:

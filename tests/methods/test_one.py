@@ -15,13 +15,13 @@ from studygroup.losses import soft_kl
 from studygroup.methods import ONE
 from studygroup.methods.one import Gate
 from studygroup.networks import NetworkFactory, parameter_count
-from tests.methods.tiny import assembled, batch_for, images, train
+from tests.methods.tiny import batch_for, built_method, images, train
 
 LATE = Clock(epoch=299, epochs=300)
 
 
 def assembled_one(**options: Any) -> ONE:
-    method = assembled("one", options)
+    method = built_method("one", options)
     assert isinstance(method, ONE)
     return method
 
@@ -155,7 +155,7 @@ def test_a_batch_of_one_is_refused() -> None:
 
 
 def gate_weights(seed: int) -> Tensor:
-    method = assembled("one", seed=seed)
+    method = built_method("one", seed=seed)
     weights: Tensor = method.state_dict()["gate.0.weight"]
     return weights
 

@@ -48,7 +48,7 @@ TRAINED = {
 every_one = pytest.mark.parametrize("name", TABLE)
 
 
-def assembled(name: str, spec: Spec = tiny, teacher: nn.Module | None = None, **options: Any) -> OneTeacher:
+def built_method(name: str, spec: Spec = tiny, teacher: nn.Module | None = None, **options: Any) -> OneTeacher:
     if name == "crd":
         options.setdefault("negatives", 5)
     method = create_method(name, options)
@@ -193,7 +193,7 @@ FORMULAS: dict[str, Callable[[Any, list[Tensor], list[Tensor]], Tensor]] = {
 @pytest.mark.parametrize("name", FORMULAS)
 @pytest.mark.parametrize("kd", [0.0, 0.7])
 def test_losses_against_the_formula(name: str, kd: float) -> None:
-    method = assembled(name, kd_weight=kd, label_weight=0.3, temperature=3.0)
+    method = built_method(name, kd_weight=kd, label_weight=0.3, temperature=3.0)
     student, teacher = method.export("student0").train(), copy.deepcopy(method.teacher.network).eval()
     batch = batch_for(method)
     with torch.no_grad():
@@ -210,8 +210,8 @@ def test_losses_against_the_formula(name: str, kd: float) -> None:
 
 @every_one
 def test_a_weight_is_a_factor(name: str) -> None:
-    one, two = (feature_loss(losses_of(assembled(name, weight=weight))) for weight in (0.5, 1.5))
-    other = losses_of(assembled(name, weight=0.5)).get("student0/matching", torch.zeros(()))  # srrl's other weight
+    one, two = (feature_loss(losses_of(built_method(name, weight=weight))) for weight in (0.5, 1.5))
+    other = losses_of(built_method(name, weight=0.5)).get("student0/matching", torch.zeros(()))  # srrl's other weight
     torch.testing.assert_close(two - other, 3 * (one - other))
 
 
@@ -220,7 +220,7 @@ def test_a_weight_is_a_factor(name: str) -> None:
 
 @every_one
 def test_feature_losses_train_the_student_and_the_connector(name: str) -> None:
-    method = assembled(name)
+    method = built_method(name)
     feature_loss(losses_of(method)).backward()
     assert {key.split(".")[0] for key, p in method.named_parameters() if p.grad is not None and p.grad.any()} == {
         "group",
@@ -232,7 +232,7 @@ def test_feature_losses_train_the_student_and_the_connector(name: str) -> None:
 
 @every_one
 def test_each_network_runs_once(name: str) -> None:
-    method = assembled(name, kd_weight=1.0)
+    method = built_method(name, kd_weight=1.0)
     runs: list[tuple[str, bool, bool]] = []
     for whose, network in (("student", method.group[0]), ("teacher", method.teacher.network)):
         network.register_forward_hook(lambda module, args, out, whose=whose: runs.append((whose, module.training, out.requires_grad)))
@@ -243,7 +243,7 @@ def test_each_network_runs_once(name: str) -> None:
 @every_one
 def test_connectors_depend_on_the_seed_only(name: str) -> None:
     def weights(**options: Any) -> dict[str, Tensor]:
-        return {key: value for key, value in assembled(name, **options).state_dict().items() if not key.startswith("teacher.")}
+        return {key: value for key, value in built_method(name, **options).state_dict().items() if not key.startswith("teacher.")}
 
     torch.manual_seed(1)
     first = weights()
@@ -274,7 +274,7 @@ def strided(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
 @pytest.mark.parametrize(("student", "teacher"), [(strided, wider), (tiny, strided)])
 def test_widths_and_sizes_may_differ(name: str, student: Spec, teacher: Callable[[], nn.Module]) -> None:
     torch.manual_seed(0)
-    method = assembled(name, student, teacher())
+    method = built_method(name, student, teacher())
     found = train(method, optimizer_of(method), range(2))
     assert all(torch.isfinite(torch.tensor(list(losses.values()))).all() for losses in found)
     assert method.export("student0").state_dict().keys() == student().state_dict().keys()  # type: ignore[operator]
@@ -284,21 +284,21 @@ def test_widths_and_sizes_may_differ(name: str, student: Spec, teacher: Callable
 @pytest.mark.parametrize("spec", [Plain, Plain()])
 def test_a_student_that_is_no_chain_uses_named_layers(name: str, spec: Spec) -> None:
     others: dict[str, Any] = {} if name == "srrl" else {"teacher_layers": ("stage1",)}
-    method = assembled(name, spec, student_layers=("body",), **others)
+    method = built_method(name, spec, student_layers=("body",), **others)
     feature_loss(losses_of(method)).backward()
     assert method.group[0].get_parameter("body.0.weight").grad is not None
     with pytest.raises(UserError, match=r"student_layers: Plain is no chain of blocks"):
-        assembled(name, spec)
+        built_method(name, spec)
     with pytest.raises(UserError, match=r"student_layers: unknown module of Plain 'bodi'; did you mean body"):
-        assembled(name, spec, student_layers=("bodi",), **others)
+        built_method(name, spec, student_layers=("bodi",), **others)
 
 
 @pytest.mark.parametrize("name", OF_MAPS)
 def test_a_teacher_that_is_no_chain_uses_named_layers(name: str) -> None:
-    losses = losses_of(assembled(name, tiny, Plain(), student_layers=("stem",), teacher_layers=("body",)))
+    losses = losses_of(built_method(name, tiny, Plain(), student_layers=("stem",), teacher_layers=("body",)))
     assert torch.isfinite(feature_loss(losses))
     with pytest.raises(UserError, match=r"teacher_layers: Plain is no chain of blocks"):
-        assembled(name, tiny, Plain())
+        built_method(name, tiny, Plain())
 
 
 class Convolutional(nn.Module):
@@ -317,27 +317,27 @@ class Convolutional(nn.Module):
 
 @pytest.mark.parametrize("name", POOLED)
 def test_pooled_features_of_any_network(name: str) -> None:
-    assert torch.isfinite(feature_loss(losses_of(assembled(name, Plain, Plain()))))
+    assert torch.isfinite(feature_loss(losses_of(built_method(name, Plain, Plain()))))
     with pytest.raises(UserError, match=r"student_layers: the pooled feature of Convolutional is not known.*name the module that takes it"):
-        assembled(name, Convolutional)
+        built_method(name, Convolutional)
     named: dict[str, Any] = {"student_layers": ("pool",), "teacher_layers": ("pool",)}
-    found = feature_loss(losses_of(assembled(name, Convolutional, **named)))
+    found = feature_loss(losses_of(built_method(name, Convolutional, **named)))
     assert torch.isfinite(found)
-    given, default = (feature_loss(losses_of(assembled(name, **options))) for options in (named, dict[str, Any]()))
+    given, default = (feature_loss(losses_of(built_method(name, **options))) for options in (named, dict[str, Any]()))
     torch.testing.assert_close(given, default)  # a chain's pool gives what its classifier takes
 
 
 @pytest.mark.parametrize("name", OF_MAPS)
 def test_maps_are_enough(name: str) -> None:
-    assert torch.isfinite(feature_loss(losses_of(assembled(name, Convolutional, student_layers=("body",), teacher_layers=("stage1",))))), (
-        "nobody asks for the pooled feature"
-    )
+    assert torch.isfinite(
+        feature_loss(losses_of(built_method(name, Convolutional, student_layers=("body",), teacher_layers=("stage1",))))
+    ), "nobody asks for the pooled feature"
 
 
 @pytest.mark.parametrize("name", ["fitnet", "at", "sp", "cc", "vid", "rkd", "pkt", "nst"])
 def test_terms_of_several_places_are_added_up(name: str) -> None:
     def found(*feature_layers: str) -> tuple[OneTeacher, Tensor]:
-        method = assembled(name, student_layers=feature_layers, teacher_layers=feature_layers)
+        method = built_method(name, student_layers=feature_layers, teacher_layers=feature_layers)
         return method, feature_loss(losses_of(method))
 
     (one, first), (other, second), (both, total) = found("stem"), found("stage1"), found("stem", "stage1")
@@ -415,17 +415,17 @@ def still_short(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
 )
 def test_invalid_options_and_layers_are_refused_before_training(name: str, spec: Spec, options: dict[str, Any], named: str) -> None:
     with pytest.raises(UserError, match=named):
-        assembled(name, spec, **options)
+        built_method(name, spec, **options)
 
 
 def test_a_regressor_that_does_not_fit_is_refused_before_training() -> None:
     with pytest.raises(UserError, match=r"the student's map is 2x2, the teacher's 8x8"):
-        assembled("fitnet", strided, student_layers=("stage2",), teacher_layers=("stem",))
+        built_method("fitnet", strided, student_layers=("stage2",), teacher_layers=("stem",))
 
 
 def test_srrl_needs_a_teacher_whose_head_is_known() -> None:
     with pytest.raises(UserError, match=r"the teacher: Plain is no chain of blocks, so its head is not known"):
-        assembled("srrl", tiny, Plain())
+        built_method("srrl", tiny, Plain())
 
 
 @pytest.mark.parametrize("name", ["sp", "cc", "rkd", "pkt", "crd", "bss"])
@@ -449,7 +449,7 @@ def test_losses_that_are_means_over_samples_may_be_cut(name: str) -> None:
 
 def test_srrl_reads_what_the_pool_takes() -> None:
     teacher = create("wrn_16_1", CLASSES, in_channels=1).eval()
-    method = assembled("srrl", tiny, teacher)
+    method = built_method("srrl", tiny, teacher)
     assert method.teacher_paths == ["norm"], "behind the last batch norm"
     assert head_of(method.teacher.network)[1].classifier is method.teacher.network.classifier
 
@@ -457,7 +457,7 @@ def test_srrl_reads_what_the_pool_takes() -> None:
 def test_srrl_with_the_teacher_itself_as_a_student() -> None:
     """If the projection gives the teacher's map, both terms vanish."""
     teacher = trained_teacher().eval()
-    method = assembled("srrl", teacher, teacher)
+    method = built_method("srrl", teacher, teacher)
     method.projection = nn.Identity()
     method.group.eval()
     losses = losses_of(method)

@@ -18,7 +18,7 @@ from studygroup.losses import soft_kl
 from studygroup.methods import ORC, Method
 from studygroup.methods.intensive import beta
 from studygroup.methods.roles import feedback, quotas
-from tests.methods.tiny import CLASSES, Plain, assembled, batch_for, images, optimizer_of, snapshot, tiny, updates, wider
+from tests.methods.tiny import CLASSES, Plain, batch_for, built_method, images, optimizer_of, snapshot, tiny, updates, wider
 
 CLOCK = Clock(epoch=1, epochs=4, step=1, steps=5, seed=8)
 
@@ -122,9 +122,9 @@ def test_order_and_roles(options: dict[str, Any], kinds: list[str], count: int) 
     """Every network moves exactly once, the teachers before those that they teach, whatever the size of the batch."""
     if options.get("students", 3) == options.get("temporary_teachers", 1):
         with pytest.warns(UserWarning, match="no student is left"):
-            method = assembled("orc", options)
+            method = built_method("orc", options)
     else:
-        method = assembled("orc", options)
+        method = built_method("orc", options)
     assert isinstance(method, ORC)
     batch = batch_for(method, count=count)
     ranking = best_first(method, batch.inputs, batch.labels)
@@ -170,7 +170,7 @@ def calls(method: Method) -> list[tuple[str, bool, Tensor]]:
     ],
 )
 def test_forward_passes(options: dict[str, Any], passes: int, gradients: int) -> None:
-    method = assembled("orc", options)
+    method = built_method("orc", options)
     found = calls(method)
     for _ in updates(method, optimizer_of(method), batch_for(method), CLOCK):
         pass
@@ -179,7 +179,7 @@ def test_forward_passes(options: dict[str, Any], passes: int, gradients: int) ->
 
 
 def test_teachers_predict_with_their_new_weights() -> None:
-    method = assembled("orc")
+    method = built_method("orc")
     before = {name: next(network.parameters()).detach().clone() for name, network in nets(method).items()}
     batch = batch_for(method)
     best = f"student{best_first(method, batch.inputs, batch.labels)[0]}"
@@ -202,7 +202,7 @@ def test_teachers_predict_with_their_new_weights() -> None:
 def test_a_step_against_the_reference(style: str, reuse: bool, count: int) -> None:
     """Copies of the networks, an optimiser each, and the paper's steps one after the other (METHOD's order)."""
     alpha, temperature, rate = 0.3, 2.0, 0.05
-    method = assembled("orc", {"alpha": alpha, "temperature": temperature, "style": style, "reuse_temporary": reuse})
+    method = built_method("orc", {"alpha": alpha, "temperature": temperature, "style": style, "reuse_temporary": reuse})
     batch = batch_for(method, count=count)
     students = [method.export(f"student{k}").train() for k in range(3)]
     pivot = method.export("pivot").train()
@@ -284,7 +284,7 @@ class Fixed(nn.Module):
 
 
 def test_equal_students_are_ranked_by_number_and_feed_back_alike() -> None:
-    method = assembled("orc", spec=Fixed())
+    method = built_method("orc", spec=Fixed())
     assert isinstance(method, ORC)
     batch = batch_for(method)
     lessons = list(updates(method, optimizer_of(method), batch, CLOCK))
@@ -293,10 +293,10 @@ def test_equal_students_are_ranked_by_number_and_feed_back_alike() -> None:
 
 
 def test_every_kind_of_intensive_teaching_against_its_definition() -> None:
-    batch = batch_for(assembled("orc"))
+    batch = batch_for(built_method("orc"))
     errors = torch.rand(3, len(batch), generator=torch.Generator().manual_seed(0))
     for intensive in ("feedback_mixup", "mixup", "feedback"):
-        method = assembled("orc", {"intensive": intensive})
+        method = built_method("orc", {"intensive": intensive})
         assert isinstance(method, ORC)
         seen: list[Tensor] = []
         method.pivot.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
@@ -310,7 +310,7 @@ def test_every_kind_of_intensive_teaching_against_its_definition() -> None:
 def test_recomputing_changes_memory_and_nothing_else() -> None:
     found = []
     for recompute in (False, True):
-        method = assembled("orc", {"recompute": recompute})
+        method = built_method("orc", {"recompute": recompute})
         for number in range(3):
             for _ in updates(method, optimizer_of(method), batch_for(method, number), CLOCK):
                 pass
@@ -320,7 +320,7 @@ def test_recomputing_changes_memory_and_nothing_else() -> None:
 
 
 def test_each_sample_may_have_its_own_share() -> None:
-    method = assembled("orc", {"mixup_per_sample": True})
+    method = built_method("orc", {"mixup_per_sample": True})
     assert isinstance(method, ORC)
     batch = batch_for(method)
     errors = torch.rand(3, len(batch), generator=torch.Generator().manual_seed(0))
@@ -343,7 +343,7 @@ def test_each_sample_may_have_its_own_share() -> None:
 
 
 def test_promoting_the_deepest_ignores_the_errors() -> None:
-    method = assembled("orc", {"promotion": "deepest"}, peers=(wider, tiny))
+    method = built_method("orc", {"promotion": "deepest"}, peers=(wider, tiny))
     assert isinstance(method, ORC)
     for number in range(5):
         batch = batch_for(method, number)
@@ -354,7 +354,7 @@ def test_promoting_the_deepest_ignores_the_errors() -> None:
 
 def test_mixing_nothing_is_warned_about() -> None:
     with pytest.warns(UserWarning, match="mixup_alpha is 0"):
-        method = assembled("orc", {"mixup_alpha": 0.0})
+        method = built_method("orc", {"mixup_alpha": 0.0})
     batch = batch_for(method)
     expected = F.cross_entropy(method.export("pivot").train()(batch.inputs), batch.labels)
     torch.testing.assert_close(next(iter(method.step(batch, CLOCK)))["pivot/intensive"], expected)
@@ -366,7 +366,7 @@ def running(network: nn.Module) -> Tensor:
 
 @pytest.mark.parametrize(("options", "moves"), [({}, 1), ({"pivot_clean_bn": True}, 2), ({"intensive": "off"}, 0)])
 def test_running_statistics_of_the_pivot(options: dict[str, Any], moves: int) -> None:
-    method = assembled("orc", options)
+    method = built_method("orc", options)
     assert isinstance(method, ORC)
     counted = next(value for name, value in method.pivot.named_buffers() if name.endswith("num_batches_tracked"))
     before, statistics = int(counted), running(method.pivot)
@@ -379,7 +379,7 @@ def test_running_statistics_of_the_pivot(options: dict[str, Any], moves: int) ->
 
 
 def test_a_loss_that_is_not_finite_names_the_student() -> None:
-    method = assembled("orc")
+    method = built_method("orc")
     with torch.no_grad():
         next(method.group[1].parameters()).fill_(float("nan"))
     with pytest.raises(TrainingError, match="student1 is nan"):
@@ -392,7 +392,7 @@ def test_batches_are_never_cut_and_the_pivot_has_its_rate() -> None:
 
 
 def test_different_architectures_can_be_students() -> None:
-    method = assembled("orc", peers=(Plain, tiny))
+    method = built_method("orc", peers=(Plain, tiny))
     assert method.candidates == ("student0", "student2")
     with torch.no_grad():
         assert [tuple(z.shape) for z in method.logits(images(3, seed=1)).values()] == [(3, CLASSES)] * 4

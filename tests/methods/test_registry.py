@@ -20,7 +20,7 @@ from studygroup.losses import cross_entropy
 from studygroup.methods import CGL, METHODS, Baseline, Losses, Method, create_method, method_name, method_options
 from studygroup.networks import NetworkFactory
 from studygroup.parameters import option
-from tests.methods.tiny import assembled, batch_for, optimizer_of, updates
+from tests.methods.tiny import batch_for, built_method, optimizer_of, updates
 
 
 @dataclass(eq=False, kw_only=True)
@@ -80,7 +80,7 @@ def test_a_method_by_its_import_path() -> None:
     assert type(create_method(method_name(method), method.options())) is Scaled
     assert list(method_options(PATH)) == ["factor"]
     assert method_name(create_method("studygroup.methods.dml:DML")) == "dml"
-    built = assembled(PATH)
+    built = built_method(PATH)
     (losses,) = updates(built, optimizer_of(built), batch_for(built))
     assert losses["student0/cross_entropy"] > 0
 
@@ -112,7 +112,7 @@ def test_methods_that_are_no_dataclasses() -> None:
     assert HandWritten().options() == {"rate": 0.5}
     assert HandWritten(0.25).options() == {"rate": 0.25}
     for kind in (Plain, HandWritten):
-        built = assembled(f"{__name__}:{kind.__name__}")
+        built = built_method(f"{__name__}:{kind.__name__}")
         assert len(list(updates(built, optimizer_of(built), batch_for(built)))) == 1
 
 

@@ -27,8 +27,8 @@ from tests.methods.tiny import (
     CLASSES,
     VOCABULARY,
     PlainText,
-    assembled,
     batch_for,
+    built_method,
     images,
     maker,
     padded,
@@ -93,7 +93,7 @@ def widths(method: Method) -> list[Batch]:
 
 @pytest.mark.parametrize("name", ALLOWED)
 def test_padding_does_not_change_losses(name: str) -> None:
-    method = assembled(name, OPTIONS.get(name), texts=True).double()
+    method = built_method(name, OPTIONS.get(name), texts=True).double()
     assert_same_losses(method, widths(method))
 
 
@@ -122,14 +122,14 @@ def test_padding_does_not_change_losses_of_a_first_stage(kind: type[AB | FSP], s
 
 @pytest.mark.parametrize("name", ["rkd", "pkt", "sp"])
 def test_relations_may_be_of_maps(name: str) -> None:
-    method = assembled(name, {"student_layers": ("stage1",), "teacher_layers": ("stage2",)}, texts=True).double()
+    method = built_method(name, {"student_layers": ("stage1",), "teacher_layers": ("stage2",)}, texts=True).double()
     assert_same_losses(method, widths(method))
 
 
 def test_dropout_leaves_padding_zero() -> None:
     """Texts of other widths draw other masks, so only empty ones can be compared."""
     network = transformer(num_classes=CLASSES, vocabulary=VOCABULARY, hidden=8, heads=2, embedding=6, feedforward=8, dropout=0.5)
-    method = assembled("baseline", spec=network, texts=True).double()
+    method = built_method("baseline", spec=network, texts=True).double()
     empty = torch.zeros(2, 5, dtype=torch.int64)
     batch = replace(batch_for(method), inputs=empty, labels=torch.tensor([0, 1]), indices=torch.arange(2))
     assert_same_losses(method, [batch, padded(batch, 3)])
@@ -156,9 +156,9 @@ def test_compared_maps_of_texts_have_masks() -> None:
 @pytest.mark.parametrize("name", REFUSED)
 def test_methods_for_images_only_refuse_texts_with_a_reason(name: str) -> None:
     with pytest.raises(UserError, match=rf"the data are texts, but {name} .*; use another method, such as kd") as caught:
-        assembled(name, texts=True)
+        built_method(name, texts=True)
     assert "\n" not in str(caught.value)
-    assembled(name)
+    built_method(name)
 
 
 def test_some_methods_take_images_only() -> None:
@@ -170,8 +170,8 @@ def test_some_methods_take_images_only() -> None:
 @pytest.mark.parametrize("name", ["cc", "crd"])
 def test_embeddings_of_maps_of_texts_are_refused(name: str) -> None:
     with pytest.raises(UserError, match="a map of texts has no fixed number of values"):
-        assembled(name, {"student_layers": ("stage1",), "teacher_layers": ("pool",)}, texts=True)
-    assembled(name, {"student_layers": ("pool",), "teacher_layers": ("pool",)}, texts=True)
+        built_method(name, {"student_layers": ("stage1",), "teacher_layers": ("pool",)}, texts=True)
+    built_method(name, {"student_layers": ("pool",), "teacher_layers": ("pool",)}, texts=True)
 
 
 @pytest.mark.parametrize("name", ["at", "nst", "vid", "fitnet"])
@@ -193,12 +193,12 @@ def test_flows_of_texts_do_not_change_their_length() -> None:
 @pytest.mark.parametrize("name", ["at", "rkd"])
 def test_a_map_of_texts_without_a_mask_is_refused(name: str) -> None:
     with pytest.raises(UserError, match=r"student_layers: the module 'words' gives \(1, 8, 5\) for one text.*padding"):
-        assembled(name, {"student_layers": ("words",), "teacher_layers": ("stage1",)}, spec=PlainText, texts=True)
+        built_method(name, {"student_layers": ("words",), "teacher_layers": ("stage1",)}, spec=PlainText, texts=True)
 
 
 @pytest.mark.parametrize("name", ["baseline", "kd", "dml", "kdcl", "codistillation", "crd", "rkd"])
 def test_any_module_can_be_a_student_of_texts(name: str) -> None:
-    method = assembled(name, OPTIONS.get(name), spec=PlainText, texts=True).double()
+    method = built_method(name, OPTIONS.get(name), spec=PlainText, texts=True).double()
     assert_same_losses(method, widths(method))
 
 
@@ -256,5 +256,5 @@ def test_a_pivot_with_an_unknown_embedding_is_refused_with_a_remedy(intensive: s
 
 
 def test_texts_are_not_augmented_so_one_view_is_enough() -> None:
-    assert assembled("kdcl", texts=True).partition().views == 1
-    assert assembled("kdcl").partition().views == 2
+    assert built_method("kdcl", texts=True).partition().views == 1
+    assert built_method("kdcl").partition().views == 2

@@ -22,7 +22,7 @@ from studygroup.methods.ft import Paraphrasing
 from studygroup.networks import extract_features
 from studygroup.networks.connectors import Paraphraser
 from tests.methods import test_contract as contract
-from tests.methods.tiny import Plain, assembled, batch_for, maker, optimizer_of, snapshot, train, trained_teacher, updates
+from tests.methods.tiny import Plain, batch_for, built_method, maker, optimizer_of, snapshot, train, trained_teacher, updates
 
 NAMES = ("ab", "fsp", "ft")
 
@@ -33,12 +33,12 @@ def teacher_for(name: str) -> nn.Module:
         return trained_teacher()
     teacher = maker(seed=99).student(0).train()
     with torch.no_grad():
-        teacher(batch_for(assembled("baseline")).inputs)
+        teacher(batch_for(built_method("baseline")).inputs)
     return teacher
 
 
 def first(name: str, seed: int = 0, teacher: nn.Module | None = None, **options: Any) -> Method:
-    """A method's first stage, assembled."""
+    """A method's first stage, built_method."""
     method = create_method(name, options)
     assert isinstance(method, AB | FSP | FT)
     stage = method.initial()
@@ -143,7 +143,7 @@ def normalised(maps: Tensor) -> Tensor:
 
 
 def test_factor_transfer_against_the_formula() -> None:
-    method = assembled("ft", {"weight": 3.0, "kd_weight": 0.5, "label_weight": 0.25, "temperature": 2.0})
+    method = built_method("ft", {"weight": 3.0, "kd_weight": 0.5, "label_weight": 0.25, "temperature": 2.0})
     assert isinstance(method, FT)
     batch = batch_for(method)
     student, teacher = extract_features(method.group[0], batch.inputs), extract_features(trained_teacher().eval(), batch.inputs)
@@ -158,7 +158,7 @@ def test_factor_transfer_against_the_formula() -> None:
 
 
 def test_the_paraphraser_is_frozen_and_the_translator_learns() -> None:
-    method = assembled("ft")
+    method = built_method("ft")
     assert isinstance(method, FT)
     assert isinstance(method.paraphraser, Frozen)
     before = snapshot(method)
@@ -171,15 +171,15 @@ def test_the_paraphraser_is_frozen_and_the_translator_learns() -> None:
 
 @pytest.mark.parametrize("name", ["ab", "fsp"])
 def test_the_second_stage_is_plain_training(name: str) -> None:
-    alone, method = assembled("baseline"), assembled(name)
+    alone, method = built_method("baseline"), built_method(name)
     ran: list[int] = []
     teacher = method.get_submodule("teacher")
     teacher.register_forward_pre_hook(lambda *_: ran.append(1))
     expected, found = (train(own, optimizer_of(own), range(3)) for own in (alone, method))
     assert found == expected
     assert not ran, "a teacher without weight does not run"
-    method = assembled(name, {"kd_weight": 0.9, "label_weight": 0.1})
-    kd = assembled("kd")
+    method = built_method(name, {"kd_weight": 0.9, "label_weight": 0.1})
+    kd = built_method("kd")
     for losses, same in zip(
         updates(method, optimizer_of(method), batch_for(method)), updates(kd, optimizer_of(kd), batch_for(kd)), strict=True
     ):
@@ -209,7 +209,7 @@ def test_features_that_cannot_be_compared_are_refused(name: str, options: dict[s
 
 def test_a_students_feature_that_is_no_map_is_refused() -> None:
     with pytest.raises(UserError, match=r"student's feature has the shape \(1, 4\)"):
-        assembled("ft", {"student_layers": ["classifier"], "teacher_layers": ["stage2"]})
+        built_method("ft", {"student_layers": ["classifier"], "teacher_layers": ["stage2"]})
 
 
 @pytest.mark.parametrize("name", ["ab", "ft"])

@@ -175,7 +175,7 @@ def assistants(method: Method) -> list[nn.Module]:
     return [NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, seed=90 - number).student(0) for number in range(count)]
 
 
-def assembled(
+def built_method(
     name: str,
     options: Mapping[str, Any] | None = None,
     *,

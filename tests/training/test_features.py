@@ -30,7 +30,7 @@ from studygroup.training.updater import Updater
 
 
 def updater(method: Any, **settings: Any) -> Updater:
-    """A method on 8x8 images, assembled, with its updater."""
+    """Build a method on 8x8 images, and its updater."""
     method.build(NetworkFactory("resnet8", num_classes=4, in_channels=1))
     method.train()
     return Updater(method, Settings(**{"precision": "float32", "schedule": "constant", **settings}), torch.device("cpu"))
@@ -214,11 +214,11 @@ def test_clipping_bounds_the_joint_norm() -> None:
 @pytest.mark.parametrize("optimizer", ["sgd", "adam", "adamw"])
 def test_optimisers_learn(optimizer: Any) -> None:
     own = updater(Baseline(), optimizer=optimizer, learning_rate=0.05 if optimizer == "sgd" else 1e-3)
-    ledgers = []
+    meters = []
     for _ in range(12):
-        ledgers.append(LossMeter())
-        own.step(batch(16), Clock(), ledgers[-1])
-    assert ledgers[-1].means()["student0/cross_entropy"] < ledgers[0].means()["student0/cross_entropy"] / 2
+        meters.append(LossMeter())
+        own.step(batch(16), Clock(), meters[-1])
+    assert meters[-1].means()["student0/cross_entropy"] < meters[0].means()["student0/cross_entropy"] / 2
 
 
 def test_rates() -> None:

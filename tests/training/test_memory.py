@@ -15,7 +15,7 @@ from tests.training.ranks import Scene, trainer_of
 
 
 @pytest.mark.parametrize("name", METHODS)
-def test_activations_of_a_finished_lesson_are_gone_when_the_optimiser_runs(name: str, tmp_path: Path) -> None:
+def test_activations_of_a_finished_backward_pass_are_gone_when_the_optimiser_runs(name: str, tmp_path: Path) -> None:
     trainer = trainer_of(Scene(name, norms=True), SINGLE_PROCESS, tmp_path)
     trainer.method.train()
     batches = trainer.runner.batches.epoch(0)

@@ -16,7 +16,7 @@ from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 from studygroup.methods import METHODS, create_method
 from studygroup.training.trainer import shard_group
-from tests.methods.tiny import assembled
+from tests.methods.tiny import built_method
 from tests.training.ranks import Scene, in_ranks, play, play_all
 
 SEQUENTIAL = {"students": 3, "update": "sequential"}
@@ -240,4 +240,4 @@ def test_groups_that_cannot_be_sharded_are_refused() -> None:
     ]
     for name, options, shard, words in refused:
         with pytest.raises(UserError, match=words):
-            shard_group(assembled(name, options), DistContext(0, 2, shard), 4)
+            shard_group(built_method(name, options), DistContext(0, 2, shard), 4)

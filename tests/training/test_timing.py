@@ -99,7 +99,7 @@ def test_what_is_left_when_the_optimiser_runs() -> None:
     steps = Steps()
     hidden = 4 * 64 * 4  # bytes that the tanh keeps, which the layer after it needs as well
     memory = step_memory(steps.run, steps.resident())
-    assert memory.waiting == (hidden, 0), "the second network's lesson is still to come at the first update"
+    assert memory.waiting == (hidden, 0), "the second network's backward pass comes after the first update"
     assert memory.left == (0, 0)
     assert memory.resident == bytes_of(steps.resident())
     assert memory.peak > memory.resident + 2 * hidden
