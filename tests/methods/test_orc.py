@@ -287,9 +287,9 @@ def test_equal_students_are_ranked_by_number_and_feed_back_alike() -> None:
     method = built_method("orc", spec=Fixed())
     assert isinstance(method, ORC)
     batch = batch_for(method)
-    lessons = list(updates(method, optimizer_of(method), batch, CLOCK))
-    assert named(list(lessons[1]), "private") == [0]
-    assert named(list(lessons[2]), "group") == [1, 2]
+    steps = list(updates(method, optimizer_of(method), batch, CLOCK))
+    assert named(list(steps[1]), "private") == [0]
+    assert named(list(steps[2]), "group") == [1, 2]
 
 
 def test_every_kind_of_intensive_teaching_against_its_definition() -> None:

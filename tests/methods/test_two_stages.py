@@ -38,7 +38,7 @@ def teacher_for(name: str) -> nn.Module:
 
 
 def first(name: str, seed: int = 0, teacher: nn.Module | None = None, **options: Any) -> Method:
-    """A method's first stage, built_method."""
+    """Build a method's first stage."""
     method = create_method(name, options)
     assert isinstance(method, AB | FSP | FT)
     stage = method.initial()
