@@ -147,6 +147,8 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
         for spec, is_teacher in networks + [(teacher, True) for teacher in teachers]:
             if (spec, is_teacher) not in tried:
                 classes = dataset.classes
+                if is_teacher:
+                    _check_tokenizer(spec, dataset)
                 check_network(spec, inputs, num_classes=len(classes), vocabulary=vocabulary, classes=classes, is_teacher=is_teacher)
                 tried.append((spec, is_teacher))
         with warnings.catch_warnings():
@@ -195,13 +197,20 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
 
 
 def _build_teacher(name: str, dataset: Dataset) -> nn.Module:
-    """Make a trained network from its name; one of `hf:FOLDER` must use the data's tokens and classes."""
-    inputs, spec = dataset.inputs, dataset.inputs.spec()
-    if name.startswith(HUGGING_FACE) and isinstance(inputs, Tokens):
-        reads = tokenizer_mismatch(name.removeprefix(HUGGING_FACE), inputs.tokenizer)
-        if reads is not None:
-            raise UserError(f"the teacher {name} {reads}; give --tokenizer {name}, or a teacher of the student's tokenizer")
-    classes = dataset.classes
+    """Make a trained network from its name."""
+    spec, classes = dataset.inputs.spec(), dataset.classes
     return build_network(
         name, num_classes=len(classes), in_channels=spec.in_channels, vocabulary=spec.vocabulary, classes=classes, is_teacher=True
     )
+
+
+def _check_tokenizer(teacher: Spec, dataset: Dataset) -> None:
+    """Check that a teacher `hf:FOLDER` reads the data's tokens.
+
+    Raises:
+        UserError: it has another tokenizer.
+    """
+    if isinstance(teacher, str) and teacher.startswith(HUGGING_FACE) and isinstance(dataset.inputs, Tokens):
+        mismatch = tokenizer_mismatch(teacher.removeprefix(HUGGING_FACE), dataset.inputs.tokenizer)
+        if mismatch is not None:
+            raise UserError(f"the teacher {teacher} {mismatch}; give --tokenizer {teacher}, or a teacher with the student's tokenizer")
