@@ -118,7 +118,8 @@ def run(train: Train, table: Path, tmp_path: Path) -> Run:
     return found
 
 
-def test_a_run_holds_what_its_networks_need(run: Run, cache: Path, tmp_path: Path) -> None:
+def test_a_run_holds_what_its_networks_need(run: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("socket.socket.connect", lambda *_: pytest.fail("a connection is opened"))
     assert run.best.card["config_folder"] == "members/best.hf"
     assert run.names() == ["best", "student0", "student1"]
     moved = tmp_path / "moved"
@@ -140,8 +141,9 @@ def test_a_pivot_is_matched_and_held(train: Train, table: Path, tmp_path: Path) 
     folders = [save_model(tmp_path / "plain"), save_model(tmp_path / "permuted", ("wood", "sea"), (1, 0))]
     runs = []
     for folder in folders:
-        words: dict[str, Any] = {**TEXTS, "method": "orc", "teacher": f"hf:{folder}", "tokenizer": f"hf:{folder}", "epochs": 1}
-        runs.append(train(**words | {"student": f"hf:{folder}"}, data=table, out=tmp_path / "runs" / folder.name))
+        words: dict[str, Any] = {**TEXTS, "method": "orc", "method_options": {"intensive": "feedback"}, "epochs": 1}
+        words |= {"student": f"hf:{folder}", "teacher": f"hf:{folder}"}
+        runs.append(train(**words, data=table, out=tmp_path / "runs" / folder.name))
         shutil.rmtree(folder)
     assert losses(runs[0]) == losses(runs[1])
     for name, member in runs[0].members.items():
