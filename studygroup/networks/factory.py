@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import copy
+import warnings
 from collections.abc import Callable, Sequence
+from functools import partial
 from pathlib import Path
 from typing import Literal, TypeVar
 
@@ -13,6 +15,7 @@ from torch import Tensor, nn
 from studygroup import randomness
 from studygroup.errors import UserError, one_line
 from studygroup.networks import external
+from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.networks.registry import (
     HUGGING_FACE,
     SMALLEST_MAP,
@@ -38,7 +41,15 @@ def spec_name(spec: Spec) -> str:
     return f"{getattr(target, '__module__', '?')}:{getattr(target, '__qualname__', repr(target))}"
 
 
-def build_network(spec: Spec, *, num_classes: int, in_channels: int | None = None, vocabulary: int | None = None) -> nn.Module:
+def build_network(
+    spec: Spec,
+    *,
+    num_classes: int,
+    in_channels: int | None = None,
+    vocabulary: int | None = None,
+    classes: Sequence[str] | None = None,
+    is_teacher: bool = False,
+) -> nn.Module:
     """Make a new network from a name, `package.module:function`, a function or class, or a module (which is copied).
 
     Functions and classes are called with `num_classes`, and `in_channels` or `vocabulary`, if they have arguments of these names.
@@ -49,6 +60,8 @@ def build_network(spec: Spec, *, num_classes: int, in_channels: int | None = Non
         num_classes: C.
         in_channels: channels of the images; None if the data are texts.
         vocabulary: vocabulary size of the texts; None if the data are images.
+        classes: names of the C classes, by which those of `hf:FOLDER` are matched.
+        is_teacher: refuse a model `hf:FOLDER` whose classifier is not trained.
 
     Raises:
         UserError: the name is unknown, the network does not read this kind of data, or the function cannot be imported or returns no
@@ -64,6 +77,8 @@ def build_network(spec: Spec, *, num_classes: int, in_channels: int | None = Non
             raise wrong_data_error(spec, texts=texts)
         return create(spec, num_classes, vocabulary=vocabulary) if in_channels is None else create(spec, num_classes, in_channels)
     name, factory = spec_name(spec), external.import_factory(spec) if isinstance(spec, str) else spec
+    if isinstance(spec, str) and spec.startswith(HUGGING_FACE):
+        factory = partial(factory, classes=classes, is_teacher=is_teacher)
     if requires(factory, "in_channels" if texts else "vocabulary"):
         raise wrong_data_error(name, texts=texts)
     return call_factory(factory, name, num_classes=num_classes, in_channels=in_channels, vocabulary=vocabulary)
@@ -90,14 +105,24 @@ def resolve_spec(spec: Spec, stem: Stem | Literal["auto"], size: int = SMALLEST_
 
 
 @torch.no_grad()
-def check_network(spec: Spec, inputs: Tensor, *, num_classes: int, vocabulary: int | None = None) -> None:
-    """Make a network and run it on some inputs, so that errors come before training.
+def check_network(
+    spec: Spec,
+    inputs: Tensor,
+    *,
+    num_classes: int,
+    vocabulary: int | None = None,
+    classes: Sequence[str] | None = None,
+    is_teacher: bool = False,
+) -> None:
+    """Make a network and run it on some inputs, so that errors come before training; warn of what was assumed at loading.
 
     Args:
         spec: as in `build_network`.
         inputs: as in training: images (b, channels, ...) or token ids (b, T).
         num_classes: C.
         vocabulary: vocabulary size, if the inputs are texts.
+        classes: as in `build_network`.
+        is_teacher: as in `build_network`.
 
     Raises:
         UserError: the network cannot be made, fails on the inputs (images too small, wrong channels, texts too long), or does not return
@@ -110,7 +135,12 @@ def check_network(spec: Spec, inputs: Tensor, *, num_classes: int, vocabulary: i
         label, remedy = f"texts of {shape} tokens", "use a smaller max_length, or another network"
     with torch.random.fork_rng(devices=[]):
         network = build_network(
-            spec, num_classes=num_classes, in_channels=inputs.shape[1] if vocabulary is None else None, vocabulary=vocabulary
+            spec,
+            num_classes=num_classes,
+            in_channels=inputs.shape[1] if vocabulary is None else None,
+            vocabulary=vocabulary,
+            classes=classes,
+            is_teacher=is_teacher,
         )
         modes = {module: module.training for module in network.modules()}
         device = next((parameter.device for parameter in network.parameters()), inputs.device)
@@ -126,6 +156,9 @@ def check_network(spec: Spec, inputs: Tensor, *, num_classes: int, vocabulary: i
         raise UserError(
             f"{name} returns {output} for {len(inputs)} inputs and {num_classes} classes; it must return {(len(inputs), num_classes)}"
         )
+    if classes is not None and isinstance(network, SequenceClassifier):
+        for note in network.notes:
+            warnings.warn(note, stacklevel=2)
 
 
 def is_untrained(name: str) -> bool:
@@ -151,6 +184,7 @@ class NetworkFactory:
         vocabulary: vocabulary size of the texts; None if the data are images.
         seed: of the initialisations and of what a method draws once (routes).
         labels: (N,) int64, the classes of the training samples, indexed by `Batch.indices`; None if not known.
+        classes: names of the C classes, by which those of `hf:FOLDER` are matched; None if not known.
     """
 
     def __init__(
@@ -167,6 +201,7 @@ class NetworkFactory:
         teacher_spec: Spec | None = None,
         more_teachers: Sequence[nn.Module] = (),
         labels: Tensor | None = None,
+        classes: Sequence[str] | None = None,
     ) -> None:
         self.target = target
         self.peers = tuple(peers)
@@ -179,6 +214,7 @@ class NetworkFactory:
         self.vocabulary = vocabulary
         self.seed = seed
         self.labels = labels
+        self.classes = classes
 
     def spec(self, number: int) -> Spec:
         """Return the specification of a student's network.
@@ -258,10 +294,12 @@ class NetworkFactory:
     def _make(self, spec: Spec, number: int) -> nn.Module:
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.derive_seed(self.seed, "initialisation", number))
-            network = build_network(spec, num_classes=self.num_classes, in_channels=self.in_channels, vocabulary=self.vocabulary)
+            network = build_network(
+                spec, num_classes=self.num_classes, in_channels=self.in_channels, vocabulary=self.vocabulary, classes=self.classes
+            )
             if number > 0 and isinstance(spec, nn.Module):
                 _reinitialise(network)
-            elif number > 0 and isinstance(network, external.SequenceClassifier):
+            elif number > 0 and isinstance(network, SequenceClassifier):
                 network.reinitialise()
         return network
 

@@ -14,10 +14,13 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from studygroup.data import evaluation_batches
+from studygroup.data import Dataset, Tokens, evaluation_batches
+from studygroup.data.texts.tokenizers import tokenizer_mismatch
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
+from studygroup.errors import UserError
 from studygroup.methods.method import Method, StageSpec
 from studygroup.networks.factory import NetworkFactory, Spec, build_network, check_network
+from studygroup.networks.registry import HUGGING_FACE
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
 from studygroup.training.fit import fit, load_teacher
@@ -137,13 +140,17 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
     vocabulary = dataset.inputs.spec().vocabulary
     inputs, _ = next(evaluation_batches(splits.train, dataset.inputs.transform(), 2))
     fresh: dict[str, nn.Module] = {}
-    tried: list[Spec] = []
+    tried: list[tuple[Spec, bool]] = []
     for stage in stages:
-        networks = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
-        for spec in (stage.student, *stage.peers, *networks):
-            if spec not in tried:
-                check_network(spec, inputs, num_classes=len(dataset.classes), vocabulary=vocabulary)
-                tried.append(spec)
+        teachers = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
+        networks: list[tuple[Spec, bool]] = [(spec, False) for spec in (stage.student, *stage.peers)]
+        for spec, is_teacher in networks + [(teacher, True) for teacher in teachers]:
+            if (spec, is_teacher) not in tried:
+                classes = dataset.classes
+                if is_teacher:
+                    _check_tokenizer(spec, dataset)
+                check_network(spec, inputs, num_classes=len(classes), vocabulary=vocabulary, classes=classes, is_teacher=is_teacher)
+                tried.append((spec, is_teacher))
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are repeated when the stage begins
             factory = network_factory(stage, splits, fresh)
@@ -171,11 +178,7 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
             teachers.append(member.network)
             specs.append(member.card["network"])
         else:
-            teachers.append(
-                build_network(found, num_classes=len(dataset.classes), in_channels=spec.in_channels, vocabulary=spec.vocabulary)
-                if isinstance(found, str)
-                else found
-            )
+            teachers.append(_build_teacher(found, dataset) if isinstance(found, str) else found)
             specs.append(found)
     return NetworkFactory(
         stage.student,
@@ -189,4 +192,25 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
         teacher_spec=specs[0] if specs else None,
         more_teachers=teachers[1:],
         labels=torch.tensor(splits.train.labels, dtype=torch.int64),
+        classes=dataset.classes,
     )
+
+
+def _build_teacher(name: str, dataset: Dataset) -> nn.Module:
+    """Make a trained network from its name."""
+    spec, classes = dataset.inputs.spec(), dataset.classes
+    return build_network(
+        name, num_classes=len(classes), in_channels=spec.in_channels, vocabulary=spec.vocabulary, classes=classes, is_teacher=True
+    )
+
+
+def _check_tokenizer(teacher: Spec, dataset: Dataset) -> None:
+    """Check that a teacher `hf:FOLDER` reads the data's tokens.
+
+    Raises:
+        UserError: it has another tokenizer.
+    """
+    if isinstance(teacher, str) and teacher.startswith(HUGGING_FACE) and isinstance(dataset.inputs, Tokens):
+        mismatch = tokenizer_mismatch(teacher.removeprefix(HUGGING_FACE), dataset.inputs.tokenizer)
+        if mismatch is not None:
+            raise UserError(f"the teacher {teacher} {mismatch}; give --tokenizer {teacher}, or a teacher with the student's tokenizer")

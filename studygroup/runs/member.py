@@ -12,13 +12,18 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
-from studygroup.data import Inputs, Transform, inputs_of
+from studygroup.data import Inputs, Tokens, Transform, inputs_of
+from studygroup.data.texts.tokenizers import Hf
 from studygroup.devices import pick_device
 from studygroup.errors import UserError, unknown_name
 from studygroup.networks.factory import build_network
+from studygroup.networks.hugging_face import SequenceClassifier
+from studygroup.networks.registry import HUGGING_FACE
 from studygroup.runs.layout import RunFiles
 
 BEST = "best"
+CONFIG_FOLDER = "config_folder"
+"""Key in the card of a Hugging Face model: the folder in the run folder that holds its `config.json`."""
 
 
 class Member:
@@ -96,6 +101,27 @@ class Member:
                 )
         return predictions
 
+    def save_pretrained(self, folder: str | Path) -> None:
+        """Write a Hugging Face model for `AutoModelForSequenceClassification` and its tokenizer for `AutoTokenizer`.
+
+        Args:
+            folder: new or empty.
+
+        Raises:
+            UserError: the network or its tokenizer is not of Hugging Face, or the folder has files.
+        """
+        path, inputs = Path(folder), self.inputs
+        if not isinstance(self.network, SequenceClassifier):
+            raise UserError(
+                f"{self.name} is a {self.card['network']}; only a member with a network hf:FOLDER can be saved for transformers"
+            )
+        if not isinstance(inputs, Tokens) or not isinstance(inputs.tokenizer, Hf):
+            raise UserError(f"{self.name} does not use a Hugging Face tokenizer, which transformers needs; train with --tokenizer auto")
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} is not an empty folder; give a new one")
+        self.network.save_pretrained(path, self.classes)
+        inputs.tokenizer.save_pretrained(path, inputs.max_length)
+
 
 class Run:
     """A finished run.
@@ -163,8 +189,13 @@ class Run:
         inputs = inputs_of(card, self.folder)
         if network is None:
             spec = inputs.spec()
+            classes = card["classes"]
             network = build_network(
-                card["network"], num_classes=len(card["classes"]), in_channels=spec.in_channels, vocabulary=spec.vocabulary
+                f"{HUGGING_FACE}{self.files.hugging_face(name)}" if CONFIG_FOLDER in card else card["network"],
+                num_classes=len(classes),
+                in_channels=spec.in_channels,
+                vocabulary=spec.vocabulary,
+                classes=classes if CONFIG_FOLDER in card else None,
             )
         try:
             network.load_state_dict(weights)

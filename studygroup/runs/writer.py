@@ -9,16 +9,23 @@ from pathlib import Path
 from typing import Any
 
 import safetensors.torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from studygroup.networks.hugging_face import CONFIG, SequenceClassifier
 from studygroup.runs.files import write_atomically, write_json
 from studygroup.runs.layout import RunFiles
+from studygroup.runs.member import CONFIG_FOLDER
 
 
-def write_member(files: RunFiles, name: str, weights: Mapping[str, Tensor], card: Mapping[str, Any]) -> None:
-    """Write a plain network's weights and its card."""
-    write_weights(files.weights(name), weights)
-    write_json(files.card(name), {"name": name, **card})
+def write_member(files: RunFiles, name: str, network: nn.Module, card: Mapping[str, Any]) -> None:
+    """Write a plain network's weights and its card, and what a Hugging Face model is made again from."""
+    write_weights(files.weights(name), network.state_dict())
+    card = {"name": name, **card}
+    if isinstance(network, SequenceClassifier):
+        folder = files.hugging_face(name)
+        write_atomically(folder / CONFIG, network.config_json().encode())
+        card[CONFIG_FOLDER] = folder.relative_to(files.folder).as_posix()
+    write_json(files.card(name), card)
 
 
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:

@@ -66,7 +66,7 @@ def write_results(
             **common,
             "holdout": record["holdout"].get(name),
         }
-        write_member(files, name, network.state_dict(), card)
+        write_member(files, name, network, card)
     for name, module in method.modules_to_save().items():
         write_weights(files.module(name), module.state_dict())
     dataset.inputs.save(files.folder)
@@ -80,7 +80,7 @@ def write_results(
         **common,
         "holdout": best.accuracy,
     }
-    write_member(files, BEST, selected.state_dict(), card)
+    write_member(files, BEST, selected, card)
     result = {
         **origin,
         "student": spec_name(factory.target),

@@ -18,8 +18,8 @@ from torch import Tensor, nn
 
 from studygroup import UserError
 from studygroup.networks import NetworkFactory, extract_features
-from studygroup.networks.external import SequenceClassifier
 from studygroup.networks.factory import build_network, check_network, resolve_spec, spec_name
+from studygroup.networks.hugging_face import SequenceClassifier
 
 TOKENS = 20
 IDS = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0], [0, 0, 0, 0]])

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -99,6 +100,12 @@ def test_options_are_the_arguments_of_the_functions() -> None:
     for depth in (9, 17, 29):
         assert options_of(f"vdcnn{depth}") == {"embedding": 16, "width": 64, "k": 8, "hidden": 2048, "shortcut": 0, "convolutions": 0}
     assert options_of("resnet18") == {}
+
+
+def test_the_table_of_options_in_the_docs_is_complete() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "texts.md").read_text(encoding="utf-8")
+    rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.MULTILINE)
+    assert {name: float(default) for name, default in rows} == options_of("transformer")
 
 
 @pytest.mark.parametrize(

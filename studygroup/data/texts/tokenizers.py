@@ -277,9 +277,47 @@ class Hf:
         """See `Tokenizer`."""
         _save(folder, self.describe(), {"hf.json": self.model})
 
+    def save_pretrained(self, folder: Path, max_length: int) -> None:
+        """Write the files that `AutoTokenizer.from_pretrained` reads.
+
+        Args:
+            folder: created if needed.
+            max_length: number of tokens that texts are truncated to, if truncation is asked for.
+        """
+        tokenizer = type(self._tokenizer).from_str(self.model.decode("utf-8"))
+        importlib.import_module("transformers").PreTrainedTokenizerFast(
+            tokenizer_object=tokenizer,
+            pad_token=tokenizer.id_to_token(self.pad),
+            model_max_length=max_length,
+            model_input_names=["input_ids", "attention_mask"],
+        ).save_pretrained(folder)
+
+    def has_vocabulary_of(self, other: Hf) -> bool:
+        """Return whether two tokenizers give the same ids to the same tokens, padding included."""
+        return self.pad == other.pad and bool(self._tokenizer.get_vocab() == other._tokenizer.get_vocab())
+
     def describe(self) -> dict[str, object]:
         """See `Tokenizer`."""
         return {"kind": "hf", "vocabulary": self.vocabulary, "pad": self.pad, "max_length": self.max_length, "hash": _hash(self.model)}
+
+
+def tokenizer_mismatch(folder: str, tokenizer: Tokenizer) -> str | None:
+    """Return why a Hugging Face model does not read the tokens of a tokenizer; None if it does, or has no tokenizer of its own.
+
+    Args:
+        folder: of the model.
+        tokenizer: of the data.
+
+    Raises:
+        UserError: the model's tokenizer is damaged.
+    """
+    path = Path(folder).expanduser()
+    if not (path / "tokenizer.json").is_file():
+        return None
+    if not isinstance(tokenizer, Hf):
+        return f"reads the tokens of its own tokenizer, but the texts are made into tokens by {tokenizer.describe()['kind']!r}"
+    own = Hf.read(path)
+    return None if own.has_vocabulary_of(tokenizer) else "reads the tokens of its own tokenizer, whose vocabulary is not that of the data"
 
 
 # ---------------------------------------------------------------- files
