@@ -5,6 +5,8 @@ Nothing heavy is imported before a function is called, so that `studygroup --hel
 
 from __future__ import annotations
 
+from collections.abc import Iterator
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studygroup.options import (
@@ -101,6 +103,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, dict[str, float]]:
 def predict(options: PredictOptions) -> list[dict[str, Any]]:
     """Classify images or texts with a trained member.
 
+    On the command line, --format jsonl and --format csv print each batch as soon as it is computed.
+
     Returns:
         Per sample: `path` or `text`, `label`, `probability`, and `top`: the most probable classes as `[label, probability]` pairs.
 
@@ -110,6 +114,29 @@ def predict(options: PredictOptions) -> list[dict[str, Any]]:
     from studygroup.commands import predict
 
     return predict.run(options)
+
+
+@keyword_function(PredictOptions)
+def stream_predictions(options: PredictOptions) -> Iterator[dict[str, Any]]:
+    """Classify images or texts like `predict`, and yield the rows as batches are computed.
+
+    Raises:
+        UserError: the run, the member or an input cannot be used.
+    """
+    from studygroup.commands import predict
+
+    return predict.stream(options)
+
+
+def list_runs(folder: str | Path = "runs") -> list[Run]:
+    """Open the finished runs in a folder, at any depth, in the order in which they finished.
+
+    Raises:
+        UserError: there is no such folder, or a result is damaged.
+    """
+    from studygroup.runs import member
+
+    return member.list_runs(folder)
 
 
 @keyword_function(ListOptions)

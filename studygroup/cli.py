@@ -46,6 +46,7 @@ COMMANDS: dict[str, tuple[str, type[Options]]] = {  # command: public function, 
 }
 WITH_RECIPE = ("train", "benchmark", "compare")  # commands that take a recipe
 WITH_METHOD = ("train", "benchmark")  # of these, commands that take options of one method
+STREAMED = ("jsonl", "csv")  # formats of predictions: a line per sample, as soon as its batch is computed
 METHOD = ("--method.", "--no-method.")
 NOT_A_FLAG = ("method_options", "variants")  # options that have no flag: they are given in another way
 ALIASES = {"learning_rate": ("--lr",), "batch_size": ("--batch",), "image_size": ("--imgsz",)}
@@ -201,7 +202,8 @@ def _parsers(chosen: str | None) -> tuple[Parser, Parser | None]:
         if recipe:
             sub.add_argument("--config", metavar="RECIPE", default=argparse.SUPPRESS, help="YAML recipe with options; flags win over it")
         if command != "train":
-            sub.add_argument("--format", choices=("table", "json"), default=argparse.SUPPRESS, help="Output format (default: table)")
+            formats = ("table", "json", *(STREAMED if command == "predict" else ()))
+            sub.add_argument("--format", choices=formats, default=argparse.SUPPRESS, help="Output format (default: table)")
         sub.add_argument("--traceback", **TRACEBACK)  # type: ignore[arg-type]
     return parser, built
 
@@ -350,7 +352,7 @@ def _with_recipe(command: str, given: dict[str, object], recipe: str | None, opt
 def _call(command: str, arguments: dict[str, object], style: str) -> int:
     """Call the command's function and print its result; return the exit code, 1 if a part failed."""
     name, group = COMMANDS[command]
-    function: Callable[..., object] = getattr(api, name)
+    function: Callable[..., object] = getattr(api, "stream_predictions" if style in STREAMED else name)
     known = parameters_of(group)
     given = [arguments.pop(name) for name, parameter in known.items() if parameter.positional and name in arguments]
     result = function(*given, **arguments)
@@ -358,10 +360,7 @@ def _call(command: str, arguments: dict[str, object], style: str) -> int:
         return 0
     from studygroup import output
 
-    if style == "json":
-        output.print_json(result)
-    else:
-        output.print_table(command, result, arguments)
+    output.print_result(style, command, result, arguments)
     return 1 if isinstance(result, Mapping) and result.get("failed") else 0
 
 

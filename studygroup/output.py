@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import csv
+import io
 import json
 import math
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from studygroup.errors import UserError
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -23,6 +27,26 @@ def console() -> Console:
     from rich.console import Console
 
     return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+
+
+def print_result(style: str, command: str, result: object, arguments: Mapping[str, object]) -> None:
+    """Print the result of a command.
+
+    Args:
+        style: `table`, `json`, or for an iterator of predictions `jsonl` or `csv`.
+        command: name of the command.
+        result: returned by its function.
+        arguments: keyword arguments of the call.
+
+    Raises:
+        UserError: the style has no place for what is asked for.
+    """
+    if style == "json":
+        print_json(result)
+    elif isinstance(result, Iterator):
+        _stream_predictions(style, result, arguments.get("top", 1))
+    else:
+        print_table(command, result, arguments)
 
 
 def print_json(result: object) -> None:
@@ -82,6 +106,24 @@ def _print_predictions(predictions: Sequence[Mapping[str, object]]) -> None:
         ]
         table.add_row(*map(_escaped, cells))
     console().print(table)
+
+
+def _stream_predictions(style: str, rows: Iterator[Mapping[str, object]], top: object) -> None:
+    """Print each prediction as a line, and flush it."""
+    if style == "csv" and top != 1:
+        raise UserError(f"top is {top}, but --format csv has the most probable class only; take --format jsonl, or leave out --top")
+    if isinstance(sys.stdout, io.TextIOWrapper):  # file names that are no UTF-8: their bytes, or JSON's escapes
+        sys.stdout.reconfigure(errors="surrogateescape" if style == "csv" else "backslashreplace")
+    writer = csv.writer(sys.stdout, lineterminator="\n")
+    for count, row in enumerate(rows):
+        if style == "csv":
+            key = next(key for key in INPUTS if key in row)
+            if count == 0:
+                writer.writerow([key, "label", "probability"])
+            writer.writerow([row[key], row["label"], f"{row['probability']:.6f}"])
+        else:
+            print(json.dumps(_plain(row), ensure_ascii=False))
+        sys.stdout.flush()
 
 
 def _shortened(text: str) -> str:

@@ -243,12 +243,23 @@ def test_log_messages_and_warnings_go_to_standard_error(monkeypatch: pytest.Monk
     assert captured.err == "preparing\nstudygroup: note: no hold-out\n"
 
 
-def test_a_reader_that_leaves_early_is_no_error() -> None:
-    names = "lambda: {'a': {str(i): 'x' * 99 for i in range(9999)}}"
-    code = f"import sys; from studygroup import cli, api\napi.list_names = {names}\nsys.exit(cli.main())"
-    process = subprocess.Popen(
-        [sys.executable, "-c", code, "list", "--format", "json"], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True
-    )
+@pytest.mark.parametrize(
+    ("function", "words"),
+    [
+        ("list_names = lambda: {'a': {str(i): 'x' * 99 for i in range(9999)}}", "list --format json"),
+        (
+            "stream_predictions = lambda *_: ({'path': 'x' * 99, 'label': 'a', 'probability': 1.0} for _ in range(9999))",
+            "predict x y --format jsonl",
+        ),
+        (
+            "stream_predictions = lambda *_: ({'path': 'x' * 99, 'label': 'a', 'probability': 1.0} for _ in range(9999))",
+            "predict x y --format csv",
+        ),
+    ],
+)
+def test_a_reader_that_leaves_early_is_no_error(function: str, words: str) -> None:
+    code = f"import sys; from studygroup import cli, api\napi.{function}\nsys.exit(cli.main())"
+    process = subprocess.Popen([sys.executable, "-c", code, *words.split()], stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
     assert process.stdout is not None
     process.stdout.readline()
     process.stdout.close()

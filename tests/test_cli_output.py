@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator
 from pathlib import Path
 from types import SimpleNamespace
 
 import pytest
 
 from studygroup import cli
-from tests.fake_api import fake
+from tests.fake_api import error_of, fake
 
 
 def test_benchmark_prints_a_table(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -55,6 +56,38 @@ def test_predictions_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, cap
     assert calls == [(("runs/x", ("a,b [1].png", "photos")), {"top": 2})]
     assert cli.main(["predict", "runs/x", "a.png", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == rows
+
+
+@pytest.mark.parametrize("style", ["jsonl", "csv"])
+def test_predictions_are_printed_as_they_come(
+    monkeypatch: pytest.MonkeyPatch, capsysbinary: pytest.CaptureFixture[bytes], style: str
+) -> None:
+    printed: list[bytes] = []
+
+    def rows() -> Iterator[dict[str, object]]:
+        yield {"text": 'fish, "salt"\nsea', "label": "sea", "probability": 0.9, "top": [("sea", 0.9)]}
+        printed.append(capsysbinary.readouterr().out)  # before the second row is computed
+        yield {"text": "\u0434\u0435 \udcff", "label": "wood", "probability": 0.75, "top": [("wood", 0.75)]}
+
+    calls = fake(monkeypatch, "stream_predictions", rows())
+    assert cli.main(["predict", "runs/x", "-", "--format", style, "--on-error", "skip"]) == 0
+    printed.append(capsysbinary.readouterr().out)
+    assert calls == [(("runs/x", ("-",)), {"on_error": "skip"})]
+    if style == "csv":
+        assert printed[0] == b'text,label,probability\n"fish, ""salt""\nsea",sea,0.900000\n'
+        assert printed[1] == "\u0434\u0435 \udcff,wood,0.750000\n".encode("utf-8", "surrogateescape")
+    else:
+        assert json.loads(printed[0]) == {"text": 'fish, "salt"\nsea', "label": "sea", "probability": 0.9, "top": [["sea", 0.9]]}
+        assert printed[1].startswith('{"text": "\u0434\u0435 \\udcff", "label": "wood"'.encode())
+        assert all(line.count(b"\n") == 1 for line in printed)
+
+
+def test_csv_has_one_class_per_line(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
+    fake(monkeypatch, "stream_predictions", iter(()))
+    message = error_of(capsys, "predict", "runs/x", "a.png", "--format", "csv", "--top", "2", code=1)
+    assert "top is 2, but --format csv has the most probable class only; take --format jsonl, or leave out --top" in message
+    for words in (["evaluate", "runs/x"], ["list"]):
+        assert "invalid choice: 'csv'" in error_of(capsys, *words, "--format", "csv")
 
 
 def test_evaluation_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:

@@ -4,7 +4,7 @@ from studygroup.data.batches import Batches, evaluation_batches, reading_order
 from studygroup.data.dataset import Dataset, Split, hold_out
 from studygroup.data.images.decode import find_images, read_image
 from studygroup.data.images.transform import ImageTransform
-from studygroup.data.inputs import Images, Inputs, InputSpec, Tokens, TokenTransform, Transform, inputs_of
+from studygroup.data.inputs import Given, Images, Inputs, InputSpec, Sample, Tokens, TokenTransform, Transform, inputs_of
 from studygroup.data.source import ImageSource, Source, TextSource
 from studygroup.data.sources import SOURCES, describe_sources, open_data, open_dataset, reads_texts
 from studygroup.data.texts.ragged import Ragged
@@ -15,6 +15,7 @@ __all__ = [
     "Augment",
     "Batches",
     "Dataset",
+    "Given",
     "ImageSource",
     "ImageTransform",
     "Images",
@@ -22,6 +23,7 @@ __all__ = [
     "Inputs",
     "OnError",
     "Ragged",
+    "Sample",
     "Source",
     "Split",
     "TextSource",

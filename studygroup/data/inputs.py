@@ -5,23 +5,32 @@ from __future__ import annotations
 import os
 import sys
 from abc import ABC, abstractmethod
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
+from itertools import chain
 from pathlib import Path
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, cast
 
 import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import Tensor
 
-from studygroup.data.images.decode import find_images, read_image
+from studygroup.data.images.arrays import convert_image, split_images
+from studygroup.data.images.decode import decoding, find_images, read_file
 from studygroup.data.images.transform import ImageTransform
+from studygroup.data.pool import thread_map
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.texts.tokenizers import load_tokenizer
 from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 from studygroup.options import Augment, DataOptions
 
+if TYPE_CHECKING:
+    from PIL import Image
+
+Given: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"  # what `predict` takes, one or an iterable of them
+Sample: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"  # a text, a file, or an image
 TOKENIZER = "tokenizer"  # folder of the tokenizer in a run folder
 TOLERANCE = 1e-3  # larger differences between means or deviations mean another normalisation
 
@@ -87,21 +96,46 @@ class Inputs(ABC):
     def mismatch(self, card: Mapping[str, Any]) -> str | None:
         """Describe how the inputs of the member with this card differ from these; return None if they do not."""
 
+    def iterate_samples(self, given: Given | Iterable[Given]) -> Iterator[Sample]:
+        """Iterate over the samples that an argument of `predict`, or each item of an iterable, refers to.
+
+        A list or tuple is checked at once; other iterables are consumed as far as samples are taken.
+
+        Raises:
+            UserError: an item is no input of this kind, or does not exist.
+        """
+        if _is_item(given):
+            return iter(self.find_samples(given))
+        found = (self._find_item(position, item) for position, item in enumerate(cast("Iterable[Given]", given)))
+        return chain.from_iterable(list(found) if isinstance(given, list | tuple) else found)
+
+    def _find_item(self, position: int, item: Given) -> Iterable[Sample]:
+        try:
+            return self.find_samples(item)
+        except UserError as error:
+            if isinstance(item, str | Path):
+                raise
+            raise UserError(f"input {position}: {error}") from error
+
     @abstractmethod
-    def find_samples(self, given: str | Path) -> Sequence[str | Path]:
+    def find_samples(self, given: Given) -> Iterable[Sample]:
         """Return the samples that an argument of `predict` refers to: one, or several.
 
         Raises:
-            UserError: there are none.
+            UserError: there are none, or the argument is no input of this kind.
         """
 
     @abstractmethod
-    def read_sample(self, sample: str | Path) -> Tensor:
+    def read_sample(self, sample: Sample) -> Tensor:
         """Read a sample as it would be stored in a prepared data set.
 
         Raises:
             UserError: it cannot be read.
         """
+
+    def read_samples(self, samples: Sequence[Sample]) -> list[Tensor | UserError]:
+        """Read samples like `read_sample`; in place of an unreadable one is its error."""
+        return [_result_or_error(self.read_sample, sample) for sample in samples]
 
     @abstractmethod
     def stack(self, samples: Sequence[Tensor]) -> Tensor:
@@ -164,13 +198,30 @@ class Images(Inputs):
             return f"its inputs are normalised by {scales}, these by {list(self.mean)} and {list(self.std)}"
         return None
 
-    def find_samples(self, given: str | Path) -> Sequence[Path]:
-        """Return an image file, or all images in a folder."""
-        return find_images(Path(given))
+    def __str__(self) -> str:
+        """Return the size."""
+        return f"images of {'x'.join(map(str, self.shape))}"
 
-    def read_sample(self, sample: str | Path) -> Tensor:
+    def find_samples(self, given: Given) -> Iterable[Sample]:
+        """Return an image file, all images in a folder, a PIL image, or the images of an array or tensor (see `split_images`)."""
+        return find_images(given) if isinstance(given, str | Path) else split_images(given)
+
+    def read_sample(self, sample: Sample) -> Tensor:
         """Read an image as (C, H, W) uint8."""
-        return torch.tensor(read_image(sample, self.shape))
+        with decoding():
+            return self._read(sample)
+
+    def read_samples(self, samples: Sequence[Sample]) -> list[Tensor | UserError]:
+        """Read images as (C, H, W) uint8, files in threads."""
+        with decoding():
+            files = [sample for sample in samples if isinstance(sample, Path)]
+            read = iter(list(thread_map(lambda file: _result_or_error(self._read, file), files)))
+            # PIL images in this thread: one may be given twice, and loads its pixels when they are first used
+            return [next(read) if isinstance(sample, Path) else _result_or_error(self._read, sample) for sample in samples]
+
+    def _read(self, sample: Sample) -> Tensor:
+        read = read_file(sample, self.shape) if isinstance(sample, str | Path) else convert_image(sample, self.shape)
+        return torch.tensor(read)
 
     def stack(self, samples: Sequence[Tensor]) -> Tensor:
         """Stack images into (b, C, H, W) uint8."""
@@ -225,10 +276,19 @@ class Tokens(Inputs):
         theirs, ours = card["tokenizer"], self.tokenizer.describe()
         return f"its texts are made into tokens by {theirs}, these by {ours}" if theirs != ours else None
 
-    def find_samples(self, given: str | Path) -> Sequence[str | Path]:
-        """Return a text; a file with one; all `.txt` files in a folder; or, for `-`, each line of standard input."""
+    def __str__(self) -> str:
+        """Return the maximum length."""
+        return f"texts of up to {self.max_length} tokens"
+
+    def find_samples(self, given: Given) -> Iterable[Sample]:
+        """Return a text; a file with one; all `.txt` files in a folder; or, for `-`, each line of standard input, as it comes."""
+        if not isinstance(given, str | Path):
+            shape = f" of shape {tuple(given.shape)}" if isinstance(given, np.ndarray | Tensor) else ""
+            raise UserError(
+                f"a value of type {type(given).__name__}{shape} is no text; give strings, paths of text files, or one list of them"
+            )
         if given == "-":
-            return [line.rstrip("\r\n") for line in sys.stdin]
+            return (line.rstrip("\r\n") for line in sys.stdin)
         if given == "":  # an empty text; as a path it would be the current folder
             return [""]
         try:
@@ -246,10 +306,10 @@ class Tokens(Inputs):
             raise UserError(f"{given} does not exist; give a text, or a file that holds one")
         return [given]
 
-    def read_sample(self, sample: str | Path) -> Tensor:
+    def read_sample(self, sample: Sample) -> Tensor:
         """Read a text as (T,) ids."""
         try:
-            text = sample if isinstance(sample, str) else sample.read_text(encoding="utf-8-sig")
+            text = sample.read_text(encoding="utf-8-sig") if isinstance(sample, Path) else str(sample)
         except (OSError, UnicodeDecodeError) as error:
             reason = error.strerror if isinstance(error, OSError) else f"byte {error.start} is no UTF-8"
             raise UserError(f"{sample} cannot be read: {reason}; repair it, or leave it out") from error
@@ -289,3 +349,17 @@ def inputs_of(card: Mapping[str, Any], folder: Path) -> Inputs:
     if "tokenizer" not in card:
         return Images.of(card)
     return Tokens(load_tokenizer(folder / TOKENIZER), card["max_length"])
+
+
+def _is_item(given: Given | Iterable[Given]) -> TypeGuard[Given]:
+    """Return whether an argument is one item; iterables of items are lists, generators, arrays of strings and the like."""
+    if isinstance(given, np.ndarray):
+        return given.dtype.kind not in "UO"
+    return isinstance(given, str | bytes | bytearray | Mapping | Tensor) or not isinstance(given, Iterable)
+
+
+def _result_or_error(read: Callable[[Sample], Tensor], sample: Sample) -> Tensor | UserError:
+    try:
+        return read(sample)
+    except UserError as error:
+        return error

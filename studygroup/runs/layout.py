@@ -12,6 +12,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+STAGES = "stages"  # folder of the run folders of earlier stages
+
 
 @dataclass(frozen=True)
 class RunFiles:
@@ -92,11 +94,11 @@ class RunFiles:
 
     def stage(self, name: str) -> Path:
         """Return the run folder of an earlier stage."""
-        return self.folder / "stages" / name
+        return self.folder / STAGES / name
 
     def stages(self) -> list[RunFiles]:
         """List the run folders of earlier stages."""
-        return [RunFiles(path) for path in sorted((self.folder / "stages").glob("*"))]
+        return [RunFiles(path) for path in sorted((self.folder / STAGES).glob("*"))]
 
     def exists(self) -> bool:
         """Return whether the folder holds a run, finished or not."""
@@ -132,6 +134,12 @@ class ComparisonFiles:
     def run(self, variant: str, seed: int) -> RunFiles:
         """Return the run folder of a variant and a seed."""
         return RunFiles(self.runs / run_name(variant, seed))
+
+
+def finished_runs(folder: Path) -> list[RunFiles]:
+    """Find the finished runs in a folder, at any depth, without earlier stages, sorted by the time of their results."""
+    found = [RunFiles(path.parent) for path in folder.rglob(RunFiles(folder).result.name) if STAGES not in path.relative_to(folder).parts]
+    return sorted((files for files in found if files.members.is_dir()), key=lambda files: (files.result.stat().st_mtime, files.folder))
 
 
 def run_name(variant: str, seed: int) -> str:

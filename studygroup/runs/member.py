@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import json
-import sys
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -14,20 +13,20 @@ from torch import Tensor, nn
 
 from studygroup.data import Inputs, Tokens, Transform, inputs_of
 from studygroup.data.texts.tokenizers import Hf
-from studygroup.devices import pick_device
 from studygroup.errors import UserError, unknown_name
 from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.networks.registry import HUGGING_FACE
-from studygroup.runs.layout import RunFiles
+from studygroup.runs.layout import RunFiles, finished_runs
+from studygroup.runs.predict import Classifier
 
 BEST = "best"
 CONFIG_FOLDER = "config_folder"
 """Key in the card of a Hugging Face model: the folder in the run folder that holds its `config.json`."""
 
 
-class Member:
-    """A trained member as a plain network, with what is needed to use it.
+class Member(Classifier):
+    """A trained member as a plain network, with what is needed to use it; for its predictions see `Classifier`.
 
     Attributes:
         name: of the member in its run.
@@ -41,6 +40,11 @@ class Member:
         self.network = network.eval()
         self.inputs = inputs
         self.card = dict(card)
+
+    def __repr__(self) -> str:
+        """Return name, network, number of parameters, classes and inputs."""
+        parameters = sum(parameter.numel() for parameter in self.network.parameters())
+        return f"Member({self.name!r}: {self.card['network']}, {parameters:,} parameters, {len(self.classes)} classes, {self.inputs})"
 
     @property
     def classes(self) -> list[str]:
@@ -64,42 +68,6 @@ class Member:
             return logits.float()
 
         return run
-
-    def predict(
-        self,
-        inputs: str | Path | Sequence[str | Path],
-        *,
-        top: int = 1,
-        batch_size: int = 500,
-        on_error: str = "stop",
-        device: str = "auto",
-    ) -> list[dict[str, Any]]:
-        """Classify image files and all images in folders, or texts; see `studygroup.predict`."""
-        if top < 1 or batch_size < 1:
-            raise UserError(f"top is {top}, batch_size {batch_size}; both must be at least 1")
-        asked = [found for given in ([inputs] if isinstance(inputs, str | Path) else inputs) for found in self.inputs.find_samples(given)]
-        target = pick_device(device)
-        run, prepare = self.runner(target), self.prepare(target)
-        predictions: list[dict[str, Any]] = []
-        for start in range(0, len(asked), batch_size):
-            read: list[tuple[str | Path, Tensor]] = []
-            for question in asked[start : start + batch_size]:
-                try:
-                    read.append((question, self.inputs.read_sample(question)))
-                except UserError as error:
-                    if on_error == "stop":
-                        raise
-                    print(f"skipped: {error}", file=sys.stderr)
-            if not read:
-                continue
-            probabilities = run(prepare(self.inputs.stack([stored for _, stored in read]))).softmax(-1)
-            values, indices = probabilities.topk(min(top, len(self.classes)))
-            for (question, _), row, chosen in zip(read, values.tolist(), indices.tolist(), strict=True):
-                ranking = [(self.classes[index], value) for index, value in zip(chosen, row, strict=True)]
-                predictions.append(
-                    {self.inputs.sample_key: str(question), "label": ranking[0][0], "probability": ranking[0][1], "top": ranking}
-                )
-        return predictions
 
     def save_pretrained(self, folder: str | Path) -> None:
         """Write a Hugging Face model for `AutoModelForSequenceClassification` and its tokenizer for `AutoTokenizer`.
@@ -145,7 +113,10 @@ class Run:
                 raise UserError(f"there is no run folder {self.folder}; `studygroup train` makes one")
             remedy = "its run is not finished; continue it with --resume" if self.files.config.is_file() else "it is not a run folder"
             raise UserError(f"{self.folder} holds no finished run: {remedy}")
-        self.result: dict[str, Any] = json.loads(self.files.result.read_text())
+        try:
+            self.result: dict[str, Any] = json.loads(self.files.result.read_text())
+        except ValueError as error:
+            raise UserError(f"{self.files.result} is damaged ({error}); finish the run with --resume") from error
 
     def __repr__(self) -> str:
         """Return folder, method, student, data and accuracies."""
@@ -217,3 +188,14 @@ class Run:
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             name = path.relative_to(self.folder).with_suffix("")
             raise UserError(f"{name} of {self.folder} cannot be read ({error}); its files are damaged") from error
+
+
+def list_runs(folder: str | Path = "runs") -> list[Run]:
+    """Open the finished runs in a folder, at any depth, in the order in which they finished.
+
+    Raises:
+        UserError: there is no such folder, or a result is damaged.
+    """
+    if not Path(folder).is_dir():
+        raise UserError(f"there is no folder {folder}; give the folder that holds your runs")
+    return [Run(files.folder) for files in finished_runs(Path(folder))]

@@ -84,10 +84,15 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> NDArray[np.uint
         UserError: the file is missing or is not a readable image.
     """
     with decoding():
-        try:
-            return decode(Path(path), shape)
-        except DecodeError as error:
-            raise UserError(f"{path} cannot be read: {error}; is it an image?") from error
+        return read_file(path, shape)
+
+
+def read_file(path: str | Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
+    """Read one image like `read_image`, within `decoding`, in any thread."""
+    try:
+        return decode(Path(path), shape)
+    except DecodeError as error:
+        raise UserError(f"{path} cannot be read: {error}; is it an image?") from error
 
 
 class DecodeError(Exception):
