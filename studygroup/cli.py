@@ -66,7 +66,17 @@ SYNONYMS = {  # flags of other tools
     "--cfg": "--config",
     "--recipe": "--config",
 }
-TITLES = ("comparison", "measurement", "evaluation", "prediction", "exported file", "networks and method", "optimisation", "learning rate schedule", "data")
+TITLES = (
+    "comparison",
+    "measurement",
+    "evaluation",
+    "prediction",
+    "exported file",
+    "networks and method",
+    "optimisation",
+    "learning rate schedule",
+    "data",
+)
 """Titles of option groups that help pages begin with."""
 RANK = os.environ.get("RANK", "0")  # of several processes that torchrun has started, rank 0 prints
 TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "Show the Python traceback of an error"}

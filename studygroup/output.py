@@ -114,9 +114,12 @@ def _print_export(card: Mapping[str, Any]) -> None:
         table.add_row(_escaped(name), accuracy, f"{score['bytes'] / 1e6:,.2f} MB", *(_short_time(score["seconds"][n]) for n in ("1", "64")))
     screen = console()
     screen.print(table)
-    for note in (
+    checked = (
         f"checked on {check['samples']} samples ({check['origin']}): labels agree on {_percent(check['agreement'])}, "
-        f"largest difference of logits {check['difference']:.1e} of the largest",
+        f"largest difference of logits {check['difference']:.1e} of the largest"
+    )
+    for note in (
+        checked,
         f"file:     {card['path']}",
         f"card:     {card['path']}.json, {card['path']}.md",
     ):

@@ -18,6 +18,35 @@ from studygroup.runs.member import Member
 
 PACKAGES = ("studygroup", "torch", "onnx", "onnxscript", "onnxruntime", "pillow", "sentencepiece")
 ORIGIN = ("data", "method", "seed", "member", "epoch")
+TEMPLATE = """\
+---
+{front}
+---
+
+# {network} of {data}
+
+## Model description
+
+`{network}` with {parameters} parameters, trained with studygroup by the method `{method}`.
+It classifies {kind}s into {count} classes: {classes}.
+
+## How to use
+
+`{file}` {use}.
+`{file}.json` says how {kind}s become inputs; docs/deploy.md of studygroup has complete programs.
+
+## Results
+
+{samples} samples ({source}): labels agree on {agreement}, and the largest difference of logits is {difference} of the largest logit.
+
+{rows}
+
+Hold-out accuracy in training: {holdout}.
+
+## Training
+
+{origin}. Versions: {versions}.
+"""
 
 
 def make_card(member: Member, options: ExportOptions, file: str, check: Check) -> dict[str, Any]:
@@ -99,54 +128,38 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         kind: `image` or `text`.
     """
     check, origin = card["check"], card["origin"]
-    data, method, member = (origin[key] for key in ("data", "method", "member"))
     front = {
         "library_name": FORMATS[card["format"]].library,
         "pipeline_tag": f"{kind}-classification",
-        "tags": [f"{kind}-classification", "knowledge-distillation", card["format"], str(method)],
+        "tags": [f"{kind}-classification", "knowledge-distillation", card["format"], str(origin["method"])],
     }
-    shape = " x ".join(map(str, card["input"]["shape"]))
     rows = ["| | accuracy | bytes | ms per sample, batch 1 | batch 64 |", "|---|---|---|---|---|"]
     for name, score in (("network in PyTorch, float32", check["network"]), ("this file", check["file"])):
         times = " | ".join(f"{1000 * score['seconds'][size]:.3f}" for size in ("1", "64"))
         rows.append(f"| {name} | {percent(score['accuracy'])} | {score['bytes']:,} | {times} |")
-    return "\n".join(
-        [
-            "---",
-            yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
-            "---",
-            "",
-            f"# {card['network']} of {data}",
-            "",
-            "## Model description",
-            "",
-            f"`{card['network']}` with {card['parameters']:,} parameters, trained with studygroup by the method `{method}`.",
-            f"It classifies {kind}s into {len(card['classes'])} classes: {', '.join(map(str, card['classes'][:20]))}"
-            + (", ..." if len(card["classes"]) > 20 else "."),
-            "",
-            "## How to use",
-            "",
-            f"`{card['file']}` takes `{card['input']['name']}` ({shape}, {card['input']['dtype']}) and returns logits (batch x "
-            f"{len(card['classes'])})." if FORMATS[card["format"]].has_graph else f"`{card['file']}` holds the weights of the network.",
-            f"`{card['file']}.json` says how {kind}s become inputs. The page docs/deploy.md of studygroup has complete programs.",
-            "",
-            "## Results",
-            "",
-            f"{check['samples']} samples ({check['origin']}); labels agree on {percent(check['agreement'])}, and the largest difference of "
-            f"logits is {check['difference']:.1e} of the largest logit.",
-            "",
-            *rows,
-            "",
-            f"Hold-out accuracy in training: {percent(card['holdout'])}.",
-            "",
-            "## Training",
-            "",
-            f"Data {data}, method {method}, seed {origin['seed']}" + (f", member {member}" if member else "")
-            + (f", epoch {origin['epoch']}" if origin["epoch"] is not None else "") + ". Versions: "
-            + ", ".join(f"{name} {number}" for name, number in card["versions"].items()) + ".",
-            "",
-        ]
-    )  # fmt: skip
+    shape, count = " x ".join(map(str, card["input"]["shape"])), len(card["classes"])
+    use = f"takes `{INPUT}` ({shape}, {card['input']['dtype']}) and returns logits (batch x {count})"
+    values = {
+        "front": yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+        "network": card["network"],
+        "parameters": f"{card['parameters']:,}",
+        "data": origin["data"],
+        "method": origin["method"],
+        "kind": kind,
+        "count": count,
+        "classes": ", ".join(map(str, card["classes"][:20])) + (", ..." if count > 20 else ""),
+        "file": card["file"],
+        "use": use if FORMATS[card["format"]].has_graph else "holds the weights of the network",
+        "samples": check["samples"],
+        "source": check["origin"],
+        "agreement": percent(check["agreement"]),
+        "difference": f"{check['difference']:.1e}",
+        "rows": "\n".join(rows),
+        "holdout": percent(card["holdout"]),
+        "origin": ", ".join(f"{key} {value}" for key, value in origin.items() if key != "run" and value is not None),
+        "versions": ", ".join(f"{name} {number}" for name, number in card["versions"].items()),
+    }
+    return TEMPLATE.format(**values)
 
 
 def percent(fraction: float | None) -> str:

@@ -87,7 +87,9 @@ def check(network: Forward, file: Forward, samples: Samples, network_bytes: int,
         except Exception as error:
             shape = "x".join(map(str, batch.given.shape))
             reason = " ".join(str(error).split())[-150:]
-            raise TrainingError(f"the exported file fails on inputs of {shape} ({reason}); it was removed; take another --format") from error
+            raise TrainingError(
+                f"the exported file fails on inputs of {shape} ({reason}); it was removed; take another --format"
+            ) from error
         difference = max(difference, largest(logits - reference))
         scale = max(scale, largest(reference))
         if any(batch is own for own in samples.batches):
@@ -137,5 +139,3 @@ def seconds(forward: Forward, batches: Sequence[Tensor]) -> dict[str, float]:
             times.append((time.perf_counter() - start) / size)
         result[str(size)] = statistics.median(times)
     return result
-
-

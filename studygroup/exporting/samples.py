@@ -131,4 +131,6 @@ def extremes(member: Member) -> list[Batch]:
     if not isinstance(member.inputs, Tokens):
         return []
     longest = member.inputs.max_length
-    return [Batch(ids, ids) for ids in (random_inputs(member, 1, 1, 1), random_inputs(member, 3, 2, 5), random_inputs(member, 2, 3, longest))]
+    return [
+        Batch(ids, ids) for ids in (random_inputs(member, 1, 1, 1), random_inputs(member, 3, 2, 5), random_inputs(member, 2, 3, longest))
+    ]

@@ -126,7 +126,8 @@ class KMaxPool(nn.Module):
         """Args: x: (B, T, d)."""
         values, mask = x.values.transpose(1, 2), x.mask.unsqueeze(1)  # (B, d, T), (B, 1, T)
         # A traced graph has one amount for all lengths: appending k zeros always gives the same result.
-        missing = self.k if torch.jit.is_tracing() else max(self.k - mask.shape[2], 0)
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        missing = self.k if tracing else max(self.k - mask.shape[2], 0)
         values, mask = F.pad(values, (0, missing)).contiguous(), F.pad(mask, (0, missing))
         order = values.detach().masked_fill(~mask, -float("inf")).argsort(dim=2, descending=True, stable=True)
         top = order[..., : self.k].sort(2).values
