@@ -13,6 +13,7 @@ from studygroup.options import (
     BenchmarkOptions,
     CompareOptions,
     EvaluateOptions,
+    ExportOptions,
     ListOptions,
     PredictOptions,
     ReportOptions,
@@ -137,6 +138,27 @@ def list_runs(folder: str | Path = "runs") -> list[Run]:
     from studygroup.runs import member
 
     return member.list_runs(folder)
+
+
+@keyword_function(ExportOptions)
+def export(options: ExportOptions) -> dict[str, Any]:
+    """Export a trained member as a file that runs without studygroup, and check the file.
+
+    The file is run on up to 500 hold-out samples and compared with the network in float32; if logits differ by more than 1e-4 of the
+    largest, it is removed. Beside it are its card, FILE.json and FILE.md, and a text network's `tokenizer/`. Programs that use such files
+    are in docs/deploy.md.
+
+    Returns:
+        The content of FILE.json, and `path`. `check` has the largest relative `difference` of logits, the `agreement` of labels, and
+        `accuracy`, `bytes` and `seconds` per sample (batches of 1 and 64) of the `network` and of the `file`.
+
+    Raises:
+        UserError: the run or the member cannot be used, a package is missing, the network cannot be exported, or the file not written.
+        TrainingError: the file's results differ from the network's.
+    """
+    from studygroup.commands import export
+
+    return export.run(options)
 
 
 @keyword_function(ListOptions)

@@ -27,6 +27,7 @@ from studygroup.options import (
     BenchmarkOptions,
     CompareOptions,
     EvaluateOptions,
+    ExportOptions,
     ListOptions,
     Options,
     PredictOptions,
@@ -39,6 +40,7 @@ COMMANDS: dict[str, tuple[str, type[Options]]] = {  # command: public function, 
     "train": ("train", TrainOptions),
     "evaluate": ("evaluate", EvaluateOptions),
     "predict": ("predict", PredictOptions),
+    "export": ("export", ExportOptions),
     "list": ("list_names", ListOptions),
     "report": ("report", ReportOptions),
     "benchmark": ("benchmark", BenchmarkOptions),
@@ -65,7 +67,17 @@ SYNONYMS = {  # flags of other tools
     "--cfg": "--config",
     "--recipe": "--config",
 }
-TITLES = ("comparison", "measurement", "evaluation", "prediction", "networks and method", "optimisation", "learning rate schedule", "data")
+TITLES = (
+    "comparison",
+    "measurement",
+    "evaluation",
+    "prediction",
+    "exported file",
+    "networks and method",
+    "optimisation",
+    "learning rate schedule",
+    "data",
+)
 """Titles of option groups that help pages begin with."""
 RANK = os.environ.get("RANK", "0")  # of several processes that torchrun has started, rank 0 prints
 TRACEBACK = {"action": "store_true", "default": argparse.SUPPRESS, "help": "Show the Python traceback of an error"}
@@ -201,7 +213,7 @@ def _parsers(chosen: str | None) -> tuple[Parser, Parser | None]:
                 _add(container, parameter, required=parameter.required and not recipe)
         if recipe:
             sub.add_argument("--config", metavar="RECIPE", default=argparse.SUPPRESS, help="YAML recipe with options; flags win over it")
-        if command != "train":
+        if command not in ("train", "export"):  # `export` has a --format of its own
             formats = ("table", "json", *(STREAMED if command == "predict" else ()))
             sub.add_argument("--format", choices=formats, default=argparse.SUPPRESS, help="Output format (default: table)")
         sub.add_argument("--traceback", **TRACEBACK)  # type: ignore[arg-type]

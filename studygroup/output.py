@@ -58,7 +58,7 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
     """Print the result of a command as a table.
 
     Args:
-        command: `train`, `evaluate`, `predict`, `list`, `report`, `benchmark` or `compare`.
+        command: `train`, `evaluate`, `predict`, `export`, `list`, `report`, `benchmark` or `compare`.
         result: returned by its function.
         arguments: keyword arguments of the call.
     """
@@ -67,6 +67,8 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
             _print_predictions(result)
         case "evaluate", Mapping():
             _print_evaluation(result)
+        case "export", Mapping():
+            _print_export(result)
         case "list", Mapping():
             _print_names(result)
         case "report", list():
@@ -143,6 +145,27 @@ def _print_evaluation(result: Mapping[str, Mapping[str, float]]) -> None:
     for member, values in result.items():
         table.add_row(_escaped(member), _percent(values["accuracy"]), f"{values['cross_entropy']:.4f}", f"{values['samples']:,.0f}")
     console().print(table)
+
+
+def _print_export(card: Mapping[str, Any]) -> None:
+    """Print an exported file beside the network."""
+    check = card["check"]
+    table = _table("", ">accuracy", ">size", ">per sample, batch 1", ">batch 64")
+    for name, score in ((f"{card['network']}, float32", check["network"]), (card["file"], check["file"])):
+        accuracy = "–" if score["accuracy"] is None else _percent(score["accuracy"])
+        table.add_row(_escaped(name), accuracy, f"{score['bytes'] / 1e6:,.2f} MB", *(_short_time(score["seconds"][n]) for n in ("1", "64")))
+    screen = console()
+    screen.print(table)
+    checked = (
+        f"checked on {check['samples']} samples ({check['origin']}): labels agree on {_percent(check['agreement'])}, "
+        f"largest difference of logits {check['difference']:.1e} of the largest"
+    )
+    for note in (
+        checked,
+        f"file:     {card['path']}",
+        f"card:     {card['path']}.json, {card['path']}.md",
+    ):
+        screen.print(note, soft_wrap=True, markup=False)
 
 
 def _print_costs(result: Mapping[str, Any]) -> None:
@@ -233,6 +256,10 @@ def _duration(seconds: float) -> str:
         if seconds >= 2 * size or (unit == "s" and seconds >= 1):
             return f"{seconds / size:.1f} {unit}"
     return f"{1000 * seconds:.1f} ms"
+
+
+def _short_time(seconds: float) -> str:
+    return f"{1e3 * seconds:.2f} ms" if seconds >= 1e-4 else f"{1e6 * seconds:.1f} µs"
 
 
 def _quoted(path: Path) -> str:

@@ -58,7 +58,7 @@ def test_dir_lists_what_is_public() -> None:
     assert all(hasattr(sg, name) for name in names)
 
 
-@pytest.mark.parametrize("name", ["train", "benchmark", "compare", "evaluate", "predict", "list_names", "report"])
+@pytest.mark.parametrize("name", ["train", "benchmark", "compare", "evaluate", "predict", "export", "list_names", "report"])
 def test_functions_show_all_their_options(name: str) -> None:
     function = getattr(sg, name)
     known = parameters_of(function.options)

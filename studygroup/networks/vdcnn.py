@@ -17,6 +17,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from functools import partial
 
+import torch
 import torch.nn.functional as F
 from torch import Tensor, nn
 
@@ -124,7 +125,9 @@ class KMaxPool(nn.Module):
     def forward(self, x: Padded) -> Tensor:
         """Args: x: (B, T, d)."""
         values, mask = x.values.transpose(1, 2), x.mask.unsqueeze(1)  # (B, d, T), (B, 1, T)
-        missing = max(self.k - mask.shape[2], 0)
+        # A traced graph has one amount for all lengths: appending k zeros always gives the same result.
+        tracing = torch.jit.is_tracing()  # type: ignore[attr-defined, no-untyped-call]
+        missing = self.k if tracing else max(self.k - mask.shape[2], 0)
         values, mask = F.pad(values, (0, missing)).contiguous(), F.pad(mask, (0, missing))
         order = values.detach().masked_fill(~mask, -float("inf")).argsort(dim=2, descending=True, stable=True)
         top = order[..., : self.k].sort(2).values

@@ -131,6 +131,21 @@ class PredictOptions(DeviceOptions, ErrorOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
+class ExportOptions(CacheOptions):
+    """Options of `studygroup export`."""
+
+    title = "exported file"
+
+    run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
+    format: Literal["onnx", "pt2", "torchscript", "safetensors"] = option(
+        "onnx", help="Format: ONNX, torch's exported program, TorchScript (deprecated by torch), or the weights alone"
+    )
+    member: str = option("best", help="Member to export; `ensemble` for the mean of the students' probabilities")
+    out: str | Path | None = option(None, help="File to write", default_help="RUN/exported/MEMBER with the suffix of the format")
+    with_preprocessing: bool = option(False, help="Put scaling and normalisation of images into the graph, which takes uint8 pixels then")
+
+
+@dataclass(frozen=True, kw_only=True)
 class ListOptions(Options):
     """Options of `studygroup list`."""
 

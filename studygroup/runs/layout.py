@@ -3,6 +3,7 @@
 RUN/         config.yaml  environment.json  metrics.jsonl  result.json  checkpoints/  predictions/test.csv
              members/<name>.safetensors + .json (plain networks), members/best.*   tokenizer/ (of texts)
              members/<name>.hf/config.json (from which a Hugging Face network is made again)
+             exported/<name>.onnx, .pt2, .pt, .safetensors, each with .json and .md (`studygroup export`)
              modules/<name>.safetensors (what a later stage starts from beside the members)   stages/<name>/ (earlier stages, run folders)
 COMPARISON/  comparison.json  comparison.yaml  leaderboard.*  curves.png  runs/VARIANT-sSEED/ (run folders)  logs/
 """
@@ -87,6 +88,10 @@ class RunFiles:
     def hugging_face(self, name: str) -> Path:
         """Return the folder with the configuration of a member that is a Hugging Face model."""
         return self.members / f"{name}.hf"
+
+    def exported(self, name: str) -> Path:
+        """Return the path of an exported file."""
+        return self.folder / "exported" / name
 
     def module(self, name: str) -> Path:
         """Return the weights of a module that a later stage starts from."""

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import safetensors.torch
 import torch
@@ -17,10 +18,13 @@ from studygroup.errors import UserError, unknown_name
 from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.networks.registry import HUGGING_FACE
+from studygroup.options import ExportOptions
 from studygroup.runs.layout import RunFiles, finished_runs
 from studygroup.runs.predict import Classifier
 
 BEST = "best"
+ENSEMBLE = "ensemble"
+"""Name of the mean of the students' probabilities."""
 CONFIG_FOLDER = "config_folder"
 """Key in the card of a Hugging Face model: the folder in the run folder that holds its `config.json`."""
 
@@ -33,13 +37,15 @@ class Member(Classifier):
         network: in eval mode, on the CPU.
         inputs: kind, size and preprocessing of its inputs.
         card: classes, inputs and origin.
+        folder: the run folder; None if the member is of no run.
     """
 
-    def __init__(self, name: str, network: nn.Module, inputs: Inputs, card: Mapping[str, Any]) -> None:
+    def __init__(self, name: str, network: nn.Module, inputs: Inputs, card: Mapping[str, Any], folder: Path | None = None) -> None:
         self.name = name
         self.network = network.eval()
         self.inputs = inputs
         self.card = dict(card)
+        self.folder = folder
 
     def __repr__(self) -> str:
         """Return name, network, number of parameters, classes and inputs."""
@@ -89,6 +95,22 @@ class Member(Classifier):
             raise UserError(f"{path} is not an empty folder; give a new one")
         self.network.save_pretrained(path, self.classes)
         inputs.tokenizer.save_pretrained(path, inputs.max_length)
+
+    def export(
+        self,
+        format: Literal["onnx", "pt2", "torchscript", "safetensors"] = "onnx",
+        *,
+        out: str | Path | None = None,
+        with_preprocessing: bool = False,
+        cache: str | Path | None = None,
+    ) -> dict[str, Any]:
+        """Export the member as a file that runs without studygroup, and check the file; see `studygroup.export`."""
+        options = ExportOptions(
+            self.folder or "", format=format, member=self.name, out=out, with_preprocessing=with_preprocessing, cache=cache
+        )
+        # By name: the package `exporting` opens the run's data, and is above `runs` in the order of imports.
+        card: dict[str, Any] = import_module("studygroup.exporting.write").export_member(self, options)
+        return card
 
 
 class Run:
@@ -172,7 +194,7 @@ class Run:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(f"the weights of {name} do not fit {card['network']}; give the network that they belong to") from error
-        return Member(name, network, inputs, card)
+        return Member(name, network, inputs, card, self.folder)
 
     def weights(self, path: Path) -> dict[str, Tensor]:
         """Load a state dict of this run to the CPU.

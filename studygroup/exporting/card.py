@@ -1,0 +1,167 @@
+"""The cards beside an exported file: JSON for programs, Markdown for people."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import asdict
+from importlib.metadata import PackageNotFoundError, version
+from typing import Any
+
+import yaml
+
+from studygroup.data import Images, Tokens
+from studygroup.data.texts.tokenizers import Chars
+from studygroup.exporting.check import Check
+from studygroup.exporting.formats import FORMATS, INPUT, OUTPUT
+from studygroup.options import ExportOptions
+from studygroup.runs.member import Member
+
+PACKAGES = ("studygroup", "torch", "onnx", "onnxscript", "onnxruntime", "pillow", "sentencepiece")
+ORIGIN = ("data", "method", "seed", "member", "epoch")
+TEMPLATE = """\
+---
+{front}
+---
+
+# {network} of {data}
+
+## Model description
+
+`{network}` with {parameters} parameters, trained with studygroup by the method `{method}`.
+It classifies {kind}s into {count} classes: {classes}.
+
+## How to use
+
+`{file}` {use}.
+`{file}.json` says how {kind}s become inputs; docs/deploy.md of studygroup has complete programs.
+
+## Results
+
+{samples} samples ({source}): labels agree on {agreement}, and the largest difference of logits is {difference} of the largest logit.
+
+{rows}
+
+Hold-out accuracy in training: {holdout}.
+
+## Training
+
+{origin}. Versions: {versions}.
+"""
+
+
+def make_card(member: Member, options: ExportOptions, file: str, check: Check) -> dict[str, Any]:
+    """Return the card of an exported file, in JSON's types."""
+    return {
+        "file": file,
+        "format": options.format,
+        "network": member.card["network"],
+        "parameters": sum(parameter.numel() for parameter in member.network.parameters()),
+        "classes": member.classes,
+        "input": describe_input(member, options),
+        "output": {"name": OUTPUT, "shape": ["batch", len(member.classes)], "dtype": "float32"},
+        **describe_preparation(member, options),
+        "origin": {"run": str(member.folder) if member.folder else None, **{key: member.card.get(key) for key in ORIGIN}},
+        "holdout": member.card.get("holdout"),
+        "check": asdict(check),
+        "versions": versions(),
+    }
+
+
+def describe_input(member: Member, options: ExportOptions) -> dict[str, object]:
+    """Return name, shape and type of the inputs; dimensions that vary have names."""
+    if isinstance(member.inputs, Images):
+        return {
+            "name": INPUT,
+            "shape": ["batch", *member.inputs.shape],
+            "dtype": "uint8" if options.with_preprocessing else "float32",
+        }
+    return {"name": INPUT, "shape": ["batch", "length"], "dtype": "int64"}
+
+
+def describe_preparation(member: Member, options: ExportOptions) -> dict[str, object]:
+    """Return how samples become inputs: `preprocessing` of images, `tokenizer` of texts."""
+    if isinstance(member.inputs, Images):
+        return {
+            "preprocessing": {
+                "orientation": "EXIF",
+                "transparency": "white",
+                "mode": "L" if member.inputs.shape[0] == 1 else "RGB",
+                "crop": "centre, with the proportions of the input",
+                "size": list(member.inputs.shape[1:]),
+                "interpolation": "bicubic",
+                "antialias": True,
+                "scale": 1 / 255,
+                "mean": list(member.inputs.mean),
+                "std": list(member.inputs.std),
+                "normalised_in_graph": options.with_preprocessing,
+            }
+        }
+    assert isinstance(member.inputs, Tokens)
+    tokenizer = member.inputs.tokenizer
+    symbols = {"unknown": Chars.UNKNOWN, "space": Chars.SPACE, "first_symbol": 3, "symbols": Chars.SYMBOLS}
+    return {
+        "tokenizer": {
+            **tokenizer.describe(),
+            "pad": tokenizer.pad,
+            "max_length": member.inputs.max_length,
+            **(symbols if isinstance(tokenizer, Chars) else {}),
+        }
+    }
+
+
+def versions() -> dict[str, str]:
+    """Return the versions of the packages that took part, as far as they are installed."""
+    found = {}
+    for package in PACKAGES:
+        try:
+            found[package] = version(package)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def model_card(card: Mapping[str, Any], kind: str) -> str:
+    """Return a model card in the layout of the Hugging Face Hub.
+
+    Args:
+        card: the JSON card.
+        kind: `image` or `text`.
+    """
+    check, origin = card["check"], card["origin"]
+    front = {
+        "library_name": FORMATS[card["format"]].library,
+        "pipeline_tag": f"{kind}-classification",
+        "tags": [f"{kind}-classification", "knowledge-distillation", card["format"], str(origin["method"])],
+    }
+    rows = ["| | accuracy | bytes | ms per sample, batch 1 | batch 64 |", "|---|---|---|---|---|"]
+    for name, score in (("network in PyTorch, float32", check["network"]), ("this file", check["file"])):
+        times = " | ".join(f"{1000 * score['seconds'][size]:.3f}" for size in ("1", "64"))
+        rows.append(f"| {name} | {percent(score['accuracy'])} | {score['bytes']:,} | {times} |")
+    shape, count = " x ".join(map(str, card["input"]["shape"])), len(card["classes"])
+    use = f"takes `{INPUT}` ({shape}, {card['input']['dtype']}) and returns logits (batch x {count})"
+    values = {
+        "front": yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
+        "network": card["network"],
+        "parameters": f"{card['parameters']:,}",
+        "data": origin["data"],
+        "method": origin["method"],
+        "kind": kind,
+        "count": count,
+        "classes": ", ".join(map(str, card["classes"][:20])) + (", ..." if count > 20 else ""),
+        "file": card["file"],
+        "use": use if FORMATS[card["format"]].has_graph else "holds the weights of the network",
+        "samples": check["samples"],
+        "source": check["origin"],
+        "agreement": percent(check["agreement"]),
+        "difference": f"{check['difference']:.1e}",
+        "rows": "\n".join(rows),
+        "holdout": percent(card["holdout"]),
+        "origin": ", ".join(f"{key} {value}" for key, value in origin.items() if key != "run" and value is not None),
+        "versions": ", ".join(f"{name} {number}" for name, number in card["versions"].items()),
+    }
+    return TEMPLATE.format(**values)
+
+
+def percent(fraction: float | None) -> str:
+    """Format a fraction; a dash if there is none."""
+    return "–" if fraction is None else f"{100 * fraction:.2f}%"

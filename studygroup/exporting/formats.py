@@ -1,0 +1,200 @@
+"""The formats: how a network is written as a file, and how the file is run."""
+
+from __future__ import annotations
+
+import contextlib
+import importlib
+import logging
+import warnings
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import safetensors.torch
+import torch
+from torch import Tensor, nn
+
+from studygroup.errors import UserError, one_line
+from studygroup.exporting.networks import WithPadding
+from studygroup.runs.writer import write_weights
+
+INPUT, OUTPUT = "input", "logits"
+Forward = Callable[[Tensor], Tensor]
+
+
+@dataclass(frozen=True)
+class Graph:
+    """A network with an example of its inputs.
+
+    Attributes:
+        network: float32, in eval mode, on the CPU.
+        example: inputs of two samples.
+        max_length: maximum number of tokens of a text; None for images.
+        pad: id of the padding of texts.
+    """
+
+    network: nn.Module
+    example: Tensor
+    max_length: int | None = None
+    pad: int = 0
+
+    def dynamic_shapes(self) -> tuple[dict[int, object]]:
+        """Return the dimensions of the inputs that may vary: the batch size, and the length of texts."""
+        shapes: dict[int, object] = {0: torch.export.Dim("batch", min=1)}
+        if self.max_length is not None and self.max_length > 1:
+            shapes[1] = torch.export.Dim("length", min=1, max=self.max_length)
+        return (shapes,)
+
+
+@dataclass(frozen=True)
+class Format:
+    """A format of exported files.
+
+    Attributes:
+        suffix: of its files.
+        write: writes a network to a path.
+        open: returns the function of a file; the network is needed where the file has weights only.
+        packages: packages of the extra `export` that it needs.
+        library: `library_name` of model cards.
+        has_graph: whether the file has the network's operations, not only its weights.
+    """
+
+    suffix: str
+    write: Callable[[Graph, Path], None]
+    open: Callable[[Path, nn.Module], Forward]
+    packages: tuple[str, ...]
+    library: str
+    has_graph: bool = True
+
+    def require_packages(self) -> None:
+        """Raise UserError if a package that the format needs is not installed."""
+        for package in self.packages:
+            try:
+                importlib.import_module(package)
+            except ImportError as error:
+                raise UserError(f"this format needs the package {package}; pip install 'studygroup[export]'") from error
+
+
+def export_error(name: str, label: str, error: BaseException) -> UserError:
+    """Make the error for a network that an exporter cannot take, with the reason of the first error in the chain."""
+    while error.__cause__ is not None:
+        error = error.__cause__
+    reason = one_line(Exception(str(error).strip().partition("\n")[0])) or type(error).__name__
+    return UserError(f"{name} cannot be exported as {label} ({reason}); change its forward function, or take another --format")
+
+
+# ---------------------------------------------------------------- ONNX
+
+
+def translations() -> dict[Callable[..., Any], Callable[..., Any]]:
+    """Return the ONNX operators of operations that torch's exporter does not know.
+
+    A stable descending sort is TopK of all values, which takes the lower index of equal values.
+    """
+    from onnxscript import opset18 as op
+
+    def sort_stable(values: Any, stable: bool | None = None, dim: int = -1, descending: bool = False) -> Any:
+        size = op.Shape(values, start=dim, end=dim + 1 if dim != -1 else None)
+        return op.TopK(values, size, axis=dim, largest=descending, sorted=True)
+
+    return {torch.ops.aten.sort.stable: sort_stable}
+
+
+def write_onnx(graph: Graph, path: Path) -> None:
+    """Write an ONNX file."""
+    program = torch.onnx.export(
+        graph.network,
+        (graph.example,),
+        dynamo=True,
+        dynamic_shapes=graph.dynamic_shapes(),
+        input_names=[INPUT],
+        output_names=[OUTPUT],
+        custom_translation_table=translations(),
+        verbose=False,
+    )
+    assert program is not None
+    program.save(str(path))
+
+
+def open_onnx(path: Path, network: nn.Module) -> Forward:
+    """Return the function of an ONNX file, with as many threads as torch has."""
+    onnxruntime = importlib.import_module("onnxruntime")
+    options = onnxruntime.SessionOptions()
+    options.intra_op_num_threads = torch.get_num_threads()
+    options.log_severity_level = 3  # errors only
+    session = onnxruntime.InferenceSession(str(path), options, providers=["CPUExecutionProvider"])
+    return lambda inputs: torch.from_numpy(session.run(None, {INPUT: inputs.numpy()})[0])
+
+
+# ---------------------------------------------------------------- torch
+
+
+def write_pt2(graph: Graph, path: Path) -> None:
+    """Write an exported program. If its operations fail on short texts, padding is appended in the graph."""
+
+    def program(network: nn.Module) -> torch.export.ExportedProgram:
+        return torch.export.export(
+            network, (graph.example,), dynamic_shapes=graph.dynamic_shapes(), prefer_deferred_runtime_asserts_over_guards=True
+        )
+
+    try:
+        exported = program(graph.network)
+    except Exception:  # the exporter raises nearly anything
+        if graph.max_length is None:
+            raise
+        exported = program(WithPadding(graph.network, graph.pad).eval())
+    torch.export.save(exported, path)
+
+
+def open_pt2(path: Path, network: nn.Module) -> Forward:
+    """Return the function of an exported program."""
+    module: nn.Module = torch.export.load(path).module()
+    return module
+
+
+def write_torchscript(graph: Graph, path: Path) -> None:
+    """Write a traced TorchScript module."""
+    with torch.no_grad():
+        traced = torch.jit.trace(graph.network, (graph.example,), check_trace=False)  # `check` compares far more
+    torch.jit.save(traced, str(path))
+
+
+def open_torchscript(path: Path, network: nn.Module) -> Forward:
+    """Return the function of a TorchScript module."""
+    module: nn.Module = torch.jit.load(str(path))
+    return module
+
+
+def write_safetensors(graph: Graph, path: Path) -> None:
+    """Write the weights."""
+    write_weights(path, graph.network.state_dict())
+
+
+def open_safetensors(path: Path, network: nn.Module) -> Forward:
+    """Return the function of a network with the weights of a file."""
+    network.load_state_dict(safetensors.torch.load_file(path))
+    return network
+
+
+FORMATS = {
+    "onnx": Format(".onnx", write_onnx, open_onnx, ("onnx", "onnxscript", "onnxruntime"), "onnx"),
+    "pt2": Format(".pt2", write_pt2, open_pt2, (), "pytorch"),
+    "torchscript": Format(".pt", write_torchscript, open_torchscript, (), "pytorch"),
+    "safetensors": Format(".safetensors", write_safetensors, open_safetensors, (), "pytorch", has_graph=False),
+}
+
+
+@contextlib.contextmanager
+def quiet() -> Iterator[None]:
+    """Silence the exporters; a deprecated format becomes one warning of this package."""
+    disabled = logging.root.manager.disable
+    logging.disable(logging.ERROR)
+    try:
+        with warnings.catch_warnings(record=True) as caught:
+            warnings.simplefilter("always")
+            yield
+    finally:
+        logging.disable(disabled)
+    if any("torch.jit" in str(item.message) and issubclass(item.category, DeprecationWarning) for item in caught):
+        warnings.warn("torch calls TorchScript deprecated; take --format pt2 or onnx if you can", stacklevel=2)

@@ -1,0 +1,156 @@
+"""From a member to a checked file with its cards."""
+
+from __future__ import annotations
+
+import copy
+import filecmp
+import os
+import shutil
+import tempfile
+from pathlib import Path
+from typing import Any
+
+from torch import nn
+
+from studygroup.data import Images, Tokens
+from studygroup.errors import UserError
+from studygroup.exporting.card import make_card, model_card
+from studygroup.exporting.check import check
+from studygroup.exporting.formats import FORMATS, Graph, export_error, quiet
+from studygroup.exporting.networks import Ensemble, Normalised, float32_copy
+from studygroup.exporting.samples import check_samples, random_inputs
+from studygroup.options import ExportOptions
+from studygroup.runs.files import write_atomically, write_json
+from studygroup.runs.layout import RunFiles
+from studygroup.runs.member import ENSEMBLE, Member, Run
+
+
+def member_of(run: Run, name: str) -> Member:
+    """Return a member of a run, or the ensemble of its students as a member.
+
+    Raises:
+        UserError: there is no such member, or its network cannot be made.
+    """
+    if name != ENSEMBLE:
+        return run.member(name)
+    students = [run.member(student) for student in run.names() if student.startswith("student")]
+    if not students:
+        raise UserError(f"{run.folder} has no students to make an ensemble of; its members are {', '.join(run.names())}")
+    networks = [student.card["network"] for student in students]
+    card = {
+        **students[0].card,
+        "name": ENSEMBLE,
+        "network": f"ensemble of {', '.join(networks)}",
+        "holdout": run.result["last"]["holdout"].get(ENSEMBLE),
+    }
+    return Member(ENSEMBLE, Ensemble([student.network for student in students]), students[0].inputs, card, run.folder)
+
+
+def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
+    """Write a member as a file, check it, and put the cards beside it.
+
+    Returns:
+        The card, with `path`.
+
+    Raises:
+        UserError: the exporter cannot take the network, a package is missing, or the path cannot be written to.
+        TrainingError: the file does not do what the network does. Nothing is left of it.
+    """
+    chosen = FORMATS[options.format]
+    check_options(member, options)
+    chosen.require_packages()
+    path = output_path(member, options)
+    samples = check_samples(member, with_preprocessing=options.with_preprocessing, cache=options.cache)
+    network = float32_copy(member.network)
+    graph = make_graph(member, network, with_preprocessing=options.with_preprocessing)
+    try:
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with tempfile.TemporaryDirectory(prefix=".export-", dir=path.parent) as folder:
+            draft = Path(folder) / path.name
+            with quiet():
+                try:
+                    chosen.write(graph, draft)
+                except OSError:
+                    raise
+                except Exception as error:  # exporters raise nearly anything
+                    raise export_error(str(member.card["network"]), options.format, error) from error
+                size = sum(file.stat().st_size for file in Path(folder).iterdir())
+                forward = chosen.open(draft, copy.deepcopy(network))
+                checked = check(network, forward, samples, weight_bytes(network), size)
+            card = make_card(member, options, path.name, checked)
+            write_json(draft.with_name(f"{path.name}.json"), card)
+            kind = "image" if isinstance(member.inputs, Images) else "text"
+            write_atomically(draft.with_name(f"{path.name}.md"), model_card(card, kind).encode())
+            if isinstance(member.inputs, Tokens):
+                member.inputs.save(Path(folder))
+            move_into(Path(folder), path.parent)
+    except OSError as error:
+        raise UserError(f"cannot write {path} ({error.strerror or error}); give another --out") from error
+    return {**card, "path": str(path)}
+
+
+def check_options(member: Member, options: ExportOptions) -> None:
+    """Check that the options suit the member.
+
+    Raises:
+        UserError: they do not.
+    """
+    has_graph = FORMATS[options.format].has_graph
+    if options.with_preprocessing and not isinstance(member.inputs, Images):
+        raise UserError("with_preprocessing is for images; a tokenizer cannot be part of the graph: leave it out")
+    if options.with_preprocessing and not has_graph:
+        raise UserError(f"{options.format} holds weights and no graph; leave with_preprocessing out, or take another --format")
+    if isinstance(member.network, Ensemble) and not has_graph:
+        raise UserError(f"{options.format} holds the weights of one network, not of an ensemble; take another --format or --member")
+
+
+def output_path(member: Member, options: ExportOptions) -> Path:
+    """Return the path of the file.
+
+    Raises:
+        UserError: it is not given and the member is of no run, or its suffix is not the format's.
+    """
+    suffix = FORMATS[options.format].suffix
+    if options.out is None and member.folder is None:
+        raise UserError("the member is of no run; give `out`, the path of the file")
+    default = RunFiles.of(member.folder or ".").exported(member.name + suffix)
+    path = default if options.out is None else Path(options.out).expanduser()
+    if path.is_dir():
+        path = path / default.name
+    if path.suffix != suffix:
+        raise UserError(f"out is {path}; the name of a file of the format {options.format} must end in {suffix}")
+    return path
+
+
+def make_graph(member: Member, network: nn.Module, *, with_preprocessing: bool) -> Graph:
+    """Return the network with an example of its inputs."""
+    raw = random_inputs(member, 2)
+    if isinstance(member.inputs, Tokens):
+        return Graph(network, raw, member.inputs.max_length, member.inputs.tokenizer.pad)
+    assert isinstance(member.inputs, Images)
+    if with_preprocessing:
+        return Graph(Normalised(network, member.inputs).eval(), raw)
+    return Graph(network, member.inputs.transform("cpu")(raw))
+
+
+def weight_bytes(network: nn.Module) -> int:
+    """Return the size of a network's state dict."""
+    return sum(value.nbytes for value in network.state_dict().values())
+
+
+def move_into(source: Path, target: Path) -> None:
+    """Move all files of a folder into another one.
+
+    Raises:
+        UserError: the target has the tokenizer of another run.
+    """
+    entries = sorted(source.iterdir(), key=lambda entry: entry.is_file())  # folders first: they may be refused
+    for entry in entries:
+        if entry.is_file():
+            os.replace(entry, target / entry.name)
+            continue
+        for file in entry.iterdir():
+            other = target / entry.name / file.name
+            if other.exists() and not filecmp.cmp(file, other, shallow=False):
+                raise UserError(f"{other.parent} is of another run; give another --out")
+        shutil.copytree(entry, target / entry.name, dirs_exist_ok=True)

@@ -1,0 +1,60 @@
+"""Exports of the tests' runs, each made once."""
+
+from __future__ import annotations
+
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from torch import nn
+
+import studygroup
+from studygroup.exporting.formats import FORMATS, Forward
+from studygroup.runs.member import Run
+
+SMALL: dict[str, Any] = {"batch_size": 32, "progress": False, "precision": "float32", "holdout": 48}
+WORDS = {"sea": ["wave", "ship", "fish", "salt", "tide"], "wood": ["tree", "leaf", "deer", "moss", "path"]}
+TRANSFORMER = "transformer@depth=1,heads=2,hidden=16,embedding=16,feedforward=32"
+VDCNN = "vdcnn9@width=8,hidden=32"
+MODULE = """\
+from torch import nn
+
+class Network(nn.Sequential):
+    def __init__(self, num_classes):
+        super().__init__(nn.Conv2d(1, 8, 3, padding=1), nn.ReLU(), nn.Flatten(), nn.Linear(512, num_classes))
+
+class Stubborn(Network):
+    def forward(self, x):
+        return super().forward(x if x.sum().item() > 0 else x + 0.5)
+
+class Unlike(Network):
+    def forward(self, x):
+        import torch
+        return super().forward(x) + torch.compiler.is_exporting()
+"""
+done: dict[tuple[object, ...], dict[str, Any]] = {}
+
+
+def export(run: Run, cache: Path, **options: Any) -> dict[str, Any]:
+    """Export a member of a run, unless a test before has; TorchScript warns."""
+    options.setdefault("format", "onnx")
+    key = (run.folder, *sorted(options.items()))
+    if key in done:
+        return done[key]
+    if options.get("with_preprocessing"):
+        (run.folder / "pixels").mkdir(exist_ok=True)
+        options["out"] = run.folder / "pixels"
+    if options.get("format") == "torchscript":
+        with pytest.warns(UserWarning, match="TorchScript deprecated; take --format pt2 or onnx"):
+            done[key] = studygroup.export(run.folder, cache=cache, **options)
+    else:
+        done[key] = studygroup.export(run.folder, cache=cache, **options)
+    return done[key]
+
+
+def open_file(name: str, path: str | Path, network: nn.Module | None = None) -> Forward:
+    """Return the function of an exported file."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")  # TorchScript is deprecated
+        return FORMATS[name].open(Path(path), network or nn.Identity())
