@@ -145,8 +145,8 @@ def export(options: ExportOptions) -> dict[str, Any]:
     """Export a trained member as a file that runs without studygroup, and check the file.
 
     The file is run on up to 500 hold-out samples and compared with the network in float32; if logits differ by more than 1e-4 of the
-    largest, it is removed. Beside it are its card, FILE.json and FILE.md, and a text network's `tokenizer/`. Programs that use such files
-    are in docs/deploy.md.
+    largest, it is removed (of an int8 file, the difference is only reported). Beside it are its cards, FILE.json and FILE.md, and for
+    texts `tokenizer/`. Programs that use such files are in docs/deploy.md.
 
     Returns:
         The content of FILE.json, and `path`. `check` has the largest relative `difference` of logits, the `agreement` of labels, and

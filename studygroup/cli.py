@@ -34,6 +34,7 @@ from studygroup.options import (
     ReportOptions,
     TrainOptions,
 )
+from studygroup.options.flags import ALIASES, SYNONYMS
 from studygroup.parameters import Parameter, parameters_of
 
 COMMANDS: dict[str, tuple[str, type[Options]]] = {  # command: public function, its options
@@ -51,22 +52,6 @@ WITH_METHOD = ("train", "benchmark")  # of these, commands that take options of 
 STREAMED = ("jsonl", "csv")  # formats of predictions: a line per sample, as soon as its batch is computed
 METHOD = ("--method.", "--no-method.")
 NOT_A_FLAG = ("method_options", "variants")  # options that have no flag: they are given in another way
-ALIASES = {"learning_rate": ("--lr",), "batch_size": ("--batch",), "image_size": ("--imgsz",)}
-SYNONYMS = {  # flags of other tools
-    **dict.fromkeys(("--model", "--arch", "--network", "--net"), "--student"),
-    **dict.fromkeys(("--output", "--out-dir", "--output-dir", "--save-dir", "--project"), "--out"),
-    **dict.fromkeys(("--gpus", "--nproc", "--nproc-per-node"), "--devices"),
-    **dict.fromkeys(("--wd", "--decay"), "--weight-decay"),
-    **dict.fromkeys(("--grad-accum", "--gradient-accumulation-steps", "--accumulation"), "--microbatches"),
-    **dict.fromkeys(("--val-size", "--val-split", "--validation-split"), "--holdout"),
-    **dict.fromkeys(("--amp", "--fp16", "--dtype"), "--precision"),
-    **dict.fromkeys(("--size", "--img-size", "--resize"), "--image-size"),
-    **dict.fromkeys(("--scheduler", "--lr-scheduler", "--lr-schedule"), "--schedule"),
-    "--opt": "--optimizer",
-    "--force": "--overwrite",
-    "--cfg": "--config",
-    "--recipe": "--config",
-}
 TITLES = (
     "comparison",
     "measurement",

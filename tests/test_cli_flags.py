@@ -8,6 +8,7 @@ import pytest
 
 from studygroup import cli
 from studygroup.options import RENAMED
+from studygroup.options.flags import SYNONYMS
 from studygroup.parameters import parameters_of
 from tests.fake_api import Calls, error_of, fake_train
 
@@ -81,6 +82,6 @@ def test_unrelated_flags_are_not_suggested(capsys: pytest.CaptureFixture[str], w
 
 def test_the_flags_of_synonyms_exist() -> None:
     flags = {f"--{name.replace('_', '-')}" for _, options in cli.COMMANDS.values() for name in parameters_of(options)} | {"--config"}
-    assert set(cli.SYNONYMS.values()) <= flags
-    assert flags.isdisjoint(cli.SYNONYMS)
+    assert set(SYNONYMS.values()) <= flags
+    assert flags.isdisjoint(SYNONYMS)
     assert {new for _, options in cli.COMMANDS.values() for new in parameters_of(options)} >= set(RENAMED.values())

@@ -37,7 +37,8 @@ It classifies {kind}s into {count} classes: {classes}.
 
 ## Results
 
-{samples} samples ({source}): labels agree on {agreement}, and the largest difference of logits is {difference} of the largest logit.
+Precision {precision}. On {samples} samples ({source}), labels agree on {agreement} with the float32 network's, and the largest
+difference of logits is {difference} of the largest logit.
 
 {rows}
 
@@ -54,6 +55,7 @@ def make_card(member: Member, options: ExportOptions, file: str, check: Check) -
     return {
         "file": file,
         "format": options.format,
+        "precision": "int8" if options.int8 else "float32",
         "network": member.card["network"],
         "parameters": sum(parameter.numel() for parameter in member.network.parameters()),
         "classes": member.classes,
@@ -150,6 +152,7 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         "classes": ", ".join(map(str, card["classes"][:20])) + (", ..." if count > 20 else ""),
         "file": card["file"],
         "use": use if FORMATS[card["format"]].has_graph else "holds the weights of the network",
+        "precision": card["precision"],
         "samples": check["samples"],
         "source": check["origin"],
         "agreement": percent(check["agreement"]),

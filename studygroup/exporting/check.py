@@ -59,7 +59,7 @@ class Check:
 
 
 @torch.no_grad()
-def check(network: Forward, file: Forward, samples: Samples, network_bytes: int, file_bytes: int) -> Check:
+def check(network: Forward, file: Forward, samples: Samples, network_bytes: int, file_bytes: int, tolerance: float = TOLERANCE) -> Check:
     """Compare the function of a file with the network.
 
     Args:
@@ -68,9 +68,10 @@ def check(network: Forward, file: Forward, samples: Samples, network_bytes: int,
         samples: inputs of both.
         network_bytes: size of the weights.
         file_bytes: size of the file.
+        tolerance: largest difference of logits, relative to the largest logit.
 
     Raises:
-        TrainingError: the logits differ by more than `TOLERANCE`, or the file fails on a batch.
+        TrainingError: the logits differ by more than `tolerance`, or the file fails on a batch.
     """
     expected: list[Tensor] = []
     found: list[Tensor] = []
@@ -96,9 +97,9 @@ def check(network: Forward, file: Forward, samples: Samples, network_bytes: int,
             expected.append(reference)
             found.append(logits)
     relative = difference / max(scale, torch.finfo(torch.float32).tiny)
-    if not relative <= TOLERANCE:  # NaN, too
+    if not relative <= tolerance:  # NaN, too
         raise TrainingError(
-            f"the exported file's logits differ from the network's by {relative:.1e} of the largest, more than {TOLERANCE:g}; "
+            f"the exported file's logits differ from the network's by {relative:.1e} of the largest, more than {tolerance:g}; "
             "it was removed; take another --format"
         )
     theirs, ours = torch.cat(found), torch.cat(expected)

@@ -20,6 +20,8 @@ from studygroup.runs.member import Member
 MOST = 500
 """Number of samples that are checked."""
 BATCH = 64
+CALIBRATION = 200
+"""Number of samples that a quantisation is calibrated on."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,18 +57,35 @@ class Samples:
 def check_samples(member: Member, *, with_preprocessing: bool, cache: str | Path | None = None) -> Samples:
     """Return up to `MOST` hold-out samples of a member's run; random inputs if its data cannot be opened."""
     try:
-        split, origin = run_split(member, cache)
+        _, split, origin = run_splits(member, cache)
     except (UserError, TrainingError, OSError) as error:
         return random_samples(member, f"random inputs, as the run's data cannot be used ({one_line(error)})", with_preprocessing)
-    chosen = np.sort(np.random.default_rng(0).permutation(len(split))[:MOST])
-    own = split.take(chosen)
     batches: list[Batch] = []
     labels: list[Tensor] = []
-    for raw, truth in evaluation_batches(own, Raw(), BATCH):
+    for raw, truth in evaluation_batches(drawn(split, MOST), Raw(), BATCH):
         pieces = [raw] if batches else [raw[:1], raw[1:]]
         batches += [batch_of(member, piece, with_preprocessing) for piece in pieces if len(piece)]
         labels.append(truth)
     return Samples(batches, torch.cat(labels), origin, extremes(member))
+
+
+def calibration_inputs(member: Member, *, with_preprocessing: bool, cache: str | Path | None = None) -> list[Tensor]:
+    """Return up to `CALIBRATION` training samples of a member's run as inputs of its file, in batches.
+
+    Raises:
+        UserError: the run's data cannot be opened.
+    """
+    try:
+        train, _, _ = run_splits(member, cache)
+    except (UserError, TrainingError, OSError) as error:
+        raise UserError(f"int8 is calibrated on training samples, but the run's data cannot be used ({one_line(error)})") from error
+    batches = evaluation_batches(drawn(train, CALIBRATION), Raw(), BATCH)
+    return [batch_of(member, raw, with_preprocessing).given for raw, _ in batches]
+
+
+def drawn(split: Split, count: int) -> Split:
+    """Draw up to `count` samples, the same each time."""
+    return split.take(np.sort(np.random.default_rng(0).permutation(len(split))[:count]))
 
 
 class Raw:
@@ -79,8 +98,10 @@ class Raw:
         return raw
 
 
-def run_split(member: Member, cache: str | Path | None) -> tuple[Split, str]:
-    """Return the hold-out samples of a member's run, or its test samples if none are held out, or else its training samples.
+def run_splits(member: Member, cache: str | Path | None) -> tuple[Split, Split, str]:
+    """Return the training samples of a member's run, the samples to check on, and the name of these.
+
+    Checked are the hold-out samples, or the test samples if none are held out, or else the training samples.
 
     Raises:
         UserError: the member is of no run, or the run's data cannot be opened or is not what it was.
@@ -93,10 +114,11 @@ def run_split(member: Member, cache: str | Path | None) -> tuple[Split, str]:
     dataset = open_data(options, tokenizer=tokenizer)
     if list(dataset.classes) != member.classes:
         raise UserError(f"{options.data} has other classes now")
-    _, held_out = hold_out(len(dataset.train), holdout=options.holdout, seed=options.split_seed)
+    train, held_out = hold_out(len(dataset.train), holdout=options.holdout, train_size=options.train_size, seed=options.split_seed)
+    trained_on = dataset.train.take(train)
     if len(held_out):
-        return dataset.train.take(held_out), "hold-out"
-    return (dataset.test, "test") if len(dataset.test) else (dataset.train, "training")
+        return trained_on, dataset.train.take(held_out), "hold-out"
+    return (trained_on, dataset.test, "test") if len(dataset.test) else (trained_on, trained_on, "training")
 
 
 def batch_of(member: Member, raw: Tensor, with_preprocessing: bool) -> Batch:

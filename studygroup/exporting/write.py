@@ -6,6 +6,7 @@ import copy
 import filecmp
 import os
 import shutil
+import sys
 import tempfile
 from pathlib import Path
 from typing import Any
@@ -15,10 +16,11 @@ from torch import nn
 from studygroup.data import Images, Tokens
 from studygroup.errors import UserError
 from studygroup.exporting.card import make_card, model_card
-from studygroup.exporting.check import check
+from studygroup.exporting.check import TOLERANCE, Check, check
 from studygroup.exporting.formats import FORMATS, Graph, export_error, quiet
+from studygroup.exporting.int8 import quantise
 from studygroup.exporting.networks import Ensemble, Normalised, float32_copy
-from studygroup.exporting.samples import check_samples, random_inputs
+from studygroup.exporting.samples import Samples, calibration_inputs, check_samples, random_inputs
 from studygroup.options import ExportOptions
 from studygroup.runs.files import write_atomically, write_json
 from studygroup.runs.layout import RunFiles
@@ -61,6 +63,7 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
     chosen.require_packages()
     path = output_path(member, options)
     samples = check_samples(member, with_preprocessing=options.with_preprocessing, cache=options.cache)
+    calibration = calibration_inputs(member, with_preprocessing=options.with_preprocessing, cache=options.cache) if options.int8 else []
     network = float32_copy(member.network)
     graph = make_graph(member, network, with_preprocessing=options.with_preprocessing)
     try:
@@ -74,9 +77,15 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
                     raise
                 except Exception as error:  # exporters raise nearly anything
                     raise export_error(str(member.card["network"]), options.format, error) from error
-                size = sum(file.stat().st_size for file in Path(folder).iterdir())
-                forward = chosen.open(draft, copy.deepcopy(network))
-                checked = check(network, forward, samples, weight_bytes(network), size)
+                checked = check_file(network, draft, samples, options)
+                if options.int8:
+                    float32 = draft.rename(draft.with_name("float32.onnx"))
+                    try:
+                        quantise(float32, draft, calibration)
+                    except Exception as error:  # as above
+                        raise export_error(str(member.card["network"]), "int8", error) from error
+                    float32.unlink()
+                    checked = check_file(network, draft, samples, options, tolerance=sys.float_info.max)
             card = make_card(member, options, path.name, checked)
             write_json(draft.with_name(f"{path.name}.json"), card)
             kind = "image" if isinstance(member.inputs, Images) else "text"
@@ -87,6 +96,13 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror or error}); give another --out") from error
     return {**card, "path": str(path)}
+
+
+def check_file(network: nn.Module, path: Path, samples: Samples, options: ExportOptions, tolerance: float = TOLERANCE) -> Check:
+    """Compare a file, in a folder of its own, with the network; see `check`."""
+    size = sum(file.stat().st_size for file in path.parent.iterdir())
+    forward = FORMATS[options.format].open(path, copy.deepcopy(network))
+    return check(network, forward, samples, weight_bytes(network), size, tolerance)
 
 
 def check_options(member: Member, options: ExportOptions) -> None:
@@ -100,6 +116,8 @@ def check_options(member: Member, options: ExportOptions) -> None:
         raise UserError("with_preprocessing is for images; a tokenizer cannot be part of the graph: leave it out")
     if options.with_preprocessing and not has_graph:
         raise UserError(f"{options.format} holds weights and no graph; leave with_preprocessing out, or take another --format")
+    if options.int8 and options.format != "onnx":
+        raise UserError(f"int8 is for the format onnx, not {options.format}; leave one of them out")
     if isinstance(member.network, Ensemble) and not has_graph:
         raise UserError(f"{options.format} holds the weights of one network, not of an ensemble; take another --format or --member")
 
@@ -113,7 +131,7 @@ def output_path(member: Member, options: ExportOptions) -> Path:
     suffix = FORMATS[options.format].suffix
     if options.out is None and member.folder is None:
         raise UserError("the member is of no run; give `out`, the path of the file")
-    default = RunFiles.of(member.folder or ".").exported(member.name + suffix)
+    default = RunFiles.of(member.folder or ".").exported(member.name + (".int8" if options.int8 else "") + suffix)
     path = default if options.out is None else Path(options.out).expanduser()
     if path.is_dir():
         path = path / default.name

@@ -143,6 +143,7 @@ class ExportOptions(CacheOptions):
     member: str = option("best", help="Member to export; `ensemble` for the mean of the students' probabilities")
     out: str | Path | None = option(None, help="File to write", default_help="RUN/exported/MEMBER with the suffix of the format")
     with_preprocessing: bool = option(False, help="Put scaling and normalisation of images into the graph, which takes uint8 pixels then")
+    int8: bool = option(False, help="Quantise an ONNX file to int8, calibrated on up to 200 training samples; its logits may differ then")
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -102,11 +102,18 @@ class Member(Classifier):
         *,
         out: str | Path | None = None,
         with_preprocessing: bool = False,
+        int8: bool = False,
         cache: str | Path | None = None,
     ) -> dict[str, Any]:
         """Export the member as a file that runs without studygroup, and check the file; see `studygroup.export`."""
         options = ExportOptions(
-            self.folder or "", format=format, member=self.name, out=out, with_preprocessing=with_preprocessing, cache=cache
+            self.folder or "",
+            format=format,
+            member=self.name,
+            out=out,
+            with_preprocessing=with_preprocessing,
+            int8=int8,
+            cache=cache,
         )
         # By name: the package `exporting` opens the run's data, and is above `runs` in the order of imports.
         card: dict[str, Any] = import_module("studygroup.exporting.write").export_member(self, options)

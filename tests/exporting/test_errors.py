@@ -53,6 +53,8 @@ def test_options_that_do_not_fit(digits: Run, texts: Run, tmp_path: Path) -> Non
         studygroup.export(digits.folder, format="safetensors", with_preprocessing=True)
     with pytest.raises(UserError, match="weights of one network, not of an ensemble"):
         studygroup.export(digits.folder, format="safetensors", member="ensemble")
+    with pytest.raises(UserError, match="int8 is for the format onnx, not pt2"):
+        studygroup.export(digits.folder, format="pt2", int8=True)
     with pytest.raises(UserError, match=r"x\.pt; the name of a file of the format onnx must end in \.onnx"):
         studygroup.export(digits.folder, out=tmp_path / "x.pt")
     with pytest.raises(UserError, match="format is 'onx'; did you mean onnx"):
@@ -99,6 +101,15 @@ def test_an_unwritable_path(digits: Run, cache: Path, tmp_path: Path, capsys: py
     line = error_of(capsys, "export", str(digits.folder), "--out", str(tmp_path / "file" / "x.onnx"), "--cache", str(cache), code=1)
     assert "cannot write" in line
     assert line.endswith(("(Not a directory); give another --out\n", "(File exists); give another --out\n"))
+
+
+def test_int8_needs_training_samples(digits: Run, monkeypatch: pytest.MonkeyPatch) -> None:
+    def gone(*_: object, **__: object) -> None:
+        raise UserError("digits does not exist")
+
+    monkeypatch.setattr("studygroup.exporting.samples.open_data", gone)
+    with pytest.raises(UserError, match=r"calibrated on training samples, but the run's data cannot be used \(digits does not exist\)"):
+        studygroup.export(digits.folder, int8=True)
 
 
 @pytest.mark.parametrize("content", [b"", b"\x80\x04cos\nsystem\n", "half"])

@@ -7,13 +7,14 @@ import json
 from pathlib import Path
 from typing import Any
 
+import onnx
 import pytest
 import torch
 import yaml
 from torch import Tensor, nn
 
 import studygroup
-from studygroup import TrainingError
+from studygroup import TrainingError, cli
 from studygroup.data import Images, Tokens
 from studygroup.exporting.check import check
 from studygroup.exporting.formats import FORMATS, Graph, quiet
@@ -77,6 +78,21 @@ def test_texts_of_any_length(texts: Run, characters: Run, cache: Path, name: str
             ids = random_inputs(best, 3, length, length)
             with torch.no_grad():
                 torch.testing.assert_close(opened(ids), best.network(ids), rtol=1e-4, atol=1e-5)
+
+
+def test_int8_is_calibrated_and_its_accuracy_reported(digits: Run, cache: Path) -> None:
+    for inside in (False, True):
+        card = export(digits, cache, int8=True, **({"with_preprocessing": True} if inside else {}))
+        assert card["path"].endswith("best.int8.onnx")
+        assert card["precision"] == "int8"
+        assert sorted(path.name for path in Path(card["path"]).parent.glob("*float32*")) == []
+        result = card["check"]
+        assert 1e-4 < result["difference"] < 0.5
+        assert result["agreement"] > 0.8
+        assert abs(result["file"]["accuracy"] - result["network"]["accuracy"]) < 0.2
+        assert result["file"]["bytes"] < 0.6 * result["network"]["bytes"]
+        operators = {node.op_type for node in onnx.load(card["path"]).graph.node}
+        assert {"QuantizeLinear", "DequantizeLinear"} <= operators
 
 
 def test_cards(digits: Run, texts: Run, characters: Run, cache: Path) -> None:
@@ -194,3 +210,16 @@ def test_shortcuts_and_wide_k_in_torchscript(characters: Run, tmp_path: Path) ->
         ids = torch.randint(1, 72, (2, length))
         with torch.no_grad():
             torch.testing.assert_close(traced(ids), network(ids), rtol=1e-4, atol=1e-6)
+
+
+def test_the_command_prints_the_file_beside_the_network(
+    digits: Run, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    path = tmp_path / "new" / "student.safetensors"
+    words = ["export", str(digits.folder), "--format", "safetensors", "--out", str(path), "--cache", str(cache)]
+    assert cli.main(words) == 0
+    shown = capsys.readouterr().out
+    assert "resnet8, float32" in shown
+    assert "checked on 48 samples (hold-out): labels agree on 100.00%, largest difference of logits 0.0e+00 of the largest" in shown
+    assert f"file:     {path}\n" in shown
+    assert f"card:     {path}.json, {path}.md\n" in shown
