@@ -17,7 +17,6 @@ from studygroup.options.commands import (
     TrainOptions,
 )
 from studygroup.options.groups import (
-    Augment,
     CacheOptions,
     CheckpointOptions,
     DataOptions,
@@ -44,7 +43,6 @@ from studygroup.options.groups import (
 __all__ = [
     "FROM_PYTHON",
     "RENAMED",
-    "Augment",
     "BenchmarkOptions",
     "CacheOptions",
     "CheckpointOptions",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from studygroup.data import Augment, Dataset, Split, Transform
+from studygroup.data import Dataset, Split, Transform
 from studygroup.training.settings import Settings
 
 
@@ -23,7 +23,7 @@ class DataSplits:
     dataset: Dataset
     train: Split
     holdout: Split
-    augment: Augment
+    augment: str
 
     def transform(self, settings: Settings) -> Transform:
         """Return the transform from stored samples to network inputs, for training and evaluation."""
