@@ -40,6 +40,7 @@ from studygroup.options.groups import (
     TableOptions,
     TrainerOptions,
 )
+from studygroup.options.recipe import RecipeOptions, duration
 
 __all__ = [
     "FROM_PYTHON",
@@ -65,6 +66,7 @@ __all__ = [
     "PredictOptions",
     "ProgressOptions",
     "RankOptions",
+    "RecipeOptions",
     "ReportOptions",
     "RunOptions",
     "ScheduleOptions",
@@ -76,6 +78,7 @@ __all__ = [
     "TrainOptions",
     "TrainerOptions",
     "checked",
+    "duration",
     "keyword_function",
     "plain",
     "unknown_option",

@@ -193,6 +193,7 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
         more_teachers=teachers[1:],
         labels=torch.tensor(splits.train.labels, dtype=torch.int64),
         classes=dataset.classes,
+        dropout=stage.settings.dropout,
     )
 
 
