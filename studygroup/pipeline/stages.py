@@ -71,6 +71,8 @@ def resolve_stages(requested: Stage) -> list[Stage]:
             stages.append(replace(requested, teachers=_teachers(spec, requested), starts_from=spec.starts_from))
             continue
         settings = replace(requested.settings, epochs=spec.epochs or requested.settings.epochs, learning_rate_scales=None)
+        if spec.epochs is not None:  # of a fixed length, and perhaps not trained on labels, so that its accuracy says nothing
+            settings = replace(settings, patience=None)
         if spec.constant_learning_rate:
             rate = requested.settings.learning_rate if spec.learning_rate is None else spec.learning_rate
             settings = replace(settings, learning_rate=rate, schedule="constant", milestones=(), warmup=0.0)

@@ -60,6 +60,7 @@ class StepRunner:
             seed=settings.seed,
             ranks=ranks,
             whole_batch=method.whole_batch,
+            balanced=settings.sampling == "balanced",
         )
         self.updater = Updater(method, settings, self.device, ranks)
         if settings.compile:
