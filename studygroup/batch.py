@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Literal
 
 import torch
@@ -44,11 +44,65 @@ class Partition:
 
 
 @dataclass(frozen=True)
+class LabelMix:
+    """Second classes of samples whose inputs are mixed of two.
+
+    Attributes:
+        labels: (B,) int64 classes of the second inputs.
+        share: (B,) float32 weights of the first inputs, in [0.5, 1].
+    """
+
+    labels: Tensor
+    share: Tensor
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> LabelMix:
+        """Return the mix with both tensors changed."""
+        return LabelMix(change(self.labels), change(self.share))
+
+
+@dataclass(frozen=True)
+class LabelTargets:
+    """What the samples of a batch should be classified as: the argument of `losses.cross_entropy`.
+
+    Attributes:
+        labels: (B,) int64 class indices.
+        mix: second classes and weights, if the inputs are mixed.
+    """
+
+    labels: Tensor
+    mix: LabelMix | None = None
+
+    def __len__(self) -> int:
+        return len(self.labels)
+
+    def map(self, change: Callable[[Tensor], Tensor]) -> LabelTargets:
+        """Return the targets with every tensor (B,) changed, such as by a selection of samples."""
+        return replace(self, labels=change(self.labels), mix=self.mix and self.mix.map(change))
+
+    def split(self, sizes: Sequence[int]) -> list[LabelTargets]:
+        """Split into consecutive parts."""
+        starts = [sum(sizes[:k]) for k in range(len(sizes))]
+        return [self.map(lambda rows, low=low, high=low + size: rows[low:high]) for low, size in zip(starts, sizes, strict=True)]  # type: ignore[misc]
+
+    @staticmethod
+    def cat(parts: Sequence[LabelTargets]) -> LabelTargets:
+        """Join the parts of one batch."""
+        mixes = [part.mix for part in parts if part.mix is not None]
+        mix = LabelMix(torch.cat([mix.labels for mix in mixes]), torch.cat([mix.share for mix in mixes])) if mixes else None
+        return replace(parts[0], labels=torch.cat([part.labels for part in parts]), mix=mix)
+
+
+@dataclass(frozen=True)
 class StudentBatch:
-    """One student's samples of a batch: inputs (b, ...) and labels (b,)."""
+    """One student's samples of a batch: inputs (b, ...) and targets."""
 
     inputs: Tensor
-    labels: Tensor
+    targets: LabelTargets
+
+    @property
+    def labels(self) -> Tensor:
+        """Return the class indices (b,)."""
+        return self.targets.labels
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -77,11 +131,12 @@ class Batch:
 
     Attributes:
         inputs: (B, ...), preprocessed and augmented.
-        labels: (B,) int64 class indices.
+        labels: (B,) int64 class indices; of mixed inputs that of the first one, whose weight is at least 1/2.
         indices: (B,) int64 positions in the training set, for methods that keep a memory of samples.
         sizes: number of consecutive samples of each student; None if all students get the whole batch.
         views: augmented views of the samples, each (B, ...), if the method's partition has several; view 0 is `inputs`.
         shard: position in the global batch; None if this is the global batch.
+        mix: second classes and weights, if the inputs are mixed.
     """
 
     inputs: Tensor
@@ -90,9 +145,15 @@ class Batch:
     sizes: tuple[int, ...] | None = None
     views: tuple[Tensor, ...] = ()
     shard: RankShard | None = None
+    mix: LabelMix | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def targets(self) -> LabelTargets:
+        """Return what `losses.cross_entropy` takes."""
+        return LabelTargets(self.labels, self.mix)
 
     @property
     def student_sizes(self) -> tuple[int, ...]:
@@ -134,10 +195,10 @@ class Batch:
             UserError: the batch is divided among another number of students.
         """
         if self.sizes is None:
-            return [StudentBatch(self.inputs, self.labels)] * students
+            return [StudentBatch(self.inputs, self.targets)] * students
         if len(self.sizes) != students:
             raise UserError(f"the batch is divided among {len(self.sizes)} students, not {students}; set the students of its Partition")
-        return [StudentBatch(x, y) for x, y in zip(self.inputs.split(self.sizes), self.labels.split(self.sizes), strict=True)]
+        return [StudentBatch(x, y) for x, y in zip(self.inputs.split(self.sizes), self.targets.split(self.sizes), strict=True)]
 
     def split(self, parts: int) -> list[Batch]:
         """Split into at most `parts` batches, none empty, each with an even part of every student's samples."""
@@ -159,4 +220,5 @@ class Batch:
             self.indices[chosen],
             None if sizes is None else tuple(sizes),
             tuple(view[chosen] for view in self.views),
+            mix=self.mix and self.mix.map(lambda rows: rows[chosen]),
         )

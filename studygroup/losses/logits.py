@@ -7,32 +7,51 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
+from studygroup.batch import LabelTargets
 from studygroup.errors import UserError
 from studygroup.losses.numerics import as_float32
 
 Reduction = Literal["batchmean", "elementwise_mean", "none"]
 
 
-def cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Compute the mean cross-entropy of logits (B, C) with class indices (B,), in nats, at temperature 1."""
-    return per_sample_cross_entropy(logits, labels).mean()  # bitwise equal to the mean of the per-sample losses
+def cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> Tensor:
+    """Compute the mean cross-entropy of logits (B, C) with targets, in nats, at temperature 1; see `per_sample_cross_entropy`."""
+    return per_sample_cross_entropy(logits, targets).mean()  # bitwise equal to the mean of the per-sample losses
 
 
-def per_sample_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    """Compute the cross-entropy (B,) of each sample of logits (B, C) with class indices (B,), in nats."""
+def per_sample_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> Tensor:
+    """Compute the cross-entropy (B,) of each sample, in nats.
+
+    Of a mixed sample it is w CE(z, y) + (1 - w) CE(z, y') with its two classes and the weight of the first (Zhang et al., ICLR 2018,
+    arXiv:1710.09412): the cross-entropy with the mixed label.
+
+    Args:
+        logits: (B, C).
+        targets: class indices (B,), or the targets of a batch.
+    """
+    if isinstance(targets, Tensor):
+        targets = LabelTargets(targets)
+    found = _class_cross_entropy(logits, targets.labels)
+    if targets.mix is None:
+        return found
+    share = targets.mix.share
+    return share * found + (1 - share) * _class_cross_entropy(logits, targets.mix.labels)
+
+
+def _class_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
     return F.cross_entropy(as_float32(logits), labels, reduction="none")
 
 
-def mixed_cross_entropy(logits: Tensor, labels: Tensor, partners: Tensor, share: float | Tensor) -> Tensor:
-    """Compute the mixup loss (Zhang et al., ICLR 2018): share * CE(z, labels) + (1 - share) * CE(z, partners), mean over the batch.
+def mixed_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets, partners: Tensor | LabelTargets, share: float | Tensor) -> Tensor:
+    """Compute the mixup loss (Zhang et al., ICLR 2018): share * CE(z, t) + (1 - share) * CE(z, partners), mean over the batch.
 
     Args:
         logits: (B, C) of the mixed inputs.
-        labels: (B,) classes of the first inputs.
-        partners: (B,) classes of the second inputs.
+        targets: of the first inputs: classes (B,), or targets.
+        partners: of the second inputs.
         share: weight lambda in [0, 1] of the first inputs, one for the batch or one per sample (B,).
     """
-    return (share * per_sample_cross_entropy(logits, labels) + (1 - share) * per_sample_cross_entropy(logits, partners)).mean()
+    return (share * per_sample_cross_entropy(logits, targets) + (1 - share) * per_sample_cross_entropy(logits, partners)).mean()
 
 
 def soft_kl(

@@ -30,4 +30,4 @@ class Baseline(Method):
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Update the student once."""
-        yield {"student0/cross_entropy": cross_entropy(self.group[0](batch.inputs), batch.labels)}
+        yield {"student0/cross_entropy": cross_entropy(self.group[0](batch.inputs), batch.targets)}

@@ -68,7 +68,7 @@ class BSS(Method):
         student, teacher = self.group[0](batch.inputs), self.teacher(batch.inputs)  # (B, C) each
         a, b = self.weights(clock)
         losses = {
-            "student0/cross_entropy": cross_entropy(student, batch.labels),
+            "student0/cross_entropy": cross_entropy(student, batch.targets),
             "student0/distillation": a * soft_cross_entropy(student, teacher, self.temperature),
         }
         if b > 0.0:

@@ -27,7 +27,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from studygroup.batch import Batch, Division, Partition
+from studygroup.batch import Batch, Division, LabelTargets, Partition
 from studygroup.clock import Clock
 from studygroup.groups import Independent, Modular
 from studygroup.groups.modular import BatchNorm, Head, Targets
@@ -117,7 +117,9 @@ class CGL(Method):
         logits, imitated = self.group.study([own.inputs for own in own_batches], subgroups, detach=self.detach_targets)
         active = [k for k, own in enumerate(own_batches) if len(own)]  # the other students have no samples left in this epoch
         # One call for all students: eight small calls take longer than their arithmetic.
-        errors = per_sample_cross_entropy(torch.cat([logits[k] for k in active]), torch.cat([own_batches[k].labels for k in active]))
+        errors = per_sample_cross_entropy(
+            torch.cat([logits[k] for k in active]), LabelTargets.cat([own_batches[k].targets for k in active])
+        )
         losses = {f"student{k}/cross_entropy": error.mean() for k, error in per_student(errors, active, logits)}
         targets = {k: target for k in active if (target := self.subgroups.target(logits[k], imitated[k])) is not None}
         if targets:

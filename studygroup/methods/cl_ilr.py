@@ -24,7 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from studygroup.batch import Batch
+from studygroup.batch import Batch, LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Branched
 from studygroup.losses import cross_entropy, soft_cross_entropy, soft_kl
@@ -69,12 +69,12 @@ class CLILR(Method):
         """Update trunk and branches together, once."""
         logits = self.group(batch.inputs)  # K x (B, C)
         phi = ramp(clock.epoch, 0, round(self._ramp_share * clock.epochs))
-        yield {name: loss for k in range(self.students) for name, loss in self.student_loss(k, logits, batch.labels, phi).items()}
+        yield {name: loss for k in range(self.students) for name, loss in self.student_loss(k, logits, batch.targets, phi).items()}
 
-    def student_loss(self, k: int, logits: Sequence[Tensor], labels: Tensor, phi: float) -> Losses:
-        """Return student k's losses, given all branches' logits K x (B, C), the labels (B,) and the weight phi of imitation."""
+    def student_loss(self, k: int, logits: Sequence[Tensor], targets: LabelTargets, phi: float) -> Losses:
+        """Return student k's losses, given all branches' logits K x (B, C), the targets of the B samples and the weight phi of imitation."""
         peers = [z for j, z in enumerate(logits) if j != k]
-        hard = cross_entropy(logits[k], labels)
+        hard = cross_entropy(logits[k], targets)
         if not peers:
             return {f"student{k}/cross_entropy": hard}
         target = torch.stack(peers).mean(0)

@@ -101,7 +101,7 @@ class Codistillation(Method):
         own_batches = batch.per_student(self.students)
         inputs = [own.inputs for own in own_batches]
         logits, _ = self.group.study(inputs, [[]] * self.students)  # K x (b_k, C)
-        losses = {f"student{k}/cross_entropy": cross_entropy(logits[k], own.labels) for k, own in enumerate(own_batches) if len(own)}
+        losses = {f"student{k}/cross_entropy": cross_entropy(logits[k], own.targets) for k, own in enumerate(own_batches) if len(own)}
         if self.students > 1 and (steps if self.burn_in_unit == "steps" else clock.progress) >= self.burn_in:
             for k, opinion in enumerate(self.sources.log_opinions(inputs)):
                 if len(own_batches[k]):

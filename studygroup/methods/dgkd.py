@@ -69,7 +69,7 @@ class DGKD(Assisted):
             soft_kl(logits, self.teachers[j](batch.inputs), self.temperature, reduction=reduction) for j in self.draw_teachers(clock)
         ]
         yield {
-            "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.labels),
+            "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.targets),
             "student0/distillation": self.alpha * torch.stack(divergences).sum(),
         }
 

@@ -21,7 +21,7 @@ from typing import Literal
 import torch
 from torch import Tensor
 
-from studygroup.batch import Batch
+from studygroup.batch import Batch, LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Independent, predict_targets
 from studygroup.losses import cross_entropy, soft_kl
@@ -59,16 +59,16 @@ class DML(Method):
         """Update all students once, together or one after the other."""
         logits: list[Tensor] = self.group(batch.inputs)  # K x (B, C)
         if self.update == "together":
-            yield {name: loss for k in range(self.students) for name, loss in self.student_loss(k, logits, batch.labels).items()}
+            yield {name: loss for k in range(self.students) for name, loss in self.student_loss(k, logits, batch.targets).items()}
             return
         for k in range(self.students):
-            yield self.student_loss(k, logits, batch.labels)
+            yield self.student_loss(k, logits, batch.targets)
             if k + 1 < self.students:
                 logits[k] = predict_targets(self.group[k], batch.inputs)  # by the updated student
 
-    def student_loss(self, k: int, logits: Sequence[Tensor], labels: Tensor) -> Losses:
-        """Return student k's losses, given all students' logits K x (B, C) and the labels (B,)."""
-        losses = {f"student{k}/cross_entropy": cross_entropy(logits[k], labels)}
+    def student_loss(self, k: int, logits: Sequence[Tensor], targets: LabelTargets) -> Losses:
+        """Return student k's losses, given all students' logits K x (B, C) and the targets of the B samples."""
+        losses = {f"student{k}/cross_entropy": cross_entropy(logits[k], targets)}
         peers = [peer.detach() if self.detach else peer for other, peer in enumerate(logits) if other != k]
         if not peers:
             return losses

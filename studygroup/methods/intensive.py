@@ -24,6 +24,7 @@ from studygroup.methods.method import require
 from studygroup.methods.roles import feedback
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.mixing import can_mix_texts, mixed_logits
+from studygroup.randomness import beta
 
 IntensiveKind = Literal["feedback_mixup", "mixup", "feedback", "off"]
 
@@ -55,18 +56,9 @@ class IntensiveTeaching:
         else:
             partners = feedback(errors, generator)
         partners = batch.local(partners)
-        inputs, labels = whole.inputs[partners], whole.labels[partners]
+        inputs, targets = whole.inputs[partners], whole.targets.map(lambda rows: rows[partners])
         if self.kind == "feedback":
-            return cross_entropy(pivot(inputs), labels)
+            return cross_entropy(pivot(inputs), targets)
         mix = beta(self.alpha, generator, len(whole) if self.per_sample else 1).to(errors)
         mix = batch.local(mix) if self.per_sample else mix
-        return mixed_cross_entropy(mixed_logits(pivot, batch.inputs, inputs, mix), batch.labels, labels, mix)
-
-
-def beta(alpha: float, generator: torch.Generator, draws: int = 1) -> Tensor:
-    """Draw (draws,) float64 from Beta(alpha, alpha), in [0, 1]; 1 if alpha is 0 (no mixing)."""
-    if alpha == 0.0:
-        return torch.ones(draws, dtype=torch.float64)
-    # Two Gamma(alpha) draws each; torch.distributions takes no generator, _standard_gamma does.
-    gammas = torch._standard_gamma(torch.full((2, draws), alpha, dtype=torch.float64), generator=generator)
-    return gammas[0] / gammas.sum(0)
+        return mixed_cross_entropy(mixed_logits(pivot, batch.inputs, inputs, mix), batch.targets, targets, mix)

@@ -40,6 +40,6 @@ class KD(Method):
         """Update the student once."""
         logits = self.group[0](batch.inputs)  # (B, C)
         yield {
-            "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.labels),
+            "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.targets),
             "student0/distillation": self.alpha * soft_kl(logits, self.teacher(batch.inputs), self.temperature),
         }

@@ -84,10 +84,10 @@ class KDCL(Method):
         """Update all networks once; their losses have no graph in common."""
         logits, _ = self.group.study([batch.view(k) for k in range(self.students)], [[]] * self.students)  # K x (B, C)
         if self.students == 1:
-            yield {"student0/cross_entropy": cross_entropy(logits[0], batch.labels)}
+            yield {"student0/cross_entropy": cross_entropy(logits[0], batch.targets)}
             return
         target = self.ensemble(torch.stack(logits).detach(), batch, clock)
-        losses = {f"student{k}/cross_entropy": self._label_weight * cross_entropy(z, batch.labels) for k, z in enumerate(logits)}
+        losses = {f"student{k}/cross_entropy": self._label_weight * cross_entropy(z, batch.targets) for k, z in enumerate(logits)}
         yield losses | {f"student{k}/imitation": self._weight * soft_kl(z, target, self.temperature) for k, z in enumerate(logits)}
 
     def ensemble(self, logits: Tensor, batch: Batch, clock: Clock) -> Tensor:

@@ -85,7 +85,7 @@ class OKDDip(Method):
         """Update everything together, once."""
         features = self.group.features(self.group.trunk(batch.inputs))  # K x (B, d)
         logits = self.group.classify(features)  # K x (B, C)
-        losses = {f"{name}/cross_entropy": cross_entropy(z, batch.labels) for name, z in zip(self.student_names(), logits, strict=True)}
+        losses = {f"{name}/cross_entropy": cross_entropy(z, batch.targets) for name, z in zip(self.student_names(), logits, strict=True)}
         if self.students > 1:
             *peers, leader = logits
             phi = ramp(clock.epoch, 0, round(self.ramp_share * clock.epochs))

@@ -68,10 +68,10 @@ class ONE(Method):
         """Update trunk, branches and gate together, once."""
         shared = self.group.trunk(batch.inputs)  # (B, c, ...)
         logits = self.group.branch_outputs(shared)  # K x (B, C)
-        losses = {f"student{k}/cross_entropy": cross_entropy(z, batch.labels) for k, z in enumerate(logits)}
+        losses = {f"student{k}/cross_entropy": cross_entropy(z, batch.targets) for k, z in enumerate(logits)}
         if self.students > 1:
             ensemble = self.ensemble(shared, logits)
-            losses["group/gated"] = cross_entropy(ensemble, batch.labels)
+            losses["group/gated"] = cross_entropy(ensemble, batch.targets)
             target = ensemble.detach() if self.detach else ensemble
             phi = ramp(clock.epoch, 0, round(self.ramp_share * clock.epochs))
             losses |= {f"student{k}/imitation": phi * soft_kl(z, target, self.temperature) for k, z in enumerate(logits)}

@@ -117,7 +117,7 @@ class OneTeacher(FeatureComparison):
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Update the student, and the modules between it and the teacher, once."""
         student, teacher = self.extract(batch)
-        losses = {"student0/cross_entropy": self.label_weight * cross_entropy(student.logits, batch.labels)}
+        losses = {"student0/cross_entropy": self.label_weight * cross_entropy(student.logits, batch.targets)}
         if self.kd_weight:
             losses["student0/distillation"] = self.kd_weight * soft_kl(student.logits, teacher.logits, self.temperature)
         yield losses | self.feature_losses(student, teacher, batch, clock)

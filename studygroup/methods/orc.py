@@ -24,7 +24,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
-from studygroup.batch import Batch
+from studygroup.batch import Batch, LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Independent, predict_targets
 from studygroup.groups.target import TargetMode
@@ -99,7 +99,7 @@ class ORC(Method):
 
         def teach(role: str, students: Sequence[int], teachers: Sequence[Tensor]) -> Losses:
             own = {k: self.group[k](batch.inputs) if self.recompute else logits[k] for k in students}
-            return {name: loss for k in students for name, loss in self.student_loss(k, role, own[k], batch.labels, teachers).items()}
+            return {name: loss for k in students for name, loss in self.student_loss(k, role, own[k], batch.targets, teachers).items()}
 
         if self.intensive != "off":
             yield {"pivot/intensive": self.intensive_teaching.loss(self.pivot, batch, errors, clock.generator("intensive"))}
@@ -113,18 +113,18 @@ class ORC(Method):
 
     def assign_roles(self, logits: Sequence[Tensor], batch: Batch) -> tuple[list[int], list[int], Tensor]:
         """Return the temporary teachers, the other students, and all errors (n, B) on the whole batch (Eq. 7)."""
-        own_errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.labels) for z in logits], 1)
+        own_errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.targets) for z in logits], 1)
         errors = batch.all_gather(own_errors).T  # over the whole batch, so that roles are the same on every rank
         sizes = [parameter_count(self.group[k]) for k in range(self.students)] if self.promotion == "deepest" else None
         ranking = best_first(errors, sizes)
         return ranking[: self.temporary_teachers], sorted(ranking[self.temporary_teachers :]), errors
 
-    def student_loss(self, student: int, role: str, logits: Tensor, labels: Tensor, teachers: Sequence[Tensor]) -> Losses:
+    def student_loss(self, student: int, role: str, logits: Tensor, targets: LabelTargets, teachers: Sequence[Tensor]) -> Losses:
         """Return a student's losses: the labels, and each teacher or their mean logits (Eq. 10-12)."""
         if self.style == "ensemble":
             teachers = [torch.stack(list(teachers)).mean(0)]
         distillation = torch.stack([soft_kl(logits, teacher, self.temperature) for teacher in teachers]).sum()
         return {
-            f"student{student}/cross_entropy": (1 - self.alpha) * cross_entropy(logits, labels),
+            f"student{student}/cross_entropy": (1 - self.alpha) * cross_entropy(logits, targets),
             f"student{student}/{role}": self.alpha * distillation,
         }

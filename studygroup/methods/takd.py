@@ -54,6 +54,6 @@ class TAKD(Assisted):
         reduction: Reduction = "elementwise_mean" if self.preset == "takd" else "batchmean"
         divergence = soft_kl(logits, self.teacher(batch.inputs), self.temperature, reduction=reduction)
         yield {
-            "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.labels),
+            "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.targets),
             "student0/distillation": self.alpha * divergence,
         }

@@ -79,7 +79,7 @@ class SecondStage(TwoStages):
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Update the student once; the teacher runs only if its predictions have a weight."""
         logits = self.group[0](batch.inputs)  # (B, C)
-        losses = {"student0/cross_entropy": self.label_weight * cross_entropy(logits, batch.labels)}
+        losses = {"student0/cross_entropy": self.label_weight * cross_entropy(logits, batch.targets)}
         if self.kd_weight:
             losses["student0/distillation"] = self.kd_weight * soft_kl(logits, self.teacher(batch.inputs), self.temperature)
         yield losses

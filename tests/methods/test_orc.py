@@ -16,8 +16,8 @@ from studygroup.clock import Clock
 from studygroup.errors import TrainingError
 from studygroup.losses import soft_kl
 from studygroup.methods import ORC, Method
-from studygroup.methods.intensive import beta
 from studygroup.methods.roles import feedback, quotas
+from studygroup.randomness import beta
 from tests.methods.tiny import CLASSES, Plain, batch_for, built_method, images, optimizer_of, snapshot, tiny, updates, wider
 
 CLOCK = Clock(epoch=1, epochs=4, step=1, steps=5, seed=8)
