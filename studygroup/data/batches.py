@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup import randomness
-from studygroup.batch import Batch, Partition, RankShard
+from studygroup.batch import Batch, LabelLoss, Partition, RankShard
 from studygroup.data.dataset import Split
 from studygroup.data.inputs import Transform
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
@@ -49,6 +49,7 @@ class Batches:
         ranks: the processes that a batch is sharded over.
         whole_batch: whether every rank needs the whole batch beside its shard.
         balanced: draw each student's samples of an epoch from its own with replacement, every class with the same probability.
+        loss: smoothing and class weights that the batches carry.
 
     Raises:
         UserError: there are too few samples for the students, or the batch is too small.
@@ -65,8 +66,10 @@ class Batches:
         ranks: DistContext = SINGLE_PROCESS,
         whole_batch: bool = False,
         balanced: bool = False,
+        loss: LabelLoss | None = None,
     ) -> None:
         self.balanced = balanced
+        self.loss = loss
         self.split = split
         self.lengths = split.lengths
         self.ranks = ranks
@@ -191,6 +194,7 @@ class Batches:
             torch.from_numpy(chosen).to(device, non_blocking=True),
             sizes if self.is_partitioned else None,
             views if self.partition.views > 1 else (),
+            loss=self.loss,
         )
 
     def _overlap_size(self, own: int) -> int:

@@ -78,9 +78,7 @@ def plan_epochs(
     costs = [measure_stage(stage, splits, untrained, CALIBRATION * limit / len(one), ranks) for stage in one]
     growth = [later.settings.epochs - stage.settings.epochs for stage, later in zip(one, two, strict=True)]  # 1 or 0
     per_epoch = sum(cost.epoch * more for cost, more in zip(costs, growth, strict=True))
-    others = sum(
-        cost.epoch * (stage.settings.epochs - more) + cost.end for cost, stage, more in zip(costs, one, growth, strict=True)
-    )
+    others = sum(cost.epoch * (stage.settings.epochs - more) + cost.end for cost, stage, more in zip(costs, one, growth, strict=True))
     used = ranks.all_gather_object(elapsed())[0]
     epochs = int((limit - used - others) / per_epoch)
     if epochs < 1:
@@ -100,7 +98,7 @@ def measure_stage(stage: Stage, splits: DataSplits, untrained: Mapping[str, nn.M
     method.build(network_factory(stage, splits, untrained))
     if ranks.is_distributed and ranks.shard != "samples":
         shard_group(method, ranks, len(splits.dataset.classes))
-    runner = StepRunner(method, splits.train, splits.transform(settings), settings, ranks)
+    runner = StepRunner(method, splits.train, splits.transform(settings), settings, ranks, loss=splits.label_loss(settings))
     with TemporaryDirectory(prefix="studygroup-") as folder:
         trainer = Trainer(runner, splits.holdout, Path(folder), identity={})
         try:

@@ -144,6 +144,7 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
     fresh: dict[str, nn.Module] = {}
     tried: list[tuple[Spec, bool]] = []
     for stage in stages:
+        splits.check(stage.settings)
         teachers = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
         networks: list[tuple[Spec, bool]] = [(spec, False) for spec in (stage.student, *stage.peers)]
         for spec, is_teacher in networks + [(teacher, True) for teacher in teachers]:

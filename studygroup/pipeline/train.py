@@ -17,8 +17,8 @@ from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.errors import UserError
 from studygroup.methods import method_name
 from studygroup.options import OptimizerOptions, TrainOptions
-from studygroup.pipeline.setup import default_folder, method_of, open_splits, plan_stages, run_options, settings_of, uses_gpu, with_stems
 from studygroup.pipeline.planning import plan_epochs
+from studygroup.pipeline.setup import default_folder, method_of, open_splits, plan_stages, run_options, settings_of, uses_gpu, with_stems
 from studygroup.pipeline.stages import Stage, dry_run, run_stages
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
