@@ -105,7 +105,7 @@ class Kind:
             ValueError: the value is of another type; the message says what is expected.
         """
         wrong = ValueError(f"{value!r}; it must be {self.describe()}")
-        if self.base == "any" or (value is None and self.optional):
+        if self.base == "any" or (value is None and self.optional) or (self.base == "map" and value in self.choices):
             return value
         if self.base != "text" and value == "auto" and self.optional:
             return None
@@ -126,8 +126,6 @@ class Kind:
                 return self._choice(value)
             case "list", list() | tuple():
                 return tuple(self._item.check(item) for item in value)
-            case "map", str() if value in self.choices:
-                return value
             case "map", dict() if all(isinstance(key, str) for key in value):
                 return {key: self._item.check(item) for key, item in value.items()}
             case _:

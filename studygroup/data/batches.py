@@ -136,7 +136,8 @@ class Batches:
         share = 1.0 / np.bincount(labels)[labels]  # a sample's share of its class
         generator = randomness.generator(self.seed, "sampling", epoch, student)
         drawn = torch.multinomial(torch.from_numpy(share), len(own), replacement=True, generator=generator)
-        return own[drawn.numpy()]
+        balanced: NDArray[np.int64] = own[drawn.numpy()]
+        return balanced
 
     def _sort_by_length(self, positions: list[NDArray[np.int64]], lengths: NDArray[np.int64], epoch: int) -> list[NDArray[np.int64]]:
         """Reorder each student's samples so that the samples of a step have similar lengths."""

@@ -1,8 +1,8 @@
 """The number of epochs that a time limit leaves, from measured steps.
 
-All stages of the run share the limit: those that have as many epochs as the run get the same number; those with a number of their own (a
-first stage, `teacher_epochs`) keep it. What is planned is a number of epochs, from which everything else follows: the learning rate ends its
-schedule in time, and the run is that of `--epochs` with this number, whatever happens to the machine meanwhile.
+All stages of the run share the limit: those that have as many epochs as the run get the same number; those with a number of their own
+(a first stage, `teacher_epochs`) keep it. What is planned is a number of epochs, from which everything else follows: the learning rate ends
+its schedule in time, and the run is that of `--epochs` with this number, whatever happens to the machine meanwhile.
 """
 
 from __future__ import annotations

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 
 import numpy as np
@@ -69,6 +70,9 @@ class DataSplits:
         self.transform(settings)
         self.label_loss(settings)
         if settings.patience is not None and not len(self.holdout):
-            raise UserError(
-                f"patience is {settings.patience}, but there is no hold-out set, whose accuracy it waits for; give --holdout, or no patience"
-            )
+            raise UserError(f"patience is {settings.patience}, but there is no hold-out set to wait for; give --holdout, or no patience")
+
+    def digest(self) -> str:
+        """Return a digest of which samples are for training and which are held out."""
+        rows = (split.rows.tobytes() if split.rows is not None else b"all" for split in (self.train, self.holdout))
+        return hashlib.sha256(b"".join(rows)).hexdigest()[:16]
