@@ -24,7 +24,7 @@ from typing import Any, Literal
 import numpy as np
 import torch
 
-from studygroup.data import Augment, Dataset, Images, Split, open_dataset
+from studygroup.data import Dataset, Images, Split, open_dataset
 from studygroup.errors import UserError
 from studygroup.methods import Method
 from studygroup.networks import NetworkFactory
@@ -206,7 +206,7 @@ def random_material(train: int, holdout: int, shape: tuple[int, int, int]) -> Da
     everything = random_split(train + holdout, shape)
     learned, held = everything.take(np.arange(train)), everything.take(np.arange(train, train + holdout))
     channels = shape[0]
-    augment: Augment = "crop" if channels == 1 else "crop+flip"
+    augment = "crop" if channels == 1 else "crop+flip"
     classes = tuple("0123456789")
     dataset = Dataset("noise", classes, learned, held, Images(shape, (0.5,) * channels, (0.25,) * channels), augment, "")
     return DataSplits(dataset, learned, held, dataset.augment)

@@ -2,17 +2,18 @@
 
 from studygroup.data.batches import Batches, evaluation_batches, reading_order
 from studygroup.data.dataset import Dataset, Split, hold_out
+from studygroup.data.images.augment import parse_augment
 from studygroup.data.images.decode import find_images, read_image
 from studygroup.data.images.transform import ImageTransform
-from studygroup.data.inputs import Given, Images, Inputs, InputSpec, Sample, Tokens, TokenTransform, Transform, inputs_of
+from studygroup.data.inputs import Given, Images, Inputs, InputSpec, Sample, Tokens, inputs_of
 from studygroup.data.source import ImageSource, Source, TextSource
 from studygroup.data.sources import SOURCES, describe_sources, open_data, open_dataset, reads_texts
 from studygroup.data.texts.ragged import Ragged
-from studygroup.options import Augment, OnError
+from studygroup.data.transforms import TokenTransform, Transform
+from studygroup.options import OnError
 
 __all__ = [
     "SOURCES",
-    "Augment",
     "Batches",
     "Dataset",
     "Given",
@@ -37,6 +38,7 @@ __all__ = [
     "inputs_of",
     "open_data",
     "open_dataset",
+    "parse_augment",
     "read_image",
     "reading_order",
     "reads_texts",

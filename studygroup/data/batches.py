@@ -13,9 +13,9 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup import randomness
-from studygroup.batch import Batch, LabelLoss, Partition, RankShard
+from studygroup.batch import Batch, LabelLoss, LabelMix, Partition, RankShard
 from studygroup.data.dataset import Split
-from studygroup.data.inputs import Transform
+from studygroup.data.transforms import Transform
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 
@@ -37,6 +37,8 @@ class Batches:
     Texts of similar length are batched together to save padding: the random order of each student is cut into pools of at most 50 steps (at
     least two pools, so that the texts of a batch change between epochs); the samples of a pool are sorted by length, and its steps, the
     same ones for all students, are shuffled. A last step with fewer samples stays the last.
+
+    Mixed samples (mixup, CutMix) have partners among the samples of the same student and step, the same on every rank and in every view.
 
     With several ranks, each prepares its shard only, with the augmentation and the padding that the samples have in the whole batch.
 
@@ -181,20 +183,31 @@ class Batches:
     def _batch(self, positions: NDArray[np.int64], sizes: tuple[int, ...], epoch: int, step: int, rows: Tensor | None = None) -> Batch:
         """Return the batch of the samples at `positions`, or its rows `rows`."""
         device = self.preprocess.device
-        chosen = positions if rows is None else positions[rows.numpy()]
+        mix = self.preprocess.draw_mix(randomness.derive_seed(self.seed, "mix", epoch, step), sizes)
+        own = torch.arange(len(positions)) if rows is None else rows
+        # The samples of other ranks that this rank's are mixed with are prepared here, too.
+        needed = own if mix is None or rows is None else torch.cat([own, mix.partners[own]])
+        partners = None if mix is None else mix.partners if rows is None else torch.arange(len(own), len(needed))
+        chosen = positions[needed.numpy()]
         width = 1 if self.lengths is None else int(self.lengths[positions].max(initial=1))
         raw, labels = self.split.gather(chosen, width)
-        raw = raw.to(device, non_blocking=True)
+        raw, labels = raw.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         views = tuple(
-            self.preprocess(raw, seed=randomness.derive_seed(self.seed, "augment", epoch, step, view), rows=rows, total=len(positions))
+            self.preprocess(raw, seed=randomness.derive_seed(self.seed, "augment", epoch, step, view), rows=needed, total=len(positions))
             for view in range(max(self.partition.views, 1))
         )
+        label_mix = None
+        if mix is not None and partners is not None:
+            partners = partners.to(device, non_blocking=True)
+            label_mix = LabelMix(labels[partners], torch.full((len(own),), mix.share, device=device))
+            views = tuple(mix.inputs(view[: len(own)], view[partners]) for view in views)
         return Batch(
             views[0],
-            labels.to(device, non_blocking=True),
-            torch.from_numpy(chosen).to(device, non_blocking=True),
+            labels[: len(own)],
+            torch.from_numpy(chosen[: len(own)]).to(device, non_blocking=True),
             sizes if self.is_partitioned else None,
             views if self.partition.views > 1 else (),
+            mix=label_mix,
             loss=self.loss,
         )
 

@@ -14,7 +14,6 @@ from studygroup import randomness
 from studygroup.data.inputs import Images, Inputs
 from studygroup.data.texts.ragged import Ragged
 from studygroup.errors import UserError
-from studygroup.options import Augment
 
 Positions = Tensor | NDArray[np.int64]
 
@@ -75,7 +74,7 @@ class Dataset:
         train: training split; hold-out samples are taken from it (`hold_out`).
         test: test split; empty only if the data has none and `test_size` is 0.
         inputs: kind of its samples as network inputs: images or texts.
-        augment: default augmentation.
+        augment: default augmentation, without a flip where that changes the class.
         key: hash of the source's content, of the options and of the division into training and test set.
     """
 
@@ -84,7 +83,7 @@ class Dataset:
     train: Split
     test: Split
     inputs: Inputs
-    augment: Augment
+    augment: str
     key: str
 
     @property

@@ -9,7 +9,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from itertools import chain
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol, TypeAlias, TypeGuard, cast
+from typing import TYPE_CHECKING, Any, TypeAlias, TypeGuard, cast
 
 import numpy as np
 import torch
@@ -17,14 +17,16 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup.data.images.arrays import convert_image, split_images
+from studygroup.data.images.augment import format_augment, parse_augment
 from studygroup.data.images.decode import decoding, find_images, read_file
 from studygroup.data.images.transform import ImageTransform
 from studygroup.data.pool import thread_map
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.texts.tokenizers import load_tokenizer
 from studygroup.data.tokenizer import Tokenizer
+from studygroup.data.transforms import TokenTransform, Transform
 from studygroup.errors import UserError
-from studygroup.options import Augment, DataOptions
+from studygroup.options import DataOptions
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -33,19 +35,6 @@ Given: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"  # what `p
 Sample: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"  # a text, a file, or an image
 TOKENIZER = "tokenizer"  # folder of the tokenizer in a run folder
 TOLERANCE = 1e-3  # larger differences between means or deviations mean another normalisation
-
-
-class Transform(Protocol):
-    """Function from stored samples to network inputs, for a batch at once.
-
-    Attributes:
-        device: device of the result.
-    """
-
-    device: torch.device
-
-    def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
-        """Transform a batch; for the arguments see `ImageTransform.__call__`."""
 
 
 @dataclass(frozen=True)
@@ -76,9 +65,17 @@ class Inputs(ABC):
 
     @abstractmethod
     def transform(
-        self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
+        self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: str = "none"
     ) -> Transform:
         """Return the function from stored samples to network inputs."""
+
+    @abstractmethod
+    def resolve_augment(self, augment: str, default: str) -> str:
+        """Return an augmentation without presets, which never flip if the data set's `default` does not.
+
+        Raises:
+            UserError: it is unknown, or cannot be of such samples.
+        """
 
     @abstractmethod
     def spec(self) -> InputSpec:
@@ -169,10 +166,16 @@ class Images(Inputs):
         return Images((channels, height, width), tuple(card["mean"]), tuple(card["std"]))
 
     def transform(
-        self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
+        self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: str = "none"
     ) -> ImageTransform:
         """Return the augmentation and normalisation."""
         return ImageTransform(self.shape, self.mean, self.std, augment, device, memory_format)
+
+    def resolve_augment(self, augment: str, default: str) -> str:
+        """Resolve presets into operations."""
+        resolved = format_augment(parse_augment(augment, flips="flip" in default))
+        self.transform(augment=resolved)  # raises if it cannot be of these images
+        return resolved
 
     def spec(self) -> InputSpec:
         """Return channels and size."""
@@ -246,7 +249,7 @@ class Tokens(Inputs):
     sample_key = "text"
 
     def transform(
-        self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: Augment = "none"
+        self, device: torch.device | str = "cpu", memory_format: torch.memory_format = torch.contiguous_format, augment: str = "none"
     ) -> Transform:
         """Return the transfer to the device.
 
@@ -256,6 +259,12 @@ class Tokens(Inputs):
         if augment != "none":
             raise UserError(f"augment is {augment!r}, which is for images; leave it out for texts")
         return TokenTransform(torch.device(device))
+
+    def resolve_augment(self, augment: str, default: str) -> str:
+        """Return `none`, the only augmentation of texts."""
+        if augment not in ("auto", "none"):
+            raise UserError(f"augment is {augment!r}, which is for images; leave it out for texts")
+        return default
 
     def spec(self) -> InputSpec:
         """Return the vocabulary size."""
@@ -323,17 +332,6 @@ class Tokens(Inputs):
     def save(self, folder: Path) -> None:
         """Write the tokenizer into `tokenizer/`."""
         self.tokenizer.save(folder / TOKENIZER)
-
-
-class TokenTransform:
-    """Transfer of token ids to a device."""
-
-    def __init__(self, device: torch.device) -> None:
-        self.device = device
-
-    def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
-        """Move ids (b, T) to the device; the other arguments have no effect."""
-        return raw.to(self.device, non_blocking=True)
 
 
 def inputs_of(card: Mapping[str, Any], folder: Path) -> Inputs:

@@ -136,7 +136,8 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         splits, inputs, key = self.encode(prepared, train, division, tokenizer)
         if test is not None:
             splits = {"train": splits["train"].take(train), "test": splits["train"].take(test)}
-        return Dataset(self.source.name, prepared.classes, splits["train"], splits["test"], inputs, self.source.augment, key)
+        augment = self.source.augment_for(prepared.classes)
+        return Dataset(self.source.name, prepared.classes, splits["train"], splits["test"], inputs, augment, key)
 
     def prepare(self) -> Prepared[StoredT]:
         """Open the prepared arrays, and prepare them first if they are missing or damaged.

@@ -15,7 +15,7 @@ from typing import Any, ClassVar, Generic, Literal, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from studygroup.options import Augment, DataOptions
+from studygroup.options import DataOptions
 
 Kind = Literal["images", "texts"]
 Chunk = tuple[NDArray[np.uint8], NDArray[np.int64]]
@@ -87,14 +87,14 @@ class Source(ABC, Generic[RawT]):
         name: name of the data set in tables.
         description: one line for `studygroup list data`.
         requires_path: whether the data set must be given with a path (`NAME:PATH`).
-        augment: default augmentation.
+        augment: default augmentation, with a flip if mirrored samples are of the same class.
     """
 
     kind: ClassVar[Kind]
     name: str
     description: ClassVar[str]
     requires_path: ClassVar[bool] = False
-    augment: Augment = "none"
+    augment: str = "none"
 
     def __init__(self, path: Path | None, options: DataOptions) -> None:
         """Find the files.
@@ -109,6 +109,10 @@ class Source(ABC, Generic[RawT]):
         self.path = path
         self.options = options
         self.cache = cache_folder(options.cache)
+
+    def augment_for(self, classes: tuple[str, ...]) -> str:
+        """Return the default augmentation, given the names of the classes."""
+        return self.augment
 
     @abstractmethod
     def key(self) -> str:

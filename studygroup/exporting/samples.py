@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 from studygroup import config
-from studygroup.data import Images, Split, Tokens, evaluation_batches, hold_out, open_data
+from studygroup.data import Images, Split, Tokens, Transform, evaluation_batches, hold_out, open_data
 from studygroup.errors import TrainingError, UserError, one_line
 from studygroup.options import DataOptions
 from studygroup.runs.layout import RunFiles
@@ -88,7 +88,7 @@ def drawn(split: Split, count: int) -> Split:
     return split.take(np.sort(np.random.default_rng(0).permutation(len(split))[:count]))
 
 
-class Raw:
+class Raw(Transform):
     """A transform that returns the stored samples."""
 
     device = torch.device("cpu")

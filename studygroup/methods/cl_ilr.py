@@ -72,7 +72,7 @@ class CLILR(Method):
         yield {name: loss for k in range(self.students) for name, loss in self.student_loss(k, logits, batch.targets, phi).items()}
 
     def student_loss(self, k: int, logits: Sequence[Tensor], targets: LabelTargets, phi: float) -> Losses:
-        """Return student k's losses, given all branches' logits K x (B, C), the targets of the B samples and the weight phi of imitation."""
+        """Return student k's losses, given all branches' logits K x (B, C), the targets and the weight phi of imitation."""
         peers = [z for j, z in enumerate(logits) if j != k]
         hard = cross_entropy(logits[k], targets)
         if not peers:

@@ -17,7 +17,6 @@ from studygroup.options.commands import (
     TrainOptions,
 )
 from studygroup.options.groups import (
-    Augment,
     CacheOptions,
     CheckpointOptions,
     DataOptions,
@@ -45,7 +44,6 @@ from studygroup.options.recipe import RecipeOptions, duration
 __all__ = [
     "FROM_PYTHON",
     "RENAMED",
-    "Augment",
     "BenchmarkOptions",
     "CacheOptions",
     "CheckpointOptions",

@@ -16,7 +16,6 @@ if TYPE_CHECKING:
     from torch import nn
 
 OnError = Literal["stop", "skip"]
-Augment = Literal["none", "crop", "crop+flip"]
 Precision = Literal["auto", "bf16", "float32"]
 Stem = Literal["auto", "small", "medium", "large"]
 Sharding = Literal["samples", "students", "members"]
@@ -123,8 +122,10 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
         default_help="32 for folders, else the data's own",
     )
     channels: int | None = option(None, help="1 for grey, 3 for colour images", default_help="the data's own")
-    augment: Literal["auto", "none", "crop", "crop+flip"] = option(
-        "auto", help="Random crop (padding of 1/8 of the size) and horizontal flip; `auto` takes what suits the data set"
+    augment: str = option(
+        "auto",
+        help="Augmentation of images: `none`; `light`, as `auto` (crop and flip); `medium` (and TrivialAugment, random erasing); `strong` "
+        "(and mixup or cutmix); or a list such as `crop,rotate=15,cutmix`. Presets flip only where that keeps the class",
     )
     tokenizer: str = option(
         "auto",

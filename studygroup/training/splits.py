@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from studygroup.batch import LabelLoss
-from studygroup.data import Augment, Dataset, Split, Tokens, Transform
+from studygroup.data import Dataset, Split, Tokens, Transform
 from studygroup.data.texts.dropout import TokenDropout
 from studygroup.errors import UserError, unknown_name
 from studygroup.training.settings import Settings
@@ -29,7 +29,7 @@ class DataSplits:
     dataset: Dataset
     train: Split
     holdout: Split
-    augment: Augment
+    augment: str
 
     def transform(self, settings: Settings) -> Transform:
         """Return the transform from stored samples to network inputs, for training and evaluation."""

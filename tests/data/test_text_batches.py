@@ -12,12 +12,12 @@ from hypothesis import strategies as st
 from torch import Tensor
 
 from studygroup.batch import Partition
-from studygroup.data import Batches, Ragged, Split, batches, evaluation_batches, reading_order
+from studygroup.data import Batches, Ragged, Split, Transform, batches, evaluation_batches, reading_order
 from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 
 
-class Identity:
+class Identity(Transform):
     """Transform that returns the token ids."""
 
     device = torch.device("cpu")

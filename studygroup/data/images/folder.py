@@ -12,6 +12,7 @@ from numpy.typing import NDArray
 
 from studygroup.data.cache.entries import digest
 from studygroup.data.class_folders import FileKind, FolderContent, Sample, printable
+from studygroup.data.images.augment import flip_changes
 from studygroup.data.images.decode import GREY_MODES, DecodeError, decode, decoding, image_mode, list_images
 from studygroup.data.pool import thread_map
 from studygroup.data.source import Chunk, ImageSource, RawImages, RawSplit
@@ -37,6 +38,10 @@ class Folder(ImageSource):
             raise UserError(f"{path} does not exist; give a folder with one sub-folder of images per class")
         self.name = path.resolve().name or "folder"
         self.content = FolderContent.scan(path, IMAGES)
+
+    def augment_for(self, classes: tuple[str, ...]) -> str:
+        """Return a crop, and a flip unless the names of the classes say that mirrored images are of another class, or of none."""
+        return "crop" if flip_changes(classes) else self.augment
 
     def key(self) -> str:
         """See `Source`."""

@@ -10,12 +10,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from studygroup.data.inputs import Transform
 from studygroup.data.tokenizer import Tokenizer
+from studygroup.data.transforms import Transform
 from studygroup.errors import UserError
 
 
-class TokenDropout:
+class TokenDropout(Transform):
     """A transform of texts with token dropout."""
 
     def __init__(self, transform: Transform, probability: float, tokenizer: Tokenizer) -> None:
@@ -32,13 +32,13 @@ class TokenDropout:
         self.device = transform.device
         self.probability = probability
         self.replacement = tokenizer.replacement
-        self.kept = torch.tensor(sorted({tokenizer.pad, *tokenizer.special}))
+        self.kept = torch.tensor(sorted({tokenizer.pad, *tokenizer.special}), device=self.device)
 
     def __call__(self, raw: Tensor, *, seed: int | None = None, rows: Tensor | None = None, total: int | None = None) -> Tensor:
         """Replace tokens of ids (b, T), if there is a seed: without one (in evaluation) nothing is left out.
 
         Args:
-            raw: (b, T) ids, on the CPU.
+            raw: (b, T) ids.
             seed: of the choice.
             rows: (b,) positions in the whole batch; None if this is the whole batch.
             total: its size.
@@ -46,6 +46,7 @@ class TokenDropout:
         if seed is not None:
             generator = torch.Generator().manual_seed(seed)
             dropped = torch.rand(len(raw) if total is None else total, raw.shape[1], generator=generator) < self.probability
-            dropped = dropped if rows is None else dropped[rows]
+            dropped = (dropped if rows is None else dropped[rows]).to(self.device, non_blocking=True)
+            raw = raw.to(self.device, non_blocking=True)
             raw = raw.masked_fill(dropped & ~torch.isin(raw, self.kept), self.replacement)
         return self.transform(raw)

@@ -109,8 +109,8 @@ def test_another_shape_is_refused() -> None:
 
 
 def test_unknown_augmentation_is_refused() -> None:
-    with pytest.raises(UserError, match="'flip'"):
-        identity((1, 8, 8), "flip")
+    with pytest.raises(UserError, match="'flop'; did you mean flip"):
+        identity((1, 8, 8), "flop")
 
 
 def test_import_is_light() -> None:
