@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -53,7 +54,12 @@ def test_parts_of_a_batch_keep_it() -> None:
 
 @pytest.mark.parametrize("name", sorted(METHODS))
 def test_it_enters_the_loss_of_labels_of_every_method_and_no_other_loss(name: str) -> None:
-    special = {"cgl": {"students": 3}, "takd": {"assistants": ["tiny"]}, "dgkd": {"assistants": ["tiny"]}, "orc": {"alpha": 0.5}}
+    special: dict[str, dict[str, Any]] = {
+        "cgl": {"students": 3},
+        "takd": {"assistants": ["tiny"]},
+        "dgkd": {"assistants": ["tiny"]},
+        "orc": {"alpha": 0.5},
+    }
     plain, smoothed = built_method(name, special.get(name)), built_method(name, special.get(name))
     batch, clock = batch_for(plain), Clock(epoch=1, epochs=4, steps=2)
     updates = []

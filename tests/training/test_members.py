@@ -66,7 +66,7 @@ def test_what_is_no_member_is_shared() -> None:
     method = built_method("kd")
     average = Members(method, DECAY).average
     assert average is not None
-    assert average.method.teacher is method.teacher  # type: ignore[attr-defined]
+    assert average.method.teacher is method.teacher
     assert average.method.group is not method.group
 
 
