@@ -46,7 +46,8 @@ class Plan:
 
     def __str__(self) -> str:
         """Return the plan in one line."""
-        return f"planned {self.epochs} epochs of {show_duration(self.seconds_per_epoch)} within {self.time_limit}"
+        epochs = "1 epoch" if self.epochs == 1 else f"{self.epochs} epochs"
+        return f"planned {epochs} of {show_duration(self.seconds_per_epoch)} within {self.time_limit}"
 
 
 def plan_epochs(
