@@ -29,7 +29,10 @@ The speed of studygroup, and the cost of a group. This page is generated from th
 **{reached} of {targets} targets reached.** [LOG.md](../LOG.md) explains by profiles why the others were not.
 """
 AGAIN = "python benchmarks/all.py && python benchmarks/table.py runs/benchmarks --out docs/performance.md"
-ORDER = ("routing", "group_cost", "phases", "orc", "trainer", "dml", "data", "texts", "text_networks", "start", "memory", "ranks")
+ORDER = (
+    *("routing", "group_cost", "phases", "orc", "trainer", "dml", "augment"),
+    *("data", "texts", "text_networks", "start", "memory", "ranks"),
+)
 OWN = ("command",)  # entries of the machine's description that differ between programs
 
 

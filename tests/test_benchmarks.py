@@ -30,7 +30,7 @@ from studygroup.training.timing import quartiles
 from studygroup.training.updater import Updater
 
 HOME = Path(__file__).parent.parent / "benchmarks"
-PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "memory", "text_networks"]
+PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "augment", "memory", "text_networks"]
 WITH_PROCESSES = ["data", "texts", "start"]
 WITHOUT_TARGETS = ["text_networks"]
 

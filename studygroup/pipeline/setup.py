@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
@@ -22,6 +23,10 @@ from studygroup.runs.member import Run
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 from studygroup.training.updater import check_batches
+
+FLIPPED = "mirrored images count as the same class (if they are not: --augment crop)"
+UNFLIPPED = "no flips, as mirrored digits, letters or sides are of another class (if they are not: --augment crop,flip)"
+logger = logging.getLogger(__name__)
 
 
 def run_options(options: Options) -> RunOptions:
@@ -78,6 +83,9 @@ def open_splits(options: RunOptions) -> DataSplits:
     dataset = open_data(replace(DataOptions.of(options), tokenizer=tokenizer))
     train, held_out = hold_out(len(dataset.train), holdout=options.holdout, train_size=options.train_size, seed=options.split_seed)
     augment = dataset.inputs.resolve_augment(options.augment, dataset.augment)
+    preset_flips = parse_augment(options.augment) != parse_augment(options.augment, flips=False)
+    if preset_flips and isinstance(dataset.inputs, Images):
+        logger.info("augmentation: %s; %s", augment, FLIPPED if "flip" in dataset.augment else UNFLIPPED)
     return DataSplits(dataset, dataset.train.take(train), dataset.train.take(held_out), augment)
 
 

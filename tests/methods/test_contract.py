@@ -15,7 +15,7 @@ from torch import nn
 from torch.nn.modules.batchnorm import _BatchNorm
 
 import studygroup
-from studygroup.batch import Batch
+from studygroup.batch import Batch, LabelMix
 from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.groups import Branched, Frozen, Modular
@@ -349,6 +349,26 @@ def test_a_step_is_a_function_of_its_state_batch_and_clock(case: Case) -> None:
         found.append(train(method, optimizer, range(2)))
         assert torch.equal(torch.get_rng_state(), before), "a step must not use the global generator"
     assert found[0] == found[1]
+
+
+@every_case
+def test_mixed_labels_enter_the_label_losses_by_their_weights(case: Case) -> None:
+    """Of inputs mixed of two classes: CE = w CE(first) + (1 - w) CE(second); every method trains on them."""
+    plain = batch_for(case.make())
+    second = (plain.labels + 1) % CLASSES
+    batches = [plain, replace(plain, labels=second), replace(plain, mix=LabelMix(second, torch.full((len(plain),), 0.7)))]
+    found = []
+    for batch in batches:
+        method = case.make()
+        # More than one step: a method must also train on what it stored of mixed samples.
+        steps = [list(updates(method, optimizer_of(method), batch, Clock(2, 4, step, 2, 3))) for step in range(2)]
+        assert all(torch.isfinite(loss) for losses in (*steps[0], *steps[1]) for loss in losses.values())
+        found.append({name: loss.detach() for name, loss in steps[0][0].items()})
+    same = found[0].keys() & found[1].keys() & found[2].keys()  # roles in orc depend on the labels
+    assert same or case.method == "orc"
+    for name, mixed in found[2].items():
+        if name.endswith("/cross_entropy") and name in same:
+            torch.testing.assert_close(mixed, 0.7 * found[0][name] + 0.3 * found[1][name])
 
 
 @every_case

@@ -100,11 +100,11 @@ def kill(*_: Any, **__: Any) -> None:
     raise Killed
 
 
-@pytest.mark.parametrize("method", sorted(METHODS))
+@pytest.mark.parametrize(("method", "augment"), [*((method, "auto") for method in sorted(METHODS)), ("cgl", "strong"), ("kdcl", "strong")])
 def test_killed_within_an_epoch_and_resumed(
-    method: str, train: Callable[..., Run], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+    method: str, augment: str, train: Callable[..., Run], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    wanted = {**options(method, teacher), "checkpoint_steps": 2}
+    wanted = {**options(method, teacher), "checkpoint_steps": 2, "augment": augment}
     train(**wanted, out=tmp_path / "whole")
     original, steps = Updater.step, []
 

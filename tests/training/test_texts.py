@@ -191,6 +191,7 @@ def test_a_character_network(train: Callable[..., Run], table: Path) -> None:
     [
         ({"student": "resnet8"}, "resnet8 reads images, but the data are texts"),
         ({"image_size": 32}, "image_size is given, but .*walks.csv has texts; leave it out"),
+        ({"augment": "strong"}, "augment is 'strong', which is for images; leave it out for texts"),
         ({"augment": "crop"}, "augment is 'crop', which is for images; leave it out for texts"),
         ({"stem": "large"}, "has no stem 'large'"),
         ({"tokenizer": "words"}, "unknown tokenizer 'words'"),

@@ -20,7 +20,7 @@ def bright(n: int = 64, channels: int = 3, height: int = 16, width: int = 16) ->
 
 
 def identity(shape: tuple[int, int, int], augment: str) -> ImageTransform:
-    return ImageTransform(shape, (0.0,) * shape[0], (1.0,) * shape[0], augment)  # type: ignore[arg-type]
+    return ImageTransform(shape, (0.0,) * shape[0], (1.0,) * shape[0], augment)
 
 
 def bytes_of(images: Tensor) -> np.ndarray:
