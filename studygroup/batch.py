@@ -43,6 +43,19 @@ class Partition:
             raise UserError(f"students is {self.students}; it must be at least 1")
 
 
+@dataclass(frozen=True, eq=False)
+class LabelLoss:
+    """How labels enter the cross-entropy with them, the same for all batches of a run.
+
+    Attributes:
+        smoothing: E in [0, 1): the label's distribution is (1 - E) one-hot + E / C.
+        class_weights: (C,) float32 factors on the loss of a sample, by its class; None for 1.
+    """
+
+    smoothing: float = 0.0
+    class_weights: Tensor | None = None
+
+
 @dataclass(frozen=True)
 class LabelMix:
     """Second classes of samples whose inputs are mixed of two.
@@ -67,10 +80,12 @@ class LabelTargets:
     Attributes:
         labels: (B,) int64 class indices.
         mix: second classes and weights, if the inputs are mixed.
+        loss: smoothing and class weights; None for the plain cross-entropy.
     """
 
     labels: Tensor
     mix: LabelMix | None = None
+    loss: LabelLoss | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -137,6 +152,7 @@ class Batch:
         views: augmented views of the samples, each (B, ...), if the method's partition has several; view 0 is `inputs`.
         shard: position in the global batch; None if this is the global batch.
         mix: second classes and weights, if the inputs are mixed.
+        loss: smoothing and class weights; None for the plain cross-entropy.
     """
 
     inputs: Tensor
@@ -146,6 +162,7 @@ class Batch:
     views: tuple[Tensor, ...] = ()
     shard: RankShard | None = None
     mix: LabelMix | None = None
+    loss: LabelLoss | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -153,7 +170,7 @@ class Batch:
     @property
     def targets(self) -> LabelTargets:
         """Return what `losses.cross_entropy` takes."""
-        return LabelTargets(self.labels, self.mix)
+        return LabelTargets(self.labels, self.mix, self.loss)
 
     @property
     def student_sizes(self) -> tuple[int, ...]:
@@ -221,4 +238,5 @@ class Batch:
             None if sizes is None else tuple(sizes),
             tuple(view[chosen] for view in self.views),
             mix=self.mix and self.mix.map(lambda rows: rows[chosen]),
+            loss=self.loss,
         )

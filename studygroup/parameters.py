@@ -40,7 +40,7 @@ class Kind:
     Attributes:
         base: the type.
         optional: whether None is allowed, too.
-        choices: the allowed values of a `choice`.
+        choices: the allowed values of a `choice`, or words that may stand in the place of a `map`.
         item: type of the items of a `list`, or of the values of a `map`.
     """
 
@@ -63,7 +63,7 @@ class Kind:
             case "list":
                 wanted = f"a list, each item {self._item.describe()}"
             case "map":
-                wanted = f"a mapping of names, each value {self._item.describe()}"
+                wanted = "".join(f"{word}, or " for word in self.choices) + f"a mapping of names, each value {self._item.describe()}"
             case "text":
                 wanted = "text"
             case "any":
@@ -94,7 +94,7 @@ class Kind:
             case "list":
                 return tuple(self._item.parse(part) for part in _parts(text))
             case "map":
-                return self._mapping(text)
+                return text if text in self.choices else self._mapping(text)
             case _:
                 return text
 
@@ -105,7 +105,7 @@ class Kind:
             ValueError: the value is of another type; the message says what is expected.
         """
         wrong = ValueError(f"{value!r}; it must be {self.describe()}")
-        if self.base == "any" or (value is None and self.optional):
+        if self.base == "any" or (value is None and self.optional) or (self.base == "map" and value in self.choices):
             return value
         if self.base != "text" and value == "auto" and self.optional:
             return None
@@ -283,9 +283,12 @@ def _kind_of(text: str, module: str) -> Kind:
             kinds.append(kind)
     if not kinds:
         raise TypeError(f"no text can be parsed as {text}")
-    if len(kinds) > 1:
+    first, *others = sorted(kinds, key=lambda kind: kind.base == "choice")
+    if first.base == "map" and [kind.base for kind in others] == ["choice"]:
+        return Kind("map", optional, others[0].choices, first.item)
+    if others:
         raise TypeError(f"{text} is ambiguous: a text could be parsed as more than one of its types")
-    return Kind(kinds[0].base, optional, kinds[0].choices, kinds[0].item)
+    return Kind(first.base, optional, first.choices, first.item)
 
 
 def parameters_of(source: Callable[..., object]) -> Mapping[str, Parameter]:
@@ -348,10 +351,7 @@ def check_values(parameters: Mapping[str, Parameter], values: Mapping[str, objec
 
 
 def _numbers(value: object) -> list[float]:
-    if isinstance(value, Mapping):
-        value = list(value.values())
-    if isinstance(value, int | float):
-        return [value]
+    value = list(value.values()) if isinstance(value, Mapping) else [value] if isinstance(value, int | float) else value
     return [item for item in value if isinstance(item, int | float)] if isinstance(value, Sequence) else []
 
 

@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup import randomness
-from studygroup.batch import Batch, LabelMix, Partition, RankShard
+from studygroup.batch import Batch, LabelLoss, LabelMix, Partition, RankShard
 from studygroup.data.dataset import Split
 from studygroup.data.transforms import Transform
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
@@ -50,6 +50,8 @@ class Batches:
         seed: seed of order, partition and augmentation.
         ranks: the processes that a batch is sharded over.
         whole_batch: whether every rank needs the whole batch beside its shard.
+        balanced: draw each student's samples of an epoch from its own with replacement, every class with the same probability.
+        loss: smoothing and class weights that the batches carry.
 
     Raises:
         UserError: there are too few samples for the students, or the batch is too small.
@@ -65,7 +67,11 @@ class Batches:
         seed: int = 0,
         ranks: DistContext = SINGLE_PROCESS,
         whole_batch: bool = False,
+        balanced: bool = False,
+        loss: LabelLoss | None = None,
     ) -> None:
+        self.balanced = balanced
+        self.loss = loss
         self.split = split
         self.lengths = split.lengths
         self.ranks = ranks
@@ -99,9 +105,12 @@ class Batches:
     def student_positions(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return the positions of each student's samples in an epoch, in order: K arrays (n_k,).
 
-        Without a partition there is one array with all positions. A last single position that is dropped is included.
+        Without a partition there is one array with all positions, or as many balanced draws. A last single position that is dropped is
+        included.
         """
         positions = self._random_positions(epoch)
+        if self.balanced:
+            positions = [self._balanced(own, epoch, student) for student, own in enumerate(positions)]
         return positions if self.lengths is None else self._sort_by_length(positions, self.lengths, epoch)
 
     def _random_positions(self, epoch: int) -> list[NDArray[np.int64]]:
@@ -122,6 +131,15 @@ class Batches:
                 selected[others[torch.randperm(len(others), generator=generator).numpy()[:overlap]]] = True
             positions.append(order[selected[order]])
         return positions
+
+    def _balanced(self, own: NDArray[np.int64], epoch: int, student: int) -> NDArray[np.int64]:
+        """Draw as many positions from `own` with replacement, each of its classes with the same probability."""
+        labels = np.asarray(self.split.labels)[own]
+        share = 1.0 / np.bincount(labels)[labels]  # a sample's share of its class
+        generator = randomness.generator(self.seed, "sampling", epoch, student)
+        drawn = torch.multinomial(torch.from_numpy(share), len(own), replacement=True, generator=generator)
+        balanced: NDArray[np.int64] = own[drawn.numpy()]
+        return balanced
 
     def _sort_by_length(self, positions: list[NDArray[np.int64]], lengths: NDArray[np.int64], epoch: int) -> list[NDArray[np.int64]]:
         """Reorder each student's samples so that the samples of a step have similar lengths."""
@@ -190,6 +208,7 @@ class Batches:
             sizes if self.is_partitioned else None,
             views if self.partition.views > 1 else (),
             mix=label_mix,
+            loss=self.loss,
         )
 
     def _overlap_size(self, own: int) -> int:

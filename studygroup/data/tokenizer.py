@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
 from typing import Protocol
 
@@ -19,11 +19,15 @@ class Tokenizer(Protocol):
         vocabulary: number of ids, which are 0 to `vocabulary` - 1.
         pad: id of the padding.
         max_length: default maximum number of tokens of a text.
+        replacement: id of the mask token or else of the unknown token; None if there is neither.
+        special: ids that are no part of a text, such as those of its begin and end.
     """
 
     vocabulary: int
     pad: int
     max_length: int
+    replacement: int | None
+    special: Collection[int]
 
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> list[Ids]:
         """Convert texts to their ids (t,) int64, without padding.

@@ -7,7 +7,7 @@ from typing import Literal
 import torch.nn.functional as F
 from torch import Tensor
 
-from studygroup.batch import LabelTargets
+from studygroup.batch import LabelLoss, LabelTargets
 from studygroup.errors import UserError
 from studygroup.losses.numerics import as_float32
 
@@ -24,6 +24,8 @@ def per_sample_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> 
 
     Of a mixed sample it is w CE(z, y) + (1 - w) CE(z, y') with its two classes and the weight of the first (Zhang et al., ICLR 2018,
     arXiv:1710.09412): the cross-entropy with the mixed label.
+    With smoothing E (Szegedy et al., CVPR 2016, arXiv:1512.00567, section 7), CE(z, y) = -(1 - E) log p_y - E / C sum_c log p_c; with
+    class weights, it is multiplied by that of y.
 
     Args:
         logits: (B, C).
@@ -31,15 +33,18 @@ def per_sample_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> 
     """
     if isinstance(targets, Tensor):
         targets = LabelTargets(targets)
-    found = _class_cross_entropy(logits, targets.labels)
+    found = _class_cross_entropy(logits, targets.labels, targets.loss)
     if targets.mix is None:
         return found
     share = targets.mix.share
-    return share * found + (1 - share) * _class_cross_entropy(logits, targets.mix.labels)
+    return share * found + (1 - share) * _class_cross_entropy(logits, targets.mix.labels, targets.loss)
 
 
-def _class_cross_entropy(logits: Tensor, labels: Tensor) -> Tensor:
-    return F.cross_entropy(as_float32(logits), labels, reduction="none")
+def _class_cross_entropy(logits: Tensor, labels: Tensor, loss: LabelLoss | None) -> Tensor:
+    if loss is None:
+        return F.cross_entropy(as_float32(logits), labels, reduction="none")
+    errors = F.cross_entropy(as_float32(logits), labels, reduction="none", label_smoothing=loss.smoothing)
+    return errors if loss.class_weights is None else errors * loss.class_weights[labels]
 
 
 def mixed_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets, partners: Tensor | LabelTargets, share: float | Tensor) -> Tensor:

@@ -36,6 +36,7 @@ if TYPE_CHECKING:
     from studygroup.methods.one import ONE as ONE
     from studygroup.methods.orc import ORC as ORC
     from studygroup.methods.pkt import PKT as PKT
+    from studygroup.methods.rdrop import RDrop as RDrop
     from studygroup.methods.rkd import RKD as RKD
     from studygroup.methods.sp import SP as SP
     from studygroup.methods.srrl import SRRL as SRRL

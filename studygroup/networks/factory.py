@@ -11,6 +11,7 @@ from typing import Literal, TypeVar
 
 import torch
 from torch import Tensor, nn
+from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup import randomness
 from studygroup.errors import UserError, one_line
@@ -185,6 +186,7 @@ class NetworkFactory:
         seed: of the initialisations and of what a method draws once (routes).
         labels: (N,) int64, the classes of the training samples, indexed by `Batch.indices`; None if not known.
         classes: names of the C classes, by which those of `hf:FOLDER` are matched; None if not known.
+        dropout: probability of the dropout of all students; None for the networks' own.
     """
 
     def __init__(
@@ -202,7 +204,9 @@ class NetworkFactory:
         more_teachers: Sequence[nn.Module] = (),
         labels: Tensor | None = None,
         classes: Sequence[str] | None = None,
+        dropout: float | None = None,
     ) -> None:
+        self.dropout = dropout
         self.target = target
         self.peers = tuple(peers)
         self.teachers = (*([] if teacher is None else [teacher]), *more_teachers)
@@ -301,7 +305,22 @@ class NetworkFactory:
                 _reinitialise(network)
             elif number > 0 and isinstance(network, SequenceClassifier):
                 network.reinitialise()
+        if self.dropout is not None:
+            set_dropout(network, self.dropout, spec_name(spec))
         return network
+
+
+def set_dropout(network: nn.Module, probability: float, name: str) -> None:
+    """Set the probability of all dropout modules of a network.
+
+    Raises:
+        UserError: it has none.
+    """
+    layers = [module for module in network.modules() if isinstance(module, _DropoutNd)]
+    if not layers:
+        raise UserError(f"dropout is {probability:g}, but {name} has no dropout; leave it out, or take a network that has, as transformer")
+    for layer in layers:
+        layer.p = probability
 
 
 def _reinitialise(network: nn.Module) -> None:

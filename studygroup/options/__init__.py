@@ -39,6 +39,7 @@ from studygroup.options.groups import (
     TableOptions,
     TrainerOptions,
 )
+from studygroup.options.recipe import RecipeOptions, duration
 
 __all__ = [
     "FROM_PYTHON",
@@ -63,6 +64,7 @@ __all__ = [
     "PredictOptions",
     "ProgressOptions",
     "RankOptions",
+    "RecipeOptions",
     "ReportOptions",
     "RunOptions",
     "ScheduleOptions",
@@ -74,6 +76,7 @@ __all__ = [
     "TrainOptions",
     "TrainerOptions",
     "checked",
+    "duration",
     "keyword_function",
     "plain",
     "unknown_option",

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol
 
 from studygroup.errors import UserError
 from studygroup.options.base import Options
+from studygroup.options.recipe import RecipeOptions
 from studygroup.parameters import option
 
 if TYPE_CHECKING:
@@ -183,7 +184,7 @@ class OptimizerOptions(Options):
 
     title = "optimisation"
 
-    epochs: int = option(100, at_least=1, help="Number of passes over the training set")
+    epochs: int | None = option(None, at_least=1, help="Number of passes over the training set", default_help="100")
     batch_size: int = option(64, at_least=1, help="Batch size")
     optimizer: Literal["auto", "sgd", "adam", "adamw"] = option("auto", help="Optimizer; `auto` takes SGD for images and Adam for texts")
     learning_rate: float | None = option(None, above=0, help="Peak learning rate", default_help="0.05 for SGD, 0.001 for Adam and AdamW")
@@ -277,7 +278,9 @@ class CheckpointOptions(Options):
 
 
 @dataclass(frozen=True, kw_only=True)
-class TrainerOptions(CheckpointOptions, HardwareOptions, SelectionOptions, ScheduleOptions, OptimizerOptions, ProgressOptions):
+class TrainerOptions(
+    CheckpointOptions, HardwareOptions, SelectionOptions, RecipeOptions, ScheduleOptions, OptimizerOptions, ProgressOptions
+):
     """All options of the trainer."""
 
     title = "optimisation"
@@ -285,6 +288,20 @@ class TrainerOptions(CheckpointOptions, HardwareOptions, SelectionOptions, Sched
     teacher_epochs: int | None = option(
         None, at_least=1, help="Epochs of a teacher that is trained first", default_help="as many as the student's"
     )
+
+    def __post_init__(self) -> None:
+        """Check values that depend on each other."""
+        super().__post_init__()
+        if self.patience is not None and self.select_from == "last":
+            raise UserError(
+                f"patience is {self.patience}, but select_from is last, and which epoch is the last would depend on the others; "
+                "take select_from all, or no patience"
+            )
+        if self.time_limit is not None and self.schedule == "milestones":
+            raise UserError(
+                f"time_limit is {self.time_limit}, which plans the number of epochs, but milestones are given in epochs; "
+                "take another schedule, or give --epochs instead of a time limit"
+            )
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -36,7 +36,8 @@ def run_options(options: Options) -> RunOptions:
     optimizer = run.optimizer if run.optimizer != "auto" else "adam" if texts else "sgd"
     student = run.student if run.student is not None else "transformer" if texts else "resnet8"
     settings = Settings.of(run, optimizer=optimizer)
-    return replace(run, student=student, optimizer=optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
+    run = replace(run, student=student, optimizer=optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
+    return replace(run, epochs=settings.epochs)
 
 
 def method_of(options: RunOptions) -> Method:
@@ -125,6 +126,12 @@ def student_of(options: NetworkOptions) -> Spec:
     """Return the student's network, which `run_options` has filled in."""
     assert options.student is not None
     return options.student
+
+
+def epochs_of(options: RunOptions) -> int:
+    """Return the number of epochs, which `run_options` has filled in."""
+    assert options.epochs is not None
+    return options.epochs
 
 
 def find_teacher(options: NetworkOptions, method: Method) -> nn.Module | Run | str | None:

@@ -71,6 +71,8 @@ def resolve_stages(requested: Stage) -> list[Stage]:
             stages.append(replace(requested, teachers=_teachers(spec, requested), starts_from=spec.starts_from))
             continue
         settings = replace(requested.settings, epochs=spec.epochs or requested.settings.epochs, learning_rate_scales=None)
+        if spec.epochs is not None:  # of a fixed length, and perhaps not trained on labels, so that its accuracy says nothing
+            settings = replace(settings, patience=None)
         if spec.constant_learning_rate:
             rate = requested.settings.learning_rate if spec.learning_rate is None else spec.learning_rate
             settings = replace(settings, learning_rate=rate, schedule="constant", milestones=(), warmup=0.0)
@@ -142,6 +144,7 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
     fresh: dict[str, nn.Module] = {}
     tried: list[tuple[Spec, bool]] = []
     for stage in stages:
+        splits.check(stage.settings)
         teachers = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
         networks: list[tuple[Spec, bool]] = [(spec, False) for spec in (stage.student, *stage.peers)]
         for spec, is_teacher in networks + [(teacher, True) for teacher in teachers]:
@@ -193,6 +196,7 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
         more_teachers=teachers[1:],
         labels=torch.tensor(splits.train.labels, dtype=torch.int64),
         classes=dataset.classes,
+        dropout=stage.settings.dropout,
     )
 
 

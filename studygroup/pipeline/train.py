@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 import shlex
+import time
 from contextlib import ExitStack
-from dataclasses import replace
+from dataclasses import asdict, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -14,9 +16,10 @@ from studygroup.distributed import launch
 from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.errors import UserError
 from studygroup.methods import method_name
-from studygroup.options import TrainOptions
+from studygroup.options import OptimizerOptions, TrainOptions
+from studygroup.pipeline.planning import plan_epochs
 from studygroup.pipeline.setup import default_folder, method_of, open_splits, plan_stages, run_options, settings_of, uses_gpu, with_stems
-from studygroup.pipeline.stages import dry_run, run_stages
+from studygroup.pipeline.stages import Stage, dry_run, run_stages
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
 from studygroup.runs.folder import lock_run_dir, remove_empty_run
@@ -46,15 +49,31 @@ def train_rank(options: TrainOptions) -> str:
 
 def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     """Train with the given ranks; rank 0 writes."""
+    started = time.perf_counter()
     run = run_options(options)
     method = method_of(run)
     settings = settings_of(run)
     stages = plan_stages(run, method, settings)
     splits = open_splits(run)
     stages = with_stems(stages, run.stem, splits.dataset)
-    dry_run(stages, splits)
+    untrained = dry_run(stages, splits)
     out = Path(options.out or default_folder(splits.dataset, method, run))
     files = RunFiles(out)
+    plan = None
+    if run.time_limit is not None:
+
+        def stages_of(epochs: int) -> list[Stage]:
+            return with_stems(plan_stages(run, method, replace(settings, epochs=epochs)), run.stem, splits.dataset)
+
+        if options.resume and ranks.on_rank_zero(files.config.is_file):
+            epochs = config.load_group(files.config, OptimizerOptions).epochs
+        else:
+            elapsed = partial(seconds_since, started)
+            plan = plan_epochs(stages_of, splits, untrained, run.time_limit, most=options.epochs, elapsed=elapsed, ranks=ranks)
+            epochs = plan.epochs
+        run = replace(run, epochs=epochs, time_limit=None)
+        settings = settings_of(run)
+        stages = stages_of(settings.epochs)
     name = method_name(method)
     resolved = TrainOptions.of(
         run,
@@ -74,7 +93,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         lock.enter_context(lock_run_dir(out, resume=options.resume, overwrite=options.overwrite))
         if not (options.resume and files.config.exists()):
             config.save(files.config, resolved)
-            write_json(files.environment, environment(settings.seed))
+            write_json(files.environment, environment(settings.seed) | ({"plan": asdict(plan)} if plan is not None else {}))
 
     hint = f"studygroup train --config {shlex.quote(str(files.config))} --out {shlex.quote(str(out))} --resume"
     with ExitStack() as lock:
@@ -85,6 +104,11 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             if ranks.rank == 0:
                 remove_empty_run(out)
             raise
+
+
+def seconds_since(start: float) -> float:
+    """Return the seconds since `time.perf_counter()` was `start`."""
+    return time.perf_counter() - start
 
 
 def importable(name: str) -> bool:

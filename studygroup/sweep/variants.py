@@ -209,6 +209,11 @@ def _check(variant: Variant, variants: Sequence[Variant], seeds: int) -> None:
             f"split_by_seed: the teacher {given} was trained on what other seeds test on; give a network, which is trained anew for each "
             "seed, or a run for each ({seed})"
         )
+    if variant.options.time_limit is not None:
+        raise UserError(
+            f"time_limit is {variant.options.time_limit}, but compare gives every run of a method the same number of epochs, whatever else "
+            "the machine does; give --epochs, or --budget equal-compute"
+        )
     first = seeded(variant, variants, 0)
     method, settings = method_of(first), settings_of(first)
     for seed in range(seeds):

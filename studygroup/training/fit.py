@@ -86,7 +86,7 @@ def fit(
         run = Run(folder)
         check_same_run(run.result["identity"], json.loads(json.dumps(identity, default=str)))  # as it was written
         return run
-    runner = StepRunner(method, splits.train, transform, settings, ranks)
+    runner = StepRunner(method, splits.train, transform, settings, ranks, loss=splits.label_loss(settings))
     trainer = Trainer(runner, splits.holdout, folder, identity=identity, title=title, resume_hint=resume_hint)
     best = trainer.run(resume=resume)
     save_results(trainer, best, factory, splits, label)

@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -17,6 +20,8 @@ ParameterSets = dict[str, list[nn.Parameter]]
 def build_optimizer(settings: Settings, sets: ParameterSets, method: Method) -> torch.optim.Optimizer:
     """Build the optimizer with one parameter group per member, each with its learning rate factor as `scale`.
 
+    Without `decay_norm_bias`, the vectors of a member (weights of norms, biases) are a second group, without weight decay.
+
     Raises:
         UserError: a factor is given for a member that the method does not have.
     """
@@ -25,13 +30,23 @@ def build_optimizer(settings: Settings, sets: ParameterSets, method: Method) -> 
         if member not in sets:
             raise unknown_name("member in learning_rate_scales", member, sets)
     scales = {**method.learning_rate_scales(), **given}
-    groups = [{"params": parameters, "scale": scales.get(name, 1.0)} for name, parameters in sets.items()]
+    groups: list[dict[str, Any]] = [{"params": parameters, "scale": scales.get(name, 1.0)} for name, parameters in sets.items()]
+    if not settings.decay_norm_bias:
+        groups = [part for group in groups for part in split_vectors(group)]
     rate, decay = settings.learning_rate, settings.weight_decay
     if settings.optimizer == "sgd":
         return torch.optim.SGD(groups, rate, momentum=settings.momentum, nesterov=settings.nesterov, weight_decay=decay)
     if settings.optimizer == "adam":
         return torch.optim.Adam(groups, rate, weight_decay=decay)
     return torch.optim.AdamW(groups, rate, weight_decay=decay)
+
+
+def split_vectors(group: Mapping[str, Any]) -> list[dict[str, Any]]:
+    """Split a parameter group into its matrices and kernels, and its vectors without weight decay (He et al., arXiv:1812.01187, 3.1)."""
+    vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
+    others = [parameter for parameter in group["params"] if parameter.ndim > 1]
+    found = [{**group, "params": others}, {**group, "params": vectors, "weight_decay": 0.0}]
+    return [part for part in found if part["params"]]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

@@ -20,8 +20,8 @@ from studygroup.training.trainer import EVALUATION_BATCH, BestCheckpoint, Traine
 
 def save_results(trainer: Trainer, best: BestCheckpoint, factory: NetworkFactory, splits: DataSplits, label: str) -> None:
     """Test all members on all ranks; rank 0 writes."""
-    method, dataset, recalibrate = trainer.method, splits.dataset, trainer.settings.recalibrate_bn
-    members = trainer.recalibrated() if recalibrate else {name: method.export(name) for name in method.members()}
+    dataset, recalibrate = splits.dataset, trainer.settings.recalibrate_bn
+    members = trainer.recalibrated() if recalibrate else {name: trainer.members.export(name) for name in trainer.members.names()}
     scores = trainer.score(dataset.test, members if recalibrate else None) if len(dataset.test) else None
     trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, factory, splits, label, members, scores))
 
@@ -58,11 +58,12 @@ def write_results(
     }
     students = method.student_names()
     for name, network in members.items():
-        spec = factory.spec(students.index(name)) if name in students else factory.teacher_spec
+        origin_name = trainer.members.averaged(name) or name
+        spec = factory.spec(students.index(origin_name)) if origin_name in students else factory.teacher_spec
         card = {
-            "network": spec_name(spec) if spec is not None else name,
+            "network": spec_name(spec) if spec is not None else origin_name,
             "parameters": total_parameters(network),
-            "epoch": settings.epochs - 1,
+            "epoch": trainer.state.epoch - 1,
             **common,
             "holdout": record["holdout"].get(name),
         }
@@ -84,8 +85,9 @@ def write_results(
     result = {
         **origin,
         "student": spec_name(factory.target),
-        "epochs": settings.epochs,
-        "candidates": list(method.candidates),
+        "epochs": trainer.state.epoch,
+        "stopped_early": trainer.stopped_early,
+        "candidates": list(trainer.members.candidates),
         "seconds": round(sum(past["seconds"] for past in trainer.log.history), 3),
         "parameters": {name: total_parameters(network) for name, network in members.items()},
         "trained_parameters": parameter_count(method),
@@ -96,8 +98,8 @@ def write_results(
             "test": test_selected(trainer, selected, splits),
         },
         "last": {
-            "epoch": settings.epochs - 1,
-            "member": max(method.candidates, key=lambda name: record["holdout"].get(name, 0.0)),
+            "epoch": trainer.state.epoch - 1,
+            "member": max(trainer.members.candidates, key=lambda name: record["holdout"].get(name, 0.0)),
             "holdout": record["holdout"],
             "test": scores.accuracy if scores else {},
             "diversity": scores.diversity if scores else None,

@@ -5,7 +5,13 @@ from __future__ import annotations
 import hashlib
 from dataclasses import dataclass
 
-from studygroup.data import Dataset, Split, Transform
+import numpy as np
+import torch
+
+from studygroup.batch import LabelLoss
+from studygroup.data import Dataset, Split, Tokens, Transform
+from studygroup.data.texts.dropout import TokenDropout
+from studygroup.errors import UserError, unknown_name
 from studygroup.training.settings import Settings
 
 
@@ -28,7 +34,43 @@ class DataSplits:
     def transform(self, settings: Settings) -> Transform:
         """Return the transform from stored samples to network inputs, for training and evaluation."""
         device = settings.torch_device()
-        return self.dataset.inputs.transform(device, settings.memory_format(device), self.augment)
+        inputs = self.dataset.inputs
+        transform = inputs.transform(device, settings.memory_format(device), self.augment)
+        if not settings.token_dropout:
+            return transform
+        if not isinstance(inputs, Tokens):
+            raise UserError(f"token_dropout is {settings.token_dropout:g}, but {self.dataset.name} has no tokens; leave it out for images")
+        return TokenDropout(transform, settings.token_dropout, inputs.tokenizer)
+
+    def label_loss(self, settings: Settings) -> LabelLoss | None:
+        """Return smoothing and class weights; None for the plain cross-entropy.
+
+        The weights are scaled to a mean of 1 over the training samples, so that they change neither the size of the loss nor, with that,
+        the best learning rate.
+
+        Raises:
+            UserError: a weight is given for a class that the data does not have.
+        """
+        given, classes = settings.class_weights, self.dataset.classes
+        if given is None:
+            return LabelLoss(settings.label_smoothing) if settings.label_smoothing else None
+        counts = np.bincount(self.train.labels, minlength=len(classes))
+        if isinstance(given, str):
+            weights = 1.0 / np.maximum(counts, 1)
+        else:
+            for name in given:
+                if name not in classes:
+                    raise unknown_name("class in class_weights", name, classes)
+            weights = np.array([given.get(name, 1.0) for name in classes])
+        weights = weights * counts.sum() / (weights * counts).sum()
+        return LabelLoss(settings.label_smoothing, torch.tensor(weights, dtype=torch.float32, device=settings.torch_device()))
+
+    def check(self, settings: Settings) -> None:
+        """Raise UserError if the settings ask for what the data does not have."""
+        self.transform(settings)
+        self.label_loss(settings)
+        if settings.patience is not None and not len(self.holdout):
+            raise UserError(f"patience is {settings.patience}, but there is no hold-out set to wait for; give --holdout, or no patience")
 
     def digest(self) -> str:
         """Return a digest of which samples are for training and which are held out."""

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from studygroup import randomness
-from studygroup.batch import Batch
+from studygroup.batch import Batch, LabelLoss
 from studygroup.clock import Clock
 from studygroup.data import Batches, Split, Transform
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
@@ -32,7 +32,16 @@ class StepRunner:
         memory_format: of images and weights.
     """
 
-    def __init__(self, method: Method, train: Split, transform: Transform, settings: Settings, ranks: DistContext = SINGLE_PROCESS) -> None:
+    def __init__(
+        self,
+        method: Method,
+        train: Split,
+        transform: Transform,
+        settings: Settings,
+        ranks: DistContext = SINGLE_PROCESS,
+        *,
+        loss: LabelLoss | None = None,
+    ) -> None:
         """Move the method to the device of the transform.
 
         Args:
@@ -41,6 +50,7 @@ class StepRunner:
             transform: from stored samples to inputs on the device.
             settings: of the training.
             ranks: the processes that train together.
+            loss: smoothing and class weights.
 
         Raises:
             UserError: settings or data that the method cannot work with.
@@ -60,6 +70,8 @@ class StepRunner:
             seed=settings.seed,
             ranks=ranks,
             whole_batch=method.whole_batch,
+            balanced=settings.sampling == "balanced",
+            loss=loss,
         )
         self.updater = Updater(method, settings, self.device, ranks)
         if settings.compile:
@@ -70,7 +82,7 @@ class StepRunner:
     def build(cls, method: Method, factory: NetworkFactory, splits: DataSplits, settings: Settings) -> StepRunner:
         """Build a method's networks and make a runner of its steps in train mode."""
         method.build(factory)
-        runner = cls(method, splits.train, splits.transform(settings), settings)
+        runner = cls(method, splits.train, splits.transform(settings), settings, loss=splits.label_loss(settings))
         method.train()
         return runner
 

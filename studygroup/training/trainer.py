@@ -7,6 +7,7 @@ optimizer and the loss sums of the current epoch is the whole state of a trainin
 from __future__ import annotations
 
 import json
+import logging
 import time
 import warnings
 from collections.abc import Mapping
@@ -29,6 +30,7 @@ from studygroup.runs.layout import RunFiles
 from studygroup.runs.metrics import MetricsLog
 from studygroup.threads import available_cpus, given_threads, restored_threads
 from studygroup.training.evaluate import Scores, score
+from studygroup.training.members import Members
 from studygroup.training.meter import LossMeter
 from studygroup.training.progress import Progress
 from studygroup.training.signals import StopRequest
@@ -38,6 +40,8 @@ from studygroup.training.threads import Pace, fastest_threads
 EVALUATION_BATCH = 500
 CHECK_INTERVAL = 50  # steps between checks of the losses on a device where a check is a synchronisation
 RECALIBRATION_BATCHES = 50
+
+logger = logging.getLogger(__name__)
 
 
 class Interrupted(KeyboardInterrupt):
@@ -97,6 +101,7 @@ class Trainer:
     ) -> None:
         self.runner = runner
         self.method: Method = runner.method
+        self.members = Members(runner.method, runner.settings.ema)
         self.ranks: DistContext = runner.ranks
         self.settings = runner.settings
         self.updater = runner.updater
@@ -146,17 +151,35 @@ class Trainer:
         """Train from the current state to the end."""
         steps = self.runner.batches.steps()
         wanted = self.settings.progress and self.ranks.rank == 0
-        bars = Progress(self.title, self.method.members(), epochs=self.settings.epochs, steps=steps, wanted=wanted)
+        bars = Progress(self.title, self.members.names(), epochs=self.settings.epochs, steps=steps, wanted=wanted)
         try:
             with StopRequest() as stop:
                 self.method.train()
-                while self.state.epoch < self.settings.epochs:
+                while not self.finished:
                     self.run_epoch(steps, stop, bars)
+            if self.stopped_early:
+                logger.info("%s: %s", self.title, self.stopped_early)
         finally:
             bars.close()
             self.log.close()
         assert self.state.best is not None
         return self.state.best
+
+    @property
+    def finished(self) -> bool:
+        """Return whether all epochs are trained, or none was better for as long as the patience lasts."""
+        return self.state.epoch >= self.settings.epochs or self.stopped_early is not None
+
+    @property
+    def stopped_early(self) -> str | None:
+        """Return why the training ended before its last epoch; None if it did not."""
+        best, patience, epochs = self.state.best, self.settings.patience, self.settings.epochs
+        if patience is None or best is None or self.state.epoch >= epochs or self.state.epoch - 1 - best.epoch < patience:
+            return None
+        return (
+            f"stopped after {self.state.epoch} of {epochs} epochs: no better hold-out accuracy than {best.accuracy or 0.0:.2%} of epoch "
+            f"{best.epoch + 1} for {patience} {'epoch' if patience == 1 else 'epochs'} (--patience)"
+        )
 
     def run_epoch(self, steps: int, stop: StopRequest, bars: Progress) -> None:
         """Train the rest of the current epoch, then evaluate, log and save a checkpoint."""
@@ -171,6 +194,7 @@ class Trainer:
             self.runner.step(batch, clock, state.meter)
             self.pace.step(time.perf_counter() - begun, batch.inputs.numel())
             state.step += 1
+            self.members.update(state.epoch * steps + state.step)
             state.samples += sum(batch.shard.sizes) if batch.shard is not None else len(batch)
             state.seconds = before + time.perf_counter() - started
             state.bytes_sent = sent + self.ranks.bytes_sent
@@ -226,14 +250,14 @@ class Trainer:
         accuracy = cross_entropy = None
         if scores is None:
             warnings.warn("there is no hold-out set to select by: the first student after the last epoch is taken", stacklevel=2)
-            name = self.method.candidates[0]
+            name = self.members.candidates[0]
         else:
-            ranking = {name: (-scores.accuracy[name], scores.cross_entropy[name]) for name in self.method.candidates}
+            ranking = {name: (-scores.accuracy[name], scores.cross_entropy[name]) for name in self.members.candidates}
             name = min(ranking, key=ranking.__getitem__)
             if state.best is not None and ranking[name] >= state.best.rank:
                 return
             accuracy, cross_entropy = scores.accuracy[name], scores.cross_entropy[name]
-        network = networks[name] if networks else self.method.export(name)
+        network = networks[name] if networks else self.members.export(name)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
         state.best = BestCheckpoint(name, state.epoch, accuracy, cross_entropy, weights)
 
@@ -242,7 +266,7 @@ class Trainer:
 
         def logits(inputs: Tensor) -> dict[str, Tensor]:
             if networks is None:
-                return self.method.logits(inputs)
+                return self.members.logits(inputs)
             return {name: network(inputs) for name, network in networks.items()}
 
         self.method.eval()
@@ -260,9 +284,9 @@ class Trainer:
         """Return plain copies of all members with batch-norm statistics of their own."""
         batches = Batches(self.runner.batches.split, self.runner.transform, batch_size=self.settings.batch_size, seed=self.settings.seed)
         found = {}
-        for name in self.method.members():
+        for name in self.members.names():
             inputs = (batch.inputs for batch in islice(batches.epoch(self.state.epoch), RECALIBRATION_BATCHES))
-            network = self.method.export(name).eval()
+            network = self.members.export(name).eval()
             found[name] = recalibrate_bn(network, inputs, run=lambda module, x: self.updater.forward(lambda: {"logits": module(x)}))
         return found
 
@@ -270,7 +294,8 @@ class Trainer:
         """Give every rank what only the owner of a student has: its weights, their optimizer state, its statistics."""
         if not self.ranks.is_distributed or self.ranks.shard == "samples":
             return
-        self.method.group.sync_students()
+        for group in self.members.groups():
+            group.sync_students()
         if self.ranks.shard == "members":
             self.updater.sync_optimizer_state()
 
@@ -284,6 +309,7 @@ class Trainer:
             "identity": json.dumps(self.identity),
             "history": json.dumps(self.log.history),
             "method": self.method.state_dict(),
+            "ema": self.members.state(),
             "optimizer": self.updater.optimizer.state_dict(),
             "epoch": state.epoch,
             "step": state.step,
@@ -318,6 +344,7 @@ class Trainer:
             )
         check_same_run(json.loads(saved["identity"]), self.identity)
         self.method.load_state_dict(saved["method"])
+        self.members.load_state(saved["ema"])
         self.updater.optimizer.load_state_dict(saved["optimizer"])
         meter = LossMeter()
         if self.ranks.rank == 0 or self.ranks.shard == "members":  # the sums of all ranks now belong to one

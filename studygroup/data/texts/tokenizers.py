@@ -13,7 +13,7 @@ import io
 import json
 import re
 import string
-from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any, cast
 
@@ -107,6 +107,8 @@ class Bpe:
         self.vocabulary: int = self._processor.get_piece_size()
         self.pad = self.PAD
         self.max_length = 512
+        self.replacement: int | None = self.UNKNOWN
+        self.special: Collection[int] = ()
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocabulary: int = VOCABULARY, lower: bool = False) -> Bpe:
@@ -180,6 +182,8 @@ class Chars:
         self.vocabulary = 3 + len(self.SYMBOLS)
         self.pad = self.PAD
         self.max_length = 1024
+        self.replacement: int | None = self.UNKNOWN
+        self.special: Collection[int] = ()
         self._ids = np.full(0x110000, self.UNKNOWN, dtype=np.uint8)  # by code point
         self._ids[[code for code in range(0x3001) if chr(code).isspace()]] = self.SPACE  # there is no white space beyond
         self._ids[[ord(symbol) for symbol in self.SYMBOLS]] = range(3, self.vocabulary)
@@ -201,6 +205,9 @@ class Chars:
 
 
 # ---------------------------------------------------------------- Hugging Face
+
+
+MASK_TOKENS = ("[MASK]", "<mask>")
 
 
 class Hf:
@@ -231,6 +238,10 @@ class Hf:
         self.vocabulary: int = self._tokenizer.get_vocab_size()
         self.pad = pad
         self.max_length = max_length
+        special = {token.content: number for number, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}
+        self.special: Collection[int] = frozenset(special.values())
+        unknown = self._tokenizer.token_to_id(str(getattr(self._tokenizer.model, "unk_token", None)))
+        self.replacement: int | None = next((special[name] for name in MASK_TOKENS if name in special), unknown)
         if not 0 <= pad < self.vocabulary:
             raise UserError(f"pad_token_id of the Hugging Face model is {pad}, but it has {self.vocabulary} tokens; correct config.json")
 
