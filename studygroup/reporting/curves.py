@@ -132,7 +132,7 @@ def _curve(members: Sequence[RunRecord], measure: Measure) -> tuple[list[int], l
     """Return the epochs (from 1) in which all runs of a group have the value, with its mean and sample standard deviation."""
     by_run = []
     for record in members:
-        found = ((int(str(epoch["epoch"])) + 1, measure(record, epoch)) for epoch in record.epochs)
+        found = ((int(str(epoch["epoch"])), measure(record, epoch)) for epoch in record.epochs)
         by_run.append({epoch: value for epoch, value in found if value is not None and math.isfinite(value)})
     epochs = sorted(set.intersection(*(set(found) for found in by_run)))
     columns = [[found[epoch] for found in by_run] for epoch in epochs]

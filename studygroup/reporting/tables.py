@@ -269,7 +269,7 @@ def _table(title: str) -> Table:
 def _epoch(record: Mapping[str, object]) -> str:
     """Format the epoch, counted from 1."""
     epoch = record.get("epoch")
-    return str(epoch + 1) if isinstance(epoch, int) else "–"
+    return str(epoch) if isinstance(epoch, int) else "–"
 
 
 def _percent(value: object) -> str:

@@ -23,7 +23,7 @@ from studygroup.errors import UserError
 from studygroup.groups import recalibrate_bn
 from studygroup.methods.method import Method
 from studygroup.runs import checkpoint
-from studygroup.runs.layout import RunFiles
+from studygroup.runs.layout import FORMAT, RunFiles
 from studygroup.runs.metrics import MetricsLog
 from studygroup.training.evaluate import Scores, score
 from studygroup.training.meter import LossMeter
@@ -42,7 +42,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class BestCheckpoint:
-    """The member and epoch with the highest hold-out accuracy so far; `weights` is the state dict of its plain network."""
+    """The member and epoch, from 1, with the highest hold-out accuracy so far; `weights` is the state dict of its plain network."""
 
     member: str
     epoch: int
@@ -175,7 +175,7 @@ class Trainer:
         scores = self.score(self.holdout, networks) if len(self.holdout) else None
         self.select(scores, networks)
         record = {
-            "epoch": state.epoch,
+            "epoch": state.epoch + 1,
             "seconds": round(state.seconds, 4),
             "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),
             "learning_rate": self.settings.learning_rate * self.settings.rate(state.epoch, state.epoch + 1),
@@ -210,7 +210,7 @@ class Trainer:
             accuracy, cross_entropy = scores.accuracy[name], scores.cross_entropy[name]
         network = networks[name] if networks else self.method.export(name)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-        state.best = BestCheckpoint(name, state.epoch, accuracy, cross_entropy, weights)
+        state.best = BestCheckpoint(name, state.epoch + 1, accuracy, cross_entropy, weights)
 
     def score(self, split: Split, networks: Mapping[str, nn.Module] | None = None) -> Scores:
         """Score every member, or the given networks, on a split in the precision of the run."""
@@ -256,6 +256,7 @@ class Trainer:
             self.sync_private_state()
         meter = state.meter.merged(self.ranks)
         saved = {
+            "format": FORMAT,
             "identity": json.dumps(self.identity),
             "history": json.dumps(self.log.history),
             "method": self.method.state_dict(),
@@ -278,16 +279,16 @@ class Trainer:
         """Load the newest intact checkpoint; start from the beginning if there is none.
 
         Raises:
-            UserError: it is of a run with another method, group, data set or settings, or of an earlier version.
+            UserError: it is of a run with another method, group, data set or settings, or of another version.
             TrainingError: all checkpoints are damaged.
         """
         saved = checkpoint.load_newest(self.files.checkpoints)
         if saved is None:
             self.log.restore([])
             return
-        if "losses" not in saved:
+        if saved.get("format") != FORMAT:
             raise UserError(
-                f"the checkpoints in {self.files.checkpoints} were written by an earlier version of studygroup and cannot be resumed; "
+                f"the checkpoints in {self.files.checkpoints} were written by another version of studygroup and cannot be resumed; "
                 "train the run again with --overwrite"
             )
         check_same_run(json.loads(saved["identity"]), self.identity)
