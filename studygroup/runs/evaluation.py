@@ -203,7 +203,9 @@ def write_evaluations(files: RunFiles, found: Mapping[str, Evaluation]) -> None:
     """Write the evaluations of members by name; one value per line, as numbers of many classes are many."""
     members = []
     for name, evaluation in found.items():
-        values = ",\n".join(f"    {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in evaluation.to_plain().items())
+        values = ",\n".join(
+            f"    {json.dumps(key)}: {json.dumps(value, ensure_ascii=False)}" for key, value in evaluation.to_plain().items()
+        )
         members.append(f"  {json.dumps(name)}: {{\n{values}\n  }}")
     write_atomically(files.evaluation, ("{\n" + ",\n".join(members) + "\n}\n").encode("utf-8", "replace"))
 

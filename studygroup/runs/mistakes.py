@@ -54,8 +54,7 @@ def write_mistakes(files: RunFiles, split: Split, outcomes: Outcomes, names: Seq
     few = f"The {len(chosen)} most confident of {wrong:,}" if wrong > len(chosen) else f"All {wrong}" if wrong > 1 else "The only one"
     title = f"{few} mistakes on {len(outcomes):,} test samples".replace("one mistakes", "one mistake")
     rows = [
-        (names[i], classes[outcomes.labels[i]], classes[outcomes.predicted[i]], float(outcomes.probability[i]))
-        for i in chosen.tolist()
+        (names[i], classes[outcomes.labels[i]], classes[outcomes.predicted[i]], float(outcomes.probability[i])) for i in chosen.tolist()
     ]
     if split.texts is not None:
         found = [split.texts.text(int(split.positions[i])) for i in chosen]
@@ -101,10 +100,10 @@ def contact_sheet(title: str, rows: Sequence[tuple[str, str, str, float]], image
         left, top = GAP + number % columns * step, HEAD + number // columns * height
         image = _enlarged(pixels)
         sheet.paste(image, (left + (TILE - image.width) // 2, top + (TILE - image.height) // 2))
-        percent = f"{probability:.1%}"
+        percent = f"({probability:.1%})"
         room = TILE - font.getlength(f" {percent}")
         texts = [
-            (_fitted(name, font, TILE, keep_end=True), FADED),
+            (_fitted(f"#{name}" if name.isdecimal() else name, font, TILE, keep_end=True), FADED),
             (_fitted(f"true: {one_line(true)}", font, TILE), TRUE),
             (f"{_fitted(f'→ {one_line(predicted)}', font, room)} {percent}", FALSE),
         ]
@@ -130,9 +129,9 @@ def _font(size: int) -> Font:
     from PIL import ImageFont
 
     try:
-        import matplotlib
+        import matplotlib as mpl
 
-        return ImageFont.truetype(Path(matplotlib.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
+        return ImageFont.truetype(Path(mpl.get_data_path()) / "fonts" / "ttf" / "DejaVuSans.ttf", size)
     except (ImportError, OSError):
         return ImageFont.load_default(size)
 

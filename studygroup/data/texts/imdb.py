@@ -57,9 +57,7 @@ class Imdb(TextSource):
         for split in SPLITS:
             meter, names = Meter(), list[str]()
             if self.location.is_file():
-                splits[split] = RawSplit(
-                    self._read_archive(split, unreadable, meter, names), file_size(self.location), meter, names
-                )
+                splits[split] = RawSplit(self._read_archive(split, unreadable, meter, names), file_size(self.location), meter, names)
             else:
                 files = self._files(split)
                 rows = read_files(self.location, files, "utf-8", unreadable, meter, names)

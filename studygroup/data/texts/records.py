@@ -56,9 +56,7 @@ class Format(Protocol):
         """Yield the rows with the values of these columns, which exist; the meter counts how much has been read."""
 
 
-def read_rows(
-    table: Format, columns: Columns, name: str, unreadable: UnreadableRows, meter: Meter, numbers: list[str]
-) -> Iterator[Row]:
+def read_rows(table: Format, columns: Columns, name: str, unreadable: UnreadableRows, meter: Meter, numbers: list[str]) -> Iterator[Row]:
     """Yield the texts and labels of a table. Rows are numbered from 1, without a header.
 
     Args:
