@@ -102,10 +102,7 @@ def measures(record: RunRecord) -> dict[str, float | None]:
         "members_test": statistics.fmean(of_members) if of_members else None,
         "ensemble_test": test.get("ensemble") if number(last, "diversity") is not None else None,  # of several students
         "holdout": number(selected, "holdout"),
-        "top5": evaluation and evaluation.top5,
-        "macro_f1": evaluation and evaluation.macro_f1,
-        "negative_log_likelihood": evaluation and evaluation.negative_log_likelihood,
-        "calibration_error": evaluation and evaluation.calibration_error,
+        **{name: getattr(evaluation, name, None) for name in ("top5", "macro_f1", "negative_log_likelihood", "calibration_error")},
         "diversity": number(last, "diversity"),
         "seconds": record.seconds,
         "parameters": values(result, "parameters").get(str(selected.get("member"))),

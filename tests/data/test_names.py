@@ -65,11 +65,18 @@ def test_rows_of_tables_and_files_of_texts(opened: Callable[..., Dataset], tmp_p
         path = tmp_path / "letters" / label / f"{i:02}.txt"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(b"\xff\xfe\xff" if i == 4 else text.encode())
-    for data, name_of in (("reviews.csv", lambda i: str(i + 1 + (i >= 2) + (i >= 7))), ("letters", lambda i: f"{'ab'[i % 2]}/{i:02}.txt")):
+
+    def row(i: int) -> str:
+        return str(i + 1 + (i >= 2) + (i >= 7))
+
+    def file_of(i: int) -> str:
+        return f"{'ab'[i % 2]}/{i:02}.txt"
+
+    for data, name_of in (("reviews.csv", row), ("letters", file_of)):
         found = opened(tmp_path / data, tokenizer="chars", on_error="skip", test_size=test_size)
         for split in (found.train, found.test):
             assert split.texts is not None
-            numbers = [int(split.texts.text(int(row)).split()[1]) for row in split.positions]
+            numbers = [int(split.texts.text(int(at)).split()[1]) for at in split.positions]
             assert split.sample_names() == [name_of(i) for i in numbers]
 
 
