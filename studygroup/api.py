@@ -86,11 +86,12 @@ def compare(options: CompareOptions) -> dict[str, object]:
 
 
 @keyword_function(EvaluateOptions)
-def evaluate(options: EvaluateOptions) -> dict[str, dict[str, float]]:
+def evaluate(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
     """Evaluate members of a run on its test set, or on other data with the run's classes.
 
     Returns:
-        By member: `accuracy` in [0, 1], `cross_entropy` in nats, and `samples`.
+        By member: `accuracy` in [0, 1], `cross_entropy` in nats, `samples`, and the other attributes of `Run.evaluation`: `top5`,
+        `calibration_error`, `precision`, `recall`, `f1` and `support` of each of `classes`, and `confusions`.
 
     Raises:
         UserError: the run, a member or the data cannot be used.

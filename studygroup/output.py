@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 PIPE_WIDTH = 160  # of tables if standard output is no terminal
 INPUTS = {"path": "image", "text": "text"}  # key of the input of a prediction: header of its column
 MAX_TEXT = 60  # characters of a text in a table
+MAX_DETAILED = 2  # members whose scores by class are printed
 
 
 def console() -> Console:
@@ -85,12 +86,18 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
 
 def _print_run(run: object) -> None:
     from studygroup import reporting
+    from studygroup.runs.evaluation import read_evaluations
     from studygroup.runs.layout import RunFiles
 
     files = RunFiles.of(str(getattr(run, "folder", run)))
     screen = console()
     screen.print(reporting.show_run(files.folder))
-    screen.print(f"\nstudent:  {files.weights('best')}", soft_wrap=True, markup=False)
+    for name, evaluation in read_evaluations(files.folder).items():
+        screen.print(f"{name} on the test set: {evaluation.summary()}", soft_wrap=True, markup=False)
+    for label, path in (("test", files.predictions), ("mistakes", files.mistakes_picture), ("mistakes", files.mistakes_table)):
+        if path.is_file():
+            screen.print(f"{label + ':':<10}{path}", soft_wrap=True, markup=False)
+    screen.print(f"student:  {files.weights('best')}", soft_wrap=True, markup=False)
     sample = "'A TEXT'" if files.tokenizer.is_dir() else "IMAGE"
     screen.print(f"try:      studygroup predict {_quoted(files.folder)} {sample}", soft_wrap=True, markup=False)
 
@@ -140,11 +147,16 @@ def _others(top: object) -> str:
     return ", ".join(f"{label} {_percent(probability)}" for label, probability in pairs)
 
 
-def _print_evaluation(result: Mapping[str, Mapping[str, float]]) -> None:
-    table = _table("member", ">accuracy", ">cross-entropy", ">samples")
-    for member, values in result.items():
-        table.add_row(_escaped(member), _percent(values["accuracy"]), f"{values['cross_entropy']:.4f}", f"{values['samples']:,.0f}")
-    console().print(table)
+def _print_evaluation(result: Mapping[str, Mapping[str, Any]]) -> None:
+    from studygroup import reporting
+    from studygroup.runs.evaluation import Evaluation
+
+    found = {member: Evaluation.from_plain(values) for member, values in result.items()}
+    screen = console()
+    screen.print(reporting.render_evaluations(found))
+    for member, evaluation in found.items() if len(found) <= MAX_DETAILED else ():
+        screen.print(reporting.render_classes(member, evaluation))
+        screen.print(reporting.render_confusions(member, evaluation))
 
 
 def _print_export(card: Mapping[str, Any]) -> None:

@@ -13,6 +13,7 @@ import pytest
 
 from studygroup import config
 from studygroup.options import TrainOptions
+from studygroup.runs.layout import FORMAT
 
 
 class MakeRun(Protocol):
@@ -58,12 +59,12 @@ def write_run(
         accuracy = {name: test * rise - 0.02 * k + noise.uniform(-0.01, 0.01) for k, name in enumerate(names)}
         lines.append(
             {
-                "epoch": epoch,
+                "epoch": epoch + 1,
                 "seconds": 2.0,
                 "samples_per_second": 700.0,
                 "learning_rate": 0.05,
                 "losses": {f"{name}/{loss}": (3 - test) * (1.05 - rise) for name in names for loss in ("cross_entropy", "imitation")},
-                "holdout": {**accuracy, "ensemble": max(accuracy.values()) + 0.01} if holdout else {},
+                "holdout": {**accuracy, **({"ensemble": max(accuracy.values()) + 0.01} if students > 1 else {})} if holdout else {},
                 "holdout_cross_entropy": dict.fromkeys(names, (3 - test) * (1.1 - rise)) if holdout else {},
                 "diversity": 0.05 * students * (1.2 - rise) if students > 1 else None,
             }
@@ -72,6 +73,7 @@ def write_run(
     if finished:
         last_test = {name: test - 0.02 * k for k, name in enumerate(names)}
         result = {
+            "format": FORMAT,
             "data": "digits",
             "method": method,
             "student": "resnet8",
@@ -81,12 +83,12 @@ def write_run(
             "seconds": 2.0 * epochs,
             "parameters": {**dict.fromkeys(names, 78_042), "pivot": 1_000_000},
             "trained_parameters": 155_000,
-            "selected": {"member": names[0], "epoch": epochs - 1, "holdout": test + 0.02, "test": test + 0.005},
+            "selected": {"member": names[0], "epoch": epochs, "holdout": test + 0.02, "test": test + 0.005},
             "last": {
-                "epoch": epochs - 1,
+                "epoch": epochs,
                 "member": names[-1],
                 "holdout": {name: test - 0.01 * (students - k) for k, name in enumerate(names)},
-                "test": {**last_test, "ensemble": test + 0.01, "pivot": 0.99},
+                "test": {**last_test, **({"ensemble": test + 0.01} if students > 1 else {}), "pivot": 0.99},
                 "diversity": 0.2 if students > 1 else None,
             },
             "holdout_samples": 100,

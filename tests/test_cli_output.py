@@ -91,14 +91,20 @@ def test_csv_has_one_class_per_line(monkeypatch: pytest.MonkeyPatch, capsys: pyt
 
 
 def test_evaluation_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
-    result = {"best": {"accuracy": 0.5, "cross_entropy": float("nan"), "samples": 2000.0}}
+    by_class = {"precision": [0.5, None], "recall": [1.0, 0.0], "f1": [2 / 3, 0.0], "support": [1000, 1000]}
+    scores = {"negative_log_likelihood": 0.7, "calibration_error": 0.25, "top5": None}
+    confusions = {"classes": ["[b]x", "y"], "confusions": [[0, 0, 1000], [1, 0, 1000]]}
+    result = {"best": {"accuracy": 0.5, "cross_entropy": float("nan"), "samples": 2000, **scores, **by_class, **confusions}}
     fake(monkeypatch, "evaluate", result)
     assert cli.main(["evaluate", "runs/x", "--members", "all"]) == 0
     table = capsys.readouterr().out
     assert "50.00%" in table
     assert "2,000" in table
+    assert "25.00%" in table
+    assert ["[b]x", "0.500", "1.000", "0.667", "1,000"] in [line.split() for line in table.splitlines()]
+    assert ["[b]x", "1000", "·"] in [line.split() for line in table.splitlines()], "the confusion matrix"
     assert cli.main(["evaluate", "runs/x", "--format=json"]) == 0
-    assert json.loads(capsys.readouterr().out) == {"best": {"accuracy": 0.5, "cross_entropy": None, "samples": 2000.0}}
+    assert json.loads(capsys.readouterr().out) == {"best": {**result["best"], "cross_entropy": None}}
 
 
 def test_names_as_a_table_and_as_json(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
@@ -132,7 +138,13 @@ def test_train_prints_the_members_and_the_path_of_the_student(
 ) -> None:
     folder = tmp_path / "my run"
     folder.mkdir()
-    last = {"epoch": 4, "member": "student0", "holdout": {"student0": 0.9}, "test": {"student0": 0.8, "ensemble": 0.85}}
+    last = {
+        "epoch": 4,
+        "member": "student0",
+        "holdout": {"student0": 0.9},
+        "test": {"student0": 0.8, "ensemble": 0.85},
+        "diversity": 0.1,
+    }
     selected = {"member": "student0", "epoch": 2, "holdout": 0.95, "test": 0.81}
     (folder / "result.json").write_text(json.dumps({"selected": selected, "last": last, "parameters": {"student0": 78042}}))
     fake(monkeypatch, "train", SimpleNamespace(folder=folder))

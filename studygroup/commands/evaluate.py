@@ -4,20 +4,22 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import replace
+from typing import Any
 
 import numpy as np
 
 from studygroup import config
-from studygroup.data import Dataset, Split, evaluation_batches, open_data
+from studygroup.data import Dataset, Split, open_data
 from studygroup.devices import pick_device
 from studygroup.errors import UserError
 from studygroup.options import DataOptions, EvaluateOptions, TableOptions
 from studygroup.parameters import parameters_of
+from studygroup.runs.evaluation import Evaluation
 from studygroup.runs.member import Member, Run
-from studygroup.training.evaluate import score
+from studygroup.training.evaluate import collect
 
 
-def run(options: EvaluateOptions) -> dict[str, dict[str, float]]:
+def run(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
     """Score members of a run on its test set, or on other data."""
     opened = Run(options.run)
     every = "all" in options.members
@@ -28,14 +30,24 @@ def run(options: EvaluateOptions) -> dict[str, dict[str, float]]:
     split = relabelled(dataset.test if len(dataset.test) else dataset.train, dataset.classes, first.classes)
     device = pick_device(options.device)
     runners = {name: member.runner(device) for name, member in members.items()}
-    scores = score(
+    found = collect(
         lambda inputs: {name: runner(inputs) for name, runner in runners.items()},
-        [name for name in names if name.startswith("student")] or names,
-        evaluation_batches(split, first.prepare(device), options.batch_size),
+        ([name for name in names if name.startswith("student")] or names) if every else (),
+        split,
+        first.prepare(device),
+        options.batch_size,
     )
+    return {name: evaluation_row(Evaluation.of(outcomes, first.classes)) for name, outcomes in found.items()}
+
+
+def evaluation_row(evaluation: Evaluation) -> dict[str, Any]:
+    """Return `accuracy`, `cross_entropy` and `samples` of a member, and the other attributes of `Evaluation`, in JSON's types."""
+    plain = evaluation.to_plain()
     return {
-        name: {"accuracy": scores.accuracy[name], "cross_entropy": scores.cross_entropy[name], "samples": scores.samples}
-        for name in (*names, *(["ensemble"] if every else []))
+        "accuracy": plain.pop("accuracy"),
+        "cross_entropy": evaluation.negative_log_likelihood,
+        "samples": plain.pop("samples"),
+        **plain,
     }
 
 

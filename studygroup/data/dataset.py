@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import json
+from dataclasses import dataclass, replace
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -13,6 +15,7 @@ from torch import Tensor
 from studygroup import randomness
 from studygroup.data.inputs import Images, Inputs
 from studygroup.data.texts.ragged import Ragged
+from studygroup.data.texts.store import Texts
 from studygroup.errors import UserError
 
 Positions = Tensor | NDArray[np.int64]
@@ -26,14 +29,32 @@ class Split:
         inputs: all M samples of the file: images (M, C, H, W) uint8, memory-mapped, or M texts.
         labels: (N,) int64, of the samples of this split.
         rows: (N,) int64: rows of this split's samples in `inputs`; None for all, in order.
+        names: file with the names of all M samples, a JSON string per line; None if they have none.
+        texts: all M texts, unchanged; None for images.
     """
 
     inputs: Any  # NDArray[np.uint8] or Ragged; code that reads images knows that it has an array
     labels: NDArray[np.int64]
     rows: NDArray[np.int64] | None = None
+    names: Path | None = None
+    texts: Texts | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
+
+    @property
+    def positions(self) -> NDArray[np.int64]:
+        """Return the rows of this split's samples in `inputs` (N,)."""
+        return np.arange(len(self), dtype=np.int64) if self.rows is None else self.rows
+
+    def sample_names(self) -> list[str]:
+        """Return a name of each sample (N): its file or its row in a table, from 1; of other data its index in the arrays, from 0."""
+        if self.names is None:
+            return [str(row) for row in self.positions]
+        wanted = set(self.positions.tolist())
+        with self.names.open(encoding="utf-8") as file:
+            found = {row: str(json.loads(line)) for row, line in enumerate(file) if row in wanted}
+        return [found[row] for row in self.positions.tolist()]
 
     @property
     def lengths(self) -> NDArray[np.int64] | None:
@@ -46,7 +67,7 @@ class Split:
         """Return the samples at positions `indices` (n,) as a split, without reading or copying them."""
         indices = np.asarray(indices, dtype=np.int64)
         rows = indices if self.rows is None else self.rows[indices]
-        return Split(self.inputs, self.labels[indices], rows)
+        return replace(self, labels=self.labels[indices], rows=rows)
 
     def gather(self, positions: Positions, width: int = 1) -> tuple[Tensor, Tensor]:
         """Read samples.

@@ -1,15 +1,16 @@
 """From a source to a data set: read once into memory-mapped arrays in the cache, then divided into training and test set.
 
-<cache>/<category>/<name>-<key>/     train_<array>.npy ...  (test_<array>.npy ...)  meta.json
+<cache>/<category>/<name>-<key>/     train_<array>.npy ...  (test_<array>.npy ...)  (train_names.jsonl, test_names.jsonl)  meta.json
 """
 
 from __future__ import annotations
 
+import json
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sized
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
 from typing import Any, ClassVar, Generic, TypeVar
@@ -19,7 +20,7 @@ from numpy.typing import NDArray
 
 from studygroup.data.cache.array_file import ArrayFile
 from studygroup.data.cache.disk import check_room
-from studygroup.data.cache.entries import cache_dir, cached, check_skipped, digest, open_splits, unreadable_error, write_meta
+from studygroup.data.cache.entries import cache_dir, cached, check_skipped, digest, names_file, open_splits, unreadable_error, write_meta
 from studygroup.data.dataset import Dataset, Split, divide
 from studygroup.data.inputs import Inputs
 from studygroup.data.progress import Unit, progress_bar
@@ -42,6 +43,7 @@ class Prepared(Generic[StoredT]):
         splits: `train` and perhaps `test`.
         unreadable: names of the samples that were skipped.
         key: hash of the source's content and of the options.
+        names: by split, the file with the names of its samples, if the source has such.
     """
 
     name: str
@@ -49,6 +51,7 @@ class Prepared(Generic[StoredT]):
     splits: dict[str, StoredT]
     unreadable: tuple[str, ...]
     key: str
+    names: dict[str, Path] = field(default_factory=dict)
 
 
 class Preparation(ABC, Generic[RawT, StoredT]):
@@ -134,6 +137,7 @@ class Preparation(ABC, Generic[RawT, StoredT]):
             train, test = divide(len(train), self.options.test_size, self.options.split_seed)
             division = len(test), self.options.split_seed
         splits, inputs, key = self.encode(prepared, train, division, tokenizer)
+        splits = {name: replace(split, names=prepared.names.get(name)) for name, split in splits.items()}
         if test is not None:
             splits = {"train": splits["train"].take(train), "test": splits["train"].take(test)}
         augment = self.source.augment_for(prepared.classes)
@@ -156,7 +160,12 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         if (found := open_splits(folder, self.open_split)) is None:
             return None
         meta, splits = found
-        return Prepared(self.source.name, tuple(meta["classes"]), splits, tuple(meta["broken"]), key)
+        if "named" not in meta:  # prepared by an earlier version, without names
+            return None
+        names = {split: names_file(folder, split) for split in meta["named"]}
+        if not all(path.is_file() for path in names.values()):
+            return None
+        return Prepared(self.source.name, tuple(meta["classes"]), splits, tuple(meta["broken"]), key, names)
 
     def _write(self, folder: Path) -> None:
         name, types = self.source.name, self.array_types()
@@ -169,10 +178,14 @@ class Preparation(ABC, Generic[RawT, StoredT]):
             for split_name, split in self.raw.splits.items():
                 with ExitStack() as stack:
                     files = [stack.enter_context(ArrayFile(folder / f"{split_name}_{array}.npy", *types[array])) for array in types]
+                    names = None if split.names is None else stack.enter_context(names_file(folder, split_name).open("w", encoding="utf-8"))
                     done = 0
                     for arrays in self.chunks(split):
                         for file, array in zip(files, arrays, strict=True):
                             file.append(array)
+                        if names is not None and split.names is not None:
+                            names.writelines(json.dumps(sample) + "\n" for sample in split.names)
+                            split.names.clear()
                         now = files[0].rows if split.meter is None else split.meter.count
                         advance(now - done)
                         done = now
@@ -180,4 +193,5 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         if self.raw.unreadable and self.options.on_error == "stop":
             raise unreadable_error(self.raw.unreadable, self.noun, name)
         classes = self.finish(folder)
-        write_meta(folder, {"name": name, "classes": classes, "rows": rows, "broken": self.raw.unreadable})
+        named = [split for split, content in self.raw.splits.items() if content.names is not None]
+        write_meta(folder, {"name": name, "classes": classes, "rows": rows, "broken": self.raw.unreadable, "named": named})

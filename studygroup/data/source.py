@@ -40,11 +40,13 @@ class RawSplit(Generic[ItemT]):
         items: chunks of images, or rows of texts; read lazily, once.
         size: amount to read, for the progress bar, in the units of `meter`. Of images, their number; fewer may come if some are unreadable.
         meter: amount read so far; None if samples are counted.
+        names: file or row number of each readable sample, appended before it is yielded; None for sources without such names.
     """
 
     items: Iterator[ItemT]
     size: int
     meter: Meter | None = None
+    names: list[str] | None = None
 
 
 @dataclass(frozen=True)

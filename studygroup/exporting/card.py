@@ -139,9 +139,7 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
     for name, score in (("network in PyTorch, float32", check["network"]), ("this file", check["file"])):
         times = " | ".join(f"{1000 * score['seconds'][size]:.3f}" for size in ("1", "64"))
         rows.append(f"| {name} | {percent(score['accuracy'])} | {score['bytes']:,} | {times} |")
-    trained = {key: value for key, value in origin.items() if key not in ("run", "epoch") and value is not None}
-    if origin["epoch"] is not None:
-        trained["epoch"] = origin["epoch"] + 1  # counted from 0 in JSON files
+    trained = {key: value for key, value in origin.items() if key != "run" and value is not None}
     shape, count = " x ".join(map(str, card["input"]["shape"])), len(card["classes"])
     use = f"takes `{INPUT}` ({shape}, {card['input']['dtype']}) and returns logits (batch x {count})"
     values = {

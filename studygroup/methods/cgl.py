@@ -63,7 +63,7 @@ class CGL(Method):
     temperature: float = option(3.0, above=0.0, help="Softmax temperature T")
     t2_scale: bool = option(True, help="Multiply the imitation by T^2")
     ramp_share: float = option(0.2, at_least=0.0, at_most=1.0, help="Fraction of the epochs over which the imitation ramps up")
-    ramp_start: int = option(0, help="First epoch of the ramp")
+    ramp_start: int = option(0, help="Number of epochs before the ramp")
     ramp_by_step: bool = option(False, help="Update the ramp every step instead of every epoch")
     detach_targets: bool = option(True, help="Stop the gradient at the imitated logits")
     targets: Targets = option(

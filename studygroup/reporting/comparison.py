@@ -15,8 +15,6 @@ from studygroup.reporting.student_t import interval
 from studygroup.runs.layout import ComparisonFiles, RunFiles, run_name
 from studygroup.runs.reader import RunRecord, number, read_manifest, read_run, section
 
-COMPARED = ("test", "last_test", "members_test", "ensemble_test")
-
 
 def comparison(folder: str | Path) -> dict[str, Any]:
     """Read the results of a comparison.
@@ -25,7 +23,8 @@ def comparison(folder: str | Path) -> dict[str, Any]:
         folder: made by `studygroup compare --out`; runs in it may be missing.
 
     Returns:
-        Entries of the manifest, and `rows`: by hold-out accuracy of the selected student, best first (in the given order if nothing is
+        Entries of the manifest, `by_class` (F1 by class of the first method and of the baseline), and
+        `rows`: by hold-out accuracy of the selected student, best first (in the given order if nothing is
         held out); variants that are only teachers come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
         standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `teacher` or empty), `failed` (seeds),
         `difference` (mean over common seeds of `test` minus the baseline's), `difference_low`, `difference_high` (95% interval of
@@ -55,6 +54,7 @@ def comparison(folder: str | Path) -> dict[str, Any]:
         "commits": commits,
         "machine": f"{machine.get('gpu') or machine.get('processor')}; {manifest['executor']}",
         "test_samples": _test_samples(records, manifest),
+        "by_class": _by_class(ranked, found, reference),
         "baseline_epochs": next(row["epochs"] for row in rows if row["variant"] == reference),
         "rows": ranked,
     }
@@ -80,7 +80,8 @@ def _on_unused(record: RunRecord, scored: Mapping[str, Any]) -> RunRecord:
     accuracy = scored["accuracy"]
     selected = {**section(result, "selected"), "test": accuracy["best"]}
     last = {**section(result, "last"), "test": accuracy, "diversity": scored["diversity"]}
-    return replace(record, result={**result, "selected": selected, "last": last, "test_samples": scored["samples"]})
+    result = {**result, "selected": selected, "last": last, "test_samples": scored["samples"]}
+    return replace(record, result=result, evaluations={})  # which are of the test set
 
 
 def _flops(variant: Mapping[str, Any]) -> float | None:
@@ -112,7 +113,7 @@ def _row(
         "failed": [seed for seed in manifest["seeds"] if run_name(name, seed) in manifest["failed"]],
         "runs": [str(record.folder.relative_to(folder)) for record in runs.values()],
     }
-    keys = next(iter(own.values()), dict.fromkeys((*COMPARED, "holdout", "diversity", "seconds", "parameters")))
+    keys = next(iter(own.values()), dict.fromkeys(measures(RunRecord(folder, {}, [], None))))
     for key in keys:
         row[key], row[f"{key}_std"] = mean_and_std([measured[key] for measured in own.values()])
     del row["parameters_std"]
@@ -123,6 +124,40 @@ def _row(
     teacher_flops = flops.get(str(variant["teacher"])) if variant["teacher"] else None
     row |= {"flops_per_sample": number(variant, "flops_per_sample"), "flops": own_flops, "cost": _ratio(own_flops, base_flops)}
     return row | {"teacher_flops": teacher_flops, "teacher_cost": _ratio(teacher_flops, base_flops)}
+
+
+def _by_class(ranked: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[int, RunRecord]], reference: str) -> dict[str, Any] | None:
+    """Return the scores by class of the first method beside the baseline's; None without runs of both that have such scores.
+
+    Returns:
+        `variant`, `reference`, `seeds` that both have, and `classes`: per class its `name`, the `samples` of all these seeds, and the means
+        over them of the variant's `f1` and of the baseline's `reference_f1`; None where it is not defined.
+    """
+    variant = next((row["variant"] for row in ranked if row["role"] == "" and row["test"] is not None), None)
+    if variant is None:
+        return None
+    scored = {
+        name: {seed: record.evaluations["best"] for seed, record in found[name].items() if "best" in record.evaluations}
+        for name in (variant, reference)
+    }
+    seeds = [seed for seed in scored[variant] if seed in scored[reference]]
+    if not seeds:
+        return None
+
+    def mean(name: str, c: int) -> float | None:
+        values = [value for seed in seeds if (value := scored[name][seed].f1[c]) is not None]
+        return statistics.fmean(values) if values else None
+
+    classes = [
+        {
+            "name": label,
+            "samples": sum(scored[variant][seed].support[c] for seed in seeds),
+            "f1": mean(variant, c),
+            "reference_f1": mean(reference, c),
+        }
+        for c, label in enumerate(scored[variant][seeds[0]].classes)
+    ]
+    return {"variant": variant, "reference": reference, "seeds": seeds, "classes": classes}
 
 
 def _difference(own: Mapping[int, Mapping[str, Any]], others: Mapping[int, Mapping[str, Any]], key: str, prefix: str) -> dict[str, Any]:

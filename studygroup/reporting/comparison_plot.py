@@ -1,4 +1,4 @@
-"""Plot of a comparison: accuracies, differences to the baseline, and accuracy against cost."""
+"""Plot of a comparison: a row per variant with its accuracies, its difference to the baseline, and its cost."""
 
 from __future__ import annotations
 
@@ -6,21 +6,21 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studygroup.reporting.colours import KINDS, kind
 from studygroup.reporting.comparison_tables import name, scored_on, title
-from studygroup.reporting.curves import COLOURS
+from studygroup.runs.escape import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes
 
 Row = Mapping[str, Any]
-# of every row: key, label, marker, offset from the middle of the row
-MARKS = (("test", "selected", "o", 0.22), ("last_test", "last epoch", "s", 0.0), ("ensemble_test", "ensemble", "^", -0.22))
 POINTS = 100.0
-CROWDED = 8  # number of variants from which on points are labelled by number
+NAME = 32  # characters of a variant's name
+FADED = "0.55"
 
 
 def draw_comparison(result: Mapping[str, Any], path: str | Path) -> None:
-    """Draw a comparison.
+    """Draw a comparison; the three panels share their rows, and a colour tells how a network was trained.
 
     Args:
         result: as returned by `comparison`.
@@ -28,99 +28,98 @@ def draw_comparison(result: Mapping[str, Any], path: str | Path) -> None:
     """
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
-    from matplotlib.lines import Line2D
 
     rows = [row for row in result["rows"] if row["test"] is not None]
-    taught = [row for row in rows if row["role"] != "teacher"]
-    crowded = len(rows) >= CROWDED
-    names = {row["variant"]: (f"{number}  " if crowded else "") + name(row) for number, row in enumerate(rows, start=1)}
-    marks = {row["variant"]: str(number) if crowded else row["variant"] for number, row in enumerate(rows, start=1)}
-    colours = {row["variant"]: COLOURS[place % len(COLOURS)] for place, row in enumerate(rows)}
-    height = max(1.9 + 0.5 * len(rows), 3.4)
-    figure = Figure(figsize=(13.5, height), dpi=120, layout="constrained")
+    figure = Figure(figsize=(12.5, max(1.9 + 0.34 * len(rows), 3.2)), dpi=120, layout="constrained")
     FigureCanvasAgg(figure)
-    left, middle, right = figure.subplots(1, 3, width_ratios=(1.1, 1, 1))
+    left, middle, right = figure.subplots(1, 3, sharey=True, width_ratios=(1.25, 1.25, 1))
     scored = scored_on(result)
-    _accuracies(left, rows, names, colours, scored)
-    _differences(middle, [row for row in taught if row["difference"] is not None], names, colours, result["reference"], scored)
-    _costs(right, taught, marks, colours, scored)
-    keys = [
-        Line2D([], [], color="0.3", marker=marker, linestyle="", markerfacecolor="0.3" if key == "test" else "white", label=text)
-        for key, text, marker, _ in MARKS
-    ]
-    figure.legend(handles=keys, loc="outside lower left", ncols=3, frameon=False, fontsize=9)
-    figure.suptitle(title(result), fontsize=11)
+    _accuracies(left, rows, scored)
+    _differences(middle, rows, result["reference"], scored)
+    _costs(right, rows)
+    for axes in (left, middle, right):
+        _style(axes, rows)
+    left.set_yticks(range(len(rows)), [shortened(name(row), NAME) for row in rows], parse_math=False)
+    for label, row in zip(left.get_yticklabels(), rows, strict=True):
+        label.set_fontweight("bold" if row["role"] == "baseline" else "normal")
+    left.set_ylim(len(rows) - 0.4, -0.6)
+    _legend(figure, rows)
+    figure.suptitle(shortened(title(result), 130), fontsize=12, parse_math=False)
     figure.savefig(path)
 
 
-def _accuracies(axes: Axes, rows: Sequence[Row], names: Mapping[str, str], colours: Mapping[str, str], scored: str) -> None:
-    """Draw the accuracies of every row, with one standard deviation."""
+def _legend(figure: Any, rows: Sequence[Row]) -> None:
+    from matplotlib.lines import Line2D
+
+    used = {kind(row) for row in rows}
+    keys = [Line2D([], [], color=colour, marker="o", linestyle="", label=text) for key, (text, colour) in KINDS.items() if key in used]
+    if any(row["ensemble_test"] is not None for row in rows):
+        keys.append(Line2D([], [], color=FADED, marker="^", linestyle="", markerfacecolor="white", label="ensemble of the students"))
+    figure.legend(handles=keys, loc="outside lower center", ncols=len(keys), frameon=False, fontsize=9)
+
+
+def _colour(row: Row) -> str:
+    return KINDS[kind(row)][1]
+
+
+def _accuracies(axes: Axes, rows: Sequence[Row], scored: str) -> None:
+    """Draw the accuracy of the selected student of every row, with one standard deviation, and of the ensemble."""
     for place, row in enumerate(rows):
-        for key, _, marker, above in MARKS:
-            if row[key] is None:
-                continue
-            std = None if row[f"{key}_std"] is None else POINTS * row[f"{key}_std"]
-            filled = colours[row["variant"]] if key == "test" else "white"
-            axes.errorbar(
-                POINTS * row[key], place - above, xerr=std, fmt=marker, color=colours[row["variant"]], markerfacecolor=filled, capsize=2
-            )
-    _rows(axes, [names[row["variant"]] for row in rows])
-    axes.set_title(f"{scored.capitalize()} accuracy, sorted by hold-out", fontsize=10)
-    axes.set_xlabel(f"{scored} accuracy (%), mean and one standard deviation")
+        colour = _colour(row)
+        if row["ensemble_test"] is not None:
+            axes.plot(POINTS * row["ensemble_test"], place, "^", color=colour, markerfacecolor="white", markersize=6)
+        std = None if row["test_std"] is None else POINTS * row["test_std"]
+        axes.errorbar(POINTS * row["test"], place, xerr=std, fmt="o", color=colour, capsize=3, linewidth=1.6)
+    held_out = any(row["holdout"] is not None for row in rows)
+    axes.set_title(f"{scored.capitalize()} accuracy" + (", best on the hold-out first" if held_out else ""), fontsize=10)
+    several = any(row["test_std"] is not None for row in rows)
+    axes.set_xlabel("%, mean and one standard deviation over seeds" if several else "%, one seed")
 
 
-def _differences(
-    axes: Axes, rows: Sequence[Row], names: Mapping[str, str], colours: Mapping[str, str], reference: str, scored: str
-) -> None:
+def _differences(axes: Axes, rows: Sequence[Row], reference: str, scored: str) -> None:
     """Draw the mean difference of every method, its interval, and the difference of every seed."""
-    axes.axvline(0.0, color="0.4", linewidth=1)
-    intervals = any(row["difference_low"] is not None for row in rows)
-    for place, row in enumerate(rows):
-        colour, mean = colours[row["variant"]], POINTS * row["difference"]
+    axes.axvline(0.0, color=KINDS["alone"][1], linewidth=1)
+    shown = [(place, row) for place, row in enumerate(rows) if row["role"] != "teacher" and row["difference"] is not None]
+    intervals = any(row["difference_low"] is not None for _, row in shown)
+    for place, row in shown:
+        colour, mean = _colour(row), POINTS * row["difference"]
         if row["difference_low"] is not None:
             reach = POINTS * (row["difference_high"] - row["difference_low"]) / 2
-            axes.errorbar(mean, place, xerr=reach, fmt="o", color=colour, capsize=4, linewidth=1.6)
+            axes.errorbar(mean, place, xerr=reach, fmt="none", color=colour, capsize=3, linewidth=1.6)
         seeds = [POINTS * value for value in row["difference_by_seed"].values()]
-        axes.plot(seeds, [place + 0.2] * len(seeds), "|", color=colour, alpha=0.8)
+        if len(seeds) > 1:
+            axes.plot(seeds, [place + 0.26] * len(seeds), "|", color=colour, markersize=5)
         axes.plot(mean, place, "o", color=colour)
-    _rows(axes, [names[row["variant"]] for row in rows])
-    axes.set_title(f"Difference to {reference}, selected student", fontsize=10)
-    axes.set_xlabel(f"points of {scored} accuracy" + ("; 95% interval, | each seed" if intervals else "; no interval with one seed"))
-    if not rows:
-        _empty(axes)
-
-
-def _costs(axes: Axes, rows: Sequence[Row], marks: Mapping[str, str], colours: Mapping[str, str], scored: str) -> None:
-    """Draw accuracy against the cost of training."""
-    shown = [row for row in rows if row["cost"] is not None]
-    for row in shown:
-        std = None if row["test_std"] is None else POINTS * row["test_std"]
-        axes.errorbar(row["cost"], POINTS * row["test"], yerr=std, fmt="o", color=colours[row["variant"]], capsize=2)
-        axes.annotate(marks[row["variant"]], (row["cost"], POINTS * row["test"]), xytext=(6, 4), textcoords="offset points", fontsize=8)
-    axes.set_title("Accuracy against the cost of training", fontsize=10)
-    axes.set_xlabel("training FLOPs relative to the baseline")
-    axes.set_ylabel(f"{scored} accuracy (%)")
-    axes.margins(x=0.15, y=0.15)
-    axes.set_xlim(left=0.0)
-    axes.locator_params(axis="x", nbins=6)
-    axes.grid(visible=True, color="0.9", linewidth=0.8)
-    axes.set_axisbelow(True)
-    axes.spines[["top", "right"]].set_visible(False)
+    axes.set_title(f"Difference to {shortened(reference, NAME)}", fontsize=10, parse_math=False)
+    axes.set_xlabel(f"points of {scored} accuracy" + ("; 95% interval, | each seed" if intervals else ", one seed"))
     if not shown:
         _empty(axes)
 
 
-def _rows(axes: Axes, names: Sequence[str]) -> None:
-    """Set a tick for each row, the first at the top."""
-    axes.set_yticks(range(len(names)), names)
-    axes.set_ylim(len(names) - 0.4, -0.6)
-    axes.grid(visible=True, axis="x", color="0.9", linewidth=0.8)
+def _costs(axes: Axes, rows: Sequence[Row]) -> None:
+    """Draw the cost of training of every row."""
+    known = [row["cost"] for row in rows if row["cost"] is not None]
+    for place, row in enumerate(rows):
+        if row["cost"] is not None:
+            axes.barh(place, row["cost"], height=0.55, color=_colour(row), alpha=0.85)
+            axes.annotate(f"{row['cost']:.1f}x", (row["cost"], place), xytext=(4, 0), textcoords="offset points", fontsize=8, va="center")
+    axes.set_title("Cost of training", fontsize=10)
+    axes.set_xlabel("operations (FLOPs) relative to the baseline")
+    axes.set_xlim(0.0, 1.15 * max(known, default=1.0))
+    if not known:
+        _empty(axes)
+
+
+def _style(axes: Axes, rows: Sequence[Row]) -> None:
+    """Shade every second row, so that the eye finds a row in all panels."""
+    for place in range(0, len(rows), 2):
+        axes.axhspan(place - 0.5, place + 0.5, color="0.955", zorder=0, linewidth=0)
+    axes.grid(visible=True, axis="x", color="0.88", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right", "left"]].set_visible(False)
     axes.tick_params(axis="y", length=0)
 
 
 def _empty(axes: Axes) -> None:
-    axes.text(0.5, 0.5, "no data", transform=axes.transAxes, ha="center", va="center", color="0.5")
+    axes.text(0.5, 0.5, "not measured", transform=axes.transAxes, ha="center", va="center", color=FADED)
     axes.set_xticks([])
-    axes.set_yticks([])

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 from studygroup.reporting import tables
 from studygroup.reporting.comparison import seeds_text
+from studygroup.reporting.evaluation_tables import markdown_classes
 from studygroup.reporting.tables import Column, Row, accuracy, count, diversity, time
 
 if TYPE_CHECKING:
@@ -73,6 +74,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "last – baseline": _difference("last_difference"),
     "mean member": accuracy("members_test"),
     "ensemble": accuracy("ensemble_test"),
+    **dict(tables.SCORES),
     "diversity": diversity,
     "parameters": count,
     "training": lambda row: operations(row["flops"]),
@@ -82,6 +84,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
 }
 TEXTS = ("method", "student")
 DROPPED = (  # in a narrow terminal, in this order
+    *dict(tables.SCORES),
     "training",
     "last – baseline",
     "diversity",
@@ -127,7 +130,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     first = (
         f"{order}; teachers last. Accuracies in %, mean ± sample standard deviation over seeds. {scored}{size}: of the student and epoch "
         "selected on the hold-out set. last epoch: of the member that is best on the hold-out set at the last epoch; mean member and "
-        "ensemble are of the last epoch, too."
+        "ensemble are of the last epoch, too. mean F1 over the classes, NLL (negative log-likelihood in nats) and calibration error "
+        "(15 bins) are of the selected student on the test set."
     )
     found = [first]
     paired = [row for row in rows if row["role"] == ""]
@@ -175,6 +179,8 @@ def render_comparison_markdown(result: Mapping[str, Any]) -> str:
     lines = [f"# {title(result)}", "", *tables.markdown(columns, numbers), ""]
     for note in notes(result):
         lines += [note, ""]
+    if result["by_class"] is not None:
+        lines += [*markdown_classes(result["by_class"]), ""]
     lines += [f"- failed: {run}: {reason}" for run, reason in result["failed"].items()]
     lines.append(f"- seeds: {', '.join(map(str, result['seeds']))}")
     lines.append(f"- commit: {', '.join(result['commits']) or 'unknown'}")

@@ -5,10 +5,14 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
+from studygroup.reporting.colours import COLOURS, KINDS, LINES, kind
+from studygroup.reporting.comparison_tables import name
 from studygroup.reporting.leaderboard import grouped, label
+from studygroup.runs.escape import shortened
 from studygroup.runs.reader import RunRecord, number, read_runs, values
 
 if TYPE_CHECKING:
@@ -16,18 +20,18 @@ if TYPE_CHECKING:
 
 Epoch = Mapping[str, object]
 Measure = Callable[[RunRecord, Epoch], float | None]
+Group = tuple[list[RunRecord], str]
+# Without black and green, which are the baseline's and the teachers'.
+CURVES = tuple(colour for colour in COLOURS if colour not in ("#000000", KINDS["teacher"][1]))
 
-# The palette of Okabe and Ito for all kinds of colour vision, without its pale yellow.
-COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9", "#000000")
-LINES = ("-", "--", "-.", ":")
 
-
-def draw(runs: Sequence[str | Path], path: str | Path) -> None:
+def draw(runs: Sequence[str | Path], path: str | Path, rows: Sequence[Mapping[str, Any]] = ()) -> None:
     """Draw the curves of some runs: mean over the seeds of each group, with a band of one sample standard deviation.
 
     Args:
         runs: run folders, finished or not.
         path: of the PNG file to write.
+        rows: of the comparison that the runs belong to, if to one: its names are taken, its baseline is black, its teachers are dotted.
 
     Raises:
         UserError: a folder holds no run.
@@ -36,18 +40,23 @@ def draw(runs: Sequence[str | Path], path: str | Path) -> None:
     from matplotlib.figure import Figure
 
     groups = grouped(read_runs(runs))
+    styles = _styles(groups, rows)
     several_data = len({members[0].name("data") for members, _ in groups}) > 1
-    names = [(f"{members[0].name('data')}: " if several_data else "") + label(members[0], settings) for members, settings in groups]
+    names = [
+        style.name or (f"{members[0].name('data')}: " if several_data else "") + label(members[0], settings)
+        for (members, settings), style in zip(groups, styles, strict=True)
+    ]
+    names = [shortened(name, 60).replace("$", r"\$") for name in names]
     columns = 2 if max(map(len, names)) > 30 else 4
     legend_rows = math.ceil(len(groups) / columns)
     height = 6.6 + 0.2 * legend_rows
     figure = Figure(figsize=(12.5, height), dpi=120)
     FigureCanvasAgg(figure)
     axes = figure.subplots(2, 3, squeeze=False)
-    curves = [_panel(panel, groups, *measure) for measure, panel in zip(_accuracies(), axes[0], strict=True)]
+    curves = [_panel(panel, groups, styles, *measure) for measure, panel in zip(_accuracies(), axes[0], strict=True)]
     _same_range(axes[0], [curve for panel in curves for curve in panel])
     for measure, panel in zip(_others(), axes[1], strict=True):
-        _panel(panel, groups, *measure)
+        _panel(panel, groups, styles, *measure)
     figure.legend(axes[0][0].get_lines(), names, loc="lower center", ncols=min(columns, len(groups)), frameon=False, fontsize=9)
     data = sorted({members[0].name("data") for members, _ in groups} - {""})
     seeds = sorted({len(members) for members, _ in groups})
@@ -99,17 +108,47 @@ def _others() -> list[tuple[str, str, Measure]]:
     ]
 
 
-def _panel(axes: Axes, groups: Sequence[tuple[list[RunRecord], str]], title: str, unit: str, measure: Measure) -> list[list[float]]:
+@dataclass(frozen=True)
+class Style:
+    """Colour and line of a curve, and its name if a comparison gives one."""
+
+    colour: str
+    line: str
+    width: float = 1.6
+    name: str = ""
+
+
+def _styles(groups: Sequence[Group], rows: Sequence[Mapping[str, Any]]) -> list[Style]:
+    """Return the style of each group: the baseline's and the teachers' are the same in all pictures, the others' are told apart."""
+    rows_by_run = {Path(run).name: row for row in rows for run in row["runs"]}
+    styles, used = [], 0
+    for members, _ in groups:
+        row = rows_by_run.get(members[0].folder.name)
+        method = members[0].name("method")
+        if row is not None and row["role"] in ("baseline", "teacher"):
+            colour = KINDS[kind(row)][1]
+            styles.append(Style(colour, ":" if row["role"] == "teacher" else "-", 2.2, name(row)))
+            continue
+        alone = row is None and method == "baseline" and not any(style.colour == KINDS["alone"][1] for style in styles)
+        if alone:
+            styles.append(Style(KINDS["alone"][1], "-", 2.2))
+            continue
+        styles.append(Style(CURVES[used % len(CURVES)], LINES[used // len(CURVES) % len(LINES)], name=name(row) if row else ""))
+        used += 1
+    return styles
+
+
+def _panel(axes: Axes, groups: Sequence[Group], styles: Sequence[Style], title: str, unit: str, measure: Measure) -> list[list[float]]:
     """Draw a panel; return the mean curve of each group."""
     from matplotlib.ticker import MaxNLocator
 
     drawn = []
-    for index, (members, _) in enumerate(groups):
-        colour, line = COLOURS[index % len(COLOURS)], LINES[index // len(COLOURS) % len(LINES)]
+    for (members, _), style in zip(groups, styles, strict=True):
+        colour = style.colour
         epochs, means, stds = _curve(members, measure)
         drawn.append(means)
         marker = "o" if len(epochs) == 1 else ""
-        axes.plot(epochs, means, color=colour, linestyle=line, linewidth=1.6, marker=marker)
+        axes.plot(epochs, means, color=colour, linestyle=style.line, linewidth=style.width, marker=marker)
         if len(members) > 1:
             low = [mean - std for mean, std in zip(means, stds, strict=True)]
             high = [mean + std for mean, std in zip(means, stds, strict=True)]
@@ -132,7 +171,7 @@ def _curve(members: Sequence[RunRecord], measure: Measure) -> tuple[list[int], l
     """Return the epochs (from 1) in which all runs of a group have the value, with its mean and sample standard deviation."""
     by_run = []
     for record in members:
-        found = ((int(str(epoch["epoch"])) + 1, measure(record, epoch)) for epoch in record.epochs)
+        found = ((int(str(epoch["epoch"])), measure(record, epoch)) for epoch in record.epochs)
         by_run.append({epoch: value for epoch, value in found if value is not None and math.isfinite(value)})
     epochs = sorted(set.intersection(*(set(found) for found in by_run)))
     columns = [[found[epoch] for found in by_run] for epoch in epochs]

@@ -25,8 +25,8 @@ def leaderboard(runs: Sequence[str | Path]) -> list[dict[str, object]]:
         `data`, `method`, `student`, `settings` (in which the group differs from others of the same three), `finished`, `seeds`, `runs`,
         `epochs` (planned), `epochs_done`, and the means `test` (of the student and epoch selected on the hold-out set), `last_test` (of
         the member that is best on the hold-out set at the last epoch), `members_test` (over the members, last epoch), `ensemble_test`
-        (last epoch), `holdout` (of the selected student), `diversity`, `seconds` (of training, all stages of the method),
-        `parameters` (of the selected student).
+        (last epoch), `holdout`, `top5`, `macro_f1`, `negative_log_likelihood` and `calibration_error` (of the selected student, the last
+        four on the test set), `diversity`, `seconds` (of training, all stages of the method), `parameters` (of the selected student).
 
     Raises:
         UserError: a folder holds no run, or a damaged one.
@@ -94,13 +94,15 @@ def measures(record: RunRecord) -> dict[str, float | None]:
     result = record.result or {}
     selected, last = section(result, "selected"), section(result, "last")
     test = values(last, "test")
+    evaluation = record.evaluations.get("best")
     of_members = [test[name] for name in record.candidates if name in test]
     return {
         "test": number(selected, "test"),
         "last_test": test.get(str(last.get("member"))),
         "members_test": statistics.fmean(of_members) if of_members else None,
-        "ensemble_test": test.get("ensemble"),
+        "ensemble_test": test.get("ensemble") if number(last, "diversity") is not None else None,  # of several students
         "holdout": number(selected, "holdout"),
+        **{name: getattr(evaluation, name, None) for name in ("top5", "macro_f1", "negative_log_likelihood", "calibration_error")},
         "diversity": number(last, "diversity"),
         "seconds": record.seconds,
         "parameters": values(result, "parameters").get(str(selected.get("member"))),

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studygroup.errors import UserError
-from studygroup.runs.reader import read_run, section, values
+from studygroup.runs.reader import number, read_run, section, values
 
 if TYPE_CHECKING:
     from rich.table import Table
@@ -19,7 +19,8 @@ Column = tuple[str, list[str]]
 """Header, and the cells from top to bottom."""
 CAPTION = (
     "Accuracies in %, mean ± sample standard deviation over seeds. test: of the student and epoch selected on the hold-out "
-    "set. last epoch: of the member that is best on the hold-out set at the last epoch. members: their mean at the last epoch."
+    "set. last epoch: of the member that is best on the hold-out set at the last epoch. members: their mean at the last epoch. "
+    "top-5, mean F1 over the classes, NLL (negative log-likelihood in nats) and calibration error (15 bins): of the selected student."
 )
 
 
@@ -79,6 +80,24 @@ def _shared_epochs(row: Row) -> str:
     return f"epochs: {_epochs(row)}" if row.get("finished") else ""
 
 
+def _plain(key: str, digits: int) -> Callable[[Row], str]:
+    """Return a formatter of a mean with its deviation."""
+
+    def text(row: Row) -> str:
+        mean, std = row.get(key), row.get(f"{key}_std")
+        if not isinstance(mean, int | float):
+            return "–"
+        return f"{mean:.{digits}f}" + (f" ± {std:.{digits}f}" if isinstance(std, int | float) else "")
+
+    return text
+
+
+SCORES: tuple[tuple[str, Callable[[Row], str]], ...] = (  # of the selected student, beside its accuracy
+    ("top-5", accuracy("top5")),
+    ("mean F1", _plain("macro_f1", 3)),
+    ("NLL", _plain("negative_log_likelihood", 3)),
+    ("calibration error", accuracy("calibration_error")),
+)
 # header, text of a row; numbers are aligned to the right
 NAMES: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("data", _text("data")),
@@ -93,6 +112,7 @@ NUMBERS: tuple[tuple[str, Callable[[Row], str]], ...] = (
     ("members", accuracy("members_test")),
     ("ensemble", accuracy("ensemble_test")),
     ("hold-out", accuracy("holdout")),
+    *SCORES,
     ("diversity", diversity),
     ("epochs", _epochs),
     ("time", time),
@@ -100,7 +120,18 @@ NUMBERS: tuple[tuple[str, Callable[[Row], str]], ...] = (
 )
 
 # Columns that are dropped in a narrow terminal, in this order.
-DROPPED = ("diversity", "epochs", "members", "parameters", "time", "ensemble", "hold-out", "last epoch", "settings")
+DROPPED = (
+    *(header for header, _ in SCORES),
+    "diversity",
+    "epochs",
+    "members",
+    "parameters",
+    "time",
+    "ensemble",
+    "hold-out",
+    "last epoch",
+    "settings",
+)
 WRAP = 24  # maximum width of a text column
 
 
@@ -148,9 +179,11 @@ def lay_out(
             left_out.append(header)
     table = _table(title)
     for header, cells in texts:
-        number = header in numbers
-        fixed = None if number else _width(header, cells, numbers)
-        table.add_column(header, justify="right" if number else "left", no_wrap=number, overflow="fold", min_width=fixed, max_width=fixed)
+        is_number = header in numbers
+        fixed = None if is_number else _width(header, cells, numbers)
+        table.add_column(
+            header, justify="right" if is_number else "left", no_wrap=is_number, overflow="fold", min_width=fixed, max_width=fixed
+        )
     for index, style in enumerate(styles):
         table.add_row(*(escape(cells[index]) for _, cells in texts), style=style)
     table.caption = caption + (f" A wider terminal, --out or --format json shows {', '.join(left_out)}, too." if left_out else "")
@@ -207,9 +240,13 @@ def show_run(folder: str | Path) -> Table:
         table.add_column(header, justify="right")
     last_epoch = _epoch(last)
     order = sorted((name for name in test if name != "ensemble"), key=lambda name: (-holdout.get(name, -1.0), name))
-    for name in [*order, *(["ensemble"] if "ensemble" in test else [])]:
+    several = number(last, "diversity") is not None  # earlier versions wrote an ensemble of a single student
+    for name in [*order, *(["ensemble"] if "ensemble" in test and several else [])]:
         size = "" if name == "ensemble" or name not in sizes else f"{sizes[name]:,.0f}"
         table.add_row(name, last_epoch, _percent(holdout.get(name)), _percent(test[name]), size)
+    for name, evaluation in record.evaluations.items():
+        if name != "best":  # a teacher that was trained before
+            table.add_row(name, "–", "–", _percent(evaluation.accuracy), "")
     table.add_section()
     member = str(selected.get("member"))
     size = f"{sizes[member]:,.0f}" if member in sizes else ""
@@ -230,12 +267,12 @@ def _communication(ranks: Mapping[str, object]) -> str | None:
     )
 
 
-def _bytes(number: float) -> str:
+def _bytes(size: float) -> str:
     for unit in ("B", "kB", "MB"):
-        if number < 1000:
-            return f"{number:.3g} {unit}"
-        number /= 1000
-    return f"{number:.3g} GB"
+        if size < 1000:
+            return f"{size:.3g} {unit}"
+        size /= 1000
+    return f"{size:.3g} GB"
 
 
 def _columns(rows: Sequence[Row]) -> tuple[str, list[tuple[str, Callable[[Row], str]]]]:
@@ -269,7 +306,7 @@ def _table(title: str) -> Table:
 def _epoch(record: Mapping[str, object]) -> str:
     """Format the epoch, counted from 1."""
     epoch = record.get("epoch")
-    return str(epoch + 1) if isinstance(epoch, int) else "–"
+    return str(epoch) if isinstance(epoch, int) else "–"
 
 
 def _percent(value: object) -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from studygroup.errors import UserError
 from studygroup.reporting import comparison_tables, tables
@@ -50,9 +51,9 @@ def write_comparison(folder: str | Path) -> None:
 
     folder = Path(folder)
     result = comparison(folder)
-    rows: Sequence[Mapping[str, object]] = result["rows"]
+    rows: Sequence[Mapping[str, Any]] = result["rows"]
     (folder / COMPARISON_FILES[0]).write_text(comparison_tables.render_comparison_markdown(result), encoding="utf-8")
     (folder / COMPARISON_FILES[1]).write_text(tables.render_csv(rows), encoding="utf-8")
     (folder / COMPARISON_FILES[2]).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
     draw_comparison(result, folder / COMPARISON_FILES[3])
-    draw([folder / str(run) for row in rows for run in row["runs"]], folder / COMPARISON_FILES[4])  # type: ignore[attr-defined]
+    draw([folder / str(run) for row in rows for run in row["runs"]], folder / COMPARISON_FILES[4], rows)

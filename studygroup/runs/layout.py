@@ -1,6 +1,7 @@
 """The files of a run folder and of a comparison folder. Their names are spelled here and nowhere else.
 
-RUN/         config.yaml  environment.json  metrics.jsonl  result.json  checkpoints/  predictions/test.csv
+RUN/         config.yaml  environment.json  metrics.jsonl  result.json  evaluation.json  checkpoints/
+             predictions/test.csv, mistakes.png (of images) or mistakes.md (of texts)
              members/<name>.safetensors + .json (plain networks), members/best.*   tokenizer/ (of texts)
              members/<name>.hf/config.json (from which a Hugging Face network is made again)
              exported/<name>.onnx, .pt2, .pt, .safetensors, each with .json and .md (`studygroup export`)
@@ -10,10 +11,14 @@ COMPARISON/  comparison.json  comparison.yaml  leaderboard.*  curves.png  runs/V
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 STAGES = "stages"  # folder of the run folders of earlier stages
+FORMAT = 2
+"""Number in results, cards and checkpoints; it changes when they mean something else. From 2 on, epochs are counted from 1."""
 
 
 @dataclass(frozen=True)
@@ -48,6 +53,11 @@ class RunFiles:
         return self.folder / "result.json"
 
     @property
+    def evaluation(self) -> Path:
+        """Scores by class, confusions and calibration of the selected student, and of its teacher, on the test set."""
+        return self.folder / "evaluation.json"
+
+    @property
     def unused_scores(self) -> Path:
         """Scores on samples that the run has not used, of a comparison that asks for them."""
         return self.folder / "unused.json"
@@ -71,6 +81,16 @@ class RunFiles:
     def predictions(self) -> Path:
         """The selected student's predictions on the test set."""
         return self.folder / "predictions" / "test.csv"
+
+    @property
+    def mistakes_picture(self) -> Path:
+        """The selected student's most confident mistakes on the images of the test set."""
+        return self.predictions.with_name("mistakes.png")
+
+    @property
+    def mistakes_table(self) -> Path:
+        """The selected student's most confident mistakes on the texts of the test set."""
+        return self.predictions.with_name("mistakes.md")
 
     @property
     def tensorboard(self) -> Path:
@@ -145,6 +165,14 @@ def finished_runs(folder: Path) -> list[RunFiles]:
     """Find the finished runs in a folder, at any depth, without earlier stages, sorted by the time of their results."""
     found = [RunFiles(path.parent) for path in folder.rglob(RunFiles(folder).result.name) if STAGES not in path.relative_to(folder).parts]
     return sorted((files for files in found if files.members.is_dir()), key=lambda files: (files.result.stat().st_mtime, files.folder))
+
+
+def from_epoch_one(content: Mapping[str, Any]) -> dict[str, Any]:
+    """Return a result or a card with epochs counted from 1; formats before 2 counted them from 0."""
+    if content.get("format", 1) >= FORMAT:
+        return dict(content)
+    found: dict[str, Any] = {key: from_epoch_one(value) if key in ("selected", "last") else value for key, value in content.items()}
+    return found | ({"epoch": found["epoch"] + 1} if isinstance(found.get("epoch"), int) else {})
 
 
 def run_name(variant: str, seed: int) -> str:

@@ -19,7 +19,8 @@ from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.networks.registry import HUGGING_FACE
 from studygroup.options import ExportOptions
-from studygroup.runs.layout import RunFiles, finished_runs
+from studygroup.runs.evaluation import Evaluation, read_evaluations
+from studygroup.runs.layout import RunFiles, finished_runs, from_epoch_one
 from studygroup.runs.predict import Classifier
 
 BEST = "best"
@@ -143,7 +144,7 @@ class Run:
             remedy = "its run is not finished; continue it with --resume" if self.files.config.is_file() else "it is not a run folder"
             raise UserError(f"{self.folder} holds no finished run: {remedy}")
         try:
-            self.result: dict[str, Any] = json.loads(self.files.result.read_text())
+            self.result: dict[str, Any] = from_epoch_one(json.loads(self.files.result.read_text(encoding="utf-8")))
         except ValueError as error:
             raise UserError(f"{self.files.result} is damaged ({error}); finish the run with --resume") from error
 
@@ -159,6 +160,26 @@ class Run:
     def best(self) -> Member:
         """The student to deploy."""
         return self.member(BEST)
+
+    @property
+    def evaluation(self) -> Evaluation:
+        """Scores of the student to deploy on the test set: by class, confusions, calibration.
+
+        Raises:
+            UserError: the run has none: it had no test set, or an earlier version of studygroup trained it.
+        """
+        found = self.evaluations
+        if BEST not in found:
+            raise UserError(
+                f"{self.folder} has no evaluation: it has no test set, its predictions are no numbers, or an earlier version of studygroup "
+                f"trained it; `studygroup evaluate {self.folder}` evaluates it now"
+            )
+        return found[BEST]
+
+    @property
+    def evaluations(self) -> dict[str, Evaluation]:
+        """Scores on the test set of the student to deploy (`best`), and of teachers, by name; empty if there are none."""
+        return read_evaluations(self.folder)
 
     @property
     def members(self) -> dict[str, Member]:
@@ -183,7 +204,7 @@ class Run:
             raise unknown_name(f"member of {self.folder}", name, self.names())
         weights = self.weights(self.files.weights(name))
         try:
-            card = json.loads(self.files.card(name).read_text())
+            card = from_epoch_one(json.loads(self.files.card(name).read_text(encoding="utf-8")))
         except (OSError, ValueError) as error:
             raise UserError(f"member {name} of {self.folder} cannot be read ({error}); its files are damaged") from error
         inputs = inputs_of(card, self.folder)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +12,8 @@ from studygroup import config
 from studygroup.errors import UserError
 from studygroup.options import TrainOptions
 from studygroup.parameters import parameters_of
-from studygroup.runs.layout import ComparisonFiles, RunFiles
+from studygroup.runs.evaluation import Evaluation, read_evaluations
+from studygroup.runs.layout import ComparisonFiles, RunFiles, from_epoch_one
 
 INCIDENTAL = {"seed", *(name for name, parameter in parameters_of(TrainOptions).items() if parameter.affects == "nothing")}
 """Options in which runs of one experiment may differ."""
@@ -28,6 +29,7 @@ class RunRecord:
         epochs: one record per finished epoch, in order.
         result: content of `result.json`; None while the run is unfinished.
         stages: content of `result.json` of each finished earlier stage, in any order.
+        evaluations: of the selected student (`best`) and of its teachers on the test set, as far as the run has them.
     """
 
     folder: Path
@@ -35,6 +37,7 @@ class RunRecord:
     epochs: list[dict[str, object]]
     result: Mapping[str, object] | None
     stages: Sequence[Mapping[str, object]] = ()
+    evaluations: Mapping[str, Evaluation] = field(default_factory=dict)
 
     @property
     def seconds(self) -> float | None:
@@ -94,7 +97,7 @@ def read_run(folder: str | Path) -> RunRecord:
     settings = _flat(config.read(files.config)) if files.config.exists() else {}
     results = [_read_result(stage.result) for stage in (files, *files.stages())]
     stages = [stage for stage in results[1:] if stage is not None]
-    return RunRecord(folder, settings, _read_epochs(files.metrics), results[0], stages)
+    return RunRecord(folder, settings, _read_epochs(files.metrics), results[0], stages, read_evaluations(folder))
 
 
 def read_runs(folders: Iterable[str | Path]) -> list[RunRecord]:
@@ -169,11 +172,11 @@ def _read_result(path: Path) -> Mapping[str, object] | None:
         raise UserError(f"{path} is damaged; finish the run with --resume") from None
     if not isinstance(result, dict):
         raise UserError(f"{path} is damaged; finish the run with --resume")
-    return result
+    return from_epoch_one(result)
 
 
 def _read_epochs(path: Path) -> list[dict[str, object]]:
-    """Read the records in the order of epochs; skip a last line that a killed process left incomplete."""
+    """Read the records in the order of epochs, counted from 1; skip a last line that a killed process left incomplete."""
     if not path.exists():
         return []
     lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
@@ -188,4 +191,5 @@ def _read_epochs(path: Path) -> list[dict[str, object]]:
             if count == len(lines):
                 break
             raise UserError(f"{path} is damaged at line {count}; remove that line, or train the run again") from None
-    return [by_epoch[epoch] for epoch in sorted(by_epoch)]
+    shift = 1 if 0 in by_epoch else 0  # earlier versions counted from 0
+    return [{**by_epoch[epoch], "epoch": epoch + shift} for epoch in sorted(by_epoch)]

@@ -4,23 +4,26 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import safetensors.torch
 from torch import Tensor, nn
 
 from studygroup.networks.hugging_face import CONFIG, SequenceClassifier
+from studygroup.runs.escape import csv_cell
+from studygroup.runs.evaluation import Outcomes
 from studygroup.runs.files import write_atomically, write_json
-from studygroup.runs.layout import RunFiles
+from studygroup.runs.layout import FORMAT, RunFiles
 from studygroup.runs.member import CONFIG_FOLDER
 
 
 def write_member(files: RunFiles, name: str, network: nn.Module, card: Mapping[str, Any]) -> None:
     """Write a plain network's weights and its card, and what a Hugging Face model is made again from."""
     write_weights(files.weights(name), network.state_dict())
-    card = {"name": name, **card}
+    card = {"name": name, "format": FORMAT, **card}
     if isinstance(network, SequenceClassifier):
         folder = files.hugging_face(name)
         write_atomically(folder / CONFIG, network.config_json().encode())
@@ -33,10 +36,18 @@ def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     write_atomically(path, safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}))
 
 
-def write_predictions(path: Path, rows: Iterable[tuple[int, str, str, float]]) -> None:
-    """Write predictions as CSV: index in the test set, label, predicted label and its probability."""
+def write_predictions(path: Path, outcomes: Outcomes, names: Sequence[str], classes: Sequence[str]) -> None:
+    """Write predictions as CSV, one row per sample of the test set, in its order.
+
+    The columns: `sample` (position in the test set, from 0), `name` (file or row, see `Split.sample_names`), `label` (the true class),
+    `predicted`, `probability` (of the predicted class) and `label_probability` (of the true class).
+    """
     text = io.StringIO()
     writer = csv.writer(text, lineterminator="\n")
-    writer.writerow(["sample", "label", "predicted", "probability"])
-    writer.writerows((sample, label, predicted, f"{probability:.6f}") for sample, label, predicted, probability in rows)
+    writer.writerow(["sample", "name", "label", "predicted", "probability", "label_probability"])
+    known = [csv_cell(name) for name in classes]
+    columns = (outcomes.labels, outcomes.predicted, outcomes.probability, np.exp(outcomes.log_likelihood))
+    rows = zip(names, *(column.tolist() for column in columns), strict=True)
+    for sample, (name, label, predicted, probability, label_probability) in enumerate(rows):
+        writer.writerow([sample, csv_cell(name), known[label], known[predicted], f"{probability:.6f}", f"{label_probability:.6f}"])
     write_atomically(path, text.getvalue().encode())

@@ -1,4 +1,4 @@
-"""Scores of members: accuracy, cross-entropy, ensemble, and diversity."""
+"""Scores of members: accuracy, cross-entropy, ensemble, and diversity; and their predictions, sample by sample."""
 
 from __future__ import annotations
 
@@ -9,7 +9,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from studygroup.data import Split, Transform, evaluation_batches, reading_order
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
+from studygroup.runs.evaluation import Outcomes
+from studygroup.runs.member import ENSEMBLE
 
 Logits = Callable[[Tensor], dict[str, Tensor]]
 
@@ -19,8 +22,8 @@ class Scores:
     """Scores on one data set.
 
     Attributes:
-        accuracy: by member, and `ensemble`, in [0, 1].
-        cross_entropy: by member, and `ensemble`, in nats.
+        accuracy: by member, and `ensemble` if there are several students, in [0, 1].
+        cross_entropy: the same, in nats.
         diversity: mean over samples and pairs of students of the Euclidean distance between their predicted distributions, in
             [0, sqrt 2] (CGL, Table 6; temperature 1); None if there are fewer than two students.
         samples: number of samples.
@@ -38,6 +41,40 @@ def diversity(probabilities: Tensor) -> Tensor:
     first, second = torch.triu_indices(students, students, offset=1)
     distances: Tensor = torch.linalg.vector_norm(probabilities[first] - probabilities[second], dim=-1)
     return distances.mean(0)
+
+
+def log_mean(probabilities: Tensor) -> Tensor:
+    """Return the logarithm (B, C) of the mean over K students' distributions (K, B, C)."""
+    return probabilities.mean(0).clamp_min(torch.finfo(torch.float32).tiny).log()
+
+
+@torch.no_grad()
+def collect(logits: Logits, students: Sequence[str], split: Split, transform: Transform, batch_size: int) -> dict[str, Outcomes]:
+    """Return the predictions of members, and of the ensemble of the students if there are several, in the order of the samples.
+
+    Args:
+        logits: inputs (B, ...) -> logits (B, C) by member, in eval mode.
+        students: the members whose predicted distributions are averaged into the ensemble.
+        split: the samples.
+        transform: converts them to network inputs.
+        batch_size: number of samples that are classified at once.
+    """
+    found: dict[str, list[tuple[Tensor, ...]]] = {}
+    for inputs, labels in evaluation_batches(split, transform, batch_size):
+        logs = {name: F.log_softmax(z.float(), -1) for name, z in logits(inputs).items()}
+        if len(students) > 1:
+            logs[ENSEMBLE] = log_mean(torch.stack([logs[name].exp() for name in students]))
+        for name, values in logs.items():
+            best, predicted = values.max(-1)
+            true = values.gather(1, labels[:, None])
+            columns = labels, predicted, best.exp(), true[:, 0], (values > true).sum(-1)
+            found.setdefault(name, []).append(tuple(column.cpu() for column in columns))
+    order = torch.from_numpy(reading_order(split)).argsort()
+    result = {}
+    for name, batches in found.items():
+        labels, predicted, probability, true, rank = (torch.cat(column)[order] for column in zip(*batches, strict=True))
+        result[name] = Outcomes(labels.numpy(), predicted.numpy(), probability.double().numpy(), true.double().numpy(), rank.numpy())
+    return result
 
 
 @torch.no_grad()
@@ -58,7 +95,8 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
         logits_of = {name: z.float() for name, z in logits(inputs).items()}
         log_probabilities = {name: F.log_softmax(z, -1) for name, z in logits_of.items()}
         probabilities = torch.stack([log_probabilities[name].exp() for name in students])  # (K, B, C)
-        log_probabilities["ensemble"] = probabilities.mean(0).clamp_min(torch.finfo(torch.float32).tiny).log()
+        if len(students) > 1:
+            log_probabilities[ENSEMBLE] = log_mean(probabilities)
         for name, values in log_probabilities.items():
             right, nats = (values.argmax(-1) == labels).sum(), F.nll_loss(values, labels, reduction="sum")
             correct[name] = correct.get(name, torch.zeros((), device=labels.device)) + right

@@ -42,7 +42,7 @@ class Progress:
             self.bars.start()
 
     def step(self, epoch: int, step: int) -> None:
-        """Show a finished step of an epoch, counted from 1."""
+        """Show a finished step, counted from 1, of the epoch after `epoch` others."""
         if self.bars is not None:
             self.bars.update(
                 self.total, completed=epoch * self.steps + step, text=f"epoch {epoch + 1}/{self.epochs}, step {step}/{self.steps}"
@@ -59,10 +59,11 @@ class Progress:
         elif self.wanted:
             holdout = record["holdout"]
             best = max((name for name in holdout if name != "ensemble"), key=lambda name: holdout[name], default=None)
-            scores = f", hold-out {best} {holdout[best]:.2%}, ensemble {holdout['ensemble']:.2%}" if best is not None else ""
+            scores = "" if best is None else f", hold-out {best} {holdout[best]:.2%}"
+            scores += f", ensemble {holdout['ensemble']:.2%}" if "ensemble" in holdout else ""
             loss = sum(record["losses"].values())
             print(
-                f"{self.title}: epoch {record['epoch'] + 1}/{self.epochs}, loss {loss:.3f}{scores}, {record['seconds']:.1f} s",
+                f"{self.title}: epoch {record['epoch']}/{self.epochs}, loss {loss:.3f}{scores}, {record['seconds']:.1f} s",
                 file=sys.stderr,
                 flush=True,
             )

@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Mapping
 
 import torch
-from torch import Tensor, nn
+from torch import nn
 
-from studygroup.data import evaluation_batches, reading_order
+from studygroup.errors import UserError
 from studygroup.networks.factory import NetworkFactory, spec_name
 from studygroup.networks.registry import parameter_count
+from studygroup.runs.evaluation import Evaluation, write_evaluations
 from studygroup.runs.files import write_json
+from studygroup.runs.layout import FORMAT
 from studygroup.runs.member import BEST
+from studygroup.runs.mistakes import write_mistakes
 from studygroup.runs.writer import write_member, write_predictions, write_weights
-from studygroup.training.evaluate import Scores
+from studygroup.training.evaluate import Scores, collect
 from studygroup.training.splits import DataSplits
 from studygroup.training.trainer import EVALUATION_BATCH, BestCheckpoint, Trainer
 
@@ -63,7 +67,7 @@ def write_results(
         card = {
             "network": spec_name(spec) if spec is not None else origin_name,
             "parameters": total_parameters(network),
-            "epoch": trainer.state.epoch - 1,
+            "epoch": record["epoch"],
             **common,
             "holdout": record["holdout"].get(name),
         }
@@ -83,6 +87,7 @@ def write_results(
     }
     write_member(files, BEST, selected, card)
     result = {
+        "format": FORMAT,
         **origin,
         "student": spec_name(factory.target),
         "epochs": trainer.state.epoch,
@@ -95,10 +100,10 @@ def write_results(
             "member": best.member,
             "epoch": best.epoch,
             "holdout": best.accuracy,
-            "test": test_selected(trainer, selected, splits),
+            "test": test_selected(trainer, selected, factory, splits),
         },
         "last": {
-            "epoch": trainer.state.epoch - 1,
+            "epoch": record["epoch"],
             "member": max(trainer.members.candidates, key=lambda name: record["holdout"].get(name, 0.0)),
             "holdout": record["holdout"],
             "test": scores.accuracy if scores else {},
@@ -127,24 +132,42 @@ def communication(trainer: Trainer) -> dict[str, object]:
 
 
 @torch.no_grad()
-def test_selected(trainer: Trainer, network: nn.Module, splits: DataSplits) -> float | None:
-    """Write the selected student's test predictions and return their accuracy in [0, 1]; None if there is no test set."""
-    dataset = splits.dataset
+def test_selected(trainer: Trainer, network: nn.Module, factory: NetworkFactory, splits: DataSplits) -> float | None:
+    """Write what the selected student, and its teachers, predict on the test set: scores, predictions, mistakes.
+
+    Returns:
+        The accuracy of the student in [0, 1]; None if there is no test set.
+    """
+    dataset, files = splits.dataset, trainer.files
     if not len(dataset.test):
         return None
-    network.to(device=trainer.device, memory_format=trainer.runner.memory_format).eval()  # type: ignore[call-overload]
-    found: list[Tensor] = []
-    labels: list[Tensor] = []
-    for inputs, truth in evaluation_batches(dataset.test, trainer.runner.transform, EVALUATION_BATCH):
-        logits = (trainer.updater.forward(lambda inputs=inputs: {"logits": network(inputs)}) or {})["logits"]  # type: ignore[misc]
-        found.append(logits.float().softmax(-1).cpu())
-        labels.append(truth.cpu())
-    values, predicted = torch.cat(found).max(-1)
-    truth = torch.cat(labels)
-    rows = sorted(zip(reading_order(dataset.test).tolist(), truth.tolist(), predicted.tolist(), values.tolist(), strict=True))
-    classes = dataset.classes
-    write_predictions(trainer.files.predictions, ((i, classes[y], classes[p], v) for i, y, p, v in rows))
-    return float((predicted == truth).double().mean())
+    networks = {BEST: network, **teachers_by_name(factory)}
+    for member in networks.values():
+        member.to(device=trainer.device, memory_format=trainer.runner.memory_format).eval()  # type: ignore[call-overload]
+    found = collect(
+        lambda inputs: trainer.updater.forward(lambda: {name: member(inputs) for name, member in networks.items()}) or {},
+        (),
+        dataset.test,
+        trainer.runner.transform,
+        EVALUATION_BATCH,
+    )
+    evaluations = {}
+    for name, outcomes in found.items():
+        try:
+            evaluations[name] = Evaluation.of(outcomes, dataset.classes)
+        except UserError as error:  # what was trained is kept
+            warnings.warn(f"{name} on the test set: {error}", stacklevel=2)
+    if evaluations:
+        write_evaluations(files, evaluations)
+    names = dataset.test.sample_names()
+    write_predictions(files.predictions, found[BEST], names, dataset.classes)
+    write_mistakes(files, dataset.test, found[BEST], names, dataset.classes)
+    return float((found[BEST].predicted == found[BEST].labels).mean())
+
+
+def teachers_by_name(factory: NetworkFactory) -> dict[str, nn.Module]:
+    """Return the teachers: `teacher`, and further ones as `teacher2`, `teacher3`, ..."""
+    return {f"teacher{number if number > 1 else ''}": teacher for number, teacher in enumerate(factory.teachers, start=1)}
 
 
 def total_parameters(network: nn.Module) -> int:

@@ -26,7 +26,7 @@ from studygroup.errors import UserError
 from studygroup.groups import recalibrate_bn
 from studygroup.methods.method import Method
 from studygroup.runs import checkpoint
-from studygroup.runs.layout import RunFiles
+from studygroup.runs.layout import FORMAT, RunFiles
 from studygroup.runs.metrics import MetricsLog
 from studygroup.threads import available_cpus, given_threads, restored_threads
 from studygroup.training.evaluate import Scores, score
@@ -50,7 +50,7 @@ class Interrupted(KeyboardInterrupt):
 
 @dataclass
 class BestCheckpoint:
-    """The member and epoch with the highest hold-out accuracy so far; `weights` is the state dict of its plain network."""
+    """The member and epoch, from 1, with the highest hold-out accuracy so far; `weights` is the state dict of its plain network."""
 
     member: str
     epoch: int
@@ -174,11 +174,11 @@ class Trainer:
     def stopped_early(self) -> str | None:
         """Return why the training ended before its last epoch; None if it did not."""
         best, patience, epochs = self.state.best, self.settings.patience, self.settings.epochs
-        if patience is None or best is None or self.state.epoch >= epochs or self.state.epoch - 1 - best.epoch < patience:
+        if patience is None or best is None or self.state.epoch >= epochs or self.state.epoch - best.epoch < patience:
             return None
         return (
             f"stopped after {self.state.epoch} of {epochs} epochs: no better hold-out accuracy than {best.accuracy or 0.0:.2%} of epoch "
-            f"{best.epoch + 1} for {patience} {'epoch' if patience == 1 else 'epochs'} (--patience)"
+            f"{best.epoch} for {patience} {'epoch' if patience == 1 else 'epochs'} (--patience)"
         )
 
     def run_epoch(self, steps: int, stop: StopRequest, bars: Progress) -> None:
@@ -224,7 +224,7 @@ class Trainer:
         scores = self.score(self.holdout, networks) if len(self.holdout) else None
         self.select(scores, networks)
         record = {
-            "epoch": state.epoch,
+            "epoch": state.epoch + 1,
             "seconds": round(state.seconds, 4),
             "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),
             "learning_rate": self.settings.learning_rate * self.settings.rate(state.epoch, state.epoch + 1),
@@ -259,7 +259,7 @@ class Trainer:
             accuracy, cross_entropy = scores.accuracy[name], scores.cross_entropy[name]
         network = networks[name] if networks else self.members.export(name)
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
-        state.best = BestCheckpoint(name, state.epoch, accuracy, cross_entropy, weights)
+        state.best = BestCheckpoint(name, state.epoch + 1, accuracy, cross_entropy, weights)
 
     def score(self, split: Split, networks: Mapping[str, nn.Module] | None = None) -> Scores:
         """Score every member, or the given networks, on a split in the precision of the run."""
@@ -306,6 +306,7 @@ class Trainer:
             self.sync_private_state()
         meter = state.meter.merged(self.ranks)
         saved = {
+            "format": FORMAT,
             "identity": json.dumps(self.identity),
             "history": json.dumps(self.log.history),
             "method": self.method.state_dict(),
@@ -330,16 +331,16 @@ class Trainer:
         """Load the newest intact checkpoint; start from the beginning if there is none.
 
         Raises:
-            UserError: it is of a run with another method, group, data set or settings, or of an earlier version.
+            UserError: it is of a run with another method, group, data set or settings, or of another version.
             TrainingError: all checkpoints are damaged.
         """
         saved = checkpoint.load_newest(self.files.checkpoints)
         if saved is None:
             self.log.restore([])
             return
-        if "losses" not in saved:
+        if saved.get("format") != FORMAT:
             raise UserError(
-                f"the checkpoints in {self.files.checkpoints} were written by an earlier version of studygroup and cannot be resumed; "
+                f"the checkpoints in {self.files.checkpoints} were written by another version of studygroup and cannot be resumed; "
                 "train the run again with --overwrite"
             )
         check_same_run(json.loads(saved["identity"]), self.identity)

@@ -30,8 +30,8 @@ KEYS = {  # key of the source, key of the data set
     "yahoo_answers:ROOT": ("1aaf8390e014104299184a31225b20ec", "3e0e6ec315823e0f23100371c01c0afe"),
 }
 ENTRIES = {  # of the folder of images and of the CSV table
-    "prepared/photos-96a486ea39a569ae18463c5babb114eb": ["train_inputs.npy", "train_labels.npy", "train_moments.npy"],
-    "texts/reviews-b4f489787d0fc43671245261d12db25d": ["train_bytes.npy", "train_ends.npy", "train_labels.npy"],
+    "prepared/photos-96a486ea39a569ae18463c5babb114eb": ["train_inputs.npy", "train_labels.npy", "train_moments.npy", "train_names.jsonl"],
+    "texts/reviews-b4f489787d0fc43671245261d12db25d": ["train_bytes.npy", "train_ends.npy", "train_labels.npy", "train_names.jsonl"],
     "tokens/reviews-f329d45fff6ec99fe14540ea5f19d7fa": ["train_ends.npy", "train_tokens.npy"],
 }
 
@@ -90,4 +90,4 @@ def test_files_of_the_cache_are_unchanged(opened: Callable[..., Dataset], root: 
         name: ["meta.json", *files] for name, files in ENTRIES.items()
     }
     meta = json.loads(next(cache.glob("texts/*/meta.json")).read_text())
-    assert meta == {"name": "reviews", "classes": ["a", "b"], "rows": {"train": 8}, "broken": []}
+    assert meta == {"name": "reviews", "classes": ["a", "b"], "rows": {"train": 8}, "broken": [], "named": ["train"]}

@@ -113,7 +113,7 @@ def test_cards(digits: Run, texts: Run, characters: Run, cache: Path) -> None:
     assert [line for line in body.splitlines() if line.startswith("## ")] == [
         "## Model description", "## How to use", "## Results", "## Training",
     ]  # fmt: skip
-    assert f", epoch {digits.best.card['epoch'] + 1}. Versions: " in body
+    assert f", epoch {digits.best.card['epoch']}. Versions: " in body
     assert export(texts, cache)["tokenizer"]["kind"] == "bpe"
     described = export(characters, cache)["tokenizer"]
     assert (described["kind"], described["pad"], described["max_length"], len(described["symbols"])) == ("chars", 0, 80, 69)

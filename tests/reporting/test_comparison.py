@@ -14,7 +14,10 @@ from rich.console import Console
 
 from studygroup.errors import UserError
 from studygroup.reporting import COMPARISON_FILES, comparison, render_comparison, write_comparison
+from studygroup.reporting.colours import kind
 from studygroup.reporting.comparison_tables import operations, render_comparison_markdown
+from studygroup.runs.evaluation import Evaluation, Outcomes, write_evaluations
+from studygroup.runs.layout import RunFiles
 from tests.run_folders import MakeRun
 
 # By variant: method, teacher, FLOPs of an epoch, test accuracies by seed (0: the run failed).
@@ -180,6 +183,55 @@ def test_a_picture_of_many_variants(folder: Path) -> None:
     edit(folder, variants=variants)
     write_comparison(folder)
     assert (folder / "leaderboard.png").exists()
+
+
+def scored(probability: float, classes: tuple[str, ...]) -> Evaluation:
+    labels = np.arange(6) % len(classes)
+    predicted = np.where(np.arange(6) == 1, 0, labels)
+    values = np.full(6, probability)
+    return Evaluation.of(Outcomes(labels, predicted, values, np.log(values), np.zeros(6, dtype=np.int64)), classes)
+
+
+def test_scores_by_class_beside_the_baselines(folder: Path) -> None:
+    classes = ("a|b", "=c", "c" * 200)
+    for variant, probability in (("kd", 0.9), ("baseline", 0.7)):
+        for seed in (0, 1):
+            write_evaluations(RunFiles(folder / "runs" / f"{variant}-s{seed}"), {"best": scored(probability, classes)})
+    result = comparison(folder)
+    found = result["by_class"]
+    assert (found["variant"], found["reference"], found["seeds"]) == ("kd", "baseline", [0, 1])
+    assert [row["samples"] for row in found["classes"]] == [4, 4, 4]
+    assert [row["f1"] for row in found["classes"]] == pytest.approx([0.8, 2 / 3, 1.0])
+    rows = {row["variant"]: row for row in result["rows"]}
+    assert rows["kd"]["negative_log_likelihood"] is None, "a run without"
+    markdown = render_comparison_markdown(result)
+    assert "## F1 by class: kd and baseline" in markdown
+    assert r"| a\|b | 0.800 | 0.800 | 4 |" in markdown
+    write_evaluations(RunFiles(folder / "runs" / "baseline-s2"), {"best": scored(0.7, classes)})
+    row = {row["variant"]: row for row in comparison(folder)["rows"]}["baseline"]
+    assert row["negative_log_likelihood"] == pytest.approx(-np.log(0.7))
+    assert row["calibration_error"] == pytest.approx(5 / 6 - 0.7)
+    edit(folder, score_on_unused=100)
+    assert comparison(folder)["by_class"] is None, "the test set is not used"
+
+
+def test_colours_tell_how_a_network_was_trained(folder: Path) -> None:
+    assert {row["variant"]: kind(row) for row in comparison(folder)["rows"]} == {
+        "kd": "distilled",
+        "dml": "group",
+        "dml-4": "group",
+        "baseline": "alone",
+        "teacher": "teacher",
+    }
+
+
+def test_pictures_of_hostile_names(folder: Path) -> None:
+    manifest = json.loads((folder / "comparison.json").read_text())
+    (folder / "runs" / "$\\frac{-s0").symlink_to(folder / "runs" / "dml-s0")
+    edit(folder, data="a\n$b_{$" + "x" * 300, variants=[*manifest["variants"], {**manifest["variants"][2], "name": "$\\frac{"}])
+    write_comparison(folder)
+    with Image.open(folder / "leaderboard.png") as picture:
+        assert picture.width == 1500
 
 
 @pytest.mark.parametrize(

@@ -14,7 +14,7 @@ from tests.run_folders import MakeRun
 def test_a_run_is_read(make_run: MakeRun) -> None:
     record = read_run(make_run("a", seed=3, epochs=4, students=2, options={"students": 2}))
     assert (record.seed, record.name("data"), record.name("method"), record.candidates) == (3, "digits", "cgl", ["student0", "student1"])
-    assert [epoch["epoch"] for epoch in record.epochs] == [0, 1, 2, 3]
+    assert [epoch["epoch"] for epoch in record.epochs] == [1, 2, 3, 4]
     assert record.settings["method.students"] == 2
 
 

@@ -166,7 +166,7 @@ def test_scores_on_unused_samples(compare: Compare, tmp_path: Path) -> None:
         assert scored["samples"] == 200
         assert row["test"] == scored["accuracy"]["best"]
         assert row["last_test"] == scored["accuracy"][record["last"]["member"]]
-        assert row["ensemble_test"] == scored["accuracy"]["ensemble"]
+        assert row["ensemble_test"] == scored["accuracy"].get("ensemble")
         assert row["test"] != record["selected"]["test"]
     written = (out / "leaderboard.md").read_text()
     assert "| unused |" in written

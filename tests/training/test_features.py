@@ -49,7 +49,7 @@ def test_run_folder_and_metrics(train: Callable[..., Run], tmp_path: Path) -> No
     run = train(method="cgl", method_options={"students": 3}, epochs=3)
     folder = tmp_path / "run"
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert [record["epoch"] for record in records] == [0, 1, 2]
+    assert [record["epoch"] for record in records] == [1, 2, 3]
     students = ["student0", "student1", "student2"]
     for record in records:
         assert set(record["holdout"]) == {*students, "ensemble"}
@@ -273,14 +273,14 @@ def test_selection_may_be_from_the_last_epoch_only(train: Callable[..., Run], tm
     record = json.loads((tmp_path / "run" / "metrics.jsonl").read_text().splitlines()[-1])
     rank = {f"student{k}": (-record["holdout"][f"student{k}"], record["holdout_cross_entropy"][f"student{k}"]) for k in range(3)}
     member = min(rank, key=rank.__getitem__)
-    assert run.result["selected"] == {**run.result["selected"], "member": member, "epoch": 3, "holdout": -rank[member][0]}
+    assert run.result["selected"] == {**run.result["selected"], "member": member, "epoch": 4, "holdout": -rank[member][0]}
     assert run.result["selected"]["test"] == run.result["last"]["test"][member]
 
 
 def test_without_hold_out_the_last_epoch_is_taken(train: Callable[..., Run]) -> None:
     with pytest.warns(UserWarning, match="no hold-out set"):
         run = train(method="dml", holdout=0)
-    assert run.result["selected"] == {**run.result["selected"], "member": "student0", "epoch": 1, "holdout": None}
+    assert run.result["selected"] == {**run.result["selected"], "member": "student0", "epoch": 2, "holdout": None}
 
 
 def test_tensorboard(train: Callable[..., Run], tmp_path: Path) -> None:

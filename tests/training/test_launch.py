@@ -111,4 +111,4 @@ def test_a_killed_rank_ends_the_run_and_it_can_be_resumed(tmp_path: Path, cache:
     assert "--resume" in stderr.splitlines()[-1]
     assert "Traceback" not in stderr
     epochs = [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
-    assert epochs == list(range(len(epochs)))
+    assert epochs == list(range(1, len(epochs) + 1))

@@ -92,6 +92,11 @@ def open_splits(folder: Path, open_split: Callable[[Path, str], SplitT]) -> tupl
         return None
 
 
+def names_file(folder: Path, split: str) -> Path:
+    """Return the file with the names of a split's samples, a JSON string per line."""
+    return folder / f"{split}_names.jsonl"
+
+
 def write_meta(folder: Path, meta: object) -> None:
     """Write `meta.json`, once the other files of an entry are complete."""
     with (folder / META).open("w", encoding="utf-8") as file:

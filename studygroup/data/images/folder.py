@@ -50,7 +50,10 @@ class Folder(ImageSource):
     def read(self) -> RawImages:
         """See `Source`."""
         unreadable: list[str] = []
-        splits = {name: RawSplit(self._decode(samples, unreadable), len(samples)) for name, samples in self.content.samples.items()}
+        splits: dict[str, RawSplit[Chunk]] = {}
+        for split, samples in self.content.samples.items():
+            names: list[str] = []
+            splits[split] = RawSplit(self._decode(samples, names, unreadable), len(samples), names=names)
         return RawImages(classes=self.content.classes, splits=splits, unreadable=unreadable, shape=self.shape)
 
     @cached_property
@@ -66,8 +69,8 @@ class Folder(ImageSource):
         with decoding():
             return self.content.fingerprints(self.cache, purpose="folder", examine=image_mode, progress=self.options.progress)
 
-    def _decode(self, samples: list[Sample], unreadable: list[str]) -> Iterator[Chunk]:
-        """Yield the images in chunks (n, C, H, W), with their labels (n,); append the names of unreadable ones to `unreadable`."""
+    def _decode(self, samples: list[Sample], names: list[str], unreadable: list[str]) -> Iterator[Chunk]:
+        """Yield the images in chunks (n, C, H, W), with their labels (n,); append their names to `names`, of others to `unreadable`."""
 
         def load(sample: Sample) -> NDArray[np.uint8] | None:
             try:
@@ -81,5 +84,6 @@ class Folder(ImageSource):
             while chunk := list(islice(loaded, step)):
                 unreadable += [printable(sample.name) for sample, image in chunk if image is None]
                 decoded = [(image, sample.label) for sample, image in chunk if image is not None]
+                names += [sample.name for sample, image in chunk if image is not None]
                 if decoded:
                     yield np.stack([image for image, _ in decoded]), np.array([label for _, label in decoded], dtype=np.int64)

@@ -45,13 +45,15 @@ class TextFolder(TextSource):
         splits = {}
         for split, samples in self.content.samples.items():
             files = [(sample.name, self.content.classes[sample.label]) for sample in samples]
-            meter = Meter()
-            rows = read_files(self.content.root, files, self.options.encoding, unreadable, meter)
-            splits[split] = RawSplit(rows, len(files), meter)
+            meter, names = Meter(), list[str]()
+            rows = read_files(self.content.root, files, self.options.encoding, unreadable, meter, names)
+            splits[split] = RawSplit(rows, len(files), meter, names)
         return RawTexts(self.content.classes, splits, unreadable.names)
 
 
-def read_files(root: Path, files: Iterable[Row], encoding: str | None, unreadable: UnreadableRows, meter: Meter) -> Iterator[Row]:
+def read_files(
+    root: Path, files: Iterable[Row], encoding: str | None, unreadable: UnreadableRows, meter: Meter, names: list[str]
+) -> Iterator[Row]:
     """Yield the texts of files with their labels.
 
     Args:
@@ -60,6 +62,7 @@ def read_files(root: Path, files: Iterable[Row], encoding: str | None, unreadabl
         encoding: encoding of the files; None for UTF-8 or that of a byte order mark.
         unreadable: collects the files that cannot be read.
         meter: counts the files.
+        names: collects the names of the files whose texts are yielded.
     """
     for name, label in files:
         meter.count += 1
@@ -73,6 +76,7 @@ def read_files(root: Path, files: Iterable[Row], encoding: str | None, unreadabl
         if problem:
             unreadable.add(f"{printable(name)} ({problem})", meter.count)
         else:
+            names.append(name)
             yield text, label
 
 

@@ -121,8 +121,9 @@ class Hub(TextSource):
         unreadable = UnreadableRows(self.options.on_error, self.name)
         splits = {}
         for split, table in self.splits.items():
-            meter = Meter()
-            splits[split] = RawSplit(read_rows(table, self.columns, table.title, unreadable, meter), table.size, meter)
+            meter, numbers = Meter(), list[str]()
+            rows = read_rows(table, self.columns, table.title, unreadable, meter, numbers)
+            splits[split] = RawSplit(rows, table.size, meter, numbers)
         return RawTexts(self.splits["train"].classes(self.columns.label), splits, unreadable.names)
 
     @cached_property

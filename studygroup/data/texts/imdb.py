@@ -55,12 +55,13 @@ class Imdb(TextSource):
         if self.location.is_file():
             verify_checksum(self.remote, self.location, download_dir(self))
         for split in SPLITS:
-            meter = Meter()
+            meter, names = Meter(), list[str]()
             if self.location.is_file():
-                splits[split] = RawSplit(self._read_archive(split, unreadable, meter), file_size(self.location), meter)
+                splits[split] = RawSplit(self._read_archive(split, unreadable, meter, names), file_size(self.location), meter, names)
             else:
                 files = self._files(split)
-                splits[split] = RawSplit(read_files(self.location, files, "utf-8", unreadable, meter), len(files), meter)
+                rows = read_files(self.location, files, "utf-8", unreadable, meter, names)
+                splits[split] = RawSplit(rows, len(files), meter, names)
         return RawTexts(CLASSES, splits, unreadable.names)
 
     def _files(self, split: str) -> list[Row]:
@@ -69,7 +70,7 @@ class Imdb(TextSource):
         self._check_classes({label for _, label in found}, split)
         return found
 
-    def _read_archive(self, split: str, unreadable: UnreadableRows, meter: Meter) -> Iterator[Row]:
+    def _read_archive(self, split: str, unreadable: UnreadableRows, meter: Meter, names: list[str]) -> Iterator[Row]:
         """Yield the reviews of the archive."""
 
         def select(name: PurePosixPath) -> bool:
@@ -85,6 +86,7 @@ class Imdb(TextSource):
                 if problem:
                     unreadable.add(f"{name} ({problem})", count)
                 else:
+                    names.append(name.relative_to(FOLDER).as_posix())
                     yield text, label
         self._check_classes(labels, split)
 

@@ -97,5 +97,5 @@ class TextPreparation(Preparation[RawTexts, Texts]):
             tokenizer = trained_tokenizer(prepared, train, tokenizer, self.cache, vocabulary=self.options.vocabulary)
         length = self.options.max_length or tokenizer.max_length
         tokens = tokenize(prepared, tokenizer, self.cache, length, progress=self.options.progress)
-        splits = {name: Split(tokens[name], texts.labels) for name, texts in prepared.splits.items()}
+        splits = {name: Split(tokens[name], texts.labels, texts=texts) for name, texts in prepared.splits.items()}
         return splits, Tokens(tokenizer, length), digest(prepared.key, tokenizer.describe(), length, division)

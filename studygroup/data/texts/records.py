@@ -56,7 +56,7 @@ class Format(Protocol):
         """Yield the rows with the values of these columns, which exist; the meter counts how much has been read."""
 
 
-def read_rows(table: Format, columns: Columns, name: str, unreadable: UnreadableRows, meter: Meter) -> Iterator[Row]:
+def read_rows(table: Format, columns: Columns, name: str, unreadable: UnreadableRows, meter: Meter, numbers: list[str]) -> Iterator[Row]:
     """Yield the texts and labels of a table. Rows are numbered from 1, without a header.
 
     Args:
@@ -65,6 +65,7 @@ def read_rows(table: Format, columns: Columns, name: str, unreadable: Unreadable
         name: name of the table, for messages.
         unreadable: collects unreadable rows.
         meter: counts how much of the table has been read.
+        numbers: collects the numbers of the rows whose texts are yielded.
     """
     names = (*columns.texts, columns.label)
     for number, record in enumerate(table.records(names, meter), 1):
@@ -73,6 +74,7 @@ def read_rows(table: Format, columns: Columns, name: str, unreadable: Unreadable
             unreadable.add(f"row {number} of {name} ({record.location}{problem})", number)
         else:
             *texts, label = record.values
+            numbers.append(str(number))
             yield join_texts(str(text) for text in texts), class_name(label)
 
 

@@ -70,29 +70,29 @@ class Reviews(TextSource):
         unreadable = UnreadableRows(self.options.on_error, self.name)
         splits = {}
         for split, name in FILES.items():
-            meter = Meter()
+            meter, numbers = Meter(), list[str]()
             if self.location.is_file():
                 path = self.location
-                rows = self._read_archive(name, unreadable, meter)
+                rows = self._read_archive(name, unreadable, meter, numbers)
             else:
                 path = self.location / name
-                rows = self._parse(file_lines(path, "utf-8", meter), name, unreadable)
-            splits[split] = RawSplit(rows, file_size(path), meter)
+                rows = self._parse(file_lines(path, "utf-8", meter), name, unreadable, numbers)
+            splits[split] = RawSplit(rows, file_size(path), meter, numbers)
         return RawTexts(self.classes, splits, unreadable.names)
 
-    def _read_archive(self, name: str, unreadable: UnreadableRows, meter: Meter) -> Iterator[Row]:
+    def _read_archive(self, name: str, unreadable: UnreadableRows, meter: Meter, numbers: list[str]) -> Iterator[Row]:
         """Yield the rows of a file in the archive."""
         selected = PurePosixPath(self.folder) / name
         found = False
         with read_errors(self.location):
             for _, file, _ in archive_files(self.location, lambda member: member == selected, meter):
                 found = True
-                yield from self._parse(decoded_lines(file, "utf-8", str(selected)), name, unreadable)
+                yield from self._parse(decoded_lines(file, "utf-8", str(selected)), name, unreadable, numbers)
         if not found:
             raise UserError(f"{self.location} has no {selected}; give the published {self.archive}")
 
-    def _parse(self, lines: Iterator[str], name: str, unreadable: UnreadableRows) -> Iterator[Row]:
-        """Yield the texts and labels in some lines."""
+    def _parse(self, lines: Iterator[str], name: str, unreadable: UnreadableRows, numbers: list[str]) -> Iterator[Row]:
+        """Yield the texts and labels in some lines; append their row numbers, from 1, to `numbers`."""
         classes = {str(number): label for number, label in enumerate(self.classes, 1)}
         count = 1 + self.field_count
         for number, (line, fields, problem) in enumerate(csv_rows(lines, ","), 1):
@@ -106,6 +106,7 @@ class Reviews(TextSource):
                 unreadable.add(f"row {number} of {name} (line {line}: {problem})", number)
             else:
                 label, *texts = fields
+                numbers.append(str(number))
                 yield join_texts(text.replace("\\n", "\n") for text in texts), classes[label.strip()]
 
 

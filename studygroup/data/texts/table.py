@@ -93,8 +93,9 @@ class Table(TextSource):
         unreadable = UnreadableRows(self.options.on_error, self.name)
         splits = {}
         for split, table in self.tables.items():
-            meter = Meter()
-            splits[split] = RawSplit(read_rows(table, self.columns, self.files[split].name, unreadable, meter), table.size, meter)
+            meter, numbers = Meter(), list[str]()
+            rows = read_rows(table, self.columns, self.files[split].name, unreadable, meter, numbers)
+            splits[split] = RawSplit(rows, table.size, meter, numbers)
         return RawTexts(None, splits, unreadable.names)
 
 
