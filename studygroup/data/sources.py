@@ -43,7 +43,7 @@ SOURCES: Registry[type[Source[Any]]] = Registry(
 """Classes of sources by the name of the data set."""
 
 PREPARATIONS: dict[str, type[Preparation[Any, Any]]] = {"images": ImagePreparation, "texts": TextPreparation}
-OPTIONS_OF = {"images": ("image_size", "channels"), "texts": ("text_columns", "label_column", "encoding", "max_length")}
+OPTIONS_OF = {"images": ("image_size", "channels"), "texts": ("text_columns", "label_column", "encoding", "delimiter", "max_length")}
 
 
 def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None) -> Dataset:

@@ -56,6 +56,15 @@ class TableOptions(Options):
         None, help="Column of a table with the class label", default_help="the column with a usual name such as label or class"
     )
     encoding: str | None = option(None, help="Encoding of text files", default_help="UTF-8, or what a byte order mark says")
+    delimiter: str | None = option(
+        None, help="Character between the columns of a CSV or TSV file, or `tab`", default_help="found: a comma, semicolon, | or tab"
+    )
+
+    def __post_init__(self) -> None:
+        """Check that the delimiter is one character."""
+        super().__post_init__()
+        if self.delimiter is not None and self.delimiter not in ("tab", "\\t") and (len(self.delimiter) != 1 or self.delimiter in "\"\r\n"):
+            raise UserError(f"delimiter is {self.delimiter!r}; give one character such as ; or |, or the word tab")
 
 
 @dataclass(frozen=True, kw_only=True)

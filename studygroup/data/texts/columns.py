@@ -108,10 +108,17 @@ def choose_columns(
 
 
 def refuse_columns(options: DataOptions, source: str) -> None:
-    """Raise UserError if columns are given for a source that has none."""
+    """Raise UserError if columns, or what separates them, are given for a source that has none."""
+    refuse_delimiter(options, source)
     if options.text_columns or options.label_column is not None:
         flag = "--text-columns" if options.text_columns else "--label-column"
         raise UserError(f"{source} has no columns to choose from; leave out {flag}")
+
+
+def refuse_delimiter(options: DataOptions, source: str) -> None:
+    """Raise UserError if a delimiter is given for a source that is no CSV or TSV file."""
+    if options.delimiter is not None:
+        raise UserError(f"{source} is no CSV or TSV file; leave out --delimiter {options.delimiter}")
 
 
 def refuse_encoding(options: DataOptions, source: str) -> None:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studygroup.data.texts.labels import check_classes, is_number, shorten, sort_classes
+from studygroup.data.texts.labels import check_classes, odd_names, is_number, shorten, sort_classes
 from studygroup.errors import UserError
 
 
@@ -52,6 +52,24 @@ def test_valid_classes() -> None:
 def test_invalid_classes(names: list[str], count: int | None, message: str) -> None:
     with pytest.raises(UserError, match=message):
         check_classes(set(names), count, "t.csv")
+
+
+def test_near_equal_names_are_pointed_out_and_not_merged() -> None:
+    assert odd_names(["games", "news", "1", "2"], "t") == []
+    (line,) = odd_names(["GAMES", "games", "news", "world news", "World  News", "world-news"], "t")
+    assert "'GAMES', 'games'; 'world news', 'World  News', 'world-news'. If they are one class, write them alike" in line
+    (line,) = odd_names([word + end for word in "abcde" for end in ("x", "X")], "t")
+    assert "'cx', 'cX'; 2 more such groups" in line
+    assert "'dx'" not in line
+
+
+def test_whole_numbers_with_fractions_are_pointed_out() -> None:
+    (line,) = odd_names(["1.0", "2.0", "3"], "t")
+    assert "written as numbers with fractions: '1.0', '2.0'. If" in line
+    assert "Int64" in line
+    (line,) = odd_names(["1.0", "1"], "t")
+    assert "'1.0' is another class than '1'" in line
+    assert odd_names(["1.5", "v1.0"], "t") == []
 
 
 def test_long_labels_are_shortened() -> None:
