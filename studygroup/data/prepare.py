@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass
 from functools import cached_property, partial
@@ -25,6 +25,7 @@ from studygroup.data.inputs import Inputs
 from studygroup.data.progress import Unit, progress_bar
 from studygroup.data.source import RawSplit, RawT, Source, cache_folder
 from studygroup.data.tokenizer import Tokenizer
+from studygroup.errors import UserError
 from studygroup.options import DataOptions
 
 StoredT = TypeVar("StoredT", bound=Sized)
@@ -66,9 +67,10 @@ class Preparation(ABC, Generic[RawT, StoredT]):
     noun: ClassVar[str]
     unit: ClassVar[Unit]
 
-    def __init__(self, source: Source[RawT], options: DataOptions) -> None:
+    def __init__(self, source: Source[RawT], options: DataOptions, *, fewest_classes: int = 2) -> None:
         self.source = source
         self.options = options
+        self.fewest_classes = fewest_classes
         self.cache = cache_folder(options.cache)
 
     # ---------------------------------------------------------------- what subclasses add
@@ -142,11 +144,12 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         """Open the prepared arrays, and prepare them first if they are missing or damaged.
 
         Raises:
-            UserError: the source cannot be read, its labels are not classes, or the cache is full or cannot be written.
+            UserError: the source cannot be read, its labels are not classes or too few, or the cache is full or cannot be written.
         """
         key = digest(self.version, self.source.key(), *self.key_options())
         folder = cache_dir(self.cache, self.category, self.source.name, key)
         prepared = cached(folder, self.cache, partial(self._open, folder, key), self._write)
+        self._check_classes(prepared.classes)
         check_skipped(prepared.unreadable, self.noun, self.source.name, self.options.on_error, folder)
         return prepared
 
@@ -157,8 +160,15 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         meta, splits = found
         return Prepared(self.source.name, tuple(meta["classes"]), splits, tuple(meta["broken"]), key)
 
+    def _check_classes(self, classes: Sequence[str]) -> None:
+        if len(classes) < self.fewest_classes:
+            single = f"the single class {classes[0]!r}" if classes else "no class"
+            raise UserError(f"{self.source.name} has {single}; at least two are needed")
+
     def _write(self, folder: Path) -> None:
         name, types = self.source.name, self.array_types()
+        if self.raw.classes is not None:
+            self._check_classes(self.raw.classes)
         total = sum(split.size for split in self.raw.splits.values())
         if self.unit == "samples":  # else the size of the arrays is not known before
             row_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in types.values())
@@ -179,4 +189,5 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         if self.raw.unreadable and self.options.on_error == "stop":
             raise unreadable_error(self.raw.unreadable, self.noun, name)
         classes = self.finish(folder)
+        self._check_classes(classes)
         write_meta(folder, {"name": name, "classes": classes, "rows": rows, "broken": self.raw.unreadable})

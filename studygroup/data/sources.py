@@ -46,12 +46,13 @@ PREPARATIONS: dict[str, type[Preparation[Any, Any]]] = {"images": ImagePreparati
 OPTIONS_OF = {"images": ("image_size", "channels"), "texts": ("text_columns", "label_column", "encoding", "delimiter", "max_length")}
 
 
-def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None) -> Dataset:
+def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None, fewest_classes: int = 2) -> Dataset:
     """Open a data set; if it is not prepared yet, it is read once and kept in the cache.
 
     Args:
         options: which data, and how it is read and divided. Their tokenizer `auto` means `bpe` here.
         tokenizer: tokenizer of texts, or its name, instead of that of the options.
+        fewest_classes: number of classes that the data must have; one is enough for an evaluation.
 
     Raises:
         UserError: the data cannot be used; the message names the problem and the remedy.
@@ -65,7 +66,7 @@ def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None)
             raise UserError(f"{given[0]} is given, but {options.data} has {kind}; leave it out")
     if tokenizer is None:
         tokenizer = "bpe" if options.tokenizer == "auto" else options.tokenizer
-    return PREPARATIONS[kind](SOURCES[name](path, options), options).dataset(tokenizer)
+    return PREPARATIONS[kind](SOURCES[name](path, options), options, fewest_classes=fewest_classes).dataset(tokenizer)
 
 
 @keyword_function(DataOptions)

@@ -63,7 +63,7 @@ class TableOptions(Options):
     def __post_init__(self) -> None:
         """Check that the delimiter is one character."""
         super().__post_init__()
-        if self.delimiter is not None and self.delimiter not in ("tab", "\\t") and (len(self.delimiter) != 1 or self.delimiter in "\"\r\n"):
+        if self.delimiter is not None and self.delimiter not in ("tab", "\\t") and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
             raise UserError(f"delimiter is {self.delimiter!r}; give one character such as ; or |, or the word tab")
 
 
@@ -138,7 +138,13 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
         "auto",
         help="`bpe` (trained on the training texts; `bpe-lower` ignores case), `chars`, or `hf:FOLDER`; `auto` asks the student",
     )
-    vocabulary: int = option(16_000, at_least=2, at_most=2**31 - 1, help="Maximum vocabulary size of `bpe`")
+    vocabulary: int | None = option(
+        None,
+        at_least=2,
+        at_most=2**31 - 1,
+        help="Maximum vocabulary size of `bpe`",
+        default_help="16000, and no token that occurs fewer than 20 times in the training texts",
+    )
     max_length: int | None = option(
         None,
         at_least=1,

@@ -95,7 +95,7 @@ def test_any_text_has_an_answer(learnt: Path, tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ("letter.txt", "letter.txt does not exist; give a text, or a file that holds one"),
+        ("letter.txt", "letter.txt does not exist; give a file that does, or, if it is a text to classify, --as-text"),
         ("some/where", "some/where does not exist"),
         ("latin.txt.bin", "latin.txt.bin cannot be read: byte 3 is no UTF-8; repair it, or leave it out"),
         ("nothing", "nothing has no texts; give a folder with .txt files"),

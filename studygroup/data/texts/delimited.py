@@ -21,7 +21,6 @@ from studygroup.data.texts.records import FIRST_ROWS, Record
 from studygroup.errors import UserError
 from studygroup.options import DataOptions
 
-
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
 """The delimiters that are looked for, and their names in messages."""
 SNIFFED_ROWS = 50
@@ -129,7 +128,7 @@ class Delimited:
                     yield Record(location, [fields[i] for i in positions], "")
 
     def _data_in(self, names: Sequence[str]) -> str:
-        """Return what looks like data in the first row: a number, a sentence, or a value that its column has again; empty if nothing does."""
+        """Return what looks like data in the first row: a number, a sentence, or a value that its column has again; else an empty text."""
         with closing(self._rows(Meter())) as rows:
             first = [fields for _, fields, problem in islice(rows, 1, FIRST_ROWS) if not problem]
         for i, name in enumerate(names):

@@ -60,7 +60,7 @@ def check_classes(names: Collection[str], rows: int | None, source: str) -> None
         source: name of the data set, for messages.
 
     Raises:
-        UserError: there are too many labels, all rows have different ones, they are numbers with fractions, or there are fewer than two.
+        UserError: there are too many labels, or none, all rows have different ones, or they are numbers with fractions.
     """
     remedy = "give a column of classes (--label-column)"
     if len(names) > MAX_CLASSES:
@@ -69,8 +69,6 @@ def check_classes(names: Collection[str], rows: int | None, source: str) -> None
         return
     if not names:
         raise UserError(f"{source} has no rows; give a table of texts and labels")
-    if len(names) == 1:
-        raise UserError(f"all labels of {source} are {_examples(names)}; at least two classes are needed")
     if all(map(is_number, names)) and (fractions := [name for name in names if not float(name).is_integer()]):
         raise UserError(
             f"the labels of {source} are numbers with fractions ({_examples(fractions)}), not classes; {remedy}, or replace them by classes"
@@ -88,7 +86,8 @@ def odd_names(names: Sequence[str], source: str) -> list[str]:
     """
     found: dict[str, list[str]] = {}
     for name in names:
-        found.setdefault(" ".join(unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split()), []).append(name)
+        words = unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split()
+        found.setdefault(" ".join(words), []).append(name)
     near = [", ".join(repr(name if len(name) <= 40 else name[:39] + "…") for name in group) for group in found.values() if len(group) > 1]
     lines = []
     if near:

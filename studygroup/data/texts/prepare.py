@@ -66,8 +66,6 @@ class TextPreparation(Preparation[RawTexts, Texts]):
             classes = sort_classes(self.class_index.numbers)
         else:
             classes = self.raw.classes
-        if len(classes) < 2:
-            raise UserError(f"{name} has {len(classes)} class; at least two are needed")
         order = np.array([classes.index(label) for label in self.class_index.numbers], dtype=np.int64)
         counts = np.bincount(order[labels["train"]], minlength=len(classes))
         empty = [shorten(label) for label, count in zip(classes, counts, strict=True) if not count]

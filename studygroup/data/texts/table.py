@@ -5,7 +5,8 @@
 
 `train` may also be called `training`, and `test` `testing` or, if there is none, `val`, `valid` or `validation`, in any case. The encoding
 is the given one, else that of a byte order mark, else UTF-8. CSV and TSV have quotes as spreadsheets write them, and a first row with the
-names of the columns; a table without such a row is read by giving its columns as numbers from 1. What separates the columns is given or found. `choose_columns` finds the columns.
+names of the columns; a table without such a row is read by giving its columns as numbers from 1. What separates the
+columns is given or found. `choose_columns` finds the columns.
 Several text columns are joined by a space. A label is a name or a number, and is stripped. Unreadable rows are named by their number, from
 1, without the header.
 """

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from studygroup.data.texts.labels import check_classes, odd_names, is_number, shorten, sort_classes
+from studygroup.data.texts.labels import check_classes, is_number, odd_names, shorten, sort_classes
 from studygroup.errors import UserError
 
 
@@ -44,7 +44,6 @@ def test_valid_classes() -> None:
         ([str(i) for i in range(1001)], None, r"more than 1000 values \('0', '1', '10', …\).*--label-column"),
         ([f"{i / 7:.3f}" for i in range(1, 100)], 500, r"numbers with fractions \('0.143', '0.286', '0.429', …\), not classes"),
         (["0.5", "1"], 500, r"numbers with fractions \('0.5'\), not classes; give a column of classes \(--label-column\)"),
-        (["x"], 500, "all labels of t.csv are 'x'; at least two"),
         ([], 0, "t.csv has no rows"),
         ([f"text {i}" for i in range(10)], 10, "different in all of its 10 rows"),
     ],
@@ -73,9 +72,9 @@ def test_whole_numbers_with_fractions_are_pointed_out() -> None:
 
 
 def test_long_labels_are_shortened() -> None:
-    with pytest.raises(UserError, match=r"'a b a b.*…'") as caught:
-        check_classes({"a b\n" * 10_000}, 1, "t.csv")
-    assert len(str(caught.value)) < 150
+    with pytest.raises(UserError, match=r"'a b a b.*…', …") as caught:
+        check_classes({"a b\n" * 10_000 + str(i) for i in range(20)}, 20, "t.csv")
+    assert len(str(caught.value)) < 250
     assert "\n" not in str(caught.value)
     assert shorten("short") == "short"
     assert shorten("x" * 40) == "x" * 40
