@@ -11,6 +11,7 @@ import numpy as np
 
 from studygroup import config
 from studygroup.data import Dataset, Split, evaluation_batches, open_data
+from studygroup.data.given import stored
 from studygroup.devices import pick_device
 from studygroup.errors import UserError
 from studygroup.options import DataOptions, EvaluateOptions, TableOptions
@@ -24,6 +25,7 @@ logger = logging.getLogger(__name__)
 
 def run(options: EvaluateOptions) -> dict[str, dict[str, float]]:
     """Score members of a run on its test set, or on other data."""
+    options = stored(options)
     opened = Run(options.run)
     every = "all" in options.members
     names = [name for name in opened.names() if name != "best"] if every else list(options.members)

@@ -10,6 +10,7 @@ from studygroup import errors
 from studygroup.data.class_folders import folders
 from studygroup.data.dataset import Dataset
 from studygroup.data.images.decode import suffixes as image_suffixes
+from studygroup.data.images.npz import SUFFIX as NPZ
 from studygroup.data.images.prepare import ImagePreparation
 from studygroup.data.prepare import Preparation
 from studygroup.data.source import Source
@@ -30,6 +31,7 @@ SOURCES: Registry[type[Source[Any]]] = Registry(
         "cifar10": "studygroup.data.images.cifar:Cifar10",
         "cifar100": "studygroup.data.images.cifar:Cifar100",
         "folder": "studygroup.data.images.folder:Folder",
+        "arrays": "studygroup.data.images.npz:Npz",
         "imdb": "studygroup.data.texts.imdb:Imdb",
         "yelp_review_full": "studygroup.data.texts.reviews:YelpReviewFull",
         "yahoo_answers": "studygroup.data.texts.reviews:YahooAnswers",
@@ -104,6 +106,8 @@ def parse(data: str | Path) -> tuple[str, Path | None]:
     path = Path(data).expanduser()
     if data and path.exists() and is_table(path):
         return "table", path
+    if path.suffix.lower() == NPZ and path.is_file():
+        return "arrays", path
     if data and path.is_dir():
         return "texts" if is_text_folder(path) else "folder", path
     if path.is_file():

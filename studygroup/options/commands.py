@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from studygroup.errors import UserError
 from studygroup.options.base import Options
@@ -26,6 +26,9 @@ from studygroup.options.groups import (
     TrainerOptions,
 )
 from studygroup.parameters import option, parameters_of
+
+if TYPE_CHECKING:
+    from studygroup.options.groups import PythonData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -109,7 +112,9 @@ class EvaluateOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions
     title = "evaluation"
 
     run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
-    data: str | Path | None = option(None, help="Data to evaluate on; its test set if it has one", default_help="the run's own test set")
+    data: str | Path | PythonData | None = option(
+        None, help="Data to evaluate on; its test set if it has one", default_help="the run's own test set"
+    )
     unknown_classes: Literal["stop", "skip", "count"] = option(
         "stop",
         help="What to do about samples of --data whose class the run does not know: `stop`, `skip` them, or `count` them as wrong",

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from studygroup.errors import UserError
 from studygroup.options.base import Options
@@ -13,6 +13,8 @@ from studygroup.parameters import option
 
 if TYPE_CHECKING:
     from torch import nn
+
+    PythonData: TypeAlias = Any  # from Python: a pandas DataFrame, or a pair of samples and labels (`studygroup.data.given`)
 
 OnError = Literal["stop", "skip"]
 Augment = Literal["none", "crop", "crop+flip"]
@@ -114,7 +116,7 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
 
     title = "data"
 
-    data: str | Path = field(kw_only=False, metadata={"help": DATA_HELP})
+    data: str | Path | PythonData = field(kw_only=False, metadata={"help": DATA_HELP})
     train_size: float | None = option(
         None, above=0, help="Number of training samples to use (above 1), or their fraction (at most 1)", default_help="all"
     )
@@ -239,6 +241,9 @@ class SelectionOptions(Options):
 
     select_from: Literal["all", "last"] = option(
         "all", help="Epochs from which the hold-out selects the student: `all`, or the `last` one, which suits a small hold-out set"
+    )
+    linear_model: bool = option(
+        True, help="Of texts, fit a linear model (tf-idf) beside the network, and show its accuracy in the results", affects="nothing"
     )
     recalibrate_bn: bool = option(False, help="Re-estimate the batch-norm statistics of a copy of each member before it is evaluated")
 

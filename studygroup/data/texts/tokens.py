@@ -73,8 +73,9 @@ def trained_tokenizer(
 
     tokenizer = cached(folder, cache, read, write)
     if vocabulary is None:
-        rule = "at most" if tokenizer.vocabulary == VOCABULARY else f"those that occur at least {MIN_COUNT} times in the training texts, of"
-        logger.info("%s: a vocabulary of %d tokens (%s %d; --vocabulary)", prepared.name, tokenizer.vocabulary, rule, VOCABULARY)
+        most = tokenizer.vocabulary == VOCABULARY
+        rule = "the most that is chosen" if most else f"as many as occur at least {MIN_COUNT} times in the training texts"
+        logger.info("%s: a vocabulary of %d tokens, %s; another one by --vocabulary", prepared.name, tokenizer.vocabulary, rule)
     elif tokenizer.vocabulary < vocabulary:
         logger.warning("the training texts of %s give a vocabulary of %d tokens, not %d", prepared.name, tokenizer.vocabulary, vocabulary)
     return tokenizer

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections import Counter
+from functools import partial
 from itertools import pairwise
 from pathlib import Path
 
@@ -19,13 +20,15 @@ def corpus(words: int, seed: int = 0) -> list[str]:
     """Words of syllables, some of them frequent."""
     drawn = random.Random(seed)
     syllables = [a + b + c for a in "bdgkm" for b in "aeio" for c in ("", "n", "r")]
-    return [
-        " ".join("".join(drawn.choices(syllables, range(len(syllables)), k=drawn.randint(1, 4))) for _ in range(8)) for _ in range(words)
-    ]
+
+    def word() -> str:
+        return "".join(drawn.choices(syllables, range(len(syllables)), k=drawn.randint(1, 4)))
+
+    return [" ".join(word() for _ in range(8)) for _ in range(words)]
 
 
 def merged(texts: list[str], count: int) -> list[tuple[str, int]]:
-    """The first merges of byte-pair encoding, each with how often its pair occurs when it is merged: by counting all pairs anew each time."""
+    """The first merges of byte-pair encoding, each with how often its pair occurs then; all pairs are counted anew each time."""
     words = [["▁", *word] for text in texts for word in text.split()]
     found = []
     for _ in range(count):
@@ -93,7 +96,8 @@ def test_texts_are_read_only_until_all_merges_are_frequent_enough(monkeypatch: p
 
 
 def test_the_vocabulary_follows_the_amount_of_text(tmp_path: Path) -> None:
-    sizes = [make_tokenizer("bpe", lambda texts=corpus(size): iter(texts)).vocabulary for size in (5, 50, 500)]  # type: ignore[misc]
+    corpora = [corpus(size) for size in (5, 50, 500)]
+    sizes = [make_tokenizer("bpe", partial(iter, texts)).vocabulary for texts in corpora]
     assert sizes[0] < sizes[1] < sizes[2] < 16_000
     given = make_tokenizer("bpe", lambda: iter(corpus(50)), vocabulary=2000).vocabulary
     assert given > sizes[1], "a vocabulary that is asked for is made"
