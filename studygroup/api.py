@@ -29,8 +29,9 @@ if TYPE_CHECKING:
 def train(options: TrainOptions) -> Run:
     """Train a group of networks that teach each other, and return the finished run.
 
-    From Python, `data` may also be a pandas DataFrame, with `text_columns` and `label_column`, or a pair of lists, (texts, labels), or a pair
-    (images, labels) of a uint8 array (N, H, W, C) and a list. Such data is written into the cache, and the run's configuration names the file.
+    From Python, `data` may also be a pandas DataFrame, with `text_columns` and `label_column`, a pair of lists, (texts, labels), or a
+    pair (images, labels) of a uint8 array (N, H, W, C) and a list. Such data is written into the cache, and the run's configuration names
+    the file.
 
     Whatever is trained first (a teacher by name, assistants, first stages) is a run of its own in `stages/` of the run folder.
 

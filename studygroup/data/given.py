@@ -28,8 +28,8 @@ from studygroup.errors import UserError
 from studygroup.options import CacheOptions
 
 ACCEPTED = (
-    "the name of a data set, the path of a folder or a table, a pandas DataFrame, or a pair: (texts, labels) of two lists, or (images, labels) "
-    "of a uint8 array (N, H, W, C) and a list"
+    "the name of a data set, the path of a folder or a table, a pandas DataFrame, or a pair: (texts, labels) of two lists, or "
+    "(images, labels) of a uint8 array (N, H, W, C) and a list"
 )
 OptionsT = TypeVar("OptionsT", bound=CacheOptions)
 
@@ -105,7 +105,7 @@ def _images(samples: Any) -> Any:
     """Return a batch of images as (N, H, W, C) uint8 with C = 1 or 3 or 4."""
     if samples.ndim != 4:
         raise UserError(f"the images have the shape {tuple(samples.shape)}; give one array (N, H, W, C), with C = 1 for grey images")
-    return np.ascontiguousarray(split_images(samples))  # type: ignore[call-overload]
+    return np.ascontiguousarray(split_images(samples))
 
 
 def _list(values: object, what: str) -> list[object]:

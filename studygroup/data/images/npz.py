@@ -36,13 +36,14 @@ class Npz(ImageSource):
     def arrays(self) -> tuple[NDArray[np.uint8], tuple[str, ...], NDArray[np.int64]]:
         """Images (N, H, W, C), names of the classes, and labels (N,)."""
         try:
-            with np.load(self.file, allow_pickle=False) as archive:
+            with self.file.open("rb") as file, np.load(file, allow_pickle=False) as archive:
                 images, labels = archive["images"], archive["labels"]
         except (OSError, ValueError, EOFError, KeyError, zipfile.BadZipFile) as error:
             raise UserError(f"{self.file} cannot be read ({one_line(error)}); it must be a NumPy archive with images and labels") from error
         if images.dtype != np.uint8 or images.ndim != 4 or images.shape[3] not in (1, 3) or 0 in images.shape:
             raise UserError(
-                f"the images in {self.file} have the shape {images.shape} and the type {images.dtype}; give (N, H, W, C), uint8, with C = 1 or 3"
+                f"the images in {self.file} have the shape {images.shape} and the type {images.dtype}; give (N, H, W, C), uint8, "
+                "with C = 1 or 3"
             )
         if labels.dtype.kind not in "iuUb" or labels.shape != images.shape[:1]:
             raise UserError(
@@ -55,7 +56,7 @@ class Npz(ImageSource):
         """See `Source`."""
         images, classes, labels = self.arrays
         found = hashlib.blake2b(repr((images.shape, classes)).encode() + labels.tobytes(), digest_size=16)
-        found.update(np.ascontiguousarray(images))
+        found.update(images.tobytes())
         return found.hexdigest()
 
     def read(self) -> RawImages:
