@@ -105,7 +105,7 @@ def evaluate(options: EvaluateOptions) -> dict[str, dict[str, float]]:
 
 
 @keyword_function(PredictOptions)
-def predict(options: PredictOptions) -> list[dict[str, Any]] | dict[str, Any]:
+def predict(options: PredictOptions) -> list[dict[str, Any]]:
     """Classify images or texts with a trained member.
 
     --data takes a table of texts, with labels or without, or a folder; with --out the predictions are written batch by batch, so that a
@@ -113,8 +113,8 @@ def predict(options: PredictOptions) -> list[dict[str, Any]] | dict[str, Any]:
 
     Returns:
         Per sample: `path`, `text` or both `row` and `text`; `true`, if the data has labels; `label`, `probability`, and `top`: the most
-        probable classes as `[label, probability]` pairs. With `out` a summary instead: `out`, `samples`, and of labelled data `labelled`,
-        `unknown` (samples of classes that the run does not know) and `accuracy`.
+        probable classes as `[label, probability]` pairs. With `out` one row instead, a summary: `out`, `samples`, and of labelled data
+        `labelled`, `unknown` (samples of classes that the run does not know) and `accuracy`.
 
     Raises:
         UserError: the run, the member or an input cannot be used.

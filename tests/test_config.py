@@ -61,7 +61,7 @@ def test_an_empty_recipe_gives_no_options(tmp_path: Path) -> None:
         ("epochs: 0", "epochs is 0; it must be at least 1"),
         ("epochs: 1.5", "epochs is 1.5; it must be a whole number"),
         ("epochs: true", "epochs is True; it must be a whole number"),
-        ("epochs:", "epochs is None; it must be a whole number"),
+        ("batch_size:", "batch_size is None; it must be a whole number"),
         ("epoch: 4", "unknown option 'epoch'; did you mean epochs"),
         ("qqqq: 4", "unknown option 'qqqq'; known: augment"),
         ("epochs: 4\nepochs: 5", "'epochs' is given twice (line 2)"),

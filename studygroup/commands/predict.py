@@ -14,8 +14,8 @@ from studygroup.runs.member import Run
 from studygroup.runs.predict_data import predict_data, write_predictions_to
 
 
-def run(options: PredictOptions) -> list[dict[str, Any]] | dict[str, Any]:
-    """Classify images or texts with a member of a run; return the rows, or a summary of the file that they are written to."""
+def run(options: PredictOptions) -> list[dict[str, Any]]:
+    """Classify images or texts with a member of a run; return the rows, or one with a summary of the file that they are written to."""
     if options.out is None:
         return list(stream(options))
     out = Path(options.out).expanduser()
@@ -24,7 +24,7 @@ def run(options: PredictOptions) -> list[dict[str, Any]] | dict[str, Any]:
     if not out.parent.is_dir():
         raise UserError(f"{out.parent} is no folder; make it, or give another --out than {options.out}")
     member = Run(options.run).member(options.member)
-    return write_predictions_to(out, stream(replace(options, out=None)), member.classes)
+    return [write_predictions_to(out, stream(replace(options, out=None)), member.classes)]
 
 
 def stream(options: PredictOptions) -> Iterator[dict[str, Any]]:

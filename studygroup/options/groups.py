@@ -30,6 +30,7 @@ class MethodObject(Protocol):
         """Return the arguments of the constructor by name."""
 
 
+EPOCHS_HELP = "100 for images; for texts 200,000 divided by the number of training texts, at least 5, at most 50"
 DATA_HELP = (
     "Name of a data set (`studygroup list data`), optionally with its location (`cifar10:/path/to/archive`), a folder of images or texts "
     "with one sub-folder per class, or a table of texts and labels (CSV, TSV, JSONL, Parquet)"
@@ -199,7 +200,7 @@ class OptimizerOptions(Options):
 
     title = "optimisation"
 
-    epochs: int = option(100, at_least=1, help="Number of passes over the training set")
+    epochs: int | None = option(None, at_least=1, help="Number of passes over the training set", default_help=EPOCHS_HELP)
     batch_size: int = option(64, at_least=1, help="Batch size")
     optimizer: Literal["auto", "sgd", "adam", "adamw"] = option("auto", help="Optimizer; `auto` takes SGD for images and Adam for texts")
     learning_rate: float | None = option(None, above=0, help="Peak learning rate", default_help="0.05 for SGD, 0.001 for Adam and AdamW")

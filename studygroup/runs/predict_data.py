@@ -100,14 +100,14 @@ def write_predictions_to(out: str | Path, rows: Iterable[Mapping[str, Any]], cla
     Raises:
         UserError: the file cannot be written.
     """
-    path = Path(out).expanduser()
+    path = Path(out).expanduser().absolute()
+    if path.is_dir():
+        raise UserError(f"{out} is a folder; give a file such as {Path(out) / 'predictions.csv'}")
     part = path.with_name(f".{path.name}.part")
     known = set(classes)
     counts = dict.fromkeys(("samples", "labelled", "unknown", "right"), 0)
     labelled = False
     try:
-        if path.is_dir():
-            raise UserError(f"{out} is a folder; give a file such as {path / 'predictions.csv'}")
         try:
             with part.open("w", encoding="utf-8", errors="surrogateescape", newline="") as file:
                 writer = csv.writer(file, lineterminator="\n")

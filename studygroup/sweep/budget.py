@@ -7,6 +7,7 @@ from dataclasses import replace
 
 from studygroup.errors import TrainingError, UserError
 from studygroup.options import CompareOptions, RunOptions
+from studygroup.pipeline.setup import epochs_of
 from studygroup.sweep.variants import Variant
 from studygroup.training.flops import TrainingCost
 
@@ -18,7 +19,7 @@ def affordable(budget: float, per_epoch: float) -> int:
 
 def with_epochs(options: RunOptions, epochs: int) -> RunOptions:
     """Return the options for another number of epochs; the schedule is stretched or compressed to whole epochs."""
-    factor = epochs / options.epochs
+    factor = epochs / epochs_of(options)
     milestones = tuple(sorted({max(round(stop * factor), 1) for stop in options.milestones}))
     return replace(options, epochs=epochs, milestones=milestones, warmup=options.warmup * factor)
 
@@ -34,7 +35,7 @@ def within_budget(variants: Sequence[Variant], reference: str, costs: Mapping[st
     by_name = {variant.name: variant for variant in variants}
 
     def cost(variant: Variant) -> float:
-        return costs[variant.name].flops(variant.options.epochs) + (teacher_cost(variant) if variant.teacher is not None else 0.0)
+        return costs[variant.name].flops(epochs_of(variant.options)) + (teacher_cost(variant) if variant.teacher is not None else 0.0)
 
     def teacher_cost(variant: Variant) -> float:
         if not options.count_teacher or variant.options.teacher is None:

@@ -18,7 +18,7 @@ from studygroup.errors import UserError
 from studygroup.lock import lock_dir
 from studygroup.options import CompareOptions, RunOptions, TrainOptions, plain
 from studygroup.parameters import parameters_of, show
-from studygroup.pipeline.setup import open_splits, short_name, student_of, uses_gpu
+from studygroup.pipeline.setup import epochs_of, open_splits, short_name, student_of, uses_gpu
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
 from studygroup.runs.folder import clear_dir
@@ -151,7 +151,7 @@ def make_jobs(variants: Sequence[Variant], costs: Mapping[str, TrainingCost], fi
                     Task(train.plain(), options.score_on_unused, os.getcwd()),
                     run_name(variant.teacher, seed) if variant.teacher is not None else None,
                     epochs[variant.name],
-                    costs[variant.name].flops(own.epochs) if variant.name in costs else 0.0,
+                    costs[variant.name].flops(epochs_of(own)) if variant.name in costs else 0.0,
                 )
             )
     return jobs

@@ -13,6 +13,7 @@ from studygroup.options import SeedOptions, TrainerOptions
 from studygroup.parameters import parameters_of
 from studygroup.schedules import cosine, milestones, warmup
 
+EPOCHS = 100
 DEFAULTS = {  # optimizer: learning rate, weight decay
     "sgd": (0.05, 5e-4),
     "adam": (1e-3, 0.0),
@@ -22,7 +23,7 @@ DEFAULTS = {  # optimizer: learning rate, weight decay
 
 @dataclass(frozen=True, kw_only=True)
 class Settings(SeedOptions, TrainerOptions):
-    """The trainer's options with the defaults of the optimizer filled in; `auto` is SGD here.
+    """The trainer's options with the defaults of the optimizer filled in; `auto` is SGD here, and epochs are those for images.
 
     Raises:
         UserError: values that contradict each other.
@@ -30,12 +31,15 @@ class Settings(SeedOptions, TrainerOptions):
 
     if TYPE_CHECKING:  # resolved, so never None or "auto"
         optimizer: Literal["sgd", "adam", "adamw"] = "sgd"
+        epochs: int = 100
         learning_rate: float = 0.05
         weight_decay: float = 5e-4
 
     def __post_init__(self) -> None:
         """Fill in defaults and check values that depend on each other."""
         super().__post_init__()
+        if self.epochs is None:
+            object.__setattr__(self, "epochs", EPOCHS)
         optimizer = str(self.optimizer).replace("auto", "sgd")
         resolved = dict(zip(("learning_rate", "weight_decay"), DEFAULTS[optimizer], strict=True))
         object.__setattr__(self, "optimizer", optimizer)

@@ -36,7 +36,7 @@ def test_the_baseline_is_always_included() -> None:
         ({"x": {"method": "dml"}, "alone": {"method": "baseline"}}, "alone"),
         ({"big": {"method": "baseline", "student": "resnet20"}, "x": {"method": "dml"}}, "baseline"),
         ({"alone": {"method": "baseline"}, "baseline": {"method": "baseline", "learning_rate": 0.1}}, "baseline"),
-        ({"first": {"method": "baseline", "epochs": 100}, "second": {"method": "baseline"}}, "first"),
+        ({"first": {"method": "baseline", "batch_size": 64}, "second": {"method": "baseline"}}, "first"),
     ],
 )
 def test_which_variant_is_the_baseline(variants: dict[str, Any], reference: str) -> None:

@@ -260,8 +260,13 @@ def test_a_comparison(table: Path, tmp_path: Path) -> None:
     )
     rows = found["rows"]
     assert isinstance(rows, list)
-    assert {row["method"] for row in rows} == {"baseline", "cgl"}
-    assert all(row["flops"] > 0 and row["test"] is not None for row in rows)
+    assert {row["variant"] for row in rows} == {"baseline", "cgl", "linear"}
+    assert all(row["test"] is not None for row in rows)
+    assert all(row["flops"] > 0 for row in rows if row["variant"] != "linear")
+    linear = next(row for row in rows if row["variant"] == "linear")
+    assert linear["seeds"] == [0]
+    assert linear["difference"] == pytest.approx(linear["test"] - next(row["test"] for row in rows if row["role"] == "baseline"))
+    assert "| linear (tf-idf + logistic regression) |" in (tmp_path / "out" / "leaderboard.md").read_text()
     assert not found["failed"]
 
 
