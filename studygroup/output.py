@@ -63,8 +63,8 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
         arguments: keyword arguments of the call.
     """
     match command, result:
-        case "predict", [{"out": out, **counts}]:
-            _print_written(str(out), counts)
+        case "predict", list() if result and "out" in result[0]:
+            _print_written(result[0])
         case "predict", list():
             _print_predictions(result)
         case "evaluate", Mapping():
@@ -116,9 +116,9 @@ def _print_predictions(predictions: Sequence[Mapping[str, object]]) -> None:
     console().print(table)
 
 
-def _print_written(out: str, summary: Mapping[str, Any]) -> None:
+def _print_written(summary: Mapping[str, Any]) -> None:
     """Print what was written to the file of predictions."""
-    lines = [f"{summary['samples']:,} predictions: {out}"]
+    lines = [f"{summary['samples']:,} predictions: {summary['out']}"]
     if summary.get("accuracy") is not None:
         unknown = f"; {summary['unknown']:,} have a label that the run does not know, and count as wrong" if summary["unknown"] else ""
         lines.append(f"accuracy {_percent(summary['accuracy'])} of {summary['labelled']:,} labelled samples{unknown}")

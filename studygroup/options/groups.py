@@ -30,7 +30,7 @@ class MethodObject(Protocol):
         """Return the arguments of the constructor by name."""
 
 
-EPOCHS_HELP = "100 for images; for texts 200,000 divided by the number of training texts, at least 5, at most 50"
+EPOCHS_HELP = "100 for images; for texts 100,000 divided by the number of training texts, at least 5, at most 50"
 DATA_HELP = (
     "Name of a data set (`studygroup list data`), optionally with its location (`cifar10:/path/to/archive`), a folder of images or texts "
     "with one sub-folder per class, or a table of texts and labels (CSV, TSV, JSONL, Parquet)"

@@ -24,7 +24,7 @@ from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 from studygroup.training.updater import check_batches
 
-TEXTS, FEWEST_EPOCHS, MOST_EPOCHS = 200_000, 5, 50
+TEXTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 5, 50
 """Number of texts that a network for texts is trained on by default, each once per epoch, and the limits of the epochs."""
 
 logger = logging.getLogger(__name__)

@@ -338,7 +338,7 @@ def test_images_have_no_linear_model(tmp_path: Path) -> None:
 
 
 def test_epochs_follow_the_number_of_texts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert [text_epochs(count) for count in (10, 4000, 5000, 20_000, 10**6)] == [50, 50, 40, 10, 5]
+    assert [text_epochs(count) for count in (10, 4000, 5000, 20_000, 10**6)] == [50, 25, 20, 5, 5]
     table = write(tmp_path / "walks.csv", reviews(300))
     with caplog.at_level(logging.INFO):
         options = run_options(TrainOptions(table, **{**SMALL, "epochs": None, "cache": tmp_path / "cache"}))
