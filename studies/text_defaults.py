@@ -2,8 +2,8 @@
 
     OMP_NUM_THREADS=1 python studies/text_defaults.py names.csv 4000 2000 64 label 3 "v400-e10:vocabulary=400;epochs=10" ...
 
-Arguments: the table, the number of training texts, the number of unused training texts to score on, the maximum length, the label column, the
-number of seeds, and variants NAME:OPTION=VALUE;OPTION=VALUE. 500 texts are held out; the test set is not used.
+Arguments: the table, the number of training texts, the number of unused training texts to score on, the maximum length, the label column,
+the number of seeds, and variants NAME:OPTION=VALUE;OPTION=VALUE. 500 texts are held out; the test set is not used.
 """
 
 from __future__ import annotations

@@ -75,12 +75,12 @@ class Kind:
         return self.item or Kind("any")
 
     def parse(self, text: str) -> object:
-        """Parse a value from the command line; `none` is None where None is allowed.
+        """Parse a value from the command line; `none` is None where None is allowed, and so is `auto`, except for a text.
 
         Raises:
             ValueError: the text is no such value; the message says what is expected.
         """
-        if self.optional and text.lower() in ("none", "null"):
+        if self.optional and (text.lower() in ("none", "null") or (self.base != "text" and text == "auto")):
             return None
         match self.base:
             case "int" | "float":
@@ -107,6 +107,8 @@ class Kind:
         wrong = ValueError(f"{value!r}; it must be {self.describe()}")
         if self.base == "any" or (value is None and self.optional):
             return value
+        if self.base != "text" and value == "auto" and self.optional:
+            return None
         match self.base, value:
             case "bool", bool():
                 return value

@@ -2,6 +2,11 @@
 
 from __future__ import annotations
 
+import os
+
+os.environ["OMP_NUM_THREADS"] = "1"  # of programs that the tests start, too; before torch reads it
+os.environ.setdefault("CUDA_VISIBLE_DEVICES", "")  # many tests compare bits, or check when the CPU finds a fault; give it to test on a GPU
+
 import torch
 from hypothesis import settings
 

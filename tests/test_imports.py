@@ -17,7 +17,20 @@ import studygroup
 ROOT = Path(__file__).parent.parent
 FILES = sorted((ROOT / "studygroup").rglob("*.py"))
 
-LEAVES = {"errors", "randomness", "clock", "batch", "schedules", "parameters", "options", "registry", "lock", "devices", "losses"}
+LEAVES = {
+    "errors",
+    "randomness",
+    "clock",
+    "batch",
+    "schedules",
+    "parameters",
+    "options",
+    "registry",
+    "lock",
+    "devices",
+    "threads",
+    "losses",
+}
 READERS = {"runs.layout", "runs.reader", "runs.files"}  # of run folders, without torch
 # package: the packages and modules that it may import besides itself and the leaves
 MAY_IMPORT: dict[str, set[str]] = {

@@ -26,6 +26,7 @@ from torch import Tensor
 from studygroup.distributed.batch_norm import SyncBatchNormMode
 from studygroup.distributed.collectives import GatherRows, buckets, connection_errors
 from studygroup.errors import TrainingError, UserError
+from studygroup.threads import available_cpus
 
 if TYPE_CHECKING:
     from studygroup.options import Sharding
@@ -226,7 +227,7 @@ def init_distributed(shard: Sharding = "samples", *, gpu: bool = False) -> Itera
     if gpu:
         torch.cuda.set_device(local_rank)
     elif "OMP_NUM_THREADS" not in os.environ:
-        torch.set_num_threads(max((os.cpu_count() or 1) // local_world_size, 1))
+        torch.set_num_threads(max(available_cpus() // local_world_size, 1))
     try:
         dist.init_process_group("cpu:gloo,cuda:nccl" if gpu else "gloo", timeout=COLLECTIVE_TIMEOUT)
     except (RuntimeError, ValueError) as error:

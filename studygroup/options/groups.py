@@ -258,6 +258,13 @@ class HardwareOptions(DeviceOptions):
     precision: Precision = option("auto", help="bfloat16 autocast or float32; `auto` takes bf16 where the hardware has it")
     channels_last: bool | None = option(None, help="Memory format of images", default_help="channels-last where it is faster")
     compile: bool = option(False, help="Compile the networks with `torch.compile`", affects="cost")
+    threads: int | None = option(
+        None,
+        at_least=1,
+        help="CPU threads of a process; `auto` measures a few steps with 1, 2, 4, ... threads. The last bits of a result depend on it",
+        default_help="$OMP_NUM_THREADS, else auto",
+        affects="cost",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)

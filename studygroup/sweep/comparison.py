@@ -33,6 +33,7 @@ from studygroup.sweep.scheduler import run_jobs
 from studygroup.sweep.unused import unused
 from studygroup.sweep.variants import Variant, make_variants, seeded
 from studygroup.sweep.worker import Task
+from studygroup.threads import available_cpus, given_threads
 from studygroup.training.flops import TrainingCost
 from studygroup.training.signals import StopRequest
 
@@ -163,10 +164,10 @@ def choose_executor(options: CompareOptions, files: ComparisonFiles, jobs: int) 
         return RayExecutor(options.ray, workers=options.workers, gpu=options.device != "cpu")
     visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
     gpus = visible.split(",") if uses_gpu(options.device) else []
-    cores = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    most = cores if pick_device(options.device).type == "cpu" else max(len(gpus), 1)
+    cores, threads = available_cpus(), options.threads or given_threads()
+    most = max(cores // (threads or 1), 1) if pick_device(options.device).type == "cpu" else max(len(gpus), 1)
     workers = options.workers or min(most, jobs)
-    return ProcessExecutor(workers, files.logs, cores=cores, gpus=gpus if len(gpus) > 1 else ())
+    return ProcessExecutor(workers, files.logs, threads=threads or max(cores // workers, 1), gpus=gpus if len(gpus) > 1 else ())
 
 
 def command(options: CompareOptions) -> str:

@@ -45,7 +45,7 @@ class Executor(Protocol):
 
 
 class ProcessExecutor:
-    """Processes of this machine, each with its share of the cores, and with a GPU of its own if there are several.
+    """Processes of this machine, each with its own threads, and with a GPU of its own if there are several.
 
     They have a session of their own, so that Ctrl-C at the terminal reaches the parent only, which stops them.
 
@@ -55,18 +55,18 @@ class ProcessExecutor:
 
     program = "from studygroup.sweep.worker import main; main()"
 
-    def __init__(self, workers: int, logs: Path, *, cores: int, gpus: Sequence[str] = ()) -> None:
+    def __init__(self, workers: int, logs: Path, *, threads: int = 1, gpus: Sequence[str] = ()) -> None:
         """Prepare; nothing is started.
 
         Args:
             workers: number of parallel processes.
             logs: folder for their output.
-            cores: number of cores that they share.
+            threads: CPU threads of each.
             gpus: GPUs that they share, as `CUDA_VISIBLE_DEVICES` names them; empty to leave it as it is.
         """
         self.slots = workers
         self.logs = logs
-        self.threads = max(cores // workers, 1)
+        self.threads = threads
         self.gpus = list(gpus)
         self.description = f"{workers} process{'es' if workers > 1 else ''}, {self.threads} thread{'s' if self.threads > 1 else ''} each"
         self._running: dict[str, tuple[subprocess.Popen[str], int]] = {}

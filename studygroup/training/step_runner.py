@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import copy
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import contextmanager
 
 import torch
 from torch import nn
@@ -75,6 +77,25 @@ class StepRunner:
     def clock(self, epoch: int, step: int) -> Clock:
         """Return the clock of a step."""
         return Clock(epoch, self.settings.epochs, step, self.batches.steps(), self.settings.seed)
+
+    @contextmanager
+    def rehearsal(self) -> Iterator[tuple[Callable[[], None], int]]:
+        """Offer a training step whose traces are removed at the end, to measure it.
+
+        Yields:
+            A function that trains on the first batch, and how many numbers its inputs have.
+        """
+        saved = copy.deepcopy((self.method.state_dict(), self.updater.optimizer.state_dict()))
+        modes = {module: module.training for module in self.method.modules()}
+        batch, clock = next(self.batches.epoch(0)), self.clock(0, 0)
+        self.method.train()
+        try:
+            yield lambda: self.step(batch, clock, LossMeter()), batch.inputs.numel()
+        finally:
+            self.method.load_state_dict(saved[0])
+            self.updater.optimizer.load_state_dict(saved[1])
+            for module, mode in modes.items():
+                module.training = mode
 
     def step(self, batch: Batch, clock: Clock, meter: LossMeter) -> None:
         """Train on one batch; see `Updater.step`."""

@@ -15,9 +15,11 @@ from itertools import islice
 from pathlib import Path
 from typing import Any
 
+import torch
 from torch import Tensor, nn
 
 from studygroup.data import Batches, Split, evaluation_batches
+from studygroup.devices import repeatable
 from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 from studygroup.groups import recalibrate_bn
@@ -25,11 +27,13 @@ from studygroup.methods.method import Method
 from studygroup.runs import checkpoint
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.metrics import MetricsLog
+from studygroup.threads import available_cpus, given_threads, restored_threads
 from studygroup.training.evaluate import Scores, score
 from studygroup.training.meter import LossMeter
 from studygroup.training.progress import Progress
 from studygroup.training.signals import StopRequest
 from studygroup.training.step_runner import StepRunner
+from studygroup.training.threads import Pace, fastest_threads
 
 EVALUATION_BATCH = 500
 CHECK_INTERVAL = 50  # steps between checks of the losses on a device where a check is a synchronisation
@@ -104,6 +108,7 @@ class Trainer:
         self.resume_hint = resume_hint
         self.log = MetricsLog(self.files, tensorboard=self.settings.tensorboard, writes=self.ranks.rank == 0)
         self.state = TrainState()
+        self.pace = Pace()
 
     def run(self, *, resume: bool = False) -> BestCheckpoint:
         """Train to the end.
@@ -119,8 +124,26 @@ class Trainer:
             Interrupted: a stop was requested; everything is saved.
             UserError: the checkpoint is of another run.
         """
-        if resume:
-            self.restore()
+        with restored_threads(), repeatable(self.device):
+            if resume:
+                self.restore()
+            self.choose_threads()
+            return self.run_epochs()
+
+    def choose_threads(self) -> None:
+        """Set the number of threads: the given one, a resumed run's, or the fastest."""
+        settings = self.settings
+        if settings.threads is not None:
+            torch.set_num_threads(settings.threads)
+        measures = settings.threads is None and given_threads() is None and self.device.type == "cpu"
+        if not measures or settings.compile or self.ranks.is_distributed or self.state.epoch or self.state.step:
+            return
+        with self.runner.rehearsal() as (step, size):
+            _, seconds = fastest_threads(step, available_cpus())
+        self.pace = Pace(seconds / size)
+
+    def run_epochs(self) -> BestCheckpoint:
+        """Train from the current state to the end."""
         steps = self.runner.batches.steps()
         wanted = self.settings.progress and self.ranks.rank == 0
         bars = Progress(self.title, self.method.members(), epochs=self.settings.epochs, steps=steps, wanted=wanted)
@@ -144,7 +167,9 @@ class Trainer:
         while state.step < steps:
             batch = next(batches)
             clock = self.runner.clock(state.epoch, state.step)
+            begun = time.perf_counter()
             self.runner.step(batch, clock, state.meter)
+            self.pace.step(time.perf_counter() - begun, batch.inputs.numel())
             state.step += 1
             state.samples += sum(batch.shard.sizes) if batch.shard is not None else len(batch)
             state.seconds = before + time.perf_counter() - started
@@ -266,6 +291,7 @@ class Trainer:
             "samples": state.samples,
             "bytes_sent": state.bytes_sent,
             "losses": meter.state(),
+            "threads": torch.get_num_threads(),
             "best": vars(state.best) if state.best else None,
         }
 
@@ -298,6 +324,8 @@ class Trainer:
             meter.load(saved["losses"], self.device)
         best = BestCheckpoint(**saved["best"]) if saved["best"] else None
         self.state = TrainState(saved["epoch"], saved["step"], saved["seconds"], saved["samples"], saved["bytes_sent"], meter, best)
+        if self.settings.threads is None and given_threads() is None and self.device.type == "cpu":
+            torch.set_num_threads(saved["threads"])  # the last bits depend on it
         self.log.restore(json.loads(saved["history"]))
 
 

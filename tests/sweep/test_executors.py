@@ -44,7 +44,7 @@ worker.main()
 
 @pytest.fixture
 def processes(tmp_path: Path) -> Iterator[ProcessExecutor]:
-    executor = ProcessExecutor(2, tmp_path / "logs", cores=4, gpus=("3", "5"))
+    executor = ProcessExecutor(2, tmp_path / "logs", threads=2, gpus=("3", "5"))
     executor.program = PROGRAM.format(path=str(Path(comparison.__file__).with_name("worker.py")))
     yield executor
     executor.close()
@@ -93,7 +93,8 @@ def test_closing_kills_all_processes(processes: ProcessExecutor) -> None:
 
 
 def test_workers_threads_and_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
-    monkeypatch.setattr(os, "sched_getaffinity", lambda _: set(range(8)), raising=False)
+    monkeypatch.setattr(comparison, "available_cpus", lambda: 8)
+    monkeypatch.delenv("OMP_NUM_THREADS", raising=False)
     monkeypatch.delenv("CUDA_VISIBLE_DEVICES", raising=False)
 
     def executor(jobs: int, **given: Any) -> tuple[int, int, list[str]]:
@@ -106,6 +107,11 @@ def test_workers_threads_and_gpus(monkeypatch: pytest.MonkeyPatch, tmp_path: Pat
     assert executor(2) == (2, 4, [])
     assert executor(20, workers=3) == (3, 2, [])
     assert executor(20, workers=30) == (30, 1, [])
+    assert executor(20, threads=2) == (4, 2, [])
+    assert executor(20, threads=16) == (1, 16, [])
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")  # torch has read it already
+    assert executor(2) == (2, 1, []), "what the environment says is not overridden"
+    monkeypatch.delenv("OMP_NUM_THREADS")
     monkeypatch.setattr(comparison, "uses_gpu", lambda _: True)
     monkeypatch.setattr(comparison, "pick_device", lambda _: SimpleNamespace(type="cuda"))
     monkeypatch.setattr(torch.cuda, "device_count", lambda: 2)
