@@ -146,7 +146,7 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
         at_least=2,
         at_most=2**31 - 1,
         help="Maximum vocabulary size of `bpe`",
-        default_help="16000, and no token that occurs fewer than 20 times in the training texts",
+        default_help="16000, and no token that occurs fewer than 100 times in the training texts",
     )
     max_length: int | None = option(
         None,

@@ -90,6 +90,7 @@ def test_merges_that_are_too_rare_are_left_out(monkeypatch: pytest.MonkeyPatch, 
 
 def test_texts_are_read_only_until_all_merges_are_frequent_enough(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("studygroup.data.texts.store.CHUNK_ROWS", 10)
+    monkeypatch.setattr(vocabulary, "MIN_COUNT", 20)
     texts = iter(["ab " * 5] * 1000)
     assert supported_merges(["ab"], lambda chunk: [tokens(text, ["ab"]) for text in chunk], texts) == 1
     assert len(list(texts)) == 990
