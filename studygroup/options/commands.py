@@ -155,6 +155,10 @@ class PredictOptions(DeviceOptions, ErrorOptions, TableOptions):
             raise UserError(f"both inputs ({self.inputs[0]}, ...) and --data {self.data} are given; give one of them")
         if not self.inputs and self.data is None:
             raise UserError("there is nothing to classify; give images, texts or files, or --data with a table or a folder")
+        if not isinstance(self.data, str | Path | None):
+            raise UserError(
+                f"data is a {type(self.data).__name__}; give the path of a table or a folder, or a list of texts or images as inputs"
+            )
         if self.out is not None and self.top != 1:
             raise UserError(f"top is {self.top}, but --out has the most probable class only; take --format jsonl, or leave out --top")
         if self.data is not None and self.as_text:

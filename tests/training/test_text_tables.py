@@ -180,6 +180,7 @@ def test_ordinary_texts_are_not_taken_for_files(run: Run, text: str) -> None:
     [
         ({}, "there is nothing to classify; give images, texts or files, or --data"),
         ({"inputs": ["a"], "data": "t.csv"}, r"both inputs \(a, ...\) and --data t.csv"),
+        ({"data": {"text": []}}, "data is a dict; give the path of a table or a folder, or a list of texts or images as inputs"),
         ({"data": "gone.csv"}, r"gone.csv does not exist; give a table"),
         ({"data": "t.csv", "out": "t.csv"}, "--out t.csv is the data that is read"),
         ({"data": "t.csv", "out": "gone/p.csv"}, "gone is no folder; make it"),
