@@ -163,9 +163,9 @@ class PredictOptions(DeviceOptions, ErrorOptions, TableOptions):
             raise UserError(f"top is {self.top}, but --out has the most probable class only; take --format jsonl, or leave out --top")
         if self.data is not None and self.as_text:
             raise UserError("as_text is for inputs; the rows of --data are texts anyway: leave it out")
-        given = next((name for name in parameters_of(TableOptions) if getattr(self, name)), None)
-        if given is not None and self.data is None:
-            raise UserError(f"{given} is for tables; give one by --data, or leave out --{given.replace('_', '-')}")
+        reading = next((name for name in parameters_of(TableOptions) if getattr(self, name)), None)
+        if reading is not None and self.data is None:
+            raise UserError(f"{reading} is for tables; give one by --data, or leave out --{reading.replace('_', '-')}")
 
 
 @dataclass(frozen=True, kw_only=True)
