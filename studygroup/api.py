@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 def train(options: TrainOptions) -> Run:
     """Train a group of networks that teach each other, and return the finished run.
 
+    From Python, `data` may also be a pandas DataFrame, with `text_columns` and `label_column`, a pair of lists, (texts, labels), or a
+    pair (images, labels) of a uint8 array (N, H, W, C) and a list. Such data is written into the cache, and the run's configuration names
+    the file.
+
     Whatever is trained first (a teacher by name, assistants, first stages) is a run of its own in `stages/` of the run folder.
 
     Returns:
@@ -105,10 +109,13 @@ def evaluate(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
 def predict(options: PredictOptions) -> list[dict[str, Any]]:
     """Classify images or texts with a trained member.
 
-    On the command line, --format jsonl and --format csv print each batch as soon as it is computed.
+    --data takes a table of texts, with labels or without, or a folder; with --out the predictions are written batch by batch, so that a
+    table of any size will do. On the command line, --format jsonl and --format csv print each batch as soon as it is computed.
 
     Returns:
-        Per sample: `path` or `text`, `label`, `probability`, and `top`: the most probable classes as `[label, probability]` pairs.
+        Per sample: `path`, `text` or both `row` and `text`; `true`, if the data has labels; `label`, `probability`, and `top`: the most
+        probable classes as `[label, probability]` pairs. With `out` one row instead, a summary: `out`, `samples`, and of labelled data
+        `labelled`, `unknown` (samples of classes that the run does not know) and `accuracy`.
 
     Raises:
         UserError: the run, the member or an input cannot be used.

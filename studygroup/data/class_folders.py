@@ -113,8 +113,6 @@ def find_classes(root: Path, prefix: str, kind: FileKind) -> tuple[tuple[str, ..
         raise UserError(f"{folder} has no {kind.noun}s; give a folder with one sub-folder of {kind.noun}s per class")
     if empty := [name for name, files in found.items() if not files]:
         raise UserError(f"class {empty[0]!r} of {folder} has no {kind.noun}s; add some or remove the folder")
-    if len(classes) == 1:
-        raise UserError(f"{folder} has the single class {classes[0]!r}; at least two are needed")
     return classes, [Sample(f"{prefix}{name}/{file}", label) for label, name in enumerate(classes) for file in found[name]]
 
 

@@ -25,6 +25,8 @@ from studygroup.runs.files import write_json
 from studygroup.runs.folder import lock_run_dir, remove_empty_run
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
+from studygroup.training.linear import linear_scores
+from studygroup.training.splits import DataSplits
 
 
 def train(options: TrainOptions) -> Run:
@@ -99,7 +101,10 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     with ExitStack() as lock:
         ranks.on_rank_zero(begin)
         try:
-            return run_stages(stages, out, splits, resume=options.resume, resume_hint=hint, ranks=ranks)
+            finished = run_stages(stages, out, splits, resume=options.resume, resume_hint=hint, ranks=ranks)
+            if options.linear_model:
+                ranks.on_rank_zero(lambda: add_linear_model(finished, splits, options))
+            return finished
         except UserError:
             if ranks.rank == 0:
                 remove_empty_run(out)
@@ -109,6 +114,13 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
 def seconds_since(start: float) -> float:
     """Return the seconds since `time.perf_counter()` was `start`."""
     return time.perf_counter() - start
+
+
+def add_linear_model(run: Run, splits: DataSplits, options: TrainOptions) -> None:
+    """Add the scores of the linear model to the result of a finished run, if there is such a model for this data."""
+    if "linear" not in run.result and (found := linear_scores(splits, {"test": splits.dataset.test}, options.cache)) is not None:
+        run.result["linear"] = found
+        write_json(run.files.result, run.result)
 
 
 def importable(name: str) -> bool:
