@@ -33,7 +33,7 @@ def run(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
     members = {name: opened.member(name) for name in names}
     first = next(iter(members.values()))
     dataset = open_for(opened, first, options)
-    everything = dataset.test if len(dataset.test) else dataset.train
+    everything = dataset.test if len(dataset.test) else dataset.own.get("val", dataset.train)
     split, unknown = relabelled(everything, dataset.classes, first.classes, options.unknown_classes)
     device = pick_device(options.device)
     runners = {name: member.runner(device) for name, member in members.items()}
@@ -69,7 +69,7 @@ def evaluation_row(evaluation: Evaluation, unknown: int = 0) -> dict[str, Any]:
 def open_for(run: Run, member: Member, options: EvaluateOptions) -> Dataset:
     """Open the data to evaluate on, read as the run's own data was.
 
-    The run's own data is split as for training; of other data without a test set, everything is tested on.
+    The run's own data is split as for training; of other data without a test set its `val`, or else everything, is tested on.
     """
     trained = config.load_group(run.files.config, DataOptions)
     columns = {name: getattr(options, name) or getattr(trained, name) for name in parameters_of(TableOptions)}
@@ -77,7 +77,7 @@ def open_for(run: Run, member: Member, options: EvaluateOptions) -> Dataset:
         columns["delimiter"] = options.delimiter  # other data has its own
     data = replace(trained, cache=options.cache, progress=options.progress, download=False, **columns)
     if options.data is not None:
-        data = replace(data, data=options.data, test_size=0.0, split_seed=0, on_error=options.on_error)
+        data = replace(data, data=options.data, test_size=0.0, holdout=0.0, train_size=None, split_seed=0, on_error=options.on_error)
     data, tokenizer = member.inputs.like_training(data)
     return open_data(data, tokenizer=tokenizer, fewest_classes=1)
 

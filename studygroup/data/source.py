@@ -55,7 +55,7 @@ class RawDataset(Generic[ItemT]):
 
     Attributes:
         classes: names, in the order of the labels; None if they are the labels of the texts, sorted.
-        splits: `train` and `test`, or `train` alone if the source has no test set.
+        splits: `train`, `val` if the source has a hold-out set, and `test` if it has a test set.
         unreadable: names of the samples that could not be read, e.g. "row 17 of reviews.csv (line 18: 2 columns instead of 3)";
             complete once the splits are read.
     """

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from studygroup import errors
-from studygroup.data.class_folders import folders
+from studygroup.data.class_folders import folders, is_leftover
 from studygroup.data.dataset import Dataset
 from studygroup.data.images.decode import suffixes as image_suffixes
 from studygroup.data.images.npz import SUFFIX as NPZ
@@ -73,8 +74,11 @@ def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None,
 
 @keyword_function(DataOptions)
 def open_dataset(options: DataOptions) -> Dataset:
-    """Open a data set with the options of `open_data` as keyword arguments, e.g. `open_dataset("digits", image_size=16)`."""
-    return open_data(options)
+    """Open a data set with the options of `open_data` as keyword arguments, e.g. `open_dataset("digits", image_size=16)`.
+
+    Nothing is held out of `train` unless `holdout` is given.
+    """
+    return open_data(replace(options, holdout=options.holdout or 0.0))
 
 
 def describe_sources() -> dict[str, str]:
@@ -129,8 +133,8 @@ def is_text_folder(path: Path) -> bool:
     texts = False
     for name in folders(path):
         for _, inner, files in os.walk(path / name):
-            inner[:] = [folder for folder in inner if not folder.startswith(".")]
-            suffixes = {os.path.splitext(file)[1].lower() for file in files if not file.startswith(".")}
+            inner[:] = [folder for folder in inner if not is_leftover(folder)]
+            suffixes = {os.path.splitext(file)[1].lower() for file in files if not is_leftover(file)}
             if suffixes & image_suffixes():
                 return False
             texts = texts or SUFFIX in suffixes

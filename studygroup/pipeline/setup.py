@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from studygroup.data import Dataset, Images, hold_out, open_data, parse_augment, reads_texts
+from studygroup.data import Dataset, Images, open_data, parse_augment, reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, tokenizer_of
@@ -103,9 +103,8 @@ def open_splits(options: RunOptions) -> DataSplits:
     parse_augment(options.augment)  # before the data is prepared, which may take long
     tokenizer = options.tokenizer if options.tokenizer != "auto" else tokenizer_of(options.student)
     dataset = open_data(replace(DataOptions.of(options), tokenizer=tokenizer))
-    train, held_out = hold_out(len(dataset.train), holdout=options.holdout, train_size=options.train_size, seed=options.split_seed)
     augment = dataset.inputs.resolve_augment(options.augment, dataset.augment)
-    return DataSplits(dataset, dataset.train.take(train), dataset.train.take(held_out), augment)
+    return DataSplits(dataset, dataset.train, dataset.holdout, augment)
 
 
 def log_augmentation(options: RunOptions, splits: DataSplits) -> None:

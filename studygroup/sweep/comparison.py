@@ -47,7 +47,7 @@ def compare(options: CompareOptions) -> dict[str, object]:
     dataset = splits.dataset
     if options.score_on_unused:
         for variant in variants:
-            unused(len(dataset.train), variant.options, options.score_on_unused)
+            unused(open_splits(replace(variant.options, progress=False)).dataset, options.score_on_unused)
     files = ComparisonFiles(Path(options.out or f"runs/compare-{dataset.name}-{short_name(student_of(first))}"))
     before = read_previous(files, overwrite=options.overwrite)
     costs = find_costs(variants, before, show=options.progress)
