@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import os
 import warnings
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -55,7 +57,8 @@ class Format:
         suffix: of its files.
         write: writes a network to a path.
         open: returns the function of a file; the network is needed where the file has weights only.
-        packages: packages of the extra `export` that it needs.
+        packages: packages of the extra `export` that writing and checking need.
+        runtime: those that running a file needs.
         library: `library_name` of model cards.
         has_graph: whether the file has the network's operations, not only its weights.
     """
@@ -64,16 +67,18 @@ class Format:
     write: Callable[[Graph, Path], None]
     open: Callable[[Path, nn.Module], Forward]
     packages: tuple[str, ...]
+    runtime: tuple[str, ...]
     library: str
     has_graph: bool = True
 
-    def require_packages(self) -> None:
-        """Raise UserError if a package that the format needs is not installed."""
-        for package in self.packages:
-            try:
-                importlib.import_module(package)
-            except ImportError as error:
-                raise UserError(f"this format needs the package {package}; pip install 'studygroup[export]'") from error
+
+def require(packages: Iterable[str], purpose: str) -> None:
+    """Raise UserError, which names the purpose, if one of the packages is not installed."""
+    for package in packages:
+        try:
+            importlib.import_module(package)
+        except ImportError as error:
+            raise UserError(f"{purpose} needs the package {package}; pip install 'studygroup[export]'") from error
 
 
 def export_error(name: str, label: str, error: BaseException) -> UserError:
@@ -148,9 +153,33 @@ def write_pt2(graph: Graph, path: Path) -> None:
 
 
 def open_pt2(path: Path, network: nn.Module) -> Forward:
-    """Return the function of an exported program."""
-    module: nn.Module = torch.export.load(path).module()
+    """Return the function of an exported program; nothing in it is unpickled but tensors.
+
+    Raises:
+        UserError: the file holds Python objects.
+    """
+    with zipfile.ZipFile(path) as archive:
+        constants = [name.partition("/constants/")[2] for name in archive.namelist()]
+    if strange := next((name for name in constants if name and not name.startswith(("tensor_", "model_constants"))), None):
+        raise UserError(f"{path} holds the Python object {strange}, which is not loaded; export the network again")
+    with only_weights():
+        module: nn.Module = torch.export.load(path).module()
     return module
+
+
+@contextlib.contextmanager
+def only_weights() -> Iterator[None]:
+    """Make `torch.load` refuse all but tensors, where torch's loader of programs would unpickle anything else, too."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def write_torchscript(graph: Graph, path: Path) -> None:
@@ -178,10 +207,10 @@ def open_safetensors(path: Path, network: nn.Module) -> Forward:
 
 
 FORMATS = {
-    "onnx": Format(".onnx", write_onnx, open_onnx, ("onnx", "onnxscript", "onnxruntime"), "onnx"),
-    "pt2": Format(".pt2", write_pt2, open_pt2, (), "pytorch"),
-    "torchscript": Format(".pt", write_torchscript, open_torchscript, (), "pytorch"),
-    "safetensors": Format(".safetensors", write_safetensors, open_safetensors, (), "pytorch", has_graph=False),
+    "onnx": Format(".onnx", write_onnx, open_onnx, ("onnx", "onnxscript", "onnxruntime"), ("onnxruntime",), "onnx"),
+    "pt2": Format(".pt2", write_pt2, open_pt2, (), (), "pytorch"),
+    "torchscript": Format(".pt", write_torchscript, open_torchscript, (), (), "pytorch"),
+    "safetensors": Format(".safetensors", write_safetensors, open_safetensors, (), (), "pytorch", has_graph=False),
 }
 
 

@@ -17,7 +17,7 @@ from studygroup.data import Images, Tokens
 from studygroup.errors import UserError
 from studygroup.exporting.card import make_card, model_card
 from studygroup.exporting.check import TOLERANCE, Check, check
-from studygroup.exporting.formats import FORMATS, Graph, export_error, quiet
+from studygroup.exporting.formats import FORMATS, Graph, export_error, quiet, require
 from studygroup.exporting.int8 import quantise
 from studygroup.exporting.networks import Ensemble, Normalised, float32_copy
 from studygroup.exporting.samples import Samples, calibration_inputs, check_samples, random_inputs
@@ -60,7 +60,7 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
     """
     chosen = FORMATS[options.format]
     check_options(member, options)
-    chosen.require_packages()
+    require(chosen.packages, f"the format {options.format}")
     path = output_path(member, options)
     samples = check_samples(member, with_preprocessing=options.with_preprocessing, cache=options.cache)
     calibration = calibration_inputs(member, with_preprocessing=options.with_preprocessing, cache=options.cache) if options.int8 else []
@@ -86,7 +86,7 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
                         raise export_error(str(member.card["network"]), "int8", error) from error
                     float32.unlink()
                     checked = check_file(network, draft, samples, options, tolerance=sys.float_info.max)
-            card = make_card(member, options, path.name, checked)
+            card = make_card(member, options, draft, checked)
             write_json(draft.with_name(f"{path.name}.json"), card)
             kind = "image" if isinstance(member.inputs, Images) else "text"
             write_atomically(draft.with_name(f"{path.name}.md"), model_card(card, kind).encode())

@@ -111,7 +111,7 @@ class EvaluateOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions
 
     title = "evaluation"
 
-    run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
+    run: str | Path = field(kw_only=False, metadata={"help": "Run folder, or exported file"})
     data: str | Path | PythonData | None = option(
         None, help="Data to evaluate on; its test set if it has one", default_help="the run's own test set"
     )
@@ -129,7 +129,7 @@ class PredictOptions(DeviceOptions, ErrorOptions, TableOptions):
 
     title = "prediction"
 
-    run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
+    run: str | Path = field(kw_only=False, metadata={"help": "Run folder, or exported file"})
     inputs: Sequence[str | Path] = field(
         default=(),
         kw_only=False,
