@@ -36,7 +36,7 @@ It classifies {kind}s into {count} classes: {classes}.
 ## How to use
 
 `{file}` {use}.
-`{file}.json` says how {kind}s become inputs; docs/deploy.md of studygroup has complete programs.
+`{card}` says how {kind}s become inputs; docs/deploy.md of studygroup has complete programs.
 
 ## Results
 
@@ -57,7 +57,7 @@ def make_card(member: Member, options: ExportOptions, file: Path, check: Check) 
     """Return the card of an exported file, in JSON's types."""
     return {
         "file": file.name,
-        "sha256": hash_of(file),
+        "sha256": hash_of(file / "model.safetensors" if file.is_dir() else file),
         "format": options.format,
         "precision": "int8" if options.int8 else "float32",
         "network": member.card["network"],
@@ -158,9 +158,10 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         card: the JSON card.
         kind: `image` or `text`.
     """
+    chosen = FORMATS[card["format"]]
     check, origin = card["check"], card["origin"]
     front = {
-        "library_name": FORMATS[card["format"]].library,
+        "library_name": chosen.library,
         "pipeline_tag": f"{kind}-classification",
         "tags": [f"{kind}-classification", "knowledge-distillation", card["format"], str(origin["method"])],
     }
@@ -170,7 +171,9 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         rows.append(f"| {name} | {percent(score['accuracy'])} | {score['bytes']:,} | {times} |")
     trained = {key: value for key, value in origin.items() if key != "run" and value is not None}
     shape, count = " x ".join(map(str, card["input"]["shape"])), len(card["classes"])
-    use = f"takes `{INPUT}` ({shape}, {card['input']['dtype']}) and returns logits (batch x {count})"
+    weights = "is a folder that transformers opens" if chosen.is_folder else "holds the weights of the network"
+    graph = f"takes `{INPUT}` ({shape}, {card['input']['dtype']}) and returns logits (batch x {count})"
+    use = graph if chosen.has_graph else weights
     values = {
         "front": yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
         "network": card["network"],
@@ -181,7 +184,8 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         "count": count,
         "classes": ", ".join(map(str, card["classes"][:20])) + (", ..." if count > 20 else ""),
         "file": card["file"],
-        "use": use if FORMATS[card["format"]].has_graph else "holds the weights of the network",
+        "card": chosen.cards(Path(card["file"]))[0].name,
+        "use": use,
         "precision": card["precision"],
         "samples": check["samples"],
         "source": check["origin"],

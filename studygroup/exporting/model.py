@@ -15,7 +15,7 @@ from studygroup.data.inputs import TOKENIZER
 from studygroup.data.texts.tokenizers import load_tokenizer
 from studygroup.errors import UserError, one_line
 from studygroup.exporting.card import hash_of
-from studygroup.exporting.formats import FORMATS, Forward, require
+from studygroup.exporting.formats import FORMATS, Forward
 from studygroup.exporting.samples import Raw
 from studygroup.options import DataOptions, TableOptions
 from studygroup.runs.predict import Classifier
@@ -55,8 +55,8 @@ class ExportedModel(Classifier):
         except (KeyError, TypeError, ValueError, AttributeError) as error:
             if isinstance(error, UserError):
                 raise
-            raise UserError(f"{card_path(self.path)} is no card of an exported file ({one_line(error)}); {REMEDY}") from error
-        require(FORMATS[format_name].runtime, str(self.path))
+            raise UserError(f"{self.path}.json is no card of an exported file ({one_line(error)}); {REMEDY}") from error
+        FORMATS[format_name].require(FORMATS[format_name].runtime, str(self.path))
         try:
             self._forward: Forward = FORMATS[format_name].open(self.path, nn.Identity())
         except UserError:
@@ -120,18 +120,13 @@ def format_of(path: Path) -> str:
     return name
 
 
-def card_path(path: Path) -> Path:
-    """Return the path of the card of an exported file."""
-    return path.with_name(f"{path.name}.json")
-
-
 def read_card(path: Path, format_name: str) -> dict[str, Any]:
     """Read the card of a file, and check that it is the file's.
 
     Raises:
         UserError: it is missing, damaged, or the card of another file.
     """
-    card_file = card_path(path)
+    card_file, _ = FORMATS[format_name].cards(path)
     try:
         card: dict[str, Any] = dict(json.loads(card_file.read_text(encoding="utf-8")))
         hash_value = hash_of(path)

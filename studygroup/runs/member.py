@@ -110,7 +110,7 @@ class Member(Classifier):
 
     def export(
         self,
-        format: Literal["onnx", "pt2", "torchscript", "safetensors"] = "onnx",
+        format: Literal["onnx", "pt2", "torchscript", "safetensors", "huggingface"] = "onnx",
         *,
         out: str | Path | None = None,
         with_preprocessing: bool = False,

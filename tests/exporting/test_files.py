@@ -24,12 +24,12 @@ from studygroup.runs.member import Member, Run
 from tests.exporting.exports import SMALL, VDCNN, export, open_file
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [name for name, chosen in FORMATS.items() if not chosen.is_folder])
 def test_the_file_of_each_format_is_checked_on_the_holdout(digits: Run, cache: Path, name: str) -> None:
     card = export(digits, cache, format=name)
     path = digits.folder / "exported" / f"best{FORMATS[name].suffix}"
     assert card["path"] == str(path)
-    assert json.loads(Path(f"{path}.json").read_text()) == {key: value for key, value in card.items() if key != "path"}
+    assert json.loads(Path(f"{path}.json").read_text()) == {key: value for key, value in card.items() if key not in ("path", "cards")}
     result = card["check"]
     assert (result["samples"], result["origin"], result["agreement"]) == (48, "hold-out", 1.0)
     assert result["difference"] <= 1e-4
