@@ -47,6 +47,19 @@ class UnknownTokens:
             logger.warning(warning)
 
 
+def check_shape(logits: Tensor, samples: int, classes: int) -> None:
+    """Check that a network returns a row of logits per sample.
+
+    Raises:
+        UserError: it does not, as one that drops the axis of a batch of one.
+    """
+    if tuple(logits.shape) != (samples, classes):
+        raise UserError(
+            f"the network returns logits of shape {tuple(logits.shape)} for {samples} samples and {classes} classes, not "
+            f"{(samples, classes)}; its forward function must keep the axis of the batch"
+        )
+
+
 class Classifier(ABC):
     """A trained network that classifies images or texts.
 
@@ -191,7 +204,11 @@ class Classifier(ABC):
                 raise error
             print(f"skipped: {error}", file=sys.stderr)
         unknown.add(stored)
-        return (keys, run(prepare(self.inputs.stack(stored))).softmax(-1)) if stored else None
+        if not stored:
+            return None
+        logits = run(prepare(self.inputs.stack(stored)))
+        check_shape(logits, len(stored), len(self.classes))
+        return keys, logits.softmax(-1)
 
     def _rows(self, keys: Sequence[Key], probabilities: Tensor, top: int) -> Iterator[dict[str, Any]]:
         values, indices = probabilities.topk(min(top, len(self.classes)))

@@ -94,6 +94,17 @@ def test_int8_is_calibrated_and_its_accuracy_reported(digits: Run, cache: Path) 
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators
 
 
+@pytest.mark.parametrize("options", [{"format": "safetensors"}, {"format": "onnx", "int8": True, "with_preprocessing": True}])
+def test_a_batch_of_one(digits: Run, cache: Path, options: dict[str, Any]) -> None:
+    """The other formats are in test_model.py."""
+    best = digits.best
+    opened = open_file(options["format"], export(digits, cache, **options)["path"], best.network)
+    raw = random_inputs(best, 5)
+    inputs = raw if "int8" in options else best.inputs.transform("cpu")(raw)
+    with torch.no_grad():
+        torch.testing.assert_close(opened(inputs[:1]), opened(inputs)[:1], rtol=1e-4, atol=1e-5)
+
+
 def test_cards(digits: Run, texts: Run, characters: Run, cache: Path) -> None:
     card = export(digits, cache, with_preprocessing=True)
     images = digits.best.inputs
@@ -113,6 +124,9 @@ def test_cards(digits: Run, texts: Run, characters: Run, cache: Path) -> None:
     assert [line for line in body.splitlines() if line.startswith("## ")] == [
         "## Model description", "## How to use", "## Results", "## Training",
     ]  # fmt: skip
+    assert card["test"] == digits.result["selected"]["test"]
+    assert f"hold-out {100 * card['holdout']:.2f}%, test {100 * card['test']:.2f}%." in body
+    assert export(digits, cache, member="ensemble")["test"] == digits.result["last"]["test"]["ensemble"]
     assert f", epoch {digits.best.card['epoch']}. Versions: " in body
     assert export(texts, cache)["tokenizer"]["kind"] == "bpe"
     described = export(characters, cache)["tokenizer"]

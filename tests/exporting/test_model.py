@@ -141,6 +141,19 @@ def test_the_command_predicts(digits: Run, texts: Run, cache: Path, monkeypatch:
 # What cannot be used
 
 
+@pytest.mark.parametrize(
+    ("given", "message"),
+    [
+        (np.zeros((8, 8, 1), np.float32), "has dtype float32; give uint8 pixels 0-255"),
+        (np.full((8, 8), 300, np.int16), "has dtype int16; give uint8 pixels 0-255"),
+        (np.zeros((5, 2, 8, 8), np.uint8), r"of shape \(5, 2, 8, 8\) is no image"),
+    ],
+)
+def test_arrays_that_are_no_images(digits: Run, cache: Path, given: Any, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        ExportedModel(export(digits, cache)["path"]).predict(given)
+
+
 def test_options_that_a_file_has_not(digits: Run, cache: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path = export(digits, cache)["path"]
     assert "best.onnx is an exported file, which has no data of its own; give --data" in error_of(capsys, "evaluate", path, code=1)
