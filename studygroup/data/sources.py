@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from studygroup import errors
-from studygroup.data.class_folders import folders
+from studygroup.data.class_folders import folders, ignored
 from studygroup.data.dataset import Dataset
 from studygroup.data.images.decode import suffixes as image_suffixes
 from studygroup.data.images.npz import SUFFIX as NPZ
@@ -129,8 +129,8 @@ def is_text_folder(path: Path) -> bool:
     texts = False
     for name in folders(path):
         for _, inner, files in os.walk(path / name):
-            inner[:] = [folder for folder in inner if not folder.startswith(".")]
-            suffixes = {os.path.splitext(file)[1].lower() for file in files if not file.startswith(".")}
+            inner[:] = [folder for folder in inner if not ignored(folder)]
+            suffixes = {os.path.splitext(file)[1].lower() for file in files if not ignored(file)}
             if suffixes & image_suffixes():
                 return False
             texts = texts or SUFFIX in suffixes

@@ -105,10 +105,14 @@ def open_splits(options: RunOptions) -> DataSplits:
     dataset = open_data(replace(DataOptions.of(options), tokenizer=tokenizer))
     train, held_out = hold_out(len(dataset.train), holdout=options.holdout, train_size=options.train_size, seed=options.split_seed)
     augment = dataset.inputs.resolve_augment(options.augment, dataset.augment)
-    preset_flips = parse_augment(options.augment) != parse_augment(options.augment, flips=False)
-    if preset_flips and isinstance(dataset.inputs, Images):
-        logger.info("augmentation: %s; %s", augment, FLIPPED if "flip" in dataset.augment else UNFLIPPED)
     return DataSplits(dataset, dataset.train.take(train), dataset.train.take(held_out), augment)
+
+
+def log_augmentation(options: RunOptions, splits: DataSplits) -> None:
+    """Log what a preset of augmentation makes of flips, which depends on the data."""
+    preset_flips = parse_augment(options.augment) != parse_augment(options.augment, flips=False)
+    if preset_flips and isinstance(splits.dataset.inputs, Images):
+        logger.info("augmentation: %s; %s", splits.augment, FLIPPED if "flip" in splits.dataset.augment else UNFLIPPED)
 
 
 def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list[Stage]:

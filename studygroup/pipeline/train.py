@@ -18,7 +18,17 @@ from studygroup.errors import UserError
 from studygroup.methods import method_name
 from studygroup.options import OptimizerOptions, TrainOptions
 from studygroup.pipeline.planning import plan_epochs
-from studygroup.pipeline.setup import default_folder, method_of, open_splits, plan_stages, run_options, settings_of, uses_gpu, with_stems
+from studygroup.pipeline.setup import (
+    default_folder,
+    log_augmentation,
+    method_of,
+    open_splits,
+    plan_stages,
+    run_options,
+    settings_of,
+    uses_gpu,
+    with_stems,
+)
 from studygroup.pipeline.stages import Stage, dry_run, run_stages
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
@@ -57,6 +67,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     settings = settings_of(run)
     stages = plan_stages(run, method, settings)
     splits = open_splits(run)
+    ranks.on_rank_zero(lambda: log_augmentation(run, splits))
     stages = with_stems(stages, run.stem, splits.dataset)
     untrained = dry_run(stages, splits)
     out = Path(options.out or default_folder(splits.dataset, method, run))
