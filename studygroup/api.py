@@ -94,8 +94,8 @@ def evaluate(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
     """Evaluate members of a run on its test set, or on other data with the run's classes; or an exported file on data.
 
     Returns:
-        By member, or by the name of the exported file: `accuracy` in [0, 1], `cross_entropy` in nats, `samples`, and the other attributes of
-        `Run.evaluation`: `top5`, `calibration_error`, `precision`, `recall`, `f1` and `support` of each of `classes`, and `confusions`.
+        By member, or by the name of the exported file: `accuracy` in [0, 1], `cross_entropy` in nats, `samples`, and the other attributes
+        of `Run.evaluation`: `top5`, `calibration_error`, `precision`, `recall`, `f1` and `support` of each of `classes`, and `confusions`.
 
     Raises:
         UserError: the run, a member or the data cannot be used.
