@@ -192,7 +192,7 @@ def _print_export(card: Mapping[str, Any]) -> None:
     for note in (
         checked,
         f"file:     {card['path']}",
-        f"card:     {card['path']}.json, {card['path']}.md",
+        f"card:     {', '.join(card['cards'])}",
     ):
         screen.print(note, soft_wrap=True, markup=False)
 

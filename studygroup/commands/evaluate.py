@@ -9,15 +9,15 @@ from typing import Any, Literal
 
 import numpy as np
 
-from studygroup import config
-from studygroup.data import Dataset, Split, open_data
+from studygroup.commands.classifier import ALL, open_classifiers
+from studygroup.data import HOLDOUT, Dataset, Split, open_data
 from studygroup.data.given import stored
-from studygroup.devices import pick_device
 from studygroup.errors import UserError
-from studygroup.options import DataOptions, EvaluateOptions, TableOptions
+from studygroup.exporting.model import ExportedModel
+from studygroup.options import EvaluateOptions, TableOptions
 from studygroup.parameters import parameters_of
 from studygroup.runs.evaluation import Evaluation
-from studygroup.runs.member import Member, Run
+from studygroup.runs.predict import Classifier
 from studygroup.training.evaluate import collect
 
 UnknownClasses = Literal["stop", "skip", "count"]
@@ -25,21 +25,18 @@ logger = logging.getLogger(__name__)
 
 
 def run(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
-    """Score members of a run on its test set, or on other data."""
+    """Score members of a run on its test set, or members or an exported file on other data."""
     options = stored(options)
-    opened = Run(options.run)
-    every = "all" in options.members
-    names = [name for name in opened.names() if name != "best"] if every else list(options.members)
-    members = {name: opened.member(name) for name in names}
-    first = next(iter(members.values()))
-    dataset = open_for(opened, first, options)
-    everything = dataset.test if len(dataset.test) else dataset.own.get("val", dataset.train)
+    members = open_classifiers(options.run, options.members)
+    names, first = list(members), next(iter(members.values()))
+    dataset = open_for(first, options)
+    everything = next((split for split in (dataset.test, dataset.holdout) if len(split)), dataset.train)
     split, unknown = relabelled(everything, dataset.classes, first.classes, options.unknown_classes)
-    device = pick_device(options.device)
+    device = first.pick_device(options.device)
     runners = {name: member.runner(device) for name, member in members.items()}
     found = collect(
         lambda inputs: {name: runner(inputs) for name, runner in runners.items()},
-        ([name for name in names if name.startswith("student")] or names) if every else (),
+        ([name for name in names if name.startswith("student")] or names) if ALL in options.members else (),
         split,
         first.prepare(device),
         options.batch_size,
@@ -66,20 +63,26 @@ def evaluation_row(evaluation: Evaluation, unknown: int = 0) -> dict[str, Any]:
     }
 
 
-def open_for(run: Run, member: Member, options: EvaluateOptions) -> Dataset:
-    """Open the data to evaluate on, read as the run's own data was.
+def open_for(classifier: Classifier, options: EvaluateOptions) -> Dataset:
+    """Open the data to evaluate on, read as the training data was.
 
-    The run's own data is split as for training; of other data without a test set its `val`, or else everything, is tested on.
+    A run's own data is split as for training; of other data without a test set its hold-out set, or else everything, is tested on.
+
+    Raises:
+        UserError: the data cannot be read, or an exported file is given without data.
     """
-    trained = config.load_group(run.files.config, DataOptions)
+    if options.data is None and isinstance(classifier, ExportedModel):
+        raise UserError(f"{options.run} is an exported file, which has no data of its own; give --data")
+    trained = classifier.data_options()
     columns = {name: getattr(options, name) or getattr(trained, name) for name in parameters_of(TableOptions)}
     if options.data is not None:
         columns["delimiter"] = options.delimiter  # other data has its own
     data = replace(trained, cache=options.cache, progress=options.progress, download=False, **columns)
     if options.data is not None:
-        data = replace(data, data=options.data, test_size=0.0, holdout=0.0, train_size=None, split_seed=0, on_error=options.on_error)
-    data, tokenizer = member.inputs.like_training(data)
-    return open_data(data, tokenizer=tokenizer, fewest_classes=1)
+        data = replace(data, data=options.data, test_size=0.0, holdout=None, train_size=None, split_seed=0, on_error=options.on_error)
+    data, tokenizer = classifier.inputs.like_training(data)
+    default = HOLDOUT if options.data is None else 0.0
+    return open_data(data, tokenizer=tokenizer, fewest_classes=1, default_holdout=default)
 
 
 def relabelled(split: Split, classes: Sequence[str], known: Sequence[str], unknown_classes: UnknownClasses = "stop") -> tuple[Split, int]:

@@ -5,8 +5,8 @@
     photos/train/cat/1.jpg ...  photos/val/cat/2.jpg ...     with a hold-out set; with or without test/
 
 `train` may also be called `training`, `val` `valid` or `validation`, and `test` `testing`, in any case. Classes are sorted by name; files
-may be at any depth below their class. Hidden files and folders, what systems leave in folders and archives (`LEFTOVERS`), files of other
-kinds, and files beside the class folders are ignored.
+may be at any depth below their class. Hidden files and folders, what operating systems leave (`ignored`), files of other kinds, and files
+beside the class folders are ignored.
 """
 
 from __future__ import annotations
@@ -22,8 +22,8 @@ from studygroup.errors import UserError
 
 SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
 """Names of the folders, tables and splits for training, hold-out and test, in order of preference, in lower case."""
-LEFTOVERS = {"__macosx", "thumbs.db", "desktop.ini"}
-"""Names, in lower case, of what macOS and Windows leave beside one's files and do not hide by a dot (`.DS_Store`, `._1.jpg`)."""
+LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"})
+"""Lower-case names of what operating systems leave in folders and archives, beside hidden files such as `.DS_Store` and `._photo.jpg`."""
 
 logger = logging.getLogger(__name__)
 
@@ -124,16 +124,21 @@ def find_classes(root: Path, prefix: str, kind: FileKind) -> tuple[tuple[str, ..
     return classes, [Sample(f"{prefix}{name}/{file}", label) for label, name in enumerate(classes) for file in found[name]]
 
 
+def ignored(name: str) -> bool:
+    """Return whether a file or folder of this name holds no data: it is hidden, or an operating system left it."""
+    return name.startswith(".") or name.lower() in LEFT_BEHIND
+
+
 def folders(parent: Path) -> list[str]:
-    """Return the folders in a folder, sorted, without hidden ones and leftovers."""
+    """Return the folders in a folder, sorted, without ignored ones."""
     try:
-        return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not is_leftover(entry.name))
+        return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not ignored(entry.name))
     except OSError as error:
         raise UserError(f"{parent} cannot be read: {error.strerror}; change its permissions") from error
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
-    """Return the files in a folder at any depth, as sorted paths (with `/`) relative to it, without hidden ones and leftovers.
+    """Return the files in a folder at any depth, as sorted paths (with `/`) relative to it, without ignored ones.
 
     Args:
         folder: where to look.
@@ -148,16 +153,11 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
 
     found = []
     for root, inner, files in os.walk(folder, onerror=raise_error):
-        inner[:] = [name for name in inner if not is_leftover(name)]
+        inner[:] = [name for name in inner if not ignored(name)]
         inside = Path(root).relative_to(folder).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
-        found += [prefix + name for name in files if not is_leftover(name) and os.path.splitext(name)[1].lower() in suffixes]
+        found += [prefix + name for name in files if not ignored(name) and os.path.splitext(name)[1].lower() in suffixes]
     return sorted(found)
-
-
-def is_leftover(name: str) -> bool:
-    """Return whether a file or folder of this name is hidden or left by a system (`LEFTOVERS`)."""
-    return name.startswith(".") or name.lower() in LEFTOVERS
 
 
 def printable(name: str) -> str:

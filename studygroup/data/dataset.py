@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -99,7 +98,7 @@ class Dataset:
         holdout: samples that select the student; may be empty.
         unused: training samples that `train_size` leaves, in a stratified order (`hold_out`).
         test: test split; empty only if the data has none and `test_size` is 0.
-        own: the splits that the source has itself by name (`train`, perhaps `val`, perhaps `test`), undivided.
+        own: names of the splits that the source has itself: `train`, perhaps `val`, perhaps `test`.
         inputs: kind of its samples as network inputs: images or texts.
         augment: default augmentation, without a flip where that changes the class.
         key: hash of the source's content, of the options and of the division into training and test set.
@@ -111,7 +110,7 @@ class Dataset:
     holdout: Split
     unused: Split
     test: Split
-    own: Mapping[str, Split]
+    own: frozenset[str]
     inputs: Inputs
     augment: str
     key: str

@@ -82,10 +82,11 @@ class Preparation(ABC, Generic[RawT, StoredT]):
     noun: ClassVar[str]
     unit: ClassVar[Unit]
 
-    def __init__(self, source: Source[RawT], options: DataOptions, *, fewest_classes: int = 2) -> None:
+    def __init__(self, source: Source[RawT], options: DataOptions, *, fewest_classes: int = 2, default_holdout: float = HOLDOUT) -> None:
         self.source = source
         self.options = options
         self.fewest_classes = fewest_classes
+        self.default_holdout = default_holdout
         self.cache = cache_folder(options.cache)
 
     # ---------------------------------------------------------------- what subclasses add
@@ -154,7 +155,7 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         if "test" not in prepared.splits:
             pool, test = divide(labels, options.test_size, options.split_seed)
             division = len(test), options.split_seed
-        holdout = HOLDOUT if options.holdout is None else options.holdout
+        holdout = self.default_holdout if options.holdout is None else options.holdout
         own_holdout = "val" in prepared.splits
         if own_holdout and options.holdout:
             raise UserError(f"holdout is {holdout:g}, but {name} has a hold-out set of its own (val); leave holdout out to use that one")
@@ -166,10 +167,10 @@ class Preparation(ABC, Generic[RawT, StoredT]):
             name=name,
             classes=prepared.classes,
             train=own["train"].take(train),
-            holdout=own["val"] if own_holdout and holdout else own["train"].take(held_out),
+            holdout=own["val"] if own_holdout and options.holdout is None else own["train"].take(held_out),
             unused=own["train"].take(unused),
             test=own["test"] if test is None else own["train"].take(test),
-            own=own,
+            own=frozenset(own),
             inputs=inputs,
             augment=self.source.augment_for(prepared.classes),
             key=key,

@@ -111,7 +111,7 @@ class EvaluateOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions
 
     title = "evaluation"
 
-    run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
+    run: str | Path = field(kw_only=False, metadata={"help": "Run folder, or exported file"})
     data: str | Path | PythonData | None = option(
         None, help="Data to evaluate on; its test set if it has one", default_help="the run's own test set"
     )
@@ -129,7 +129,7 @@ class PredictOptions(DeviceOptions, ErrorOptions, TableOptions):
 
     title = "prediction"
 
-    run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
+    run: str | Path = field(kw_only=False, metadata={"help": "Run folder, or exported file"})
     inputs: Sequence[str | Path] = field(
         default=(),
         kw_only=False,
@@ -175,11 +175,15 @@ class ExportOptions(CacheOptions):
     title = "exported file"
 
     run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
-    format: Literal["onnx", "pt2", "torchscript", "safetensors"] = option(
-        "onnx", help="Format: ONNX, torch's exported program, TorchScript (deprecated by torch), or the weights alone"
+    format: Literal["onnx", "pt2", "torchscript", "safetensors", "huggingface"] = option(
+        "onnx",
+        help="Format: ONNX, torch's exported program, TorchScript (deprecated by torch), the weights alone, or of a member hf:FOLDER a "
+        "folder for transformers",
     )
     member: str = option("best", help="Member to export; `ensemble` for the mean of the students' probabilities")
-    out: str | Path | None = option(None, help="File to write", default_help="RUN/exported/MEMBER with the suffix of the format")
+    out: str | Path | None = option(
+        None, help="File to write, or folder for transformers", default_help="RUN/exported/MEMBER with the suffix of the format"
+    )
     with_preprocessing: bool = option(False, help="Put scaling and normalisation of images into the graph, which takes uint8 pixels then")
     int8: bool = option(False, help="Quantise an ONNX file to int8, calibrated on up to 200 training samples; its logits may differ then")
 

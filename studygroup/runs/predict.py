@@ -20,6 +20,7 @@ from studygroup.data import Given, Inputs, OnError, Sample, Transform
 from studygroup.data.tokenizer import unknown_warning
 from studygroup.devices import pick_device
 from studygroup.errors import UserError
+from studygroup.options import DataOptions
 
 BATCH_SIZE = 500
 Key = dict[str, str | int]  # `path`, `text` or `index` of a sample
@@ -46,6 +47,19 @@ class UnknownTokens:
             logger.warning(warning)
 
 
+def check_shape(logits: Tensor, samples: int, classes: int) -> None:
+    """Check that a network returns a row of logits per sample.
+
+    Raises:
+        UserError: it does not, as one that drops the axis of a batch of one.
+    """
+    if tuple(logits.shape) != (samples, classes):
+        raise UserError(
+            f"the network returns logits of shape {tuple(logits.shape)} for {samples} samples and {classes} classes, not "
+            f"{(samples, classes)}; its forward function must keep the axis of the batch"
+        )
+
+
 class Classifier(ABC):
     """A trained network that classifies images or texts.
 
@@ -65,12 +79,28 @@ class Classifier(ABC):
         """Names of the C classes."""
 
     @abstractmethod
+    def data_options(self) -> DataOptions:
+        """Return how the training data was read, for other data to be read in the same way.
+
+        Raises:
+            UserError: it is not known.
+        """
+
+    @abstractmethod
     def prepare(self, device: torch.device) -> Transform:
         """Return the transform from stored samples to the network's inputs."""
 
     @abstractmethod
     def runner(self, device: torch.device) -> Callable[[Tensor], Tensor]:
         """Return a function from inputs (B, ...) to float32 logits (B, C) on a device."""
+
+    def pick_device(self, name: str) -> torch.device:
+        """Return the device of this name.
+
+        Raises:
+            UserError: there is none, or the network cannot run on it.
+        """
+        return pick_device(name)
 
     def predict(
         self,
@@ -137,7 +167,7 @@ class Classifier(ABC):
             raise UserError(f"batch_size is {batch_size}; it must be at least 1")
         if on_error not in get_args(OnError):
             raise UserError(f"on_error is {on_error!r}; it must be {' or '.join(get_args(OnError))}")
-        target = pick_device(device)
+        target = self.pick_device(device)
         samples = self._with_keys(self.inputs.take_texts(inputs) if as_text else self.inputs.iterate_samples(inputs))
         unknown = UnknownTokens(self.inputs)
         classify = partial(self._classify, self.runner(target), self.prepare(target), on_error, unknown)
@@ -174,7 +204,11 @@ class Classifier(ABC):
                 raise error
             print(f"skipped: {error}", file=sys.stderr)
         unknown.add(stored)
-        return (keys, run(prepare(self.inputs.stack(stored))).softmax(-1)) if stored else None
+        if not stored:
+            return None
+        logits = run(prepare(self.inputs.stack(stored)))
+        check_shape(logits, len(stored), len(self.classes))
+        return keys, logits.softmax(-1)
 
     def _rows(self, keys: Sequence[Key], probabilities: Tensor, top: int) -> Iterator[dict[str, Any]]:
         values, indices = probabilities.topk(min(top, len(self.classes)))

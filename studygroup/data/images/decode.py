@@ -151,18 +151,27 @@ def fit(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
-        image = image.resize((width, height), Image.Resampling.BICUBIC, box=crop_box(image.size, (width, height)), reducing_gap=3.0)
+        box = crop_box(image.size, (width, height))
+        image = image.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
     pixels = np.asarray(image, dtype=np.uint8)
     return np.ascontiguousarray(pixels.reshape(height, width, channels).transpose(2, 0, 1))
 
 
 def crop_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
-    """Return the largest centred box (left, top, right, bottom) with the proportions of `target` in an image; sizes are (width, height)."""
+    """Return the largest centred box (left, top, right, bottom) of an image that has the proportions of `target`.
+
+    It never leaves the image by a rounding error, which PIL refuses.
+
+    Args:
+        size: (width, height) of the image.
+        target: (width, height).
+    """
     scale = min(size[0] / target[0], size[1] / target[1])
-    width, height = target[0] * scale, target[1] * scale
-    left, top = (size[0] - width) / 2, (size[1] - height) / 2
-    # Rounding errors may lead out of the image by the last bit, which PIL refuses.
-    return max(left, 0.0), max(top, 0.0), min(left + width, size[0]), min(top + height, size[1])
+    (left, right), (top, bottom) = (
+        (max((length - wanted * scale) / 2, 0.0), min((length + wanted * scale) / 2, float(length)))
+        for length, wanted in zip(size, target, strict=True)
+    )
+    return left, top, right, bottom
 
 
 def fit_array(images: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -71,7 +71,7 @@ class TextPreparation(Preparation[RawTexts, Texts]):
         empty = [shorten(label) for label, count in zip(classes, counts, strict=True) if not count]
         if empty and self.raw.classes is None:
             raise UserError(
-                f"{empty[0]!r} is a label of the test or hold-out set of {name}, but not of its training set; correct or remove it"
+                f"{empty[0]!r} is a label in {name} that no training sample has; correct or remove it, or move some to training"
             )
         if empty and self.raw.unreadable:
             raise UserError(f"no text of class {empty[0]!r} of {name} can be read: {self.raw.unreadable[0]}, …; repair or remove them")
