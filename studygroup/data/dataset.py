@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -102,6 +103,7 @@ class Dataset:
         inputs: kind of its samples as network inputs: images or texts.
         augment: default augmentation, without a flip where that changes the class.
         key: hash of the source's content, of the options and of the division into training and test set.
+        original_sizes: (width, height) of the image files before they were resized; empty if the source does not tell.
     """
 
     name: str
@@ -114,6 +116,7 @@ class Dataset:
     inputs: Inputs
     augment: str
     key: str
+    original_sizes: Sequence[tuple[int, int]] = ()
 
     @property
     def images(self) -> Images:

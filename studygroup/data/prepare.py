@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import json
+import logging
 import math
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping, Sequence
@@ -25,6 +26,7 @@ from studygroup.data.dataset import HOLDOUT, Dataset, Split, divide, hold_out
 from studygroup.data.inputs import Inputs
 from studygroup.data.progress import Unit, progress_bar
 from studygroup.data.source import RawSplit, RawT, Source, cache_folder
+from studygroup.data.texts.labels import odd_names
 from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 from studygroup.options import DataOptions
@@ -42,6 +44,7 @@ class Stored(Protocol):
 
 
 StoredT = TypeVar("StoredT", bound=Stored)
+logger = logging.getLogger(__name__)
 ArrayType = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape of one row, and dtype."""
 
@@ -150,6 +153,8 @@ class Preparation(ABC, Generic[RawT, StoredT]):
             UserError: the source cannot be used, or cannot be divided so.
         """
         prepared, options, name = self.prepare(), self.options, self.source.name
+        for line in odd_names(prepared.classes, name):
+            logger.warning(line)
         labels = prepared.splits["train"].labels
         pool, test, division = np.arange(len(labels)), None, None
         if "test" not in prepared.splits:
@@ -174,6 +179,7 @@ class Preparation(ABC, Generic[RawT, StoredT]):
             inputs=inputs,
             augment=self.source.augment_for(prepared.classes),
             key=key,
+            original_sizes=self.source.original_sizes(),
         )
 
     def prepare(self) -> Prepared[StoredT]:

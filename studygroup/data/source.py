@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -115,6 +115,10 @@ class Source(ABC, Generic[RawT]):
     def augment_for(self, classes: tuple[str, ...]) -> str:
         """Return the default augmentation, given the names of the classes."""
         return self.augment
+
+    def original_sizes(self) -> Sequence[tuple[int, int]]:
+        """Return (width, height) of image files of different sizes, as far as they can be read, for the description of the data."""
+        return ()
 
     @abstractmethod
     def key(self) -> str:

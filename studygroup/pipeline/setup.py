@@ -24,8 +24,6 @@ from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 from studygroup.training.updater import check_batches
 
-FLIPPED = "mirrored images count as the same class (if they are not: --augment crop)"
-UNFLIPPED = "no flips, as mirrored digits, letters or sides are of another class (if they are not: --augment crop,flip)"
 TEXTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 5, 50
 """Number of texts that a network for texts is trained on by default, each once per epoch, and the limits of the epochs."""
 
@@ -105,13 +103,6 @@ def open_splits(options: RunOptions) -> DataSplits:
     dataset = open_data(replace(DataOptions.of(options), tokenizer=tokenizer))
     augment = dataset.inputs.resolve_augment(options.augment, dataset.augment)
     return DataSplits(dataset, dataset.train, dataset.holdout, augment)
-
-
-def log_augmentation(options: RunOptions, splits: DataSplits) -> None:
-    """Log what a preset of augmentation makes of flips, which depends on the data."""
-    preset_flips = parse_augment(options.augment) != parse_augment(options.augment, flips=False)
-    if preset_flips and isinstance(splits.dataset.inputs, Images):
-        logger.info("augmentation: %s; %s", splits.augment, FLIPPED if "flip" in splits.dataset.augment else UNFLIPPED)
 
 
 def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list[Stage]:

@@ -195,7 +195,7 @@ def test_an_unchanged_folder_is_not_read_again(opened: Open, folder: Make, monke
     monkeypatch.setattr(hashlib, "file_digest", read)
     monkeypatch.setattr(decode, "decode", read)
     monkeypatch.setattr(image_folder, "decode", read)
-    monkeypatch.setattr(image_folder, "image_mode", read)
+    monkeypatch.setattr(image_folder, "image_header", read)
     again = opened(root)
     assert again.key == first.key
     assert pixels(again.train) == pixels(first.train)
