@@ -38,10 +38,10 @@ def test_lines_on_images(opened: Open, folder: Make, cache: Path) -> None:
     data = opened(root, holdout=0.25, train_size=20, split_seed=3)
     found = describe(data, split_seed=3, cache=cache)
     cats, dogs = np.bincount(data.train.labels)
+    split_off = "split off the training samples by class, seed 3"
     assert found.lines() == [
         f"photos: images of 2 classes (training samples): cat {cats}, dog {dogs}",
-        "splits: 20 training, 10 hold-out (split off the training samples by class, seed 3), "
-        "10 test (split off the training samples by class, seed 3), 12 unused",
+        f"splits: 20 training, 10 hold-out ({split_off}), 10 test ({split_off}), 12 unused",
         "images: 3x32x32, from files of 6x9 to 40x20 (median 12x12) pixels, of which the centre is taken and resized",
     ]
     assert found.plain()["classes"] == {"cat": cats, "dog": dogs}
