@@ -20,6 +20,7 @@ from studygroup.options import OptimizerOptions, TrainOptions
 from studygroup.pipeline.planning import plan_epochs
 from studygroup.pipeline.setup import default_folder, method_of, open_splits, plan_stages, run_options, settings_of, uses_gpu, with_stems
 from studygroup.pipeline.stages import Stage, dry_run, run_stages
+from studygroup.pipeline.weights import with_normalisation
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
 from studygroup.runs.folder import lock_run_dir, remove_empty_run
@@ -55,6 +56,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     settings = settings_of(run)
     stages = plan_stages(run, method, settings)
     splits = open_splits(run)
+    splits = replace(splits, dataset=with_normalisation(splits.dataset, stages[-1].weights))
     stages = with_stems(stages, run.stem, splits.dataset)
     untrained = dry_run(stages, splits)
     out = Path(options.out or default_folder(splits.dataset, method, run))
