@@ -76,6 +76,8 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         run = replace(run, epochs=epochs, time_limit=None)
         settings = settings_of(run)
         stages = stages_of(settings.epochs)
+    if options.resume:
+        check_not_longer(files, settings.epochs)
     name = method_name(method)
     resolved = TrainOptions.of(
         run,
@@ -106,6 +108,23 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             if ranks.rank == 0:
                 remove_empty_run(out)
             raise
+
+
+def check_not_longer(files: RunFiles, epochs: int) -> None:
+    """Check that a finished run is not to be resumed for more epochs: its schedule has ended.
+
+    Raises:
+        UserError: it is; the message names the command that trains a new run from its weights.
+    """
+    if not (files.result.is_file() and files.config.is_file()):
+        return
+    trained = config.load_group(files.config, OptimizerOptions).epochs
+    if trained is not None and epochs > trained:
+        config_file, folder = shlex.quote(str(files.config)), shlex.quote(str(files.folder))
+        raise UserError(
+            f"the run in {files.folder} is finished with {trained} epochs, and its learning rate has ended its schedule; "
+            f"train a new run from its weights: studygroup train --config {config_file} --epochs {epochs} --weights {folder} --out NEW"
+        )
 
 
 def seconds_since(start: float) -> float:

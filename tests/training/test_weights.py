@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -25,7 +26,8 @@ BASE: dict[str, Any] = {"method": "dml", "student": "resnet8", "threads": 1, "ep
 def test_start_from_a_run(train: Callable[..., Run], teacher: Path, cache: Path) -> None:
     run = train(**BASE, weights=str(teacher))
     first, second = (json.loads(run.files.card(name).read_text()) for name in ("student0", "student1"))
-    assert first["starts_from"].startswith(f"weights of {teacher}: ") and "renamed, 0 left out" in first["starts_from"]
+    assert first["starts_from"].startswith(f"weights of {teacher}: ")
+    assert "0 renamed, 0 left out, newly initialised: none" in first["starts_from"]
     assert "starts_from" not in second
     assert run.result["identity"]["weights"]
     options = run_options(
@@ -42,9 +44,10 @@ def test_start_from_a_run(train: Callable[..., Run], teacher: Path, cache: Path)
 def test_resume_is_exact(train: Callable[..., Run], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     common = {**BASE, "weights": str(teacher)}
     whole = train(**common, out=tmp_path / "whole")
-    with monkeypatch.context() as patch, pytest.raises(Interrupted):
-        stop_at(patch, 3)
-        train(**common)
+    with monkeypatch.context() as patch:
+        stop_at(patch, 0, 2)
+        with pytest.raises(Interrupted):
+            train(**common)
     with pytest.raises(UserError, match="weights was"):
         train(**BASE, resume=True)
     assert_same(train(**common, resume=True).folder, whole.folder)
@@ -63,3 +66,26 @@ def test_missing(train: Callable[..., Run], tmp_path: Path) -> None:
         train(**BASE, weights=str(tmp_path / "none.pt"))
     with pytest.raises(UserError, match="holds no finished run"):
         train(**BASE, weights=str(tmp_path))
+
+
+def test_train_longer(train: Callable[..., Run]) -> None:
+    run = train(**BASE)
+    with pytest.raises(
+        UserError, match=f"is finished with 1 epochs.*--config {run.files.config} --epochs 3 --weights {run.folder} --out NEW"
+    ):
+        train(**{**BASE, "epochs": 3}, resume=True)
+    assert Run(run.folder).result == run.result
+    longer = train(**{**BASE, "epochs": 2}, weights=str(run.folder), out=run.folder.parent / "new")
+    assert longer.result["epochs"] == 2
+
+
+def test_images_follow_the_weights(train: Callable[..., Run], teacher: Path, tmp_path: Path) -> None:
+    card = teacher / "members" / "best.json"
+    copied = tmp_path / "other"
+    shutil.copytree(teacher, copied)
+    found = json.loads(card.read_text())
+    found["mean"], found["std"] = [0.25], [0.5]
+    (copied / "members" / "best.json").write_text(json.dumps(found))
+    run = train(**BASE, weights=str(copied))
+    assert json.loads(run.files.card("best").read_text())["mean"] == [0.25]
+    assert json.loads(run.files.card("best").read_text())["std"] == [0.5]
