@@ -33,6 +33,7 @@ from studygroup.data.dataset import divide
 from studygroup.data.source import Row as Review
 from studygroup.data.texts.prepare import TextPreparation
 from studygroup.data.texts.table import Table
+from studygroup.data.texts.tokenizers import VOCABULARY
 from studygroup.data.texts.tokens import tokenize, trained_tokenizer
 from studygroup.options import DataOptions
 from studygroup.training.timing import quartiles
@@ -95,7 +96,7 @@ def prepare(cache: str, table: str) -> dict[str, float]:
     found["store"] = time.perf_counter() - start
     start = time.perf_counter()
     train, _ = divide(len(texts.splits["train"]), TEST_SHARE, 0)
-    tokenizer = trained_tokenizer(texts, train, "bpe", Path(cache))
+    tokenizer = trained_tokenizer(texts, train, "bpe", Path(cache), vocabulary=VOCABULARY)
     found["vocabulary"] = time.perf_counter() - start
     start = time.perf_counter()
     tokens = tokenize(texts, tokenizer, Path(cache), MAX_LENGTH, progress=False)["train"]

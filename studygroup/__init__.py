@@ -14,6 +14,7 @@ from studygroup.api import benchmark, compare, evaluate, export, list_names, lis
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
+    from studygroup.exporting.model import ExportedModel as ExportedModel
     from studygroup.methods import *  # noqa: F403
     from studygroup.runs.member import Member as Member
     from studygroup.runs.member import Run as Run
@@ -34,6 +35,7 @@ __all__ = [
 ]
 
 
+CLASSES = {"ExportedModel": "studygroup.exporting.model", "Member": "studygroup.runs.member", "Run": "studygroup.runs.member"}
 PACKAGES = ("data", "losses", "methods", "networks", "options")
 
 
@@ -42,7 +44,7 @@ def __getattr__(name: str) -> Any:
     if name in PACKAGES:
         return import_module(f"studygroup.{name}")
     if name[:1].isupper():
-        module = import_module("studygroup.runs.member" if name in ("Member", "Run") else "studygroup.methods")
+        module = import_module(CLASSES.get(name, "studygroup.methods"))
         if hasattr(module, name):
             return getattr(module, name)
     raise AttributeError(f"module 'studygroup' has no attribute {name!r}")
@@ -50,4 +52,4 @@ def __getattr__(name: str) -> Any:
 
 def __dir__() -> list[str]:
     """List the public names, also those that are imported on first use."""
-    return sorted({*__all__, *import_module("studygroup.methods").CLASSES, *PACKAGES, "Member", "Run"})
+    return sorted({*__all__, *import_module("studygroup.methods").CLASSES, *PACKAGES, *CLASSES})

@@ -29,6 +29,10 @@ if TYPE_CHECKING:
 def train(options: TrainOptions) -> Run:
     """Train a group of networks that teach each other, and return the finished run.
 
+    From Python, `data` may also be a pandas DataFrame, with `text_columns` and `label_column`, a pair of lists, (texts, labels), or a
+    pair (images, labels) of a uint8 array (N, H, W, C) and a list. Such data is written into the cache, and the run's configuration names
+    the file.
+
     Whatever is trained first (a teacher by name, assistants, first stages) is a run of its own in `stages/` of the run folder.
 
     Returns:
@@ -87,11 +91,11 @@ def compare(options: CompareOptions) -> dict[str, object]:
 
 @keyword_function(EvaluateOptions)
 def evaluate(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
-    """Evaluate members of a run on its test set, or on other data with the run's classes.
+    """Evaluate members of a run on its test set, or on other data with the run's classes; or an exported file on data.
 
     Returns:
-        By member: `accuracy` in [0, 1], `cross_entropy` in nats, `samples`, and the other attributes of `Run.evaluation`: `top5`,
-        `calibration_error`, `precision`, `recall`, `f1` and `support` of each of `classes`, and `confusions`.
+        By member, or by the name of the exported file: `accuracy` in [0, 1], `cross_entropy` in nats, `samples`, and the other attributes
+        of `Run.evaluation`: `top5`, `calibration_error`, `precision`, `recall`, `f1` and `support` of each of `classes`, and `confusions`.
 
     Raises:
         UserError: the run, a member or the data cannot be used.
@@ -103,12 +107,15 @@ def evaluate(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
 
 @keyword_function(PredictOptions)
 def predict(options: PredictOptions) -> list[dict[str, Any]]:
-    """Classify images or texts with a trained member.
+    """Classify images or texts with a trained member, or with an exported file.
 
-    On the command line, --format jsonl and --format csv print each batch as soon as it is computed.
+    --data takes a table of texts, with labels or without, or a folder; with --out the predictions are written batch by batch, so that a
+    table of any size will do. On the command line, --format jsonl and --format csv print each batch as soon as it is computed.
 
     Returns:
-        Per sample: `path` or `text`, `label`, `probability`, and `top`: the most probable classes as `[label, probability]` pairs.
+        Per sample: `path`, `text` or both `row` and `text`; `true`, if the data has labels; `label`, `probability`, and `top`: the most
+        probable classes as `[label, probability]` pairs. With `out` one row instead, a summary: `out`, `samples`, and of labelled data
+        `labelled`, `unknown` (samples of classes that the run does not know) and `accuracy`.
 
     Raises:
         UserError: the run, the member or an input cannot be used.
@@ -147,11 +154,11 @@ def export(options: ExportOptions) -> dict[str, Any]:
 
     The file is run on up to 500 hold-out samples and compared with the network in float32; if logits differ by more than 1e-4 of the
     largest, it is removed (of an int8 file, the difference is only reported). Beside it are its cards, FILE.json and FILE.md, and for
-    texts `tokenizer/`. Programs that use such files are in docs/deploy.md.
+    texts `tokenizer/`; a folder for transformers has all of them in it. Programs that use such files are in docs/deploy.md.
 
     Returns:
-        The content of FILE.json, and `path`. `check` has the largest relative `difference` of logits, the `agreement` of labels, and
-        `accuracy`, `bytes` and `seconds` per sample (batches of 1 and 64) of the `network` and of the `file`.
+        The content of FILE.json, `path`, and `cards`, their paths. `check` has the largest relative `difference` of logits, the `agreement`
+        of labels, and `accuracy`, `bytes` and `seconds` per sample (batches of 1 and 64) of the `network` and of the `file`.
 
     Raises:
         UserError: the run or the member cannot be used, a package is missing, the network cannot be exported, or the file not written.

@@ -210,7 +210,7 @@ def _add(parser: argparse._ActionsContainer, parameter: Parameter, *, required: 
     kind = parameter.kind
     note = (parameter.help + parameter.default_note()).replace("%", "%%")
     if parameter.positional:
-        several = {"nargs": "+"} if kind.base == "list" else {} if required else {"nargs": "?"}
+        several = {"nargs": "+" if required else "*"} if kind.base == "list" else {} if required else {"nargs": "?"}
         parser.add_argument(parameter.name, metavar=_metavar(parameter), default=argparse.SUPPRESS, help=note, **several)  # type: ignore[arg-type]
         return
     flags = ("--" + parameter.name.replace("_", "-"), *ALIASES.get(parameter.name, ()))

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import warnings
 from collections.abc import Iterator
 from contextlib import contextmanager
 from typing import Any
@@ -44,7 +45,7 @@ def has_fast_bf16(device: torch.device) -> bool:
 def repeatable(device: torch.device) -> Iterator[None]:
     """Let a GPU compute the same bits from the same input: some of its fastest algorithms add in any order.
 
-    Operations for which torch has no such algorithm are not refused.
+    Operations for which torch has no such algorithm are neither refused nor warned of.
     """
     if device.type != "cuda":
         yield
@@ -55,7 +56,8 @@ def repeatable(device: torch.device) -> Iterator[None]:
     filled, memory.fill_uninitialized_memory = memory.fill_uninitialized_memory, False
     torch.use_deterministic_algorithms(True, warn_only=True)
     try:
-        with torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+        with warnings.catch_warnings(), torch.backends.cudnn.flags(enabled=True, benchmark=False, deterministic=True):
+            warnings.filterwarnings("ignore", ".*does not have a deterministic implementation")
             yield
     finally:
         torch.use_deterministic_algorithms(before[0], warn_only=before[1])

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from rich.table import Table
 
 PIPE_WIDTH = 160  # of tables if standard output is no terminal
-INPUTS = {"path": "image", "text": "text"}  # key of the input of a prediction: header of its column
+INPUTS = {"row": "row", "path": "image", "text": "text"}  # key of the input of a prediction: header of its column
 MAX_TEXT = 60  # characters of a text in a table
 MAX_DETAILED = 2  # members whose scores by class are printed
 
@@ -64,6 +64,8 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
         arguments: keyword arguments of the call.
     """
     match command, result:
+        case "predict", list() if result and "out" in result[0]:
+            _print_written(result[0])
         case "predict", list():
             _print_predictions(result)
         case "evaluate", Mapping():
@@ -104,17 +106,31 @@ def _print_run(run: object) -> None:
 
 def _print_predictions(predictions: Sequence[Mapping[str, object]]) -> None:
     others = [_others(row.get("top")) for row in predictions]
-    given = next((key for row in predictions for key in INPUTS if key in row), "path")
-    table = _table(INPUTS[given], "label", ">probability", *(["then"] if any(others) else []))
+    given = [key for key in INPUTS if predictions and key in predictions[0]] or ["path"]
+    labelled = bool(predictions) and "true" in predictions[0]
+    table = _table(
+        *(INPUTS[key] for key in given), *(["true"] if labelled else []), "label", ">probability", *(["then"] if any(others) else [])
+    )
     for row, then in zip(predictions, others, strict=True):
         cells = [
-            _shortened(str(row[given])) if given == "text" else str(row[given]),
+            *(_shortened(str(row[key])) if key == "text" else str(row[key]) for key in given),
+            *([str(row["true"])] if labelled else []),
             str(row["label"]),
             _percent(row["probability"]),
             *([then] if any(others) else []),
         ]
         table.add_row(*map(_escaped, cells))
     console().print(table)
+
+
+def _print_written(summary: Mapping[str, Any]) -> None:
+    """Print what was written to the file of predictions."""
+    lines = [f"{summary['samples']:,} predictions: {summary['out']}"]
+    if summary.get("accuracy") is not None:
+        unknown = f"; {summary['unknown']:,} have a label that the run does not know, and count as wrong" if summary["unknown"] else ""
+        lines.append(f"accuracy {_percent(summary['accuracy'])} of {summary['labelled']:,} labelled samples{unknown}")
+    for line in lines:
+        console().print(line, soft_wrap=True, markup=False)
 
 
 def _stream_predictions(style: str, rows: Iterator[Mapping[str, object]], top: object) -> None:
@@ -127,9 +143,10 @@ def _stream_predictions(style: str, rows: Iterator[Mapping[str, object]], top: o
     for count, row in enumerate(rows):
         if style == "csv":
             key = next(key for key in INPUTS if key in row)
+            true = ["true"] if "true" in row else []
             if count == 0:
-                writer.writerow([key, "label", "probability"])
-            writer.writerow([row[key], row["label"], f"{row['probability']:.6f}"])
+                writer.writerow([key, *true, "label", "probability"])
+            writer.writerow([row[key], *(row[name] for name in true), row["label"], f"{row['probability']:.6f}"])
         else:
             print(json.dumps(_plain(row), ensure_ascii=False))
         sys.stdout.flush()
@@ -175,7 +192,7 @@ def _print_export(card: Mapping[str, Any]) -> None:
     for note in (
         checked,
         f"file:     {card['path']}",
-        f"card:     {card['path']}.json, {card['path']}.md",
+        f"card:     {', '.join(card['cards'])}",
     ):
         screen.print(note, soft_wrap=True, markup=False)
 

@@ -22,7 +22,7 @@ import torch
 from studygroup.batch import Partition
 from studygroup.clock import Clock
 from studygroup.data import Batches, Ragged, Split
-from studygroup.data.inputs import TokenTransform
+from studygroup.data.transforms import TokenTransform
 from studygroup.networks import NetworkFactory
 from studygroup.training import Settings
 from studygroup.training.meter import LossMeter

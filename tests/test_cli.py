@@ -154,7 +154,7 @@ def test_compare_takes_methods_variants_and_their_options(monkeypatch: pytest.Mo
         ("train --method.detach digits", "no data: name a data set or a folder; --method.detach digits was read as the method's"),
         ("train digits --method.", "write --method.OPTION VALUE"),
         ("train digits --no-method.x=3", "write --method.OPTION VALUE"),
-        ("predict runs/x", "the following arguments are required: INPUT"),
+        ("predict", "the following arguments are required: RUN"),
         ("predict runs/x a.png --top x", "--top: 'x' is not a whole number"),
         ("predict runs/x a.png --format xml", "invalid choice: 'xml'"),
         ("predict runs/x a.png --method.x 3", "go with `studygroup train` or `studygroup benchmark`"),

@@ -52,7 +52,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "api": {"commands", "runs"},
     "cli": {"api", "output", "config"},
     "__main__": {"cli"},
-    "": {"api", "methods", "runs", "losses", "networks", "data"},  # studygroup/__init__.py
+    "": {"api", "methods", "runs", "exporting", "losses", "networks", "data"},  # studygroup/__init__.py
 }
 INNER = {
     "data.images": {"data.cache"},

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
+from studygroup.data.given import stored
 from studygroup.errors import UserError
 from studygroup.methods import Method, create_method, method_name
 from studygroup.networks.factory import Spec, spec_name
@@ -19,7 +20,7 @@ GROUP_SIZES = (2, 4, 8, 16, 32)  # whose costs are compared by default
 
 def run(options: BenchmarkOptions) -> dict[str, object]:
     """Measure the cost of a group's training steps beside those of the student alone."""
-    requested = run_options(options)
+    requested = run_options(stored(options))
     method = method_of(requested)
     settings = settings_of(requested)
     stages = plan_stages(requested, method, settings)

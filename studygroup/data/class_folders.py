@@ -4,8 +4,8 @@
     photos/train/cat/1.jpg ...  photos/test/cat/2.jpg ...    with a test set
 
 `train` may also be called `training`, and `test` `testing` or, if there is none, `val`, `valid` or `validation`, in any case. Classes are
-sorted by name; files may be at any depth below their class. Hidden files and folders, files of other kinds, and files beside the class
-folders are ignored.
+sorted by name; files may be at any depth below their class. Hidden files and folders, what operating systems leave (`ignored`), files of
+other kinds, and files beside the class folders are ignored.
 """
 
 from __future__ import annotations
@@ -21,6 +21,9 @@ from studygroup.errors import UserError
 
 TRAIN_NAMES = ("train", "training")
 TEST_NAMES = ("test", "testing", "val", "valid", "validation")
+
+LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"})
+"""Lower-case names of what operating systems leave in folders and archives, beside hidden files such as `.DS_Store` and `._photo.jpg`."""
 
 logger = logging.getLogger(__name__)
 
@@ -113,21 +116,24 @@ def find_classes(root: Path, prefix: str, kind: FileKind) -> tuple[tuple[str, ..
         raise UserError(f"{folder} has no {kind.noun}s; give a folder with one sub-folder of {kind.noun}s per class")
     if empty := [name for name, files in found.items() if not files]:
         raise UserError(f"class {empty[0]!r} of {folder} has no {kind.noun}s; add some or remove the folder")
-    if len(classes) == 1:
-        raise UserError(f"{folder} has the single class {classes[0]!r}; at least two are needed")
     return classes, [Sample(f"{prefix}{name}/{file}", label) for label, name in enumerate(classes) for file in found[name]]
 
 
+def ignored(name: str) -> bool:
+    """Return whether a file or folder of this name holds no data: it is hidden, or an operating system left it."""
+    return name.startswith(".") or name.lower() in LEFT_BEHIND
+
+
 def folders(parent: Path) -> list[str]:
-    """Return the folders in a folder, sorted, without hidden ones."""
+    """Return the folders in a folder, sorted, without ignored ones."""
     try:
-        return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not entry.name.startswith("."))
+        return sorted(entry.name for entry in parent.iterdir() if entry.is_dir() and not ignored(entry.name))
     except OSError as error:
         raise UserError(f"{parent} cannot be read: {error.strerror}; change its permissions") from error
 
 
 def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
-    """Return the files in a folder at any depth, as sorted paths (with `/`) relative to it, without hidden ones.
+    """Return the files in a folder at any depth, as sorted paths (with `/`) relative to it, without ignored ones.
 
     Args:
         folder: where to look.
@@ -142,10 +148,10 @@ def list_files(folder: Path, suffixes: Collection[str]) -> list[str]:
 
     found = []
     for root, inner, files in os.walk(folder, onerror=raise_error):
-        inner[:] = [name for name in inner if not name.startswith(".")]
+        inner[:] = [name for name in inner if not ignored(name)]
         inside = Path(root).relative_to(folder).as_posix()
         prefix = "" if inside == "." else f"{inside}/"
-        found += [prefix + name for name in files if not name.startswith(".") and os.path.splitext(name)[1].lower() in suffixes]
+        found += [prefix + name for name in files if not ignored(name) and os.path.splitext(name)[1].lower() in suffixes]
     return sorted(found)
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
@@ -19,11 +18,14 @@ from torch import Tensor
 from studygroup.data.images.arrays import convert_image, split_images
 from studygroup.data.images.augment import format_augment, parse_augment
 from studygroup.data.images.decode import decoding, find_images, read_file
+from studygroup.data.images.decode import suffixes as image_suffixes
 from studygroup.data.images.transform import ImageTransform
 from studygroup.data.pool import thread_map
+from studygroup.data.texts.paths import looks_like_file
 from studygroup.data.texts.ragged import Ragged
+from studygroup.data.texts.table import table_suffix
 from studygroup.data.texts.tokenizers import load_tokenizer
-from studygroup.data.tokenizer import Tokenizer
+from studygroup.data.tokenizer import Tokenizer, count_unknown
 from studygroup.data.transforms import TokenTransform, Transform
 from studygroup.errors import UserError
 from studygroup.options import DataOptions
@@ -133,6 +135,18 @@ class Inputs(ABC):
     def read_samples(self, samples: Sequence[Sample]) -> list[Tensor | UserError]:
         """Read samples like `read_sample`; in place of an unreadable one is its error."""
         return [_result_or_error(self.read_sample, sample) for sample in samples]
+
+    def take_texts(self, given: Given | Iterable[Given]) -> Iterator[Sample]:
+        """Iterate over texts of which none is taken for the name of a file.
+
+        Raises:
+            UserError: the inputs are no texts.
+        """
+        raise UserError(f"as_text is given, but the inputs are {self.noun}s; leave it out")
+
+    def count_unknown(self, samples: Sequence[Tensor]) -> tuple[int, int]:
+        """Return how many parts of stored samples the network cannot tell apart because the training had none, and the number of all."""
+        return 0, 0
 
     @abstractmethod
     def stack(self, samples: Sequence[Tensor]) -> Tensor:
@@ -309,11 +323,24 @@ class Tokens(Inputs):
             if not (found := sorted(path.rglob("*.txt"))):
                 raise UserError(f"{path} has no texts; give a folder with .txt files")
             return found
+        if is_file and table_suffix(path) is not None:
+            raise UserError(f"{given} is a table; classify its rows by --data {given} (`studygroup.predict(run, data=...)`)")
         if is_file:
             return [path]
-        if isinstance(given, Path) or (not any(map(str.isspace, given)) and (given.endswith(".txt") or os.sep in given)):
-            raise UserError(f"{given} does not exist; give a text, or a file that holds one")
+        if isinstance(given, Path) or looks_like_file(given, image_suffixes()):
+            raise UserError(f"{given} does not exist; give a file that does, or, if it is a text to classify, --as-text (as_text=True)")
         return [given]
+
+    def take_texts(self, given: Given | Iterable[Given]) -> Iterator[Sample]:
+        """Iterate over texts as they are: none is taken for the name of a file.
+
+        Raises:
+            UserError: one is no string.
+        """
+        for text in [given] if isinstance(given, str) else cast("Iterable[Given]", given):
+            if not isinstance(text, str):
+                raise UserError(f"a value of type {type(text).__name__} is no text, and as_text is given; give strings")
+            yield text
 
     def read_sample(self, sample: Sample) -> Tensor:
         """Read a text as (T,) ids."""
@@ -323,6 +350,10 @@ class Tokens(Inputs):
             reason = error.strerror if isinstance(error, OSError) else f"byte {error.start} is no UTF-8"
             raise UserError(f"{sample} cannot be read: {reason}; repair it, or leave it out") from error
         return torch.from_numpy(self.tokenizer.encode([text], self.max_length)[0])
+
+    def count_unknown(self, samples: Sequence[Tensor]) -> tuple[int, int]:
+        """Return the number of unknown tokens, and of all."""
+        return sum(count_unknown(ids.numpy(), self.tokenizer) for ids in samples), sum(map(len, samples))
 
     def stack(self, samples: Sequence[Tensor]) -> Tensor:
         """Stack texts into (b, T) ids, padded to the longest."""

@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sized
+from collections.abc import Iterator, Mapping, Sequence, Sized
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
@@ -26,6 +26,7 @@ from studygroup.data.inputs import Inputs
 from studygroup.data.progress import Unit, progress_bar
 from studygroup.data.source import RawSplit, RawT, Source, cache_folder
 from studygroup.data.tokenizer import Tokenizer
+from studygroup.errors import UserError
 from studygroup.options import DataOptions
 
 StoredT = TypeVar("StoredT", bound=Sized)
@@ -69,9 +70,10 @@ class Preparation(ABC, Generic[RawT, StoredT]):
     noun: ClassVar[str]
     unit: ClassVar[Unit]
 
-    def __init__(self, source: Source[RawT], options: DataOptions) -> None:
+    def __init__(self, source: Source[RawT], options: DataOptions, *, fewest_classes: int = 2) -> None:
         self.source = source
         self.options = options
+        self.fewest_classes = fewest_classes
         self.cache = cache_folder(options.cache)
 
     # ---------------------------------------------------------------- what subclasses add
@@ -147,11 +149,12 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         """Open the prepared arrays, and prepare them first if they are missing or damaged.
 
         Raises:
-            UserError: the source cannot be read, its labels are not classes, or the cache is full or cannot be written.
+            UserError: the source cannot be read, its labels are not classes or too few, or the cache is full or cannot be written.
         """
         key = digest(self.version, self.source.key(), *self.key_options())
         folder = cache_dir(self.cache, self.category, self.source.name, key)
         prepared = cached(folder, self.cache, partial(self._open, folder, key), self._write)
+        self._check_classes(prepared.classes)
         check_skipped(prepared.unreadable, self.noun, self.source.name, self.options.on_error, folder)
         return prepared
 
@@ -167,8 +170,15 @@ class Preparation(ABC, Generic[RawT, StoredT]):
             return None
         return Prepared(self.source.name, tuple(meta["classes"]), splits, tuple(meta["broken"]), key, names)
 
+    def _check_classes(self, classes: Sequence[str]) -> None:
+        if len(classes) < self.fewest_classes:
+            single = f"the single class {classes[0]!r}" if classes else "no class"
+            raise UserError(f"{self.source.name} has {single}; at least two are needed")
+
     def _write(self, folder: Path) -> None:
         name, types = self.source.name, self.array_types()
+        if self.raw.classes is not None:
+            self._check_classes(self.raw.classes)
         total = sum(split.size for split in self.raw.splits.values())
         if self.unit == "samples":  # else the size of the arrays is not known before
             row_bytes = sum(math.prod(shape) * dtype.itemsize for shape, dtype in types.values())
@@ -193,5 +203,6 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         if self.raw.unreadable and self.options.on_error == "stop":
             raise unreadable_error(self.raw.unreadable, self.noun, name)
         classes = self.finish(folder)
+        self._check_classes(classes)
         named = [split for split, content in self.raw.splits.items() if content.names is not None]
         write_meta(folder, {"name": name, "classes": classes, "rows": rows, "broken": self.raw.unreadable, "named": named})

@@ -7,9 +7,10 @@ from pathlib import Path
 from typing import Any
 
 from studygroup import errors
-from studygroup.data.class_folders import folders
+from studygroup.data.class_folders import folders, ignored
 from studygroup.data.dataset import Dataset
 from studygroup.data.images.decode import suffixes as image_suffixes
+from studygroup.data.images.npz import SUFFIX as NPZ
 from studygroup.data.images.prepare import ImagePreparation
 from studygroup.data.prepare import Preparation
 from studygroup.data.source import Source
@@ -30,6 +31,7 @@ SOURCES: Registry[type[Source[Any]]] = Registry(
         "cifar10": "studygroup.data.images.cifar:Cifar10",
         "cifar100": "studygroup.data.images.cifar:Cifar100",
         "folder": "studygroup.data.images.folder:Folder",
+        "arrays": "studygroup.data.images.npz:Npz",
         "imdb": "studygroup.data.texts.imdb:Imdb",
         "yelp_review_full": "studygroup.data.texts.reviews:YelpReviewFull",
         "yahoo_answers": "studygroup.data.texts.reviews:YahooAnswers",
@@ -43,15 +45,16 @@ SOURCES: Registry[type[Source[Any]]] = Registry(
 """Classes of sources by the name of the data set."""
 
 PREPARATIONS: dict[str, type[Preparation[Any, Any]]] = {"images": ImagePreparation, "texts": TextPreparation}
-OPTIONS_OF = {"images": ("image_size", "channels"), "texts": ("text_columns", "label_column", "encoding", "max_length")}
+OPTIONS_OF = {"images": ("image_size", "channels"), "texts": ("text_columns", "label_column", "encoding", "delimiter", "max_length")}
 
 
-def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None) -> Dataset:
+def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None, fewest_classes: int = 2) -> Dataset:
     """Open a data set; if it is not prepared yet, it is read once and kept in the cache.
 
     Args:
         options: which data, and how it is read and divided. Their tokenizer `auto` means `bpe` here.
         tokenizer: tokenizer of texts, or its name, instead of that of the options.
+        fewest_classes: number of classes that the data must have; one is enough for an evaluation.
 
     Raises:
         UserError: the data cannot be used; the message names the problem and the remedy.
@@ -65,7 +68,7 @@ def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None)
             raise UserError(f"{given[0]} is given, but {options.data} has {kind}; leave it out")
     if tokenizer is None:
         tokenizer = "bpe" if options.tokenizer == "auto" else options.tokenizer
-    return PREPARATIONS[kind](SOURCES[name](path, options), options).dataset(tokenizer)
+    return PREPARATIONS[kind](SOURCES[name](path, options), options, fewest_classes=fewest_classes).dataset(tokenizer)
 
 
 @keyword_function(DataOptions)
@@ -103,6 +106,8 @@ def parse(data: str | Path) -> tuple[str, Path | None]:
     path = Path(data).expanduser()
     if data and path.exists() and is_table(path):
         return "table", path
+    if path.suffix.lower() == NPZ and path.is_file():
+        return "arrays", path
     if data and path.is_dir():
         return "texts" if is_text_folder(path) else "folder", path
     if path.is_file():
@@ -124,8 +129,8 @@ def is_text_folder(path: Path) -> bool:
     texts = False
     for name in folders(path):
         for _, inner, files in os.walk(path / name):
-            inner[:] = [folder for folder in inner if not folder.startswith(".")]
-            suffixes = {os.path.splitext(file)[1].lower() for file in files if not file.startswith(".")}
+            inner[:] = [folder for folder in inner if not ignored(folder)]
+            suffixes = {os.path.splitext(file)[1].lower() for file in files if not ignored(file)}
             if suffixes & image_suffixes():
                 return False
             texts = texts or SUFFIX in suffixes

@@ -2,19 +2,22 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Mapping
 from dataclasses import asdict
 from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
 from typing import Any
 
 import yaml
 
 from studygroup.data import Images, Tokens
 from studygroup.data.texts.tokenizers import Chars
+from studygroup.errors import UserError
 from studygroup.exporting.check import Check
 from studygroup.exporting.formats import FORMATS, INPUT, OUTPUT
-from studygroup.options import ExportOptions
-from studygroup.runs.member import Member
+from studygroup.options import ExportOptions, TableOptions
+from studygroup.runs.member import BEST, Member, Run
 
 PACKAGES = ("studygroup", "torch", "onnx", "onnxscript", "onnxruntime", "pillow", "sentencepiece")
 ORIGIN = ("data", "method", "seed", "member", "epoch")
@@ -33,7 +36,7 @@ It classifies {kind}s into {count} classes: {classes}.
 ## How to use
 
 `{file}` {use}.
-`{file}.json` says how {kind}s become inputs; docs/deploy.md of studygroup has complete programs.
+`{card}` says how {kind}s become inputs; docs/deploy.md of studygroup has complete programs.
 
 ## Results
 
@@ -42,7 +45,7 @@ difference of logits is {difference} of the largest logit.
 
 {rows}
 
-Hold-out accuracy in training: {holdout}.
+Accuracy in training: hold-out {holdout}, test {test}.
 
 ## Training
 
@@ -50,10 +53,11 @@ Hold-out accuracy in training: {holdout}.
 """
 
 
-def make_card(member: Member, options: ExportOptions, file: str, check: Check) -> dict[str, Any]:
+def make_card(member: Member, options: ExportOptions, file: Path, check: Check) -> dict[str, Any]:
     """Return the card of an exported file, in JSON's types."""
     return {
-        "file": file,
+        "file": file.name,
+        "sha256": hash_of(file / "model.safetensors" if file.is_dir() else file),
         "format": options.format,
         "precision": "int8" if options.int8 else "float32",
         "network": member.card["network"],
@@ -64,9 +68,33 @@ def make_card(member: Member, options: ExportOptions, file: str, check: Check) -
         **describe_preparation(member, options),
         "origin": {"run": str(member.folder) if member.folder else None, **{key: member.card.get(key) for key in ORIGIN}},
         "holdout": member.card.get("holdout"),
+        "test": test_accuracy(member),
         "check": asdict(check),
         "versions": versions(),
     }
+
+
+def hash_of(file: Path) -> str:
+    """Return the SHA-256 of a file, in hexadecimal digits."""
+    with file.open("rb") as content:
+        return hashlib.file_digest(content, "sha256").hexdigest()
+
+
+def test_accuracy(member: Member) -> float | None:
+    """Return the accuracy on the test set, in [0, 1], in the result of the member's run; None if there is none."""
+    if member.folder is None:
+        return None
+    result = Run(member.folder).result
+    found: float | None = result["selected"]["test"] if member.name == BEST else result["last"]["test"].get(member.name)
+    return found
+
+
+def describe_table(member: Member) -> dict[str, object]:
+    """Return the options with which the training texts were read; the defaults if they are not known."""
+    try:
+        return TableOptions.of(member.data_options()).plain()
+    except UserError:
+        return TableOptions().plain()
 
 
 def describe_input(member: Member, options: ExportOptions) -> dict[str, object]:
@@ -81,7 +109,7 @@ def describe_input(member: Member, options: ExportOptions) -> dict[str, object]:
 
 
 def describe_preparation(member: Member, options: ExportOptions) -> dict[str, object]:
-    """Return how samples become inputs: `preprocessing` of images, `tokenizer` of texts."""
+    """Return how samples become inputs: `preprocessing` of images; `tokenizer` of texts, and how tables of them were read."""
     if isinstance(member.inputs, Images):
         return {
             "preprocessing": {
@@ -107,7 +135,8 @@ def describe_preparation(member: Member, options: ExportOptions) -> dict[str, ob
             "pad": tokenizer.pad,
             "max_length": member.inputs.max_length,
             **(symbols if isinstance(tokenizer, Chars) else {}),
-        }
+        },
+        "table": describe_table(member),
     }
 
 
@@ -129,9 +158,10 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         card: the JSON card.
         kind: `image` or `text`.
     """
+    chosen = FORMATS[card["format"]]
     check, origin = card["check"], card["origin"]
     front = {
-        "library_name": FORMATS[card["format"]].library,
+        "library_name": chosen.library,
         "pipeline_tag": f"{kind}-classification",
         "tags": [f"{kind}-classification", "knowledge-distillation", card["format"], str(origin["method"])],
     }
@@ -141,7 +171,9 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         rows.append(f"| {name} | {percent(score['accuracy'])} | {score['bytes']:,} | {times} |")
     trained = {key: value for key, value in origin.items() if key != "run" and value is not None}
     shape, count = " x ".join(map(str, card["input"]["shape"])), len(card["classes"])
-    use = f"takes `{INPUT}` ({shape}, {card['input']['dtype']}) and returns logits (batch x {count})"
+    weights = "is a folder that transformers opens" if chosen.is_folder else "holds the weights of the network"
+    graph = f"takes `{INPUT}` ({shape}, {card['input']['dtype']}) and returns logits (batch x {count})"
+    use = graph if chosen.has_graph else weights
     values = {
         "front": yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
         "network": card["network"],
@@ -152,7 +184,8 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         "count": count,
         "classes": ", ".join(map(str, card["classes"][:20])) + (", ..." if count > 20 else ""),
         "file": card["file"],
-        "use": use if FORMATS[card["format"]].has_graph else "holds the weights of the network",
+        "card": chosen.cards(Path(card["file"]))[0].name,
+        "use": use,
         "precision": card["precision"],
         "samples": check["samples"],
         "source": check["origin"],
@@ -160,6 +193,7 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         "difference": f"{check['difference']:.1e}",
         "rows": "\n".join(rows),
         "holdout": percent(card["holdout"]),
+        "test": percent(card["test"]),
         "origin": ", ".join(f"{key} {value}" for key, value in trained.items()),
         "versions": ", ".join(f"{name} {number}" for name, number in card["versions"].items()),
     }

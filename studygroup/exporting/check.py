@@ -13,6 +13,7 @@ from torch import Tensor
 from studygroup.errors import TrainingError
 from studygroup.exporting.formats import Forward
 from studygroup.exporting.samples import Samples
+from studygroup.runs.predict import check_shape
 
 TOLERANCE = 1e-4
 """Largest difference of logits, relative to the largest logit."""
@@ -71,6 +72,7 @@ def check(network: Forward, file: Forward, samples: Samples, network_bytes: int,
         tolerance: largest difference of logits, relative to the largest logit.
 
     Raises:
+        UserError: the network does not return a row of logits per sample.
         TrainingError: the logits differ by more than `tolerance`, or the file fails on a batch.
     """
     expected: list[Tensor] = []
@@ -83,6 +85,7 @@ def check(network: Forward, file: Forward, samples: Samples, network_bytes: int,
             if any(batch is extreme for extreme in samples.extremes):  # the network itself cannot take it
                 continue
             raise
+        check_shape(reference, len(batch.prepared), reference.shape[-1])
         try:
             logits = file(batch.given)
         except Exception as error:

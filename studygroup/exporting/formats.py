@@ -5,8 +5,10 @@ from __future__ import annotations
 import contextlib
 import importlib
 import logging
+import os
 import warnings
-from collections.abc import Callable, Iterator
+import zipfile
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -17,6 +19,8 @@ from torch import Tensor, nn
 
 from studygroup.errors import UserError, one_line
 from studygroup.exporting.networks import WithPadding
+from studygroup.networks.hugging_face import open_pretrained
+from studygroup.runs.member import Member
 from studygroup.runs.writer import write_weights
 
 INPUT, OUTPUT = "input", "logits"
@@ -32,12 +36,14 @@ class Graph:
         example: inputs of two samples.
         max_length: maximum number of tokens of a text; None for images.
         pad: id of the padding of texts.
+        member: with this network.
     """
 
     network: nn.Module
     example: Tensor
     max_length: int | None = None
     pad: int = 0
+    member: Member | None = None
 
     def dynamic_shapes(self) -> tuple[dict[int, object]]:
         """Return the dimensions of the inputs that may vary: the batch size, and the length of texts."""
@@ -52,28 +58,40 @@ class Format:
     """A format of exported files.
 
     Attributes:
-        suffix: of its files.
+        suffix: of its files; of a folder the usual one.
         write: writes a network to a path.
         open: returns the function of a file; the network is needed where the file has weights only.
-        packages: packages of the extra `export` that it needs.
+        packages: packages that writing and checking need.
+        runtime: those that running a file needs.
         library: `library_name` of model cards.
         has_graph: whether the file has the network's operations, not only its weights.
+        is_folder: whether it is a folder, which has its tokenizer and its cards in it.
+        extra: of this package, which installs `packages`.
     """
 
     suffix: str
     write: Callable[[Graph, Path], None]
     open: Callable[[Path, nn.Module], Forward]
     packages: tuple[str, ...]
+    runtime: tuple[str, ...]
     library: str
     has_graph: bool = True
+    is_folder: bool = False
+    extra: str = "export"
 
-    def require_packages(self) -> None:
-        """Raise UserError if a package that the format needs is not installed."""
-        for package in self.packages:
+    def cards(self, path: Path) -> tuple[Path, Path]:
+        """Return the paths of a file's cards, JSON and Markdown."""
+        if self.is_folder:
+            return path / "studygroup.json", path / "README.md"
+        return path.with_name(f"{path.name}.json"), path.with_name(f"{path.name}.md")
+
+    def require(self, packages: Iterable[str], purpose: str) -> None:
+        """Raise UserError, which names the purpose, if one of the packages is not installed."""
+        for package in packages:
             try:
                 importlib.import_module(package)
             except ImportError as error:
-                raise UserError(f"this format needs the package {package}; pip install 'studygroup[export]'") from error
+                raise UserError(f"{purpose} needs the package {package}; pip install 'studygroup[{self.extra}]'") from error
 
 
 def export_error(name: str, label: str, error: BaseException) -> UserError:
@@ -148,9 +166,33 @@ def write_pt2(graph: Graph, path: Path) -> None:
 
 
 def open_pt2(path: Path, network: nn.Module) -> Forward:
-    """Return the function of an exported program."""
-    module: nn.Module = torch.export.load(path).module()
+    """Return the function of an exported program; nothing in it is unpickled but tensors.
+
+    Raises:
+        UserError: the file holds Python objects.
+    """
+    with zipfile.ZipFile(path) as archive:
+        constants = [name.partition("/constants/")[2] for name in archive.namelist()]
+    if strange := next((name for name in constants if name and not name.startswith(("tensor_", "model_constants"))), None):
+        raise UserError(f"{path} holds the Python object {strange}, which is not loaded; export the network again")
+    with only_weights():
+        module: nn.Module = torch.export.load(path).module()
     return module
+
+
+@contextlib.contextmanager
+def only_weights() -> Iterator[None]:
+    """Make `torch.load` refuse all but tensors, where torch's loader of programs would unpickle anything else, too."""
+    name = "TORCH_FORCE_WEIGHTS_ONLY_LOAD"
+    before = os.environ.get(name)
+    os.environ[name] = "1"
+    try:
+        yield
+    finally:
+        if before is None:
+            del os.environ[name]
+        else:
+            os.environ[name] = before
 
 
 def write_torchscript(graph: Graph, path: Path) -> None:
@@ -177,11 +219,37 @@ def open_safetensors(path: Path, network: nn.Module) -> Forward:
     return network
 
 
+def write_huggingface(graph: Graph, path: Path) -> None:
+    """Write a folder for transformers.
+
+    Raises:
+        UserError: the member or its tokenizer is not of Hugging Face.
+    """
+    assert graph.member is not None
+    graph.member.save_pretrained(path)
+
+
+def open_huggingface(path: Path, network: nn.Module) -> Forward:
+    """Return the function of a folder as transformers opens it."""
+    return open_pretrained(path)
+
+
 FORMATS = {
-    "onnx": Format(".onnx", write_onnx, open_onnx, ("onnx", "onnxscript", "onnxruntime"), "onnx"),
-    "pt2": Format(".pt2", write_pt2, open_pt2, (), "pytorch"),
-    "torchscript": Format(".pt", write_torchscript, open_torchscript, (), "pytorch"),
-    "safetensors": Format(".safetensors", write_safetensors, open_safetensors, (), "pytorch", has_graph=False),
+    "onnx": Format(".onnx", write_onnx, open_onnx, ("onnx", "onnxscript", "onnxruntime"), ("onnxruntime",), "onnx"),
+    "pt2": Format(".pt2", write_pt2, open_pt2, (), (), "pytorch"),
+    "torchscript": Format(".pt", write_torchscript, open_torchscript, (), (), "pytorch"),
+    "safetensors": Format(".safetensors", write_safetensors, open_safetensors, (), (), "pytorch", has_graph=False),
+    "huggingface": Format(
+        ".hf",
+        write_huggingface,
+        open_huggingface,
+        ("transformers",),
+        ("transformers",),
+        "transformers",
+        has_graph=False,
+        is_folder=True,
+        extra="transformers",
+    ),
 }
 
 

@@ -10,11 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from studygroup import config
 from studygroup.data import Images, Split, Tokens, Transform, evaluation_batches, hold_out, open_data
 from studygroup.errors import TrainingError, UserError, one_line
-from studygroup.options import DataOptions
-from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Member
 
 MOST = 500
@@ -106,9 +103,7 @@ def run_splits(member: Member, cache: str | Path | None) -> tuple[Split, Split, 
     Raises:
         UserError: the member is of no run, or the run's data cannot be opened or is not what it was.
     """
-    if member.folder is None:
-        raise UserError("the member is of no run")
-    trained = config.load_group(RunFiles.of(member.folder).config, DataOptions)
+    trained = member.data_options()
     options = replace(trained, cache=cache or trained.cache, download=False, progress=False)
     options, tokenizer = member.inputs.like_training(options)
     dataset = open_data(options, tokenizer=tokenizer)

@@ -52,7 +52,7 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
     """Write a member as a file, check it, and put the cards beside it.
 
     Returns:
-        The card, with `path`.
+        The card, with `path` and the paths of the `cards`.
 
     Raises:
         UserError: the exporter cannot take the network, a package is missing, or the path cannot be written to.
@@ -60,7 +60,7 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
     """
     chosen = FORMATS[options.format]
     check_options(member, options)
-    chosen.require_packages()
+    chosen.require(chosen.packages, f"the format {options.format}")
     path = output_path(member, options)
     samples = check_samples(member, with_preprocessing=options.with_preprocessing, cache=options.cache)
     calibration = calibration_inputs(member, with_preprocessing=options.with_preprocessing, cache=options.cache) if options.int8 else []
@@ -73,7 +73,7 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
             with quiet():
                 try:
                     chosen.write(graph, draft)
-                except OSError:
+                except (OSError, UserError):
                     raise
                 except Exception as error:  # exporters raise nearly anything
                     raise export_error(str(member.card["network"]), options.format, error) from error
@@ -86,21 +86,22 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
                         raise export_error(str(member.card["network"]), "int8", error) from error
                     float32.unlink()
                     checked = check_file(network, draft, samples, options, tolerance=sys.float_info.max)
-            card = make_card(member, options, path.name, checked)
-            write_json(draft.with_name(f"{path.name}.json"), card)
+            card = make_card(member, options, draft, checked)
+            card_file, model_card_file = chosen.cards(draft)
+            write_json(card_file, card)
             kind = "image" if isinstance(member.inputs, Images) else "text"
-            write_atomically(draft.with_name(f"{path.name}.md"), model_card(card, kind).encode())
-            if isinstance(member.inputs, Tokens):
+            write_atomically(model_card_file, model_card(card, kind).encode())
+            if isinstance(member.inputs, Tokens) and not chosen.is_folder:
                 member.inputs.save(Path(folder))
             move_into(Path(folder), path.parent)
     except OSError as error:
         raise UserError(f"cannot write {path} ({error.strerror or error}); give another --out") from error
-    return {**card, "path": str(path)}
+    return {**card, "path": str(path), "cards": list(map(str, chosen.cards(path)))}
 
 
 def check_file(network: nn.Module, path: Path, samples: Samples, options: ExportOptions, tolerance: float = TOLERANCE) -> Check:
     """Compare a file, in a folder of its own, with the network; see `check`."""
-    size = sum(file.stat().st_size for file in path.parent.iterdir())
+    size = sum(file.stat().st_size for file in path.parent.rglob("*") if file.is_file())
     forward = FORMATS[options.format].open(path, copy.deepcopy(network))
     return check(network, forward, samples, weight_bytes(network), size, tolerance)
 
@@ -126,13 +127,18 @@ def output_path(member: Member, options: ExportOptions) -> Path:
     """Return the path of the file.
 
     Raises:
-        UserError: it is not given and the member is of no run, or its suffix is not the format's.
+        UserError: it is not given and the member is of no run, its suffix is not the format's, or it is a folder with other files.
     """
-    suffix = FORMATS[options.format].suffix
+    chosen = FORMATS[options.format]
+    suffix = chosen.suffix
     if options.out is None and member.folder is None:
         raise UserError("the member is of no run; give `out`, the path of the file")
     default = RunFiles.of(member.folder or ".").exported(member.name + (".int8" if options.int8 else "") + suffix)
     path = default if options.out is None else Path(options.out).expanduser()
+    if chosen.is_folder:
+        if path.exists() and (not path.is_dir() or any(path.iterdir())):
+            raise UserError(f"{path} is not an empty folder; delete it, or give another --out")
+        return path
     if path.is_dir():
         path = path / default.name
     if path.suffix != suffix:
@@ -143,12 +149,13 @@ def output_path(member: Member, options: ExportOptions) -> Path:
 def make_graph(member: Member, network: nn.Module, *, with_preprocessing: bool) -> Graph:
     """Return the network with an example of its inputs."""
     raw = random_inputs(member, 2)
+    copied = Member(member.name, network, member.inputs, member.card, member.folder)
     if isinstance(member.inputs, Tokens):
-        return Graph(network, raw, member.inputs.max_length, member.inputs.tokenizer.pad)
+        return Graph(network, raw, member.inputs.max_length, member.inputs.tokenizer.pad, copied)
     assert isinstance(member.inputs, Images)
     if with_preprocessing:
-        return Graph(Normalised(network, member.inputs).eval(), raw)
-    return Graph(network, member.inputs.transform("cpu")(raw))
+        return Graph(Normalised(network, member.inputs).eval(), raw, member=copied)
+    return Graph(network, member.inputs.transform("cpu")(raw), member=copied)
 
 
 def weight_bytes(network: nn.Module) -> int:
@@ -171,4 +178,7 @@ def move_into(source: Path, target: Path) -> None:
             other = target / entry.name / file.name
             if other.exists() and not filecmp.cmp(file, other, shallow=False):
                 raise UserError(f"{other.parent} is of another run; give another --out")
-        shutil.copytree(entry, target / entry.name, dirs_exist_ok=True)
+        try:
+            os.replace(entry, target / entry.name)  # if there is no such folder, or an empty one
+        except OSError:
+            shutil.copytree(entry, target / entry.name, dirs_exist_ok=True)

@@ -39,7 +39,7 @@ from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 from studygroup.groups.group import Group, check_enough_students
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
-from studygroup.groups.routes import group_routes
+from studygroup.groups.routes import at_most_routes, group_routes
 from studygroup.groups.target import target_mode
 from studygroup.networks.chain import Chain
 from studygroup.networks.padded import Activation, batch_size, concat, detached, empty, split, total
@@ -95,10 +95,10 @@ class Modular(Group):
 
         Args:
             make_copy: copy number -> a freshly initialised `Chain`.
-            students: K >= 1.
+            students: K >= 1; if routes must be distinct, at most as many as there are routes are made.
             modules: M >= 1 modules per layer.
             seed: of the routes.
-            distinct: whether no two students may have the same route.
+            distinct: whether no two students may have the same route; a warning says if that leaves fewer students.
             require_coverage: draw until every module is on some route.
             route_stem: whether the stem is a layer of M modules, or shared.
             head: one head for all, M heads that are routed like a layer, or one per student.
@@ -123,6 +123,8 @@ class Modular(Group):
         shared_stages = ("embedding",) if route_stem else ("embedding", "stem")
         blocks, routed = _layers(first, block_groups, shared_stages)
         widths = [modules if is_routed else 1 for is_routed in routed]
+        if distinct:
+            students = at_most_routes(students, [*widths, modules] if head == "routed" else widths)
         widths.append({"shared": 1, "routed": modules, "per_student": students}[head])
         routes = group_routes(students, widths, seed=seed, distinct=distinct, coverage=require_coverage, per_student=head == "per_student")
         chains = {0: first}

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import warnings
 from collections.abc import Sequence
 
 import torch
@@ -43,6 +44,23 @@ def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generat
         if not distinct or route not in routes:
             routes.append(route)
     return torch.tensor(routes, dtype=torch.int64)
+
+
+def at_most_routes(students: int, widths: Sequence[int]) -> int:
+    """Return the number of students, or the number of distinct routes if there are fewer; a warning says so.
+
+    Args:
+        students: K.
+        widths: number of modules of each routed layer.
+    """
+    possible = math.prod(widths)
+    if students > possible:
+        warnings.warn(
+            f"the network has {possible} distinct routes, so {possible} students are trained, not {students}; for more students take more "
+            "modules, a deeper network, or distinct=False",
+            stacklevel=2,
+        )
+    return min(students, possible)
 
 
 def covers(routes: Tensor, widths: Sequence[int]) -> bool:

@@ -45,7 +45,7 @@ ROUTE_OPTIONS = ("modules", "distinct", "require_coverage", "route_stem", "head"
 class CGL(Method):
     """Many students at the price of one: routes through a modular network that imitate random subgroups of each other."""
 
-    students: int = option(8, at_least=1, help="Number of students K")
+    students: int = option(8, at_least=1, help="Number of students K, or as many as there are distinct routes if these are fewer")
     modules: int = option(2, at_least=1, help="Number of modules M per layer", class_attribute=False)  # type: ignore[assignment]
     probability: float = option(0.25, at_least=0.0, at_most=1.0, help="Probability p of imitating another student in an iteration")
     division: Division = option(
@@ -96,6 +96,8 @@ class CGL(Method):
             if self.ilr_rescale:
                 group.rescale_gradients()
             self.group = group
+            self.students = len(group)  # fewer, if there are not as many distinct routes
+            self.subgroups = Subgroups(self.students, self.probability, self.select, self.normalize)
         else:
             assert self.targets != "recall"
             self.group = Independent(networks.students(self.students), targets=self.targets)

@@ -120,6 +120,15 @@ def from_hugging_face(
     return classifier
 
 
+def open_pretrained(folder: Path) -> SequenceClassifier:
+    """Open a folder that `SequenceClassifier.save_pretrained` wrote as any user of transformers does, in eval mode."""
+    transformers: Any = importlib.import_module("transformers")
+    offline = {"local_files_only": True, "trust_remote_code": False}
+    with _quiet(transformers):
+        network = transformers.AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **offline)
+    return SequenceClassifier(network.eval(), network.config.pad_token_id)
+
+
 def _load(name: str, path: Path, num_classes: int) -> tuple[Any, str | None]:
     """Load the model of a folder; return it and a description of the weights that were initialised, None if all were loaded.
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Literal
+from typing import TYPE_CHECKING, Literal
 
 from studygroup.errors import UserError
 from studygroup.options.base import Options
@@ -25,7 +25,10 @@ from studygroup.options.groups import (
     TableOptions,
     TrainerOptions,
 )
-from studygroup.parameters import option
+from studygroup.parameters import option, parameters_of
+
+if TYPE_CHECKING:
+    from studygroup.options.groups import PythonData
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -108,26 +111,61 @@ class EvaluateOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions
 
     title = "evaluation"
 
-    run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
-    data: str | Path | None = option(None, help="Data to evaluate on; its test set if it has one", default_help="the run's own test set")
+    run: str | Path = field(kw_only=False, metadata={"help": "Run folder, or exported file"})
+    data: str | Path | PythonData | None = option(
+        None, help="Data to evaluate on; its test set if it has one", default_help="the run's own test set"
+    )
+    unknown_classes: Literal["stop", "skip", "count"] = option(
+        "stop",
+        help="What to do about samples of --data whose class the run does not know: `stop`, `skip` them, or `count` them as wrong",
+    )
     members: Sequence[str] = option(("best",), help="Members to evaluate; `all` for all of them and their ensemble")
     batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(DeviceOptions, ErrorOptions):
+class PredictOptions(DeviceOptions, ErrorOptions, TableOptions):
     """Options of `studygroup predict`."""
 
     title = "prediction"
 
-    run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
+    run: str | Path = field(kw_only=False, metadata={"help": "Run folder, or exported file"})
     inputs: Sequence[str | Path] = field(
+        default=(),
         kw_only=False,
         metadata={"help": "Image files or folders of images; for texts: texts, text files, or `-` for one text per line of standard input"},
     )
+    data: str | Path | None = option(
+        None,
+        help="Table of texts, with or without labels, or folder of images or text files to classify, instead of inputs",
+        default_help="the inputs",
+    )
+    out: str | Path | None = option(
+        None, help="CSV file to write the predictions to, one batch after the other", default_help="standard output", affects="nothing"
+    )
+    as_text: bool = option(False, help="Take every input as a text, even if it looks like the name of a file")
     member: str = option("best", help="Member that predicts")
     top: int = option(1, at_least=1, help="Number of classes to list per sample")
     batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
+
+    def __post_init__(self) -> None:
+        """Check that there is something to classify, once."""
+        super().__post_init__()
+        if self.inputs and self.data is not None:
+            raise UserError(f"both inputs ({self.inputs[0]}, ...) and --data {self.data} are given; give one of them")
+        if not self.inputs and self.data is None:
+            raise UserError("there is nothing to classify; give images, texts or files, or --data with a table or a folder")
+        if not isinstance(self.data, str | Path | None):
+            raise UserError(
+                f"data is a {type(self.data).__name__}; give the path of a table or a folder, or a list of texts or images as inputs"
+            )
+        if self.out is not None and self.top != 1:
+            raise UserError(f"top is {self.top}, but --out has the most probable class only; take --format jsonl, or leave out --top")
+        if self.data is not None and self.as_text:
+            raise UserError("as_text is for inputs; the rows of --data are texts anyway: leave it out")
+        reading = next((name for name in parameters_of(TableOptions) if getattr(self, name)), None)
+        if reading is not None and self.data is None:
+            raise UserError(f"{reading} is for tables; give one by --data, or leave out --{reading.replace('_', '-')}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -137,11 +175,15 @@ class ExportOptions(CacheOptions):
     title = "exported file"
 
     run: str | Path = field(kw_only=False, metadata={"help": "Run folder"})
-    format: Literal["onnx", "pt2", "torchscript", "safetensors"] = option(
-        "onnx", help="Format: ONNX, torch's exported program, TorchScript (deprecated by torch), or the weights alone"
+    format: Literal["onnx", "pt2", "torchscript", "safetensors", "huggingface"] = option(
+        "onnx",
+        help="Format: ONNX, torch's exported program, TorchScript (deprecated by torch), the weights alone, or of a member hf:FOLDER a "
+        "folder for transformers",
     )
     member: str = option("best", help="Member to export; `ensemble` for the mean of the students' probabilities")
-    out: str | Path | None = option(None, help="File to write", default_help="RUN/exported/MEMBER with the suffix of the format")
+    out: str | Path | None = option(
+        None, help="File to write, or folder for transformers", default_help="RUN/exported/MEMBER with the suffix of the format"
+    )
     with_preprocessing: bool = option(False, help="Put scaling and normalisation of images into the graph, which takes uint8 pixels then")
     int8: bool = option(False, help="Quantise an ONNX file to int8, calibrated on up to 200 training samples; its logits may differ then")
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from studygroup.errors import UserError
 from studygroup.options.base import Options
@@ -15,6 +15,8 @@ from studygroup.parameters import option
 
 if TYPE_CHECKING:
     from torch import nn
+
+    PythonData: TypeAlias = Any  # from Python: a pandas DataFrame, or a pair of samples and labels (`studygroup.data.given`)
 
 OnError = Literal["stop", "skip"]
 Precision = Literal["auto", "bf16", "float32"]
@@ -29,6 +31,7 @@ class MethodObject(Protocol):
         """Return the arguments of the constructor by name."""
 
 
+EPOCHS_HELP = "100 for images; for texts 100,000 divided by the number of training texts, at least 5, at most 50"
 DATA_HELP = (
     "Name of a data set (`studygroup list data`), optionally with its location (`cifar10:/path/to/archive`), a folder of images or texts "
     "with one sub-folder per class, or a table of texts and labels (CSV, TSV, JSONL, Parquet)"
@@ -57,6 +60,15 @@ class TableOptions(Options):
         None, help="Column of a table with the class label", default_help="the column with a usual name such as label or class"
     )
     encoding: str | None = option(None, help="Encoding of text files", default_help="UTF-8, or what a byte order mark says")
+    delimiter: str | None = option(
+        None, help="Character between the columns of a CSV or TSV file, or `tab`", default_help="found: a comma, semicolon, | or tab"
+    )
+
+    def __post_init__(self) -> None:
+        """Check that the delimiter is one character."""
+        super().__post_init__()
+        if self.delimiter is not None and self.delimiter not in ("tab", "\\t") and (len(self.delimiter) != 1 or self.delimiter in '"\r\n'):
+            raise UserError(f"delimiter is {self.delimiter!r}; give one character such as ; or |, or the word tab")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -106,7 +118,7 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
 
     title = "data"
 
-    data: str | Path = field(kw_only=False, metadata={"help": DATA_HELP})
+    data: str | Path | PythonData = field(kw_only=False, metadata={"help": DATA_HELP})
     train_size: float | None = option(
         None, above=0, help="Number of training samples to use (above 1), or their fraction (at most 1)", default_help="all"
     )
@@ -132,7 +144,13 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
         "auto",
         help="`bpe` (trained on the training texts; `bpe-lower` ignores case), `chars`, or `hf:FOLDER`; `auto` asks the student",
     )
-    vocabulary: int = option(16_000, at_least=2, at_most=2**31 - 1, help="Maximum vocabulary size of `bpe`")
+    vocabulary: int | None = option(
+        None,
+        at_least=2,
+        at_most=2**31 - 1,
+        help="Maximum vocabulary size of `bpe`",
+        default_help="16000, and no token that occurs fewer than 100 times in the training texts",
+    )
     max_length: int | None = option(
         None,
         at_least=1,
@@ -185,7 +203,7 @@ class OptimizerOptions(Options):
 
     title = "optimisation"
 
-    epochs: int | None = option(None, at_least=1, help="Number of passes over the training set", default_help="100")
+    epochs: int | None = option(None, at_least=1, help="Number of passes over the training set", default_help=EPOCHS_HELP)
     batch_size: int = option(64, at_least=1, help="Batch size")
     optimizer: Literal["auto", "sgd", "adam", "adamw"] = option("auto", help="Optimizer; `auto` takes SGD for images and Adam for texts")
     learning_rate: float | None = option(None, above=0, help="Peak learning rate", default_help="0.05 for SGD, 0.001 for Adam and AdamW")
@@ -227,6 +245,9 @@ class SelectionOptions(Options):
 
     select_from: Literal["all", "last"] = option(
         "all", help="Epochs from which the hold-out selects the student: `all`, or the `last` one, which suits a small hold-out set"
+    )
+    linear_model: bool = option(
+        True, help="Of texts, fit a linear model (tf-idf) beside the network, and show its accuracy in the results", affects="nothing"
     )
     recalibrate_bn: bool = option(False, help="Re-estimate the batch-norm statistics of a copy of each member before it is evaluated")
 

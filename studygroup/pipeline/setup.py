@@ -27,18 +27,40 @@ from studygroup.training.updater import check_batches
 
 FLIPPED = "mirrored images count as the same class (if they are not: --augment crop)"
 UNFLIPPED = "no flips, as mirrored digits, letters or sides are of another class (if they are not: --augment crop,flip)"
+TEXTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 5, 50
+"""Number of texts that a network for texts is trained on by default, each once per epoch, and the limits of the epochs."""
+
 logger = logging.getLogger(__name__)
 
 
-def run_options(options: Options) -> RunOptions:
-    """Pick the options of a run, and fill in the student and the optimizer that suit the kind of data."""
+def run_options(options: Options, counts: dict[str, int] | None = None) -> RunOptions:
+    """Pick the options of a run, and fill in the student, the optimizer and the epochs that suit the data.
+
+    Args:
+        options: of a run.
+        counts: numbers of training texts by data options that are known already; others are added.
+    """
     run = RunOptions.of(options)
     texts = reads_texts(run.data)
     optimizer = run.optimizer if run.optimizer != "auto" else "adam" if texts else "sgd"
     student = run.student if run.student is not None else "transformer" if texts else "resnet8"
     settings = Settings.of(run, optimizer=optimizer)
     run = replace(run, student=student, optimizer=optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
-    return replace(run, epochs=settings.epochs)
+    return replace(run, epochs=run.epochs or (epochs_of_texts(run, {} if counts is None else counts) if texts else settings.epochs))
+
+
+def epochs_of_texts(options: RunOptions, counts: dict[str, int]) -> int:
+    """Return the number of epochs that suits the number of training texts, which are prepared for that; arguments as of `run_options`."""
+    key = repr((DataOptions.of(options).plain(), options.student))
+    if key not in counts:
+        counts[key] = len(open_splits(options).train)
+        logger.info("%d epochs, for %d training texts (--epochs)", text_epochs(counts[key]), counts[key])
+    return text_epochs(counts[key])
+
+
+def text_epochs(texts: int) -> int:
+    """Return the default number of epochs for a number of training texts; LOG.md has the study behind it."""
+    return min(max(round(TEXTS / texts), FEWEST_EPOCHS), MOST_EPOCHS)
 
 
 def method_of(options: RunOptions) -> Method:
@@ -84,10 +106,14 @@ def open_splits(options: RunOptions) -> DataSplits:
     dataset = open_data(replace(DataOptions.of(options), tokenizer=tokenizer))
     train, held_out = hold_out(len(dataset.train), holdout=options.holdout, train_size=options.train_size, seed=options.split_seed)
     augment = dataset.inputs.resolve_augment(options.augment, dataset.augment)
-    preset_flips = parse_augment(options.augment) != parse_augment(options.augment, flips=False)
-    if preset_flips and isinstance(dataset.inputs, Images):
-        logger.info("augmentation: %s; %s", augment, FLIPPED if "flip" in dataset.augment else UNFLIPPED)
     return DataSplits(dataset, dataset.train.take(train), dataset.train.take(held_out), augment)
+
+
+def log_augmentation(options: RunOptions, splits: DataSplits) -> None:
+    """Log what a preset of augmentation makes of flips, which depends on the data."""
+    preset_flips = parse_augment(options.augment) != parse_augment(options.augment, flips=False)
+    if preset_flips and isinstance(splits.dataset.inputs, Images):
+        logger.info("augmentation: %s; %s", splits.augment, FLIPPED if "flip" in splits.dataset.augment else UNFLIPPED)
 
 
 def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list[Stage]:

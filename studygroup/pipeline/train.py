@@ -18,7 +18,17 @@ from studygroup.errors import UserError
 from studygroup.methods import method_name
 from studygroup.options import OptimizerOptions, TrainOptions
 from studygroup.pipeline.planning import plan_epochs
-from studygroup.pipeline.setup import default_folder, method_of, open_splits, plan_stages, run_options, settings_of, uses_gpu, with_stems
+from studygroup.pipeline.setup import (
+    default_folder,
+    log_augmentation,
+    method_of,
+    open_splits,
+    plan_stages,
+    run_options,
+    settings_of,
+    uses_gpu,
+    with_stems,
+)
 from studygroup.pipeline.stages import Stage, dry_run, run_stages
 from studygroup.pipeline.weights import with_normalisation
 from studygroup.runs.environment import environment
@@ -26,6 +36,8 @@ from studygroup.runs.files import write_json
 from studygroup.runs.folder import lock_run_dir, remove_empty_run
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
+from studygroup.training.linear import linear_scores
+from studygroup.training.splits import DataSplits
 
 
 def train(options: TrainOptions) -> Run:
@@ -57,6 +69,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     stages = plan_stages(run, method, settings)
     splits = open_splits(run)
     splits = replace(splits, dataset=with_normalisation(splits.dataset, stages[-1].weights))
+    ranks.on_rank_zero(lambda: log_augmentation(run, splits))
     stages = with_stems(stages, run.stem, splits.dataset)
     untrained = dry_run(stages, splits)
     out = Path(options.out or default_folder(splits.dataset, method, run))
@@ -103,7 +116,10 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     with ExitStack() as lock:
         ranks.on_rank_zero(begin)
         try:
-            return run_stages(stages, out, splits, resume=options.resume, resume_hint=hint, ranks=ranks)
+            finished = run_stages(stages, out, splits, resume=options.resume, resume_hint=hint, ranks=ranks)
+            if options.linear_model:
+                ranks.on_rank_zero(lambda: add_linear_model(finished, splits, options))
+            return finished
         except UserError:
             if ranks.rank == 0:
                 remove_empty_run(out)
@@ -130,6 +146,13 @@ def check_not_longer(files: RunFiles, epochs: int) -> None:
 def seconds_since(start: float) -> float:
     """Return the seconds since `time.perf_counter()` was `start`."""
     return time.perf_counter() - start
+
+
+def add_linear_model(run: Run, splits: DataSplits, options: TrainOptions) -> None:
+    """Add the scores of the linear model to the result of a finished run, if there is such a model for this data."""
+    if "linear" not in run.result and (found := linear_scores(splits, {"test": splits.dataset.test}, options.cache)) is not None:
+        run.result["linear"] = found
+        write_json(run.files.result, run.result)
 
 
 def importable(name: str) -> bool:

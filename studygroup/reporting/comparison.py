@@ -15,6 +15,10 @@ from studygroup.reporting.student_t import interval
 from studygroup.runs.layout import ComparisonFiles, RunFiles, run_name
 from studygroup.runs.reader import RunRecord, number, read_manifest, read_run, section
 
+LINEAR = "linear"
+"""Role, variant and key in `result.json` of the linear model beside the networks."""
+COMPARED = ("test", "last_test", "members_test", "ensemble_test")
+
 
 def comparison(folder: str | Path) -> dict[str, Any]:
     """Read the results of a comparison.
@@ -26,7 +30,8 @@ def comparison(folder: str | Path) -> dict[str, Any]:
         Entries of the manifest, `by_class` (F1 by class of the first method and of the baseline), and
         `rows`: by hold-out accuracy of the selected student, best first (in the given order if nothing is
         held out); variants that are only teachers come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
-        standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `teacher` or empty), `failed` (seeds),
+        standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `teacher`, `linear` or
+        empty), `failed` (seeds),
         `difference` (mean over common seeds of `test` minus the baseline's), `difference_low`, `difference_high` (95% interval of
         Student's t; None with fewer than two seeds), `difference_by_seed`, the same as `last_difference` of `last_test`, `flops` of one
         run's training, `cost` (`flops` relative to the baseline), `teacher_flops` and `teacher_cost` of training its teacher.
@@ -43,6 +48,7 @@ def comparison(folder: str | Path) -> dict[str, Any]:
     reference = str(manifest["reference"])
     flops = {variant["name"]: _flops(variant) for variant in variants}
     rows = [_row(folder, variant, found, flops, manifest) for variant in variants]
+    rows += linear_row(folder, found[reference])
     ranked = sorted(rows, key=lambda row: (row["role"] == "teacher", row["holdout"] is None, -(row["holdout"] or 0.0)))
     machine = section(manifest, "machine")
     records = [record for runs in found.values() for record in runs.values()]
@@ -50,7 +56,7 @@ def comparison(folder: str | Path) -> dict[str, Any]:
     return {
         **{key: manifest[key] for key in ("data", "reference", "seeds", "budget", "count_teacher", "score_on_unused", "command", "failed")},
         "split_by_seed": manifest["split_by_seed"],
-        "students": sorted({row["student"] for row in rows if row["role"] != "teacher"}),
+        "students": sorted({row["student"] for row in rows if row["role"] not in ("teacher", LINEAR)}),
         "commits": commits,
         "machine": f"{machine.get('gpu') or machine.get('processor')}; {manifest['executor']}",
         "test_samples": _test_samples(records, manifest),
@@ -80,7 +86,8 @@ def _on_unused(record: RunRecord, scored: Mapping[str, Any]) -> RunRecord:
     accuracy = scored["accuracy"]
     selected = {**section(result, "selected"), "test": accuracy["best"]}
     last = {**section(result, "last"), "test": accuracy, "diversity": scored["diversity"]}
-    result = {**result, "selected": selected, "last": last, "test_samples": scored["samples"]}
+    linear = {LINEAR: {**section(result, LINEAR), "test": scored.get(LINEAR)}} if LINEAR in result else {}
+    result = {**result, "selected": selected, "last": last, "test_samples": scored["samples"], **linear}
     return replace(record, result=result, evaluations={})  # which are of the test set
 
 
@@ -158,6 +165,28 @@ def _by_class(ranked: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[i
         for c, label in enumerate(scored[variant][seeds[0]].classes)
     ]
     return {"variant": variant, "reference": reference, "seeds": seeds, "classes": classes}
+
+
+def linear_row(folder: Path, baseline: Mapping[int, RunRecord]) -> list[dict[str, Any]]:
+    """Return the row of the linear model beside the baseline's runs, if they have one."""
+    scores = {seed: section(record.result or {}, LINEAR) for seed, record in baseline.items()}
+    scores = {seed: found for seed, found in scores.items() if number(found, "test") is not None}
+    if not scores:
+        return []
+    first = next(iter(scores.values()))
+    own = {seed: {"test": number(found, "test"), "last_test": None} for seed, found in scores.items()}
+    row: dict[str, Any] = {"variant": LINEAR, "role": LINEAR, "method": first["model"], "student": LINEAR, "teacher": None, "epochs": None}
+    row |= {"seeds": list(scores), "failed": [], "runs": [str(baseline[seed].folder.relative_to(folder)) for seed in scores]}
+    others = {seed: measures(record) for seed, record in baseline.items()}
+    for key in next(iter(others.values())):
+        row[key], row[f"{key}_std"] = None, None
+    for key in ("test", "holdout"):
+        row[key], row[f"{key}_std"] = mean_and_std([number(found, key) for found in scores.values()])
+    row |= {"parameters": number(first, "parameters"), "trained_parameters": number(first, "parameters")}
+    del row["parameters_std"]
+    for key, prefix in (("test", ""), ("last_test", "last_")):
+        row |= _difference(own, others, key, prefix)
+    return [row | dict.fromkeys(("flops_per_sample", "flops", "cost", "teacher_flops", "teacher_cost"))]
 
 
 def _difference(own: Mapping[int, Mapping[str, Any]], others: Mapping[int, Mapping[str, Any]], key: str, prefix: str) -> dict[str, Any]:

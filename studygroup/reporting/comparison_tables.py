@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
 from studygroup.reporting import tables
-from studygroup.reporting.comparison import seeds_text
+from studygroup.reporting.comparison import LINEAR, seeds_text
 from studygroup.reporting.evaluation_tables import markdown_classes
 from studygroup.reporting.tables import Column, Row, accuracy, count, diversity, time
 
@@ -65,7 +65,7 @@ def _times(key: str) -> Callable[[Row], str]:
 COLUMNS: dict[str, Callable[[Row], str]] = {
     "method": name,
     "student": lambda row: str(row["student"]),
-    "epochs": lambda row: str(row["epochs"]),
+    "epochs": lambda row: str(row["epochs"] or "–"),
     "seeds": _seeds,
     "hold-out": accuracy("holdout"),
     "test": accuracy("test"),
@@ -105,7 +105,7 @@ def _columns(result: Mapping[str, Any]) -> list[Column]:
     """Return the columns, without those in which every row is empty, and without the student if all rows have the same."""
     rows = result["rows"]
     texts = {header: [text(row) for row in rows] for header, text in COLUMNS.items()}
-    if len(set(texts["student"])) == 1:
+    if len({row["student"] for row in rows if row["role"] != LINEAR}) == 1:
         del texts["student"]
     shown = [(header, cells) for header, cells in texts.items() if header in ("method", "seeds") or set(cells) - {"–", "0"}]
     return [(header.replace("test", scored_on(result)), cells) for header, cells in shown]
@@ -142,6 +142,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         found.append(f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t. {split}{many}")
     if any(row["difference"] is not None and row["difference_low"] is None for row in paired):
         found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds in common, and there are fewer.")
+    if any(row["role"] == LINEAR for row in rows):
+        found.append("linear: logistic regression on tf-idf weights of the same tokens, trained on the same samples.")
     if result["score_on_unused"]:
         found.append("Scored on training samples that were neither trained on nor held out; the test set is not used.")
     cost = (

@@ -247,12 +247,17 @@ def show_run(folder: str | Path) -> Table:
     for name, evaluation in record.evaluations.items():
         if name != "best":  # a teacher that was trained before
             table.add_row(name, "–", "–", _percent(evaluation.accuracy), "")
+    linear = section(record.result, "linear")
+    if "holdout" in linear:
+        size = f"{linear['parameters']:,.0f}" if isinstance(linear["parameters"], int | float) else ""
+        table.add_row("linear (tf-idf)", "", _percent(linear.get("holdout")), _percent(linear.get("test")), size)
     table.add_section()
     member = str(selected.get("member"))
     size = f"{sizes[member]:,.0f}" if member in sizes else ""
     cells = (f"best ({member})", _epoch(selected), _percent(selected.get("holdout")), _percent(selected.get("test")), size)
     table.add_row(*cells, style="bold")
-    table.caption = _communication(section(record.result, "ranks"))
+    skipped = f"no linear model: {linear['skipped']}" if "skipped" in linear else None
+    table.caption = "; ".join(filter(None, (_communication(section(record.result, "ranks")), skipped))) or None
     return table
 
 

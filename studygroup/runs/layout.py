@@ -4,7 +4,7 @@ RUN/         config.yaml  environment.json  metrics.jsonl  result.json  evaluati
              predictions/test.csv, mistakes.png (of images) or mistakes.md (of texts)
              members/<name>.safetensors + .json (plain networks), members/best.*   tokenizer/ (of texts)
              members/<name>.hf/config.json (from which a Hugging Face network is made again)
-             exported/<name>.onnx, .pt2, .pt, .safetensors, each with .json and .md (`studygroup export`)
+             exported/<name>.onnx, .pt2, .pt, .safetensors, each with .json and .md; <name>.hf/ (`studygroup export`)
              modules/<name>.safetensors (what a later stage starts from beside the members)   stages/<name>/ (earlier stages, run folders)
 COMPARISON/  comparison.json  comparison.yaml  leaderboard.*  curves.png  runs/VARIANT-sSEED/ (run folders)  logs/
 """

@@ -12,13 +12,14 @@ import safetensors.torch
 import torch
 from torch import Tensor, nn
 
+from studygroup import config
 from studygroup.data import Inputs, Tokens, Transform, inputs_of
 from studygroup.data.texts.tokenizers import Hf
 from studygroup.errors import UserError, unknown_name
 from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.networks.registry import HUGGING_FACE
-from studygroup.options import ExportOptions
+from studygroup.options import DataOptions, ExportOptions
 from studygroup.runs.evaluation import Evaluation, read_evaluations
 from studygroup.runs.layout import RunFiles, finished_runs, from_epoch_one
 from studygroup.runs.predict import Classifier
@@ -57,6 +58,16 @@ class Member(Classifier):
     def classes(self) -> list[str]:
         """Names of the C classes."""
         return list(self.card["classes"])
+
+    def data_options(self) -> DataOptions:
+        """Return the options of the run's data.
+
+        Raises:
+            UserError: the member is of no run, or its configuration cannot be read.
+        """
+        if self.folder is None:
+            raise UserError("the member is of no run")
+        return config.load_group(RunFiles.of(self.folder).config, DataOptions)
 
     def prepare(self, device: torch.device) -> Transform:
         """Return the transform from stored samples to the network's inputs."""
@@ -99,7 +110,7 @@ class Member(Classifier):
 
     def export(
         self,
-        format: Literal["onnx", "pt2", "torchscript", "safetensors"] = "onnx",
+        format: Literal["onnx", "pt2", "torchscript", "safetensors", "huggingface"] = "onnx",
         *,
         out: str | Path | None = None,
         with_preprocessing: bool = False,
@@ -139,6 +150,8 @@ class Run:
         self.folder = Path(folder)
         self.files = RunFiles(self.folder)
         if not self.files.result.is_file():
+            if self.folder.is_file():
+                raise UserError(f"{self.folder} is a file, not a run folder; `ExportedModel` opens exported files")
             if not self.folder.is_dir():
                 raise UserError(f"there is no run folder {self.folder}; `studygroup train` makes one")
             remedy = "its run is not finished; continue it with --resume" if self.files.config.is_file() else "it is not a run folder"

@@ -18,7 +18,7 @@ from studygroup.errors import UserError
 from studygroup.lock import lock_dir
 from studygroup.options import CompareOptions, RunOptions, TrainOptions, plain
 from studygroup.parameters import parameters_of, show
-from studygroup.pipeline.setup import epochs_of, open_splits, short_name, student_of, uses_gpu
+from studygroup.pipeline.setup import epochs_of, log_augmentation, open_splits, short_name, student_of, uses_gpu
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
 from studygroup.runs.folder import clear_dir
@@ -42,7 +42,9 @@ def compare(options: CompareOptions) -> dict[str, object]:
     """Train every variant with every seed, and write the leaderboard."""
     variants, reference = make_variants(options)
     first = next(variant for variant in variants if variant.name == reference).options
-    dataset = open_splits(RunOptions.of(first, progress=options.progress)).dataset
+    splits = open_splits(RunOptions.of(first, progress=options.progress))
+    log_augmentation(first, splits)
+    dataset = splits.dataset
     if options.score_on_unused:
         for variant in variants:
             unused(len(dataset.train), variant.options, options.score_on_unused)

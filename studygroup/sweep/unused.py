@@ -16,6 +16,7 @@ from studygroup.pipeline.setup import open_splits
 from studygroup.runs.files import write_json
 from studygroup.runs.member import Run
 from studygroup.training.evaluate import score
+from studygroup.training.linear import linear_scores
 
 
 def unused(total: int, options: RunOptions, samples: int) -> NDArray[np.int64]:
@@ -39,7 +40,8 @@ def unused(total: int, options: RunOptions, samples: int) -> NDArray[np.int64]:
 def score_unused(run: Run, samples: int) -> None:
     """Write the accuracy of the selected student (`best`), of all members and of the ensemble on unused samples."""
     options = replace(config.load_group(run.files.config, RunOptions), progress=False)
-    dataset = open_splits(options).dataset
+    splits = open_splits(options)
+    dataset = splits.dataset
     split = dataset.train.take(unused(len(dataset.train), options, samples))
     device = pick_device(options.device)
     best = run.best
@@ -50,4 +52,13 @@ def score_unused(run: Run, samples: int) -> None:
         [name for name in members if name.startswith("student")],
         evaluation_batches(split, best.prepare(device), 500),
     )
-    write_json(run.files.unused_scores, {"samples": samples, "accuracy": scores.accuracy, "diversity": scores.diversity})
+    linear = linear_scores(splits, {"unused": split}, options.cache) if options.linear_model else None
+    write_json(
+        run.files.unused_scores,
+        {
+            "samples": samples,
+            "accuracy": scores.accuracy,
+            "diversity": scores.diversity,
+            "linear": None if linear is None else linear.get("unused"),
+        },
+    )

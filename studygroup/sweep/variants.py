@@ -68,8 +68,9 @@ def make_variants(options: CompareOptions) -> tuple[list[Variant], str]:
     strange = sorted(set(by_method) - {str(variant.options.method) for variant in variants})
     if strange:
         raise UserError(f"options are given for {strange[0]}, which is not compared; add it to the methods, or leave them out")
+    counts: dict[str, int] = {}
     variants = [
-        replace(variant, options=run_options(variant.options), split_by_seed=options.split_by_seed)
+        replace(variant, options=run_options(variant.options, counts), split_by_seed=options.split_by_seed)
         for variant in _with_teachers(variants, alone)
     ]
     for variant in variants:

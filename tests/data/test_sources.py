@@ -54,7 +54,7 @@ def test_the_key_depends_on_the_options(opened: Open) -> None:
 
 
 def test_every_source_is_described() -> None:
-    images = ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder"]
+    images = ["digits", "mnist", "fashion-mnist", "cifar10", "cifar100", "folder", "arrays"]
     texts = ["imdb", "yelp_review_full", "yahoo_answers", "amazon_review_full", "hub", "table", "texts"]
     assert list(SOURCES) == list(describe_sources()) == images + texts
     assert all(line and "\n" not in line for line in describe_sources().values())
@@ -133,7 +133,7 @@ def test_options_of_the_other_kind_are_refused(opened: Open, data: str, options:
         ("fashion_mnist", "did you mean fashion-mnist"),
         ("cifar", "did you mean cifar10"),
         ("cifar-10:/somewhere", "did you mean cifar10"),
-        ("zzz", "known: amazon_review_full, cifar10.*no folder or table 'zzz'"),
+        ("zzz", "known: amazon_review_full, arrays, cifar10.*no folder or table 'zzz'"),
         ("", "unknown data set ''"),
         ("./gone", "./gone does not exist"),
         ("gone/photos", "gone/photos does not exist; give a folder of images or texts, a table, or one of amazon"),

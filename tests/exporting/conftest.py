@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import random
+import shutil
 from pathlib import Path
 from typing import Any
 
@@ -69,3 +70,18 @@ def characters(tmp_path_factory: pytest.TempPathFactory, cache: Path, table: Pat
     folder = tmp_path_factory.mktemp("characters") / "run"
     options: dict[str, Any] = {"max_length": 80, "epochs": 2, "test_size": 40.0, **SMALL}
     return studygroup.train(table, method="baseline", student=VDCNN, out=folder, cache=cache, **options)
+
+
+@pytest.fixture(scope="session")
+def hugging_face(tmp_path_factory: pytest.TempPathFactory, cache: Path, table: Path) -> Run:
+    """A run that starts from a model of Hugging Face whose folder is gone afterwards."""
+    pytest.importorskip("transformers")
+    pytest.importorskip("tokenizers")
+    from tests.training.test_hugging_face import save_model
+
+    folder = tmp_path_factory.mktemp("hugging_face")
+    model = save_model(folder / "model")
+    options: dict[str, Any] = {"learning_rate": 0.01, "epochs": 2, "test_size": 40.0, **SMALL}
+    run = studygroup.train(table, method="baseline", student=f"hf:{model}", out=folder / "run", cache=cache, **options)
+    shutil.rmtree(model)
+    return run

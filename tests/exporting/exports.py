@@ -28,6 +28,17 @@ class Stubborn(Network):
     def forward(self, x):
         return super().forward(x if x.sum().item() > 0 else x + 0.5)
 
+class Untraceable(Network):
+    def forward(self, x):
+        import torch
+        if torch.jit.is_tracing():
+            raise RuntimeError("this network has\\nno trace")
+        return super().forward(x)
+
+class Squeezed(Network):
+    def forward(self, x):
+        return super().forward(x).squeeze()
+
 class Unlike(Network):
     def forward(self, x):
         import torch

@@ -92,3 +92,15 @@ def test_texts(request: pytest.FixtureRequest, cache: Path, tmp_path: Path, kind
     asked = TEXTS if format_name == "onnx" else TEXTS[:1]
     expected = [row["label"] for row in run.best.predict(asked)]
     assert [run_program(program, card["path"], text, folder=tmp_path) for text in asked] == expected
+
+
+@pytest.mark.parametrize(
+    ("program", "format_name"), [("text-hf-onnx", "onnx"), ("text-hf-torch", "pt2"), ("text-transformers", "huggingface")]
+)
+def test_texts_with_the_tokenizer_of_a_hugging_face_model(
+    hugging_face: Run, cache: Path, tmp_path: Path, program: str, format_name: str
+) -> None:
+    card = export(hugging_face, cache, format=format_name)
+    asked = [*TEXTS, "moss and deer " * 30] if format_name == "onnx" else TEXTS[:1]
+    expected = [row["label"] for row in hugging_face.best.predict(asked)]
+    assert [run_program(program, card["path"], text, folder=tmp_path) for text in asked] == expected

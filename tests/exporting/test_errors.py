@@ -8,6 +8,7 @@ import shutil
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 import studygroup
@@ -86,6 +87,28 @@ def test_a_network_that_the_exporter_cannot_take(own_run: Any, cache: Path) -> N
         assert message.startswith(f"my_network:Stubborn cannot be exported as {name} (Could not guard on data-dependent expression")
         assert message.endswith("change its forward function, or take another --format")
         assert "\n" not in message
+    assert list((run.folder / "exported").iterdir()) == []
+
+
+def test_a_network_that_cannot_be_traced(own_run: Any, cache: Path) -> None:
+    run = own_run("Untraceable")
+    line = r"^my_network:Untraceable cannot be exported as torchscript \(this network has\); change its forward function,"
+    with pytest.raises(UserError, match=line):
+        run.best.export("torchscript", cache=cache)
+    assert list((run.folder / "exported").iterdir()) == []
+
+
+def test_a_network_that_drops_the_axis_of_a_batch_of_one(own_run: Any, cache: Path) -> None:
+    run = own_run("Squeezed")
+    pixels = np.zeros((2, 8, 8, 1), np.uint8)
+    assert run.best.predict_proba(pixels).shape == (2, 10)
+    line = (
+        r"^the network returns logits of shape \(10,\) for 1 samples and 10 classes, not \(1, 10\); its forward function must keep the axis"
+    )
+    with pytest.raises(UserError, match=line):
+        run.best.predict(pixels[0])
+    with pytest.raises(UserError, match=line):
+        run.best.export("torchscript", cache=cache)
     assert list((run.folder / "exported").iterdir()) == []
 
 

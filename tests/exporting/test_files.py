@@ -24,12 +24,12 @@ from studygroup.runs.member import Member, Run
 from tests.exporting.exports import SMALL, VDCNN, export, open_file
 
 
-@pytest.mark.parametrize("name", FORMATS)
+@pytest.mark.parametrize("name", [name for name, chosen in FORMATS.items() if not chosen.is_folder])
 def test_the_file_of_each_format_is_checked_on_the_holdout(digits: Run, cache: Path, name: str) -> None:
     card = export(digits, cache, format=name)
     path = digits.folder / "exported" / f"best{FORMATS[name].suffix}"
     assert card["path"] == str(path)
-    assert json.loads(Path(f"{path}.json").read_text()) == {key: value for key, value in card.items() if key != "path"}
+    assert json.loads(Path(f"{path}.json").read_text()) == {key: value for key, value in card.items() if key not in ("path", "cards")}
     result = card["check"]
     assert (result["samples"], result["origin"], result["agreement"]) == (48, "hold-out", 1.0)
     assert result["difference"] <= 1e-4
@@ -94,6 +94,17 @@ def test_int8_is_calibrated_and_its_accuracy_reported(digits: Run, cache: Path) 
     assert {"QuantizeLinear", "DequantizeLinear"} <= operators
 
 
+@pytest.mark.parametrize("options", [{"format": "safetensors"}, {"format": "onnx", "int8": True, "with_preprocessing": True}])
+def test_a_batch_of_one(digits: Run, cache: Path, options: dict[str, Any]) -> None:
+    """The other formats are in test_model.py."""
+    best = digits.best
+    opened = open_file(options["format"], export(digits, cache, **options)["path"], best.network)
+    raw = random_inputs(best, 5)
+    inputs = raw if "int8" in options else best.inputs.transform("cpu")(raw)
+    with torch.no_grad():
+        torch.testing.assert_close(opened(inputs[:1]), opened(inputs)[:1], rtol=1e-4, atol=1e-5)
+
+
 def test_cards(digits: Run, texts: Run, characters: Run, cache: Path) -> None:
     card = export(digits, cache, with_preprocessing=True)
     images = digits.best.inputs
@@ -113,6 +124,9 @@ def test_cards(digits: Run, texts: Run, characters: Run, cache: Path) -> None:
     assert [line for line in body.splitlines() if line.startswith("## ")] == [
         "## Model description", "## How to use", "## Results", "## Training",
     ]  # fmt: skip
+    assert card["test"] == digits.result["selected"]["test"]
+    assert f"hold-out {100 * card['holdout']:.2f}%, test {100 * card['test']:.2f}%." in body
+    assert export(digits, cache, member="ensemble")["test"] == digits.result["last"]["test"]["ensemble"]
     assert f", epoch {digits.best.card['epoch']}. Versions: " in body
     assert export(texts, cache)["tokenizer"]["kind"] == "bpe"
     described = export(characters, cache)["tokenizer"]

@@ -20,7 +20,7 @@ from studygroup.errors import UserError
 from studygroup.groups import Modular, predict_targets
 from studygroup.groups.modular import RouteInput
 from studygroup.groups.norm import PooledBatchNorm, StudentBatchNorm
-from studygroup.groups.routes import draw_routes
+from studygroup.groups.routes import at_most_routes, draw_routes
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.networks import Chain, NetworkFactory
 from studygroup.networks.chain import Pool
@@ -52,6 +52,12 @@ def test_distinct_routes(students: int, widths: tuple[int, ...], seed: int) -> N
     assert len({tuple(route) for route in routes.tolist()}) == students
     assert (routes >= 0).all()
     assert (routes < torch.tensor(widths)).all()
+
+
+def test_no_more_students_than_routes() -> None:
+    assert at_most_routes(8, [2, 1, 2, 2]) == 8
+    with pytest.warns(UserWarning, match="has 4 distinct routes, so 4 students are trained, not 5; for more students"):
+        assert at_most_routes(5, [2, 1, 2]) == 4
 
 
 def chi_square(counts: Sequence[int], outcomes: int) -> float:
@@ -98,8 +104,8 @@ def test_more_students_than_routes() -> None:
     with pytest.raises(UserError, match=r"9 students.*only 8"):
         draw_routes(9, (2, 2, 2), distinct=True, generator=torch.Generator())
     assert len(draw_routes(9, (2, 2, 2), distinct=False, generator=torch.Generator())) == 9
-    with pytest.raises(UserError, match=r"17 students.*only 16"):
-        group_of(17)
+    with pytest.warns(UserWarning, match="16 students are trained, not 17"):
+        assert len(group_of(17)) == 16
 
 
 def test_routes_depend_on_the_seed_only() -> None:

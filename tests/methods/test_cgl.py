@@ -263,6 +263,19 @@ def test_rescaling_divides_by_the_students_of_a_module() -> None:
             torch.testing.assert_close(others[name].grad, parameter.grad / student_count[f"{depth}.{module}"])
 
 
+@pytest.mark.parametrize("head", ["shared", "routed", "per_student"])
+def test_a_network_with_few_routes_has_as_many_students(head: Any) -> None:
+    """The tiny network has a stem and three blocks."""
+    routes = {"shared": 16, "routed": 32, "per_student": 16}[head]
+    with pytest.warns(UserWarning, match=f"so {routes} students are trained, not 40"):
+        method = built_method("cgl", {"students": 40, "head": head})
+    assert isinstance(method, CGL)
+    assert len(method.group) == method.partition().students == len(method.candidates) == routes
+    assert method.options()["students"] == 40, "what was asked for is what the run's configuration has"
+    losses = next(method.step(batch_for(method, count=120), Clock()))
+    assert {name.partition("/")[0] for name in losses} <= set(method.student_names())
+
+
 def test_partition_of_the_samples() -> None:
     assert CGL().partition().division == "epoch"
     partition = CGL(students=5, division="fixed", overlap=0.25, batch="per_student").partition()

@@ -9,6 +9,7 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from studygroup.batch import LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Branched
 from studygroup.losses import cross_entropy, soft_cross_entropy, soft_kl
@@ -18,6 +19,7 @@ from studygroup.schedules import ramp
 from tests.methods.tiny import CLASSES, batch_for, built_method, optimizer_of, snapshot, train
 
 LABELS = torch.tensor([0, 1, 2, 3, 1])
+TARGETS = LabelTargets(LABELS)
 LATE = Clock(epoch=299, epochs=300)
 
 
@@ -29,7 +31,7 @@ def logits_of(students: int) -> list[Tensor]:
 def test_student_losses_of_the_default_form(options: dict[str, Any], temperature: float) -> None:
     method, logits = CLILR(students=3, **options), logits_of(3)
     for k in range(3):
-        losses = method.student_loss(k, logits, LABELS, 0.3)
+        losses = method.student_loss(k, logits, TARGETS, 0.3)
         target = sum(logits[j] for j in range(3) if j != k) / 2
         assert isinstance(target, Tensor)
         torch.testing.assert_close(losses[f"student{k}/cross_entropy"], F.cross_entropy(logits[k], LABELS))
@@ -41,7 +43,7 @@ def test_student_losses_of_the_default_form(options: dict[str, Any], temperature
 )
 def test_student_losses_of_the_papers_form(options: dict[str, Any], temperature: float, beta: float) -> None:
     method, logits = CLILR(students=3, preset="paper", **options), logits_of(3)
-    losses = method.student_loss(1, logits, LABELS, 1.0)
+    losses = method.student_loss(1, logits, TARGETS, 1.0)
     expected = (1 - beta) * soft_cross_entropy(logits[1], (logits[0] + logits[2]) / 2, temperature)
     torch.testing.assert_close(losses["student1/imitation"], expected)
     torch.testing.assert_close(losses["student1/cross_entropy"], beta * cross_entropy(logits[1], LABELS))
@@ -51,7 +53,7 @@ def test_student_losses_of_the_papers_form(options: dict[str, Any], temperature:
 @pytest.mark.parametrize("detach", [True, False])
 def test_peers_are_constants_unless_attached(preset: Any, detach: bool) -> None:
     logits = logits_of(3)
-    imitation = CLILR(students=3, preset=preset, detach=detach).student_loss(0, logits, LABELS, 1.0)["student0/imitation"]
+    imitation = CLILR(students=3, preset=preset, detach=detach).student_loss(0, logits, TARGETS, 1.0)["student0/imitation"]
     own, *others = torch.autograd.grad(imitation, logits, allow_unused=True)
     assert own is not None
     assert [gradient is None for gradient in others] == [detach] * 2

@@ -9,12 +9,14 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from studygroup.batch import LabelTargets
 from studygroup.clock import Clock
 from studygroup.losses import soft_kl
 from studygroup.methods import DML, KD
 from tests.methods.tiny import CLASSES, batch_for, built_method, optimizer_of, snapshot, train, updates
 
 LABELS = torch.tensor([0, 1, 2, 3, 1])
+TARGETS = LabelTargets(LABELS)
 
 
 def logits_of(students: int) -> list[Tensor]:
@@ -35,7 +37,7 @@ def test_student_losses_against_the_formula(options: dict[str, Any], temperature
     method = DML(students=3, **options)
     logits = logits_of(3)
     for k in range(3):
-        losses = method.student_loss(k, logits, LABELS)
+        losses = method.student_loss(k, logits, TARGETS)
         peers = [logits[j] for j in range(3) if j != k]
         if method.target == "mean_logits":
             expected = soft_kl(logits[k], (peers[0] + peers[1]) / 2, temperature)
@@ -49,7 +51,7 @@ def test_student_losses_against_the_formula(options: dict[str, Any], temperature
 @pytest.mark.parametrize("detach", [True, False])
 def test_peers_are_targets_unless_attached(detach: bool) -> None:
     logits = logits_of(2)
-    mimicry = DML(detach=detach).student_loss(0, logits, LABELS)["student0/mimicry"]
+    mimicry = DML(detach=detach).student_loss(0, logits, TARGETS)["student0/mimicry"]
     own, peer = torch.autograd.grad(mimicry, logits, allow_unused=True)
     assert own is not None
     assert (peer is None) == detach
@@ -58,7 +60,7 @@ def test_peers_are_targets_unless_attached(detach: bool) -> None:
 def test_two_students_are_treated_alike() -> None:
     one, other = logits_of(2)
     method = DML()
-    first, second = method.student_loss(0, [one, other], LABELS), method.student_loss(1, [other, one], LABELS)
+    first, second = method.student_loss(0, [one, other], TARGETS), method.student_loss(1, [other, one], TARGETS)
     assert [float(loss.detach()) for loss in first.values()] == [float(loss.detach()) for loss in second.values()]
 
 

@@ -12,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor, nn
 
+from studygroup.batch import LabelTargets
 from studygroup.clock import Clock
 from studygroup.errors import TrainingError
 from studygroup.losses import soft_kl
@@ -255,7 +256,7 @@ def test_with_an_identical_teacher_only_the_labels_have_gradient() -> None:
     method = ORC(alpha=0.3)
     logits = torch.randn(6, CLASSES, requires_grad=True)
     labels = torch.randint(CLASSES, (6,))
-    losses = method.student_loss(1, "group", logits, labels, [logits.detach(), logits.detach() + 5.0])
+    losses = method.student_loss(1, "group", logits, LabelTargets(labels), [logits.detach(), logits.detach() + 5.0])
     assert float(losses["student1/group"].detach()) == pytest.approx(0.0, abs=1e-6)
     torch.testing.assert_close(losses["student1/cross_entropy"], 0.7 * F.cross_entropy(logits, labels))
 
@@ -263,9 +264,9 @@ def test_with_an_identical_teacher_only_the_labels_have_gradient() -> None:
 def test_individual_teachers_are_added_up() -> None:
     logits, first, second = torch.randn(3, 6, CLASSES).unbind()
     labels = torch.randint(CLASSES, (6,))
-    both = ORC(alpha=0.5).student_loss(0, "group", logits, labels, [first, second])["student0/group"]
+    both = ORC(alpha=0.5).student_loss(0, "group", logits, LabelTargets(labels), [first, second])["student0/group"]
     torch.testing.assert_close(both, 0.5 * (soft_kl(logits, first, 4.0) + soft_kl(logits, second, 4.0)))
-    joined = ORC(alpha=0.5, style="ensemble").student_loss(0, "group", logits, labels, [first, second])["student0/group"]
+    joined = ORC(alpha=0.5, style="ensemble").student_loss(0, "group", logits, LabelTargets(labels), [first, second])["student0/group"]
     torch.testing.assert_close(joined, 0.5 * soft_kl(logits, (first + second) / 2, 4.0))
 
 

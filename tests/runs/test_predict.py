@@ -144,6 +144,11 @@ def test_where_both_axes_could_be_channels_arrays_have_them_last_and_tensors_fir
     [
         (np.zeros((8, 8, 3), np.float32), r"an array of shape \(8, 8, 3\) has dtype float32; give uint8 pixels 0-255"),
         (torch.zeros(2, 3, 8, 8, dtype=torch.bfloat16), r"a tensor of shape \(2, 3, 8, 8\) has dtype bfloat16; give uint8 pixels 0-255"),
+        (np.full((8, 8, 3), 300, np.uint16), r"an array of shape \(8, 8, 3\) has dtype uint16; give uint8 pixels 0-255"),
+        (
+            np.full((8, 8, 3), 0.5),
+            r"an array .* has dtype float64; give uint8 pixels 0-255 \(for values from 0 to 1, 255 times them, rounded",
+        ),
         (np.zeros((8, 8), np.int64), r"an array of shape \(8, 8\) has dtype int64; give uint8"),
         (np.zeros((8, 8), bool), r"an array of shape \(8, 8\) has dtype bool; give uint8"),
         (np.zeros((5, 8, 8), np.uint8), r"an array of shape \(5, 8, 8\) is no image; give \(H, W\), .* need an axis of channels, array\["),

@@ -18,8 +18,8 @@ from torch.multiprocessing.spawn import spawn as start
 
 from studygroup.data import ImageTransform
 from studygroup.data.dataset import Split
-from studygroup.data.inputs import TokenTransform, Transform
 from studygroup.data.texts.ragged import Ragged
+from studygroup.data.transforms import TokenTransform, Transform
 from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.methods import AB, FSP, FT, create_method
 from studygroup.networks import Chain, NetworkFactory

@@ -11,7 +11,7 @@ from PIL import Image
 
 from studygroup.errors import UserError
 from studygroup.options import RunOptions
-from studygroup.pipeline.setup import open_splits
+from studygroup.pipeline.setup import log_augmentation, open_splits
 
 
 def folder(root: Path, names: tuple[str, ...], channels: int = 1) -> Path:
@@ -41,7 +41,10 @@ def test_what_presets_become_and_what_is_said(
     names: tuple[str, ...], augment: str, resolved: str, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "studygroup"):
-        assert open_splits(options(folder(tmp_path / "data", names), augment)).augment == resolved
+        given = options(folder(tmp_path / "data", names), augment)
+        splits = open_splits(given)
+        assert splits.augment == resolved
+        log_augmentation(given, splits)
     found = [message for message in caplog.messages if message.startswith("augmentation:")]
     assert len(found) == bool(said)
     assert not said or said in found[0]

@@ -79,9 +79,9 @@ def test_the_other_members_have_the_same_bits(method: str, own: dict[str, Any], 
     for name in students:
         assert plain.files.weights(name).read_bytes() == averaged.files.weights(name).read_bytes()
         card = json.loads(averaged.files.card(PREFIX + name).read_text())
-        assert (card["network"], card["epoch"]) == ("resnet8", 1)
+        assert (card["network"], card["epoch"]) == ("resnet8", 2)
     for line in averaged.files.metrics.read_text().splitlines():
-        assert set(json.loads(line)["holdout"]) == {*averaged.result["candidates"], "ensemble"}
+        assert set(json.loads(line)["holdout"]) == {*averaged.result["candidates"], *(["ensemble"] if len(students) > 1 else [])}
     assert averaged.member(PREFIX + "student0").predict(torch.zeros(8, 8, dtype=torch.uint8))
 
 
@@ -90,8 +90,8 @@ def test_the_average_is_selected_and_evaluated(train: Callable[..., Run]) -> Non
     scores = [json.loads(line)["holdout"] for line in run.files.metrics.read_text().splitlines()]
     best = max(scores[epoch][name] for epoch in range(3) for name in run.result["candidates"])
     selected = run.result["selected"]
-    assert selected["holdout"] == best == scores[selected["epoch"]][selected["member"]]
-    assert set(run.result["last"]["test"]) == {"student0", "ema_student0", "ensemble"}
+    assert selected["holdout"] == best == scores[selected["epoch"] - 1][selected["member"]]
+    assert set(run.result["last"]["test"]) == {"student0", "ema_student0"}
 
 
 def test_killed_and_resumed(train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

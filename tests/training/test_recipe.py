@@ -62,8 +62,8 @@ def test_patience_ends_a_run(patience: int, train: Callable[..., Run], tmp_path:
     assert line in caplog.text
     assert (run.result["epochs"], run.result["last"]["epoch"], run.member("student0").card["epoch"]) == (
         expected,
-        expected - 1,
-        expected - 1,
+        expected,
+        expected,
     )
     assert train(**common, patience=patience, out=tmp_path / "short", resume=True).result == run.result
     assert whole.result["stopped_early"] is None

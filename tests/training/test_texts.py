@@ -95,7 +95,7 @@ def test_any_text_has_an_answer(learnt: Path, tmp_path: Path, monkeypatch: pytes
 @pytest.mark.parametrize(
     ("question", "message"),
     [
-        ("letter.txt", "letter.txt does not exist; give a text, or a file that holds one"),
+        ("letter.txt", "letter.txt does not exist; give a file that does, or, if it is a text to classify, --as-text"),
         ("some/where", "some/where does not exist"),
         ("latin.txt.bin", "latin.txt.bin cannot be read: byte 3 is no UTF-8; repair it, or leave it out"),
         ("nothing", "nothing has no texts; give a folder with .txt files"),
@@ -261,8 +261,13 @@ def test_a_comparison(table: Path, tmp_path: Path) -> None:
     )
     rows = found["rows"]
     assert isinstance(rows, list)
-    assert {row["method"] for row in rows} == {"baseline", "cgl"}
-    assert all(row["flops"] > 0 and row["test"] is not None for row in rows)
+    assert {row["variant"] for row in rows} == {"baseline", "cgl", "linear"}
+    assert all(row["test"] is not None for row in rows)
+    assert all(row["flops"] > 0 for row in rows if row["variant"] != "linear")
+    linear = next(row for row in rows if row["variant"] == "linear")
+    assert linear["seeds"] == [0]
+    assert linear["difference"] == pytest.approx(linear["test"] - next(row["test"] for row in rows if row["role"] == "baseline"))
+    assert "| linear (tf-idf + logistic regression) |" in (tmp_path / "out" / "leaderboard.md").read_text()
     assert not found["failed"]
 
 

@@ -14,6 +14,7 @@ import torch
 import studygroup
 from studygroup import threads
 from studygroup.data import open_dataset
+from studygroup.devices import repeatable
 from studygroup.methods import create_method
 from studygroup.networks import NetworkFactory
 from studygroup.options import TrainOptions
@@ -218,3 +219,16 @@ def test_the_option(tmp_path: Path) -> None:
     assert TrainOptions.from_plain({"data": "digits", "threads": "auto"}).threads is None
     with pytest.raises(studygroup.UserError, match="threads is 0; it must be at least 1"):
         studygroup.train("digits", threads=0, out=tmp_path, **SMALL)
+
+
+def test_trainings_on_a_gpu_ask_for_repeatable_algorithms() -> None:
+    def settings() -> tuple[bool, bool, bool]:
+        memory: Any = torch.utils.deterministic
+        return torch.are_deterministic_algorithms_enabled(), torch.backends.cudnn.deterministic, memory.fill_uninitialized_memory
+
+    before = settings()
+    with repeatable(torch.device("cuda")):  # only sets flags
+        assert settings() == (True, True, False)
+    assert settings() == before
+    with repeatable(torch.device("cpu")):
+        assert settings() == before

@@ -151,12 +151,27 @@ def fit(image: Image.Image, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         image = Image.alpha_composite(Image.new("RGBA", image.size, "white"), image)
     image = image.convert("L" if channels == 1 else "RGB")
     if image.size != (width, height):
-        scale = min(image.width / width, image.height / height)
-        left, top = (image.width - width * scale) / 2, (image.height - height * scale) / 2
-        box = (left, top, left + width * scale, top + height * scale)
+        box = crop_box(image.size, (width, height))
         image = image.resize((width, height), Image.Resampling.BICUBIC, box=box, reducing_gap=3.0)
     pixels = np.asarray(image, dtype=np.uint8)
     return np.ascontiguousarray(pixels.reshape(height, width, channels).transpose(2, 0, 1))
+
+
+def crop_box(size: tuple[int, int], target: tuple[int, int]) -> tuple[float, float, float, float]:
+    """Return the largest centred box (left, top, right, bottom) of an image that has the proportions of `target`.
+
+    It never leaves the image by a rounding error, which PIL refuses.
+
+    Args:
+        size: (width, height) of the image.
+        target: (width, height).
+    """
+    scale = min(size[0] / target[0], size[1] / target[1])
+    (left, right), (top, bottom) = (
+        (max((length - wanted * scale) / 2, 0.0), min((length + wanted * scale) / 2, float(length)))
+        for length, wanted in zip(size, target, strict=True)
+    )
+    return left, top, right, bottom
 
 
 def fit_array(images: NDArray[np.uint8], shape: tuple[int, int, int]) -> NDArray[np.uint8]:

@@ -107,11 +107,63 @@ def choose_columns(
     return columns
 
 
+@dataclass(frozen=True)
+class ColumnsToPredict:
+    """Columns by name.
+
+    Attributes:
+        texts: columns with the text, as in `Columns`.
+        label: column with the label; None if there is none.
+    """
+
+    texts: tuple[str, ...]
+    label: str | None
+
+
+def choose_columns_to_predict(
+    names: Sequence[str], options: DataOptions, source: str, first_rows: Callable[[], Sequence[Sequence[object]]], *, hint: str = ""
+) -> ColumnsToPredict:
+    """Return the columns of a table that need not have labels; arguments and choice as in `choose_columns`.
+
+    A single column holds the texts. Of columns that may hold labels, none does if several may.
+
+    Raises:
+        UserError: a given column is missing, or it is not clear which column holds the texts.
+    """
+    known_texts = tuple(options.text_columns) or _with_usual_names(names, TEXT_NAMES, {options.label_column})
+    if options.label_column is not None or (len(names) == 2 and not known_texts):
+        columns = choose_columns(names, options, source, first_rows, hint=hint)
+        return ColumnsToPredict(columns.texts, columns.label)
+    texts = known_texts or (tuple(names) if len(names) == 1 else ())
+    labels = _with_usual_names(names, LABEL_NAMES, {*texts})
+    if missing := [name for name in texts if name not in names]:
+        raise UserError(f"{source} has no column {missing[0]!r}; it has {_list(names)}{hint}")
+    if repeated := [name for name in texts if names.count(name) > 1 or texts.count(name) > 1]:
+        raise UserError(f"{source} has, or is given, the column {repeated[0]!r} more than once; rename them, or name each once")
+    if len(texts) > 1 and not options.text_columns:
+        raise UserError(
+            f"several columns of {source} may hold the texts: {_list(texts)}; name one, or several to be joined "
+            f"(--text-columns {','.join(texts[:2])})"
+        )
+    if not texts:
+        raise UserError(
+            f"it is not clear which column of {source} holds the texts (--text-columns); name it: there is {_list(names)}{hint}"
+        )
+    return ColumnsToPredict(texts, labels[0] if len(labels) == 1 else None)
+
+
 def refuse_columns(options: DataOptions, source: str) -> None:
-    """Raise UserError if columns are given for a source that has none."""
+    """Raise UserError if columns, or what separates them, are given for a source that has none."""
+    refuse_delimiter(options, source)
     if options.text_columns or options.label_column is not None:
         flag = "--text-columns" if options.text_columns else "--label-column"
         raise UserError(f"{source} has no columns to choose from; leave out {flag}")
+
+
+def refuse_delimiter(options: DataOptions, source: str) -> None:
+    """Raise UserError if a delimiter is given for a source that is no CSV or TSV file."""
+    if options.delimiter is not None:
+        raise UserError(f"{source} is no CSV or TSV file; leave out --delimiter {options.delimiter}")
 
 
 def refuse_encoding(options: DataOptions, source: str) -> None:

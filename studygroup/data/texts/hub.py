@@ -25,7 +25,7 @@ from studygroup.data.cache.entries import digest
 from studygroup.data.cache.fingerprint import fingerprints
 from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES, list_files
 from studygroup.data.source import Meter, RawSplit, RawTexts, TextSource
-from studygroup.data.texts.columns import Columns, choose_columns, refuse_encoding
+from studygroup.data.texts.columns import Columns, choose_columns, refuse_delimiter, refuse_encoding
 from studygroup.data.texts.files import UnreadableRows
 from studygroup.data.texts.records import FIRST_ROWS, SURROGATE, Record, read_rows
 from studygroup.errors import UserError, one_line
@@ -102,6 +102,7 @@ class Hub(TextSource):
         if path is None:
             raise UserError("hub is for any data set of Hugging Face's hub; give its name as hub:NAME, or a folder of save_to_disk")
         refuse_encoding(options, f"hub:{path}")
+        refuse_delimiter(options, f"hub:{path}")
         self.library = _library(f"hub:{path}")
         self.folder = path if path.is_dir() else self._find_download(str(path))
         self.name = path.resolve().name if path.is_dir() else str(path)

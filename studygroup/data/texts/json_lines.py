@@ -10,6 +10,7 @@ from itertools import islice
 from pathlib import Path
 
 from studygroup.data.source import Meter
+from studygroup.data.texts.columns import refuse_delimiter
 from studygroup.data.texts.files import UNDECODABLE, encoding_problem, file_lines, file_size, find_encoding
 from studygroup.data.texts.labels import shorten
 from studygroup.data.texts.records import FIRST_ROWS, SURROGATE, Record
@@ -26,6 +27,7 @@ class JsonLines:
     column_hint = ""
 
     def __init__(self, path: Path, options: DataOptions) -> None:
+        refuse_delimiter(options, str(path))
         self.path, self.options = path, options
         self.size = file_size(path)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 
 from studygroup.errors import UserError
@@ -59,7 +60,7 @@ def check_classes(names: Collection[str], rows: int | None, source: str) -> None
         source: name of the data set, for messages.
 
     Raises:
-        UserError: there are too many labels, all rows have different ones, they are numbers with fractions, or there are fewer than two.
+        UserError: there are too many labels, or none, all rows have different ones, or they are numbers with fractions.
     """
     remedy = "give a column of classes (--label-column)"
     if len(names) > MAX_CLASSES:
@@ -68,14 +69,42 @@ def check_classes(names: Collection[str], rows: int | None, source: str) -> None
         return
     if not names:
         raise UserError(f"{source} has no rows; give a table of texts and labels")
-    if len(names) == 1:
-        raise UserError(f"all labels of {source} are {_examples(names)}; at least two classes are needed")
     if all(map(is_number, names)) and (fractions := [name for name in names if not float(name).is_integer()]):
         raise UserError(
             f"the labels of {source} are numbers with fractions ({_examples(fractions)}), not classes; {remedy}, or replace them by classes"
         )
     if len(names) == rows >= ALL_DIFFERENT:
         raise UserError(f"the labels of {source} are different in all of its {rows} rows ({_examples(names)}), not classes; {remedy}")
+
+
+def odd_names(names: Sequence[str], source: str) -> list[str]:
+    """Describe, one line each with the remedy, names of classes that may be meant to be the same; nothing is merged.
+
+    Args:
+        names: of the classes.
+        source: name of the data set.
+    """
+    found: dict[str, list[str]] = {}
+    for name in names:
+        words = unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split()
+        found.setdefault(" ".join(words), []).append(name)
+    near = [", ".join(repr(name if len(name) <= 40 else name[:39] + "…") for name in group) for group in found.values() if len(group) > 1]
+    lines = []
+    if near:
+        more = f"; {len(near) - SHOWN} more such groups" if len(near) > SHOWN else ""
+        lines.append(
+            f"classes of {source} differ in case, spaces, hyphens or spelling of characters only and are kept apart: "
+            f"{'; '.join(near[:SHOWN])}{more}. If they are one class, write them alike in the data"
+        )
+    fractions = [name for name in names if is_number(name) and not re.fullmatch(r"[+-]?[0-9]+", name) and float(name).is_integer()]
+    if fractions:
+        twice = [name for name in fractions if str(int(float(name))) in names]
+        lines.append(
+            f"classes of {source} are written as numbers with fractions: {_examples(fractions)}"
+            f"{f', and {twice[0]!r} is another class than {str(int(float(twice[0])))!r}' if twice else ''}. If they count something, write "
+            "whole numbers (pandas: df[column].astype('Int64'))"
+        )
+    return lines
 
 
 def is_number(name: str) -> bool:

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studygroup.data.source import Meter
-from studygroup.data.texts.columns import refuse_encoding
+from studygroup.data.texts.columns import refuse_delimiter, refuse_encoding
 from studygroup.data.texts.files import BUFFER, UNDECODABLE
 from studygroup.data.texts.records import FIRST_ROWS, Record
 from studygroup.errors import UserError, one_line
@@ -27,6 +27,7 @@ class Parquet:
 
     def __init__(self, path: Path, options: DataOptions) -> None:
         refuse_encoding(options, str(path))
+        refuse_delimiter(options, str(path))
         try:
             import pyarrow.parquet as parquet
         except ImportError as error:

@@ -5,6 +5,7 @@ The texts are stored unchanged, then divided; the vocabulary is trained on the t
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -19,11 +20,13 @@ from studygroup.data.dataset import Split
 from studygroup.data.inputs import Inputs, Tokens
 from studygroup.data.prepare import ArrayType, Preparation, Prepared
 from studygroup.data.source import RawSplit, RawTexts, Row
-from studygroup.data.texts.labels import ClassIndex, check_classes, shorten, sort_classes
+from studygroup.data.texts.labels import ClassIndex, check_classes, odd_names, shorten, sort_classes
 from studygroup.data.texts.store import Texts, chunked
 from studygroup.data.texts.tokens import tokenize, trained_tokenizer
 from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
+
+logger = logging.getLogger(__name__)
 
 
 class TextPreparation(Preparation[RawTexts, Texts]):
@@ -63,8 +66,6 @@ class TextPreparation(Preparation[RawTexts, Texts]):
             classes = sort_classes(self.class_index.numbers)
         else:
             classes = self.raw.classes
-        if len(classes) < 2:
-            raise UserError(f"{name} has {len(classes)} class; at least two are needed")
         order = np.array([classes.index(label) for label in self.class_index.numbers], dtype=np.int64)
         counts = np.bincount(order[labels["train"]], minlength=len(classes))
         empty = [shorten(label) for label, count in zip(classes, counts, strict=True) if not count]
@@ -93,6 +94,8 @@ class TextPreparation(Preparation[RawTexts, Texts]):
         tokenizer: str | Tokenizer,
     ) -> tuple[dict[str, Split], Inputs, str]:
         """Train the tokenizer on the training set if needed, and convert all texts to tokens."""
+        for line in odd_names(prepared.classes, prepared.name):
+            logger.warning(line)
         if isinstance(tokenizer, str):
             tokenizer = trained_tokenizer(prepared, train, tokenizer, self.cache, vocabulary=self.options.vocabulary)
         length = self.options.max_length or tokenizer.max_length

@@ -94,14 +94,21 @@ def class_name(value: object) -> str:
     return str(value).strip()
 
 
-def _find_problem(values: Sequence[object], names: Sequence[str], text_problem: str) -> str:
-    """Return the problem of the texts and the label of a row, or an empty string."""
-    for name, text in zip(names, values[:-1], strict=False):
+def find_text_problem(texts: Sequence[object], names: Sequence[str], text_problem: str) -> str:
+    """Return the problem of the texts of a row, or an empty string."""
+    for name, text in zip(names, texts, strict=False):
         if not isinstance(text, str):
             problem = "is missing" if text is None else f"is {shorten(repr(text))}, not a text"
             return f"column {shorten(name)!r} {problem}"
         if not is_utf8(text):
             return f"column {shorten(name)!r} has {text_problem}"
+    return ""
+
+
+def _find_problem(values: Sequence[object], names: Sequence[str], text_problem: str) -> str:
+    """Return the problem of the texts and the label of a row, or an empty string."""
+    if problem := find_text_problem(values[:-1], names, text_problem):
+        return problem
     label = values[-1]
     if not isinstance(label, str | int | float | None):
         return f"the label is {shorten(repr(label))}, not a name or number"

@@ -5,7 +5,8 @@
 
 `train` may also be called `training`, and `test` `testing` or, if there is none, `val`, `valid` or `validation`, in any case. The encoding
 is the given one, else that of a byte order mark, else UTF-8. CSV and TSV have quotes as spreadsheets write them, and a first row with the
-names of the columns; a table without such a row is read by giving its columns as numbers from 1. `choose_columns` finds the columns.
+names of the columns; a table without such a row is read by giving its columns as numbers from 1. What separates the
+columns is given or found. `choose_columns` finds the columns.
 Several text columns are joined by a space. A label is a name or a number, and is stripped. Unreadable rows are named by their number, from
 1, without the header.
 """
@@ -69,7 +70,7 @@ class Table(TextSource):
         self.name = path.resolve().name
         if not path.is_dir():
             self.name = self.name[: -len(table_suffix(self.files["train"]) or "")] or self.name
-        self.tables = {split: _open(file, options) for split, file in self.files.items()}
+        self.tables = {split: open_table(file, options) for split, file in self.files.items()}
 
     @cached_property
     def columns(self) -> Columns:
@@ -86,7 +87,8 @@ class Table(TextSource):
         names = [path.name for path in self.files.values()]
         found = fingerprints(self.folder, names, self.cache, purpose="table", progress=False)
         content = [(split, table_suffix(path), content) for (split, path), (content, _) in zip(self.files.items(), found, strict=True)]
-        return digest(self.columns, self.options.encoding, content)
+        delimiters = [table.delimiter for table in self.tables.values() if isinstance(table, Delimited) and table.delimiter != table.usual]
+        return digest(self.columns, self.options.encoding, content, *delimiters)
 
     def read(self) -> RawTexts:
         """See `Source`."""
@@ -99,15 +101,21 @@ class Table(TextSource):
         return RawTexts(None, splits, unreadable.names)
 
 
-def _open(path: Path, options: DataOptions) -> Format:
-    """Open the table in a file by its suffix."""
+def open_table(path: Path, options: DataOptions, *, one_column: bool = False) -> Format:
+    """Open the table in a file by its suffix.
+
+    Raises:
+        UserError: it is not named like a table, or cannot be read with these options.
+    """
     suffix = table_suffix(path)
     if suffix is None:
         raise UserError(f"{path} is no table by its name; known: {', '.join(SUFFIXES)}")
     if suffix == ".parquet":
         return Parquet(path, options)
     suffix = suffix.removesuffix(".gz")
-    return JsonLines(path, options) if suffix in JSON_LINES else Delimited(path, options, DELIMITERS[suffix])
+    if suffix in JSON_LINES:
+        return JsonLines(path, options)
+    return Delimited(path, options, DELIMITERS[suffix], one_column=one_column)
 
 
 def _find_splits(folder: Path) -> dict[str, Path]:

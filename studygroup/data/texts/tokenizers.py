@@ -21,6 +21,7 @@ import numpy as np
 import sentencepiece
 
 from studygroup import errors
+from studygroup.data.texts.vocabulary import supported_merges
 from studygroup.data.tokenizer import Ids, Tokenizer
 from studygroup.errors import UserError, one_line
 
@@ -28,24 +29,26 @@ KINDS = ("bpe", "bpe-lower", "chars", "hf:PATH")
 BPE = ("bpe", "bpe-lower")
 """Kinds whose vocabulary is trained."""
 VOCABULARY = 16_000
-"""Default vocabulary size of BPE: that of CGL's experiment on IMDB."""
+"""Largest vocabulary size of BPE that is chosen: that of CGL's experiment on IMDB."""
 HF = "hf:"
 DESCRIPTION = "tokenizer.json"
 
 
-def make_tokenizer(kind: str, texts: Callable[[], Iterator[str]], *, vocabulary: int = VOCABULARY) -> Tokenizer:
+def make_tokenizer(kind: str, texts: Callable[[], Iterator[str]], *, vocabulary: int | None = None) -> Tokenizer:
     """Create a tokenizer; train it if its vocabulary is trained.
 
     Args:
         kind: `bpe`, `bpe-lower`, which folds case, `chars` or `hf:PATH`.
         texts: returns the texts to train `bpe` on, from the training set only; all are held in memory during the training.
-        vocabulary: vocabulary size of `bpe`.
+        vocabulary: vocabulary size of `bpe`; None for as many tokens as the texts bear, at most `VOCABULARY`.
 
     Raises:
         UserError: the kind is unknown, or the tokenizer cannot be loaded or trained.
     """
     if kind in BPE:
-        return Bpe.train(texts(), vocabulary=vocabulary, lower=kind == "bpe-lower")
+        bpe = Bpe.train(texts(), vocabulary=vocabulary or VOCABULARY, lower=kind == "bpe-lower")
+        size = bpe.vocabulary if vocabulary is not None else bpe.supported_size(texts())
+        return bpe if size == bpe.vocabulary else Bpe.train(texts(), vocabulary=size, lower=kind == "bpe-lower")
     if kind == "chars":
         return Chars()
     if kind.startswith(HF):
@@ -109,6 +112,7 @@ class Bpe:
         self.max_length = 512
         self.replacement: int | None = self.UNKNOWN
         self.special: Collection[int] = ()
+        self.unknown = np.array([i for i in range(self.vocabulary) if i == self.UNKNOWN or self._processor.is_byte(i)], dtype=np.int64)
 
     @classmethod
     def train(cls, texts: Iterable[str], *, vocabulary: int = VOCABULARY, lower: bool = False) -> Bpe:
@@ -149,6 +153,16 @@ class Bpe:
             raise UserError(f"no vocabulary of {vocabulary} tokens can be trained ({one_line(error)}); give another number") from error
         return cls(model.getvalue())
 
+    def supported_size(self, texts: Iterator[str]) -> int:
+        """Return the vocabulary size without the merges that are too rare in the texts that it was trained on; see `vocabulary`."""
+        pieces = [self._processor.id_to_piece(i) for i in range(self.vocabulary)]
+        special = {i for i in range(self.vocabulary) if self._processor.is_byte(i) or i in (self.PAD, self.UNKNOWN)}
+        merges = [i for i, piece in enumerate(pieces) if len(piece) > 1 and i not in special]
+        position = np.full(self.vocabulary, -1, dtype=np.int64)
+        position[merges] = np.arange(len(merges))
+        supported = supported_merges([pieces[i] for i in merges], lambda chunk: (position[ids] for ids in self.encode(chunk)), texts)
+        return self.vocabulary - len(merges) + supported
+
     def encode(self, texts: Sequence[str], max_length: int | None = None) -> list[Ids]:
         """See `Tokenizer`."""
         encoded = self._processor.encode([_bytes(text) for text in texts], out_type=int)  # in threads
@@ -184,6 +198,7 @@ class Chars:
         self.max_length = 1024
         self.replacement: int | None = self.UNKNOWN
         self.special: Collection[int] = ()
+        self.unknown = np.array([self.UNKNOWN], dtype=np.int64)
         self._ids = np.full(0x110000, self.UNKNOWN, dtype=np.uint8)  # by code point
         self._ids[[code for code in range(0x3001) if chr(code).isspace()]] = self.SPACE  # there is no white space beyond
         self._ids[[ord(symbol) for symbol in self.SYMBOLS]] = range(3, self.vocabulary)
@@ -236,6 +251,8 @@ class Hf:
         self._tokenizer.no_padding()
         self.model = model
         self.vocabulary: int = self._tokenizer.get_vocab_size()
+        token = getattr(self._tokenizer.model, "unk_token", None)
+        self.unknown = np.array([i for i in [self._tokenizer.token_to_id(token)] if i is not None] if token else [], dtype=np.int64)
         self.pad = pad
         self.max_length = max_length
         special = {token.content: number for number, token in self._tokenizer.get_added_tokens_decoder().items() if token.special}

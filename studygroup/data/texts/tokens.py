@@ -11,6 +11,7 @@ import json
 import logging
 from functools import partial
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -24,7 +25,8 @@ from studygroup.data.progress import progress_bar
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.texts.store import Texts, chunked
 from studygroup.data.texts.tokenizers import BPE, VOCABULARY, load_tokenizer, make_tokenizer
-from studygroup.data.tokenizer import Tokenizer
+from studygroup.data.texts.vocabulary import MIN_COUNT
+from studygroup.data.tokenizer import Tokenizer, count_unknown, unknown_warning
 from studygroup.errors import UserError
 
 FORMAT = 1
@@ -36,7 +38,7 @@ logger = logging.getLogger(__name__)
 
 
 def trained_tokenizer(
-    prepared: Prepared[Texts], positions: NDArray[np.int64], kind: str, cache: Path, *, vocabulary: int = VOCABULARY, seed: int = 0
+    prepared: Prepared[Texts], positions: NDArray[np.int64], kind: str, cache: Path, *, vocabulary: int | None = None, seed: int = 0
 ) -> Tokenizer:
     """Return a tokenizer; train it first if it has a vocabulary that is trained and not in the cache.
 
@@ -45,7 +47,7 @@ def trained_tokenizer(
         positions: (n,) positions in the split `train` of the texts to train on; above 100 MB, a random sample of them is used.
         kind: see `make_tokenizer`. Only those in `BPE` are trained.
         cache: folder of the cache.
-        vocabulary: vocabulary size of `bpe`.
+        vocabulary: vocabulary size of `bpe`; None for as many tokens as the texts bear.
         seed: seed of the random sample.
 
     Raises:
@@ -56,7 +58,8 @@ def trained_tokenizer(
     texts = prepared.splits["train"]
     chosen = sample_texts(texts, np.asarray(positions, dtype=np.int64), seed)
     positions_digest = hashlib.blake2b(chosen.tobytes(), digest_size=16).hexdigest()
-    folder = cache_dir(cache, "tokenizers", prepared.name, digest(FORMAT, prepared.key, kind, vocabulary, positions_digest))
+    size = vocabulary or (VOCABULARY, MIN_COUNT)
+    folder = cache_dir(cache, "tokenizers", prepared.name, digest(FORMAT, prepared.key, kind, size, positions_digest))
 
     def read() -> Tokenizer | None:
         try:
@@ -65,11 +68,15 @@ def trained_tokenizer(
             return None
 
     def write(unfinished: Path) -> None:
-        logger.info("training a vocabulary of %d tokens on %d texts of %s", vocabulary, len(chosen), prepared.name)
+        logger.info("training a vocabulary on %d texts of %s", len(chosen), prepared.name)
         make_tokenizer(kind, lambda: texts.texts(chosen), vocabulary=vocabulary).save(unfinished)
 
     tokenizer = cached(folder, cache, read, write)
-    if tokenizer.vocabulary < vocabulary:
+    if vocabulary is None:
+        most = tokenizer.vocabulary == VOCABULARY
+        rule = "the most that is chosen" if most else f"as many as occur at least {MIN_COUNT} times in the training texts"
+        logger.info("%s: a vocabulary of %d tokens, %s; another one by --vocabulary", prepared.name, tokenizer.vocabulary, rule)
+    elif tokenizer.vocabulary < vocabulary:
         logger.warning("the training texts of %s give a vocabulary of %d tokens, not %d", prepared.name, tokenizer.vocabulary, vocabulary)
     return tokenizer
 
@@ -101,11 +108,14 @@ def tokenize(prepared: Prepared[Texts], tokenizer: Tokenizer, cache: Path, max_l
         raise UserError(f"max_length is {max_length}; it must be at least 1")
     key = digest(FORMAT, prepared.key, json.dumps(tokenizer.describe(), sort_keys=True), max_length)
     folder = cache_dir(cache, "tokens", prepared.name, key)
-    return cached(folder, cache, partial(_open, folder, tokenizer.pad), partial(_write, prepared, tokenizer, max_length, progress))
+    meta, tokens = cached(folder, cache, partial(_open, folder, tokenizer.pad), partial(_write, prepared, tokenizer, max_length, progress))
+    if warning := unknown_warning(meta.get("unknown", 0), sum(len(split.tokens) for split in tokens.values()), prepared.name):
+        logger.warning(warning)
+    return tokens
 
 
-def _open(folder: Path, pad: int) -> dict[str, Ragged] | None:
-    """Open the tokens in a folder; return None if it is missing or damaged."""
+def _open(folder: Path, pad: int) -> tuple[dict[str, Any], dict[str, Ragged]] | None:
+    """Open the meta data and the tokens in a folder; return None if it is missing or damaged."""
 
     def open_split(folder: Path, name: str) -> Ragged:
         tokens, ends = np.load(folder / f"{name}_tokens.npy", mmap_mode="r"), np.load(folder / f"{name}_ends.npy")
@@ -113,13 +123,13 @@ def _open(folder: Path, pad: int) -> dict[str, Ragged] | None:
             raise ValueError("arrays of different lengths")
         return Ragged(tokens.view(np.ndarray), ends, pad)
 
-    found = open_splits(folder, open_split)
-    return None if found is None else found[1]
+    return open_splits(folder, open_split)
 
 
 def _write(prepared: Prepared[Texts], tokenizer: Tokenizer, max_length: int, progress: bool, folder: Path) -> None:
     dtype = np.dtype(np.uint16 if tokenizer.vocabulary <= 2**16 else np.int32)
     rows = {}
+    unknown = 0
     total = sum(len(texts) for texts in prepared.splits.values())
     with progress_bar(f"Tokenizing {prepared.name}", total, "samples", show=progress) as advance:
         for name, texts in prepared.splits.items():
@@ -131,6 +141,9 @@ def _write(prepared: Prepared[Texts], tokenizer: Tokenizer, max_length: int, pro
                     encoded = Ragged.of(tokenizer.encode(chunk, max_length))
                     ends.append(tokens.rows + encoded.ends)
                     tokens.append(encoded.tokens.astype(dtype))
+                    unknown += count_unknown(encoded.tokens, tokenizer)
                     advance(len(chunk))
             rows[name] = ends.rows
-    write_meta(folder, {"name": prepared.name, "tokenizer": tokenizer.describe(), "max_length": max_length, "rows": rows})
+    write_meta(
+        folder, {"name": prepared.name, "tokenizer": tokenizer.describe(), "max_length": max_length, "rows": rows, "unknown": unknown}
+    )

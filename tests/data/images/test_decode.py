@@ -11,7 +11,7 @@ import pytest
 from PIL import Image
 
 from studygroup.data import find_images, read_image
-from studygroup.data.images.decode import fit_array
+from studygroup.data.images.decode import crop_box, fit, fit_array
 from studygroup.errors import UserError
 
 
@@ -172,7 +172,17 @@ def test_postscript_runs_no_program(tmp_path: Path) -> None:
 
 
 def test_find_images(tmp_path: Path) -> None:
-    for name in ("b.PNG", "a/z.jpg", "a/notes.txt", ".hidden.png", ".git/x.png", "a/b/c.webp", "paper.eps"):
+    for name in (
+        "b.PNG",
+        "a/z.jpg",
+        "a/notes.txt",
+        ".hidden.png",
+        ".git/x.png",
+        "a/b/c.webp",
+        "paper.eps",
+        "__MACOSX/a/z.jpg",
+        "a/._z.jpg",
+    ):
         (tmp_path / name).parent.mkdir(parents=True, exist_ok=True)
         (tmp_path / name).touch()
     assert find_images(tmp_path) == [tmp_path / name for name in ("a/b/c.webp", "a/z.jpg", "b.PNG")]
@@ -184,3 +194,38 @@ def test_find_images_without_images_is_an_error(tmp_path: Path) -> None:
         find_images(tmp_path)
     with pytest.raises(UserError, match="does not exist"):
         find_images(tmp_path / "gone")
+
+
+TARGETS = ((8, 8), (14, 14), (28, 28), (32, 32), (64, 64), (100, 100), (112, 112), (224, 224), (299, 299), (32, 48), (97, 31))
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_the_crop_never_leaves_the_image(target: tuple[int, int]) -> None:
+    for size in range(1, 1101):
+        for width, height in ((size, size), (size, 1101 - size), (size, 640), (480, size)):
+            left, top, right, bottom = crop_box((width, height), target)
+            assert 0 <= left < right <= width, (width, height)
+            assert 0 <= top < bottom <= height, (width, height)
+            assert (right - left) * target[1] == pytest.approx((bottom - top) * target[0])
+            assert left + right == pytest.approx(width)
+            assert top + bottom == pytest.approx(height)
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_images_of_every_size_are_resized(target: tuple[int, int]) -> None:
+    shape = (1, target[1], target[0])
+    awkward = [  # sizes at which the plain formula leaves the image, if there are any
+        (width, height) for width in range(1, 1101, 3) for height in (width + 1, 333) if leaves(width, height, target)
+    ]
+    for width, height in [*awkward[:15], (1, 1), (1, 700), (700, 1), (1099, 1100)]:
+        assert fit(Image.new("L", (width, height), 7), shape).tolist() == np.full(shape, 7).tolist()
+
+
+def leaves(width: int, height: int, target: tuple[int, int]) -> bool:
+    scale = min(width / target[0], height / target[1])
+    left, top = (width - target[0] * scale) / 2, (height - target[1] * scale) / 2
+    return left < 0 or top < 0 or left + target[0] * scale > width or top + target[1] * scale > height
+
+
+def test_there_are_sizes_at_which_the_plain_formula_fails() -> None:
+    assert any(leaves(width, 333, (224, 224)) for width in range(1, 1101))

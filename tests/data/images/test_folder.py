@@ -48,6 +48,25 @@ def test_one_folder_is_divided(opened: Open, folder: Make) -> None:
     assert not expected, "every image is in one split, once"
 
 
+def test_what_operating_systems_leave_is_no_class_and_no_image(opened: Open, folder: Make) -> None:
+    root = folder({"dog": 12, "cat": 8})
+    plain = pixels(opened(root).train)
+    for name in (
+        "__MACOSX/dog/._00.png",
+        "__macosx/._dog",
+        "dog/._00.png",
+        "dog/.DS_Store",
+        "cat/Thumbs.db",
+        "desktop.ini",
+        ".Trashes/x/y.png",
+    ):
+        (root / name).parent.mkdir(parents=True, exist_ok=True)
+        (root / name).write_bytes(b"\0\5\x16\7")
+    data = opened(root)
+    assert data.classes == ("cat", "dog")
+    assert pixels(data.train) == plain
+
+
 def test_division_by_share_number_and_seed(opened: Open, folder: Make) -> None:
     root = folder({"dog": 12, "cat": 8})
     assert len(opened(root, test_size=0.5).test) == 10

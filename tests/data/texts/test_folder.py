@@ -12,6 +12,7 @@ from PIL import Image
 from studygroup.data.sources import is_text_folder
 from studygroup.data.texts import folder as text_folder
 from studygroup.data.texts.folder import TextFolder
+from studygroup.data.texts.prepare import TextPreparation
 from studygroup.errors import UserError
 from tests.data.texts.helpers import read, rows, source_args
 
@@ -74,8 +75,10 @@ def test_invalid_folders_are_refused(written: Write, cache: Path, tmp_path: Path
         with pytest.raises(UserError, match=message):
             TextFolder(*source_args(path, cache))
     written({"a/1.txt": "x"})
+    source = TextFolder(*source_args(root, cache))
     with pytest.raises(UserError, match="single class 'a'"):
-        TextFolder(*source_args(root, cache))
+        TextPreparation(source, source.options).prepare()
+    assert TextPreparation(source, source.options, fewest_classes=1).prepare().classes == ("a",)
     with pytest.raises(UserError, match="no columns to choose from"):
         TextFolder(*source_args(root, cache, label_column="a"))
     with pytest.raises(UserError, match="unknown encoding"):

@@ -144,8 +144,8 @@ def test_an_empty_test_set(cache: Path) -> None:
     [
         (Reviews([], None), "no texts to learn from"),
         (Reviews([], TEST), "no texts to learn from"),
-        (Reviews([("a", "x"), ("b", "x")], None), "at least two classes"),
-        (Reviews([("a", "x")], None, classes=("x",)), "1 class; at least two"),
+        (Reviews([("a", "x"), ("b", "x")], None), "reviews has the single class 'x'; at least two"),
+        (Reviews([("a", "x")], None, classes=("x",)), "reviews has the single class 'x'; at least two"),
         (Reviews([("a", str(i)) for i in range(1200)], None), "more than 1000 values"),
         (Reviews(test=[("new", "7")]), "'7' is a label of the test set of reviews, but not of its training set"),
         (Reviews(classes=("2", "3")), "'10' of reviews is none of its classes: 2, 3"),
@@ -354,7 +354,7 @@ def test_a_smaller_vocabulary_is_logged_each_time(cache: Path, caplog: pytest.Lo
     for _ in range(2):
         caplog.clear()
         with caplog.at_level(logging.WARNING):
-            made = trained_tokenizer(found, np.arange(6), "bpe", cache)
+            made = trained_tokenizer(found, np.arange(6), "bpe", cache, vocabulary=16000)
         assert made.vocabulary < 400
         assert f"a vocabulary of {made.vocabulary} tokens, not 16000" in caplog.text
 

@@ -237,10 +237,10 @@ def test_missing_and_ambiguous_columns(table: Opened) -> None:
         table("t.csv", "title,body,label\na,b,c\n").key()
     with pytest.raises(UserError, match="may hold the texts: 'title', 'body'"):
         table("t.jsonl", '{"title": "a", "label": 1}\n{"body": "a", "label": 1}').key()
-    with pytest.raises(UserError, match="has a single column, 'text;label'; separate texts and labels by commas"):
-        table("t.csv", "text;label\na;b\n").key()
+    with pytest.raises(UserError, match=r"has a single column, 'text:label'; separate texts and labels by commas, .*--delimiter"):
+        table("t.csv", "text:label\na:b\n").key()
     with pytest.raises(UserError, match=r"single column.*by tabs"):
-        table("t.tsv", "text,label\na,b\n").key()
+        table("t.tsv", "text:label\na:b\n").key()
 
 
 def test_two_columns_of_unusual_names(table: Opened, caplog: pytest.LogCaptureFixture) -> None:

@@ -1,0 +1,38 @@
+"""What `evaluate` and `predict` classify with: a member of a run, or an exported file."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from studygroup.errors import UserError
+from studygroup.exporting.model import ExportedModel
+from studygroup.runs.member import BEST, Run
+from studygroup.runs.predict import Classifier
+
+ALL = "all"
+
+
+def open_classifier(path: str | Path, member: str) -> Classifier:
+    """Open a member of a run folder, or an exported file.
+
+    Raises:
+        UserError: there is no such run or member, or the file cannot be used.
+    """
+    if not Path(path).expanduser().is_file():
+        return Run(path).member(member)
+    if member != BEST:
+        raise UserError(f"{path} is an exported file, which has no member {member}; leave it out, or give the run folder")
+    return ExportedModel(path)
+
+
+def open_classifiers(path: str | Path, members: Sequence[str]) -> dict[str, Classifier]:
+    """Open members of a run folder by name, `all` for all of them, or an exported file under its own name.
+
+    Raises:
+        UserError: see `open_classifier`.
+    """
+    if not Path(path).expanduser().is_file():
+        names = [name for name in Run(path).names() if name != BEST] if ALL in members else members
+        return {name: open_classifier(path, name) for name in names}
+    return {Path(path).name: open_classifier(path, member) for member in members}
