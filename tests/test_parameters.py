@@ -223,7 +223,7 @@ def test_public_functions_have_the_signature_and_docstring_of_their_options(comm
 def test_compare_and_benchmark_share_the_options_of_train() -> None:
     train, compare, benchmark = map(parameters_of, (TrainOptions, CompareOptions, BenchmarkOptions))
     assert [name for name, parameter in compare.items() if not parameter.help] == []
-    assert set(train) - set(compare) == {"seed", "devices", "nodes", "rendezvous", "shard", "resume"}
+    assert set(train) - set(compare) == {"seed", "devices", "nodes", "rendezvous", "shard", "resume", "weights"}
     own = {"method", "method_options", "teacher", "out", "overwrite"}
     assert all(compare[name] == train[name] for name in set(train) & set(compare) - own)
     assert compare["momentum"] == train["momentum"]

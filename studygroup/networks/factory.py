@@ -28,6 +28,7 @@ from studygroup.networks.registry import (
     requires,
     wrong_data_error,
 )
+from studygroup.networks.weights import Weights, load_weights
 
 Spec = str | nn.Module | Callable[..., nn.Module]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
@@ -187,6 +188,7 @@ class NetworkFactory:
         labels: (N,) int64, the classes of the training samples, indexed by `Batch.indices`; None if not known.
         classes: names of the C classes, by which those of `hf:FOLDER` are matched; None if not known.
         dropout: probability of the dropout of all students; None for the networks' own.
+        weights: that student 0 starts from; None for its own initialisation.
     """
 
     def __init__(
@@ -205,7 +207,10 @@ class NetworkFactory:
         labels: Tensor | None = None,
         classes: Sequence[str] | None = None,
         dropout: float | None = None,
+        weights: Weights | None = None,
     ) -> None:
+        self.weights = weights
+        self.starts_from: str | None = None  # what was loaded into student 0, in one line
         self.dropout = dropout
         self.target = target
         self.peers = tuple(peers)
@@ -301,6 +306,8 @@ class NetworkFactory:
             network = build_network(
                 spec, num_classes=self.num_classes, in_channels=self.in_channels, vocabulary=self.vocabulary, classes=self.classes
             )
+            if number == 0 and self.weights is not None:
+                self.starts_from = load_weights(network, self.weights, self.classes)
             if number > 0 and isinstance(spec, nn.Module):
                 _reinitialise(network)
             elif number > 0 and isinstance(network, SequenceClassifier):

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 from studygroup.errors import UserError
 from studygroup.options.base import Options
 from studygroup.options.recipe import RecipeOptions
+from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option
 
 if TYPE_CHECKING:
@@ -329,7 +330,7 @@ class TrainerOptions(
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(SeedOptions, TrainerOptions, DataOptions, MethodOptions, NetworkOptions):
+class RunOptions(WeightsOptions, SeedOptions, TrainerOptions, DataOptions, MethodOptions, NetworkOptions):
     """All options that determine a run, but not its folder and its processes."""
 
     def __post_init__(self) -> None:

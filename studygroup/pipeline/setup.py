@@ -19,6 +19,7 @@ from studygroup.networks.factory import Spec, is_untrained, resolve_spec, spec_n
 from studygroup.networks.registry import SMALLEST_MAP
 from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
 from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
+from studygroup.pipeline.weights import open_weights
 from studygroup.runs.member import Run
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
@@ -114,6 +115,7 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
     check_batches(method, settings)
     teacher = find_teacher(options, method)
     student = student_of(options)
+    weights = open_weights(options.weights)
     stages = []
     if isinstance(teacher, str) and is_untrained(teacher):
         epochs = options.teacher_epochs or settings.epochs
@@ -121,7 +123,9 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
         stages.append(Stage("teacher", create_method("baseline"), "baseline", teacher, own))
         teacher = "teacher"
     teachers: tuple[Teacher, ...] = () if teacher is None else (teacher,)
-    stages += resolve_stages(Stage("train", method, method_name(method), student, settings, tuple(options.peers), teachers))
+    stages += resolve_stages(
+        Stage("train", method, method_name(method), student, settings, tuple(options.peers), teachers, weights=weights)
+    )
     return with_stems(stages, options.stem)
 
 

@@ -21,6 +21,7 @@ from studygroup.errors import UserError
 from studygroup.methods.method import Method, StageSpec
 from studygroup.networks.factory import NetworkFactory, Spec, build_network, check_network
 from studygroup.networks.registry import HUGGING_FACE
+from studygroup.networks.weights import Weights
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
 from studygroup.training.fit import fit, load_teacher
@@ -43,6 +44,7 @@ class Stage:
         settings: of the training.
         peers: networks of the other students.
         teachers: of the method.
+        weights: that student 0 starts from.
         starts_from: the earlier stage whose weights this one starts from; None to start from a fresh initialisation.
     """
 
@@ -54,6 +56,7 @@ class Stage:
     peers: tuple[Spec, ...] = ()
     teachers: tuple[Teacher, ...] = ()
     starts_from: str | None = None
+    weights: Weights | None = None
 
 
 def resolve_stages(requested: Stage) -> list[Stage]:
@@ -78,7 +81,9 @@ def resolve_stages(requested: Stage) -> list[Stage]:
             settings = replace(settings, learning_rate=rate, schedule="constant", milestones=(), warmup=0.0)
         network = requested.student if spec.network is None else spec.network
         teachers = _teachers(spec, requested)
-        stages.append(Stage(spec.name, spec.method, requested.label, network, settings, teachers=teachers, starts_from=spec.starts_from))
+        weights = requested.weights if spec.network is None else None
+        own = Stage(spec.name, spec.method, requested.label, network, settings, teachers=teachers, weights=weights)
+        stages.append(replace(own, starts_from=spec.starts_from))
     return stages
 
 
@@ -197,6 +202,7 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
         labels=torch.tensor(splits.train.labels, dtype=torch.int64),
         classes=dataset.classes,
         dropout=stage.settings.dropout,
+        weights=stage.weights,
     )
 
 

@@ -30,6 +30,7 @@ from studygroup.pipeline.setup import (
     with_stems,
 )
 from studygroup.pipeline.stages import Stage, dry_run, run_stages
+from studygroup.pipeline.weights import with_normalisation
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
 from studygroup.runs.folder import lock_run_dir, remove_empty_run
@@ -67,6 +68,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     settings = settings_of(run)
     stages = plan_stages(run, method, settings)
     splits = open_splits(run)
+    splits = replace(splits, dataset=with_normalisation(splits.dataset, stages[-1].weights))
     stages = with_stems(stages, run.stem, splits.dataset)
     untrained = dry_run(stages, splits)
     description = ranks.on_rank_zero(lambda: describe_run(run, splits, stages[-1].student, untrained[stages[-1].name]))
@@ -87,6 +89,8 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         run = replace(run, epochs=epochs, time_limit=None)
         settings = settings_of(run)
         stages = stages_of(settings.epochs)
+    if options.resume:
+        check_not_longer(files, settings.epochs)
     name = method_name(method)
     resolved = TrainOptions.of(
         run,
@@ -121,6 +125,23 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             if ranks.rank == 0:
                 remove_empty_run(out)
             raise
+
+
+def check_not_longer(files: RunFiles, epochs: int) -> None:
+    """Check that a finished run is not to be resumed for more epochs: its schedule has ended.
+
+    Raises:
+        UserError: it is; the message names the command that trains a new run from its weights.
+    """
+    if not (files.result.is_file() and files.config.is_file()):
+        return
+    trained = config.load_group(files.config, OptimizerOptions).epochs
+    if trained is not None and epochs > trained:
+        config_file, folder = shlex.quote(str(files.config)), shlex.quote(str(files.folder))
+        raise UserError(
+            f"the run in {files.folder} is finished with {trained} epochs, and its learning rate has ended its schedule; "
+            f"train a new run from its weights: studygroup train --config {config_file} --epochs {epochs} --weights {folder} --out NEW"
+        )
 
 
 def seconds_since(start: float) -> float:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import logging
 import warnings
 from pathlib import Path
 from typing import Any
@@ -23,6 +24,8 @@ from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 from studygroup.training.step_runner import StepRunner
 from studygroup.training.trainer import Trainer, check_same_run, shard_group
+
+logger = logging.getLogger(__name__)
 
 
 def fit(
@@ -61,6 +64,8 @@ def fit(
     transform = splits.transform(settings)
     teachers = [weights_digest(teacher) for teacher in factory.teachers]  # before a pivot is trained
     method.build(factory)
+    if factory.starts_from is not None and ranks.rank == 0:
+        logger.info("%s: %s", title, factory.starts_from)
     if start is not None:
         load_stage_weights(method, start)
     identity: dict[str, Any] = {
@@ -71,6 +76,7 @@ def fit(
         "peers": [spec_name(peer) for peer in factory.peers],
         "teacher": " ".join(teachers) or None,
         "start": " ".join(weights_digest(module) for module in stage_modules(method, start.files).values()) if start is not None else None,
+        "weights": factory.weights.digest() if factory.weights is not None else None,
         "data": {
             "key": dataset.key,
             "training samples": len(splits.train),

@@ -69,6 +69,7 @@ def write_results(
             "parameters": total_parameters(network),
             "epoch": record["epoch"],
             **common,
+            **starts_from(factory, origin_name == students[0]),
             "holdout": record["holdout"].get(name),
         }
         write_member(files, name, network, card)
@@ -83,6 +84,7 @@ def write_results(
         "member": best.member,
         "epoch": best.epoch,
         **common,
+        **starts_from(factory, (trainer.members.averaged(best.member) or best.member) == students[0]),
         "holdout": best.accuracy,
     }
     write_member(files, BEST, selected, card)
@@ -173,3 +175,8 @@ def teachers_by_name(factory: NetworkFactory) -> dict[str, nn.Module]:
 def total_parameters(network: nn.Module) -> int:
     """Return the number of parameters, frozen ones too."""
     return sum(parameter.numel() for parameter in network.parameters())
+
+
+def starts_from(factory: NetworkFactory, is_first: bool) -> dict[str, str]:
+    """Return the card's entry about the weights that student 0 started from; none if the run was given no weights."""
+    return {"starts_from": factory.starts_from} if is_first and factory.starts_from is not None else {}
