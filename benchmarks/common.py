@@ -208,7 +208,8 @@ def random_material(train: int, holdout: int, shape: tuple[int, int, int]) -> Da
     channels = shape[0]
     augment = "crop" if channels == 1 else "crop+flip"
     classes = tuple("0123456789")
-    dataset = Dataset("noise", classes, learned, held, Images(shape, (0.5,) * channels, (0.25,) * channels), augment, "")
+    inputs = Images(shape, (0.5,) * channels, (0.25,) * channels)
+    dataset = Dataset("noise", classes, learned, held, held.take(np.arange(0)), held, frozenset(), inputs, augment, "")
     return DataSplits(dataset, learned, held, dataset.augment)
 
 

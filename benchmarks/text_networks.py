@@ -93,7 +93,8 @@ def reviews(student: Student, train: int, holdout: int) -> DataSplits:
     rows = Ragged.of(tokenizer.encode(texts, student.longest), tokenizer.pad)
     everything = Split(rows, np.array([int(star) - 1 for star in stars]))
     learned, held = everything.take(np.arange(train)), everything.take(np.arange(train, train + holdout))
-    dataset = Dataset("reviews", tuple("12345"), learned, held, Tokens(tokenizer, student.longest), "none", "")
+    inputs = Tokens(tokenizer, student.longest)
+    dataset = Dataset("reviews", tuple("12345"), learned, held, held.take(np.arange(0)), held, frozenset(), inputs, "none", "")
     return DataSplits(dataset, learned, held, "none")
 
 

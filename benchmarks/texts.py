@@ -95,7 +95,7 @@ def prepare(cache: str, table: str) -> dict[str, float]:
     texts = TextPreparation(Table(Path(table), options), options).prepare()
     found["store"] = time.perf_counter() - start
     start = time.perf_counter()
-    train, _ = divide(len(texts.splits["train"]), TEST_SHARE, 0)
+    train, _ = divide(texts.splits["train"].labels, TEST_SHARE, 0)
     tokenizer = trained_tokenizer(texts, train, "bpe", Path(cache), vocabulary=VOCABULARY)
     found["vocabulary"] = time.perf_counter() - start
     start = time.perf_counter()

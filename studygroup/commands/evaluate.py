@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from studygroup.commands.classifier import ALL, open_classifiers
-from studygroup.data import Dataset, Split, open_data
+from studygroup.data import HOLDOUT, Dataset, Split, open_data
 from studygroup.data.given import stored
 from studygroup.errors import UserError
 from studygroup.exporting.model import ExportedModel
@@ -30,7 +30,7 @@ def run(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
     members = open_classifiers(options.run, options.members)
     names, first = list(members), next(iter(members.values()))
     dataset = open_for(first, options)
-    everything = dataset.test if len(dataset.test) else dataset.train
+    everything = next((split for split in (dataset.test, dataset.holdout) if len(split)), dataset.train)
     split, unknown = relabelled(everything, dataset.classes, first.classes, options.unknown_classes)
     device = first.pick_device(options.device)
     runners = {name: member.runner(device) for name, member in members.items()}
@@ -66,7 +66,7 @@ def evaluation_row(evaluation: Evaluation, unknown: int = 0) -> dict[str, Any]:
 def open_for(classifier: Classifier, options: EvaluateOptions) -> Dataset:
     """Open the data to evaluate on, read as the training data was.
 
-    A run's own data is split as for training; of other data without a test set, everything is tested on.
+    A run's own data is split as for training; of other data without a test set its hold-out set, or else everything, is tested on.
 
     Raises:
         UserError: the data cannot be read, or an exported file is given without data.
@@ -79,9 +79,10 @@ def open_for(classifier: Classifier, options: EvaluateOptions) -> Dataset:
         columns["delimiter"] = options.delimiter  # other data has its own
     data = replace(trained, cache=options.cache, progress=options.progress, download=False, **columns)
     if options.data is not None:
-        data = replace(data, data=options.data, test_size=0.0, split_seed=0, on_error=options.on_error)
+        data = replace(data, data=options.data, test_size=0.0, holdout=None, train_size=None, split_seed=0, on_error=options.on_error)
     data, tokenizer = classifier.inputs.like_training(data)
-    return open_data(data, tokenizer=tokenizer, fewest_classes=1)
+    default = HOLDOUT if options.data is None else 0.0
+    return open_data(data, tokenizer=tokenizer, fewest_classes=1, default_holdout=default)
 
 
 def relabelled(split: Split, classes: Sequence[str], known: Sequence[str], unknown_classes: UnknownClasses = "stop") -> tuple[Split, int]:

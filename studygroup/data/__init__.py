@@ -1,7 +1,7 @@
 """Data: a name or a path -> samples prepared in memory-mapped arrays -> batches on the device."""
 
 from studygroup.data.batches import Batches, evaluation_batches, reading_order
-from studygroup.data.dataset import Dataset, Split, hold_out
+from studygroup.data.dataset import HOLDOUT, Dataset, Split, hold_out
 from studygroup.data.images.augment import parse_augment
 from studygroup.data.images.decode import find_images, read_image
 from studygroup.data.images.transform import ImageTransform
@@ -13,6 +13,7 @@ from studygroup.data.transforms import TokenTransform, Transform
 from studygroup.options import OnError
 
 __all__ = [
+    "HOLDOUT",
     "SOURCES",
     "Batches",
     "Dataset",

@@ -2,10 +2,11 @@
 
     photos/cat/1.jpg  photos/dog/x/2.png ...                 one folder
     photos/train/cat/1.jpg ...  photos/test/cat/2.jpg ...    with a test set
+    photos/train/cat/1.jpg ...  photos/val/cat/2.jpg ...     with a hold-out set; with or without test/
 
-`train` may also be called `training`, and `test` `testing` or, if there is none, `val`, `valid` or `validation`, in any case. Classes are
-sorted by name; files may be at any depth below their class. Hidden files and folders, what operating systems leave (`ignored`), files of
-other kinds, and files beside the class folders are ignored.
+`train` may also be called `training`, `val` `valid` or `validation`, and `test` `testing`, in any case. Classes are sorted by name; files
+may be at any depth below their class. Hidden files and folders, what operating systems leave (`ignored`), files of other kinds, and files
+beside the class folders are ignored.
 """
 
 from __future__ import annotations
@@ -19,9 +20,8 @@ from pathlib import Path
 from studygroup.data.cache.fingerprint import fingerprints, no_remark
 from studygroup.errors import UserError
 
-TRAIN_NAMES = ("train", "training")
-TEST_NAMES = ("test", "testing", "val", "valid", "validation")
-
+SPLIT_NAMES = {"train": ("train", "training"), "val": ("val", "valid", "validation"), "test": ("test", "testing")}
+"""Names of the folders, tables and splits for training, hold-out and test, in order of preference, in lower case."""
 LEFT_BEHIND = frozenset({"__macosx", "thumbs.db", "desktop.ini", "$recycle.bin", "system volume information"})
 """Lower-case names of what operating systems leave in folders and archives, beside hidden files such as `.DS_Store` and `._photo.jpg`."""
 
@@ -56,7 +56,7 @@ class FolderContent:
     Attributes:
         root: the folder.
         classes: names, sorted.
-        samples: by split: `train` and `test`, or `train` alone.
+        samples: by split: `train`, perhaps `val`, perhaps `test`.
     """
 
     root: Path
@@ -68,30 +68,35 @@ class FolderContent:
         """Find the classes of a folder and its files.
 
         Raises:
-            UserError: there are no classes, only one, an empty one, or different ones for training and test.
+            UserError: there are no classes, only one, an empty one, or different ones in the splits.
         """
         inside = {name.lower(): name for name in folders(root)}
-        splits = [split for split in (*TRAIN_NAMES, *TEST_NAMES) if split in inside and folders(root / inside[split])]
-        train = next((inside[split] for split in splits if split in TRAIN_NAMES), None)
-        test = next((inside[split] for split in splits if split in TEST_NAMES), None)
-        if train is None:
-            if splits and len(splits) == len(inside):
-                raise UserError(f"{root} has {test}/, but no train/; give {root / str(test)} if that holds the classes")
+        found = {
+            split: next((inside[name] for name in names if name in inside and folders(root / inside[name])), None)
+            for split, names in SPLIT_NAMES.items()
+        }
+        used = {split: name for split, name in found.items() if name is not None}
+        if "train" not in used:
+            if used and all(name in sum(SPLIT_NAMES.values(), ()) for name in inside):
+                name = next(iter(used.values()))
+                raise UserError(f"{root} has {name}/, but no train/; give {root / name} if that holds the classes")
             classes, samples = find_classes(root, "", kind)
             return cls(root, classes, {"train": samples})
-        if test is None:
+        train = used["train"]
+        if len(used) == 1:
             raise UserError(
-                f"{root} has {train}/, but no test/ with a folder per class; add it, or give {root / train} to have that divided"
+                f"{root} has {train}/, but no val/ or test/ with a folder per class; add one, or give {root / train} to have that divided"
             )
-        if unused := sorted(set(folders(root)) - {train, test}):
-            logger.warning("not used in %s beside %s/ and %s/: %s", root, train, test, ", ".join(unused))
-        classes, train_samples = find_classes(root, f"{train}/", kind)
-        test_classes, test_samples = find_classes(root, f"{test}/", kind)
-        if classes != test_classes:
-            name = min(set(classes) ^ set(test_classes))
-            found, missing = (train, test) if name in classes else (test, train)
-            raise UserError(f"the classes of {root} differ: {name!r} is in {found}/, but not in {missing}/; both need the same sub-folders")
-        return cls(root, classes, {"train": train_samples, "test": test_samples})
+        if unused := sorted(set(folders(root)) - set(used.values())):
+            logger.warning("not used in %s beside %s: %s", root, " and ".join(f"{name}/" for name in used.values()), ", ".join(unused))
+        scanned = {split: find_classes(root, f"{name}/", kind) for split, name in used.items()}
+        classes = scanned["train"][0]
+        for split, name in used.items():
+            if scanned[split][0] != classes:
+                odd = min(set(classes) ^ set(scanned[split][0]))
+                has, lacks = (train, name) if odd in classes else (name, train)
+                raise UserError(f"the classes of {root} differ: {odd!r} is in {has}/, but not in {lacks}/; both need the same sub-folders")
+        return cls(root, classes, {split: samples for split, (_, samples) in scanned.items()})
 
     def fingerprints(
         self, cache: Path, *, purpose: str, examine: Callable[[Path], str] = no_remark, progress: bool

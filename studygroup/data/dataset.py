@@ -1,8 +1,9 @@
-"""Prepared data sets, and their division into training, hold-out and test sets."""
+"""Prepared data sets, and their division into training, hold-out and test sets, stratified by class."""
 
 from __future__ import annotations
 
 import json
+from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -19,6 +20,8 @@ from studygroup.data.texts.store import Texts
 from studygroup.errors import UserError
 
 Positions = Tensor | NDArray[np.int64]
+HOLDOUT = 0.1
+"""Fraction of the training samples that is held out by default, of data without a hold-out set of its own."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,20 +95,28 @@ class Dataset:
     Attributes:
         name: name in tables: that of the source or of the folder.
         classes: names of the C classes; a label is an index into them.
-        train: training split; hold-out samples are taken from it (`hold_out`).
+        train: samples to learn from. Normalisation and vocabulary are computed from them, and from no others.
+        holdout: samples that select the student; may be empty.
+        unused: training samples that `train_size` leaves, in a stratified order (`hold_out`).
         test: test split; empty only if the data has none and `test_size` is 0.
+        own: names of the splits that the source has itself: `train`, perhaps `val`, perhaps `test`.
         inputs: kind of its samples as network inputs: images or texts.
         augment: default augmentation, without a flip where that changes the class.
         key: hash of the source's content, of the options and of the division into training and test set.
+        original_sizes: (width, height) of the image files before they were resized; empty if the source does not tell.
     """
 
     name: str
     classes: tuple[str, ...]
     train: Split
+    holdout: Split
+    unused: Split
     test: Split
+    own: frozenset[str]
     inputs: Inputs
     augment: str
     key: str
+    original_sizes: Sequence[tuple[int, int]] = ()
 
     @property
     def images(self) -> Images:
@@ -138,45 +149,68 @@ def sample_count(amount: float, total: int, option: str) -> int:
     return number
 
 
+def stratified_order(labels: NDArray[np.int64], generator: torch.Generator) -> NDArray[np.int64]:
+    """Return a random order of samples (n,) in which every prefix has the classes in nearly the proportions of all samples.
+
+    The j-th of the n_c samples of class c gets the key (j + u_c) / n_c with u_c uniform in [0, 1), by which they are sorted (systematic
+    sampling). One sample of each class is kept for the end, so that no class is used up before.
+
+    Args:
+        labels: (n,) classes from 0.
+        generator: CPU generator.
+    """
+    order = torch.randperm(len(labels), generator=generator).numpy()
+    by_class = np.argsort(labels[order], kind="stable")
+    classes = labels[order][by_class]
+    counts = np.bincount(classes)
+    number = np.arange(len(labels)) - (np.cumsum(counts) - counts)[classes]  # j, of each sample within its class
+    offset = torch.rand(len(counts), generator=generator, dtype=torch.float64).numpy()[classes]
+    keys = np.where(number == counts[classes] - 1, 1 + offset, (number + offset) / counts[classes])
+    result: NDArray[np.int64] = order[by_class[np.argsort(keys, kind="stable")]]
+    return result
+
+
 def hold_out(
-    n: int, *, holdout: float = 0.1, train_size: float | None = None, seed: int = 0
-) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide the training split at random into samples for training and hold-out samples for selection.
+    labels: NDArray[np.int64], *, holdout: float = HOLDOUT, train_size: float | None = None, seed: int = 0
+) -> tuple[NDArray[np.int64], NDArray[np.int64], NDArray[np.int64]]:
+    """Divide samples at random, stratified by class, into those for training, hold-out samples for selection, and unused ones.
 
     The hold-out depends on the seed and its own size only, not on `train_size`; a smaller training set is a subset of a larger one.
 
     Args:
-        n: number of samples in the training split.
+        labels: (n,) labels of the samples.
         holdout: number (above 1) or fraction (at most 1) of the n samples to hold out; 0 for none.
         train_size: number (above 1) or fraction (at most 1) of the remaining samples to train on; None for all.
         seed: seed of the split.
 
     Returns:
-        Training positions and hold-out positions, each sorted; they are disjoint.
+        Training positions and hold-out positions, each sorted, and the unused ones in an order in which every prefix is stratified, too,
+        and which does not depend on `train_size`; they are disjoint.
 
     Raises:
         UserError: the sizes are impossible, or no training samples are left.
     """
+    n = len(labels)
     held_out = sample_count(holdout, n, "holdout")
     if holdout < 1:  # a fraction below 1 leaves one sample, however it is rounded
         held_out = min(held_out, n - 1)
     if held_out >= n:
         raise UserError(f"holdout is {holdout:g} and leaves none of the {n} samples to learn from; give less")
-    order = torch.randperm(n, generator=randomness.generator(seed, "holdout")).numpy()
     count = n - held_out if train_size is None else sample_count(train_size, n - held_out, "train_size")
     if count == 0:
         raise UserError("train_size is 0; give a fraction in (0, 1] or a number of samples")
-    return np.sort(order[held_out : held_out + count]), np.sort(order[:held_out])
+    order = stratified_order(labels, randomness.generator(seed, "holdout"))
+    return np.sort(order[n - count :]), np.sort(order[:held_out]), order[held_out : n - count]
 
 
-def divide(n: int, test_size: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
-    """Divide n samples at random into training and test set; return the positions of each, sorted.
+def divide(labels: NDArray[np.int64], test_size: float, seed: int) -> tuple[NDArray[np.int64], NDArray[np.int64]]:
+    """Divide samples at random, stratified by class, into training and test set; return the positions of each, sorted.
 
     Args:
-        n: number of samples.
+        labels: (n,) labels of the samples.
         test_size: number (above 1) or fraction (below 1) of test samples; at least one training sample is left.
         seed: seed of the split.
     """
-    test = min(sample_count(test_size, n, "test_size"), n - 1)
-    order = torch.randperm(n, generator=randomness.generator(seed, "test")).numpy()
+    test = min(sample_count(test_size, len(labels), "test_size"), len(labels) - 1)
+    order = stratified_order(labels, randomness.generator(seed, "test"))
     return np.sort(order[test:]), np.sort(order[:test])

@@ -15,6 +15,7 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
+from studygroup.data.class_folders import list_files
 from studygroup.data.images.arrays import convert_image, split_images
 from studygroup.data.images.augment import format_augment, parse_augment
 from studygroup.data.images.decode import decoding, find_images, read_file
@@ -36,7 +37,7 @@ if TYPE_CHECKING:
 Given: TypeAlias = "str | Path | Image.Image | NDArray[Any] | Tensor"  # what `predict` takes, one or an iterable of them
 Sample: TypeAlias = "str | Path | Image.Image | NDArray[np.uint8]"  # a text, a file, or an image
 TOKENIZER = "tokenizer"  # folder of the tokenizer in a run folder
-TOLERANCE = 1e-3  # larger differences between means or deviations mean another normalisation
+TOLERANCE = 0.02  # larger differences between means or deviations mean another normalisation, smaller ones other samples of the same data
 
 
 @dataclass(frozen=True)
@@ -320,9 +321,9 @@ class Tokens(Inputs):
         except (OSError, ValueError, RuntimeError):  # no path: too long, with a zero byte, or the home of an unknown user
             return [str(given)]
         if is_folder:
-            if not (found := sorted(path.rglob("*.txt"))):
+            if not (found := list_files(path, {".txt"})):
                 raise UserError(f"{path} has no texts; give a folder with .txt files")
-            return found
+            return [path / name for name in found]
         if is_file and table_suffix(path) is not None:
             raise UserError(f"{given} is a table; classify its rows by --data {given} (`studygroup.predict(run, data=...)`)")
         if is_file:

@@ -1,19 +1,20 @@
-"""From a source to a data set: read once into memory-mapped arrays in the cache, then divided into training and test set.
+"""From a source to a data set: read once into memory-mapped arrays in the cache, then divided into training, hold-out and test set.
 
-<cache>/<category>/<name>-<key>/     train_<array>.npy ...  (test_<array>.npy ...)  (train_names.jsonl, test_names.jsonl)  meta.json
+<cache>/<category>/<name>-<key>/     train_<array>.npy ...  (train_names.jsonl)  (the same for val and test)  meta.json
 """
 
 from __future__ import annotations
 
 import json
+import logging
 import math
 from abc import ABC, abstractmethod
-from collections.abc import Iterator, Mapping, Sequence, Sized
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass, field, replace
 from functools import cached_property, partial
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import Any, ClassVar, Generic, Protocol, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -21,15 +22,29 @@ from numpy.typing import NDArray
 from studygroup.data.cache.array_file import ArrayFile
 from studygroup.data.cache.disk import check_room
 from studygroup.data.cache.entries import cache_dir, cached, check_skipped, digest, names_file, open_splits, unreadable_error, write_meta
-from studygroup.data.dataset import Dataset, Split, divide
+from studygroup.data.dataset import HOLDOUT, Dataset, Split, divide, hold_out
 from studygroup.data.inputs import Inputs
 from studygroup.data.progress import Unit, progress_bar
 from studygroup.data.source import RawSplit, RawT, Source, cache_folder
+from studygroup.data.texts.labels import odd_names
 from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 from studygroup.options import DataOptions
 
-StoredT = TypeVar("StoredT", bound=Sized)
+
+class Stored(Protocol):
+    """The samples of one split in the cache."""
+
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Their labels (N,)."""
+
+    def __len__(self) -> int:
+        """Return their number N."""
+
+
+StoredT = TypeVar("StoredT", bound=Stored)
+logger = logging.getLogger(__name__)
 ArrayType = tuple[tuple[int, ...], np.dtype[Any]]
 """Shape of one row, and dtype."""
 
@@ -41,7 +56,7 @@ class Prepared(Generic[StoredT]):
     Attributes:
         name: name of the source.
         classes: names, in the order of the labels.
-        splits: `train` and perhaps `test`.
+        splits: `train`, perhaps `val`, perhaps `test`.
         unreadable: names of the samples that were skipped.
         key: hash of the source's content and of the options.
         names: by split, the file with the names of its samples, if the source has such.
@@ -70,10 +85,11 @@ class Preparation(ABC, Generic[RawT, StoredT]):
     noun: ClassVar[str]
     unit: ClassVar[Unit]
 
-    def __init__(self, source: Source[RawT], options: DataOptions, *, fewest_classes: int = 2) -> None:
+    def __init__(self, source: Source[RawT], options: DataOptions, *, fewest_classes: int = 2, default_holdout: float = HOLDOUT) -> None:
         self.source = source
         self.options = options
         self.fewest_classes = fewest_classes
+        self.default_holdout = default_holdout
         self.cache = cache_folder(options.cache)
 
     # ---------------------------------------------------------------- what subclasses add
@@ -118,7 +134,7 @@ class Preparation(ABC, Generic[RawT, StoredT]):
 
         Args:
             prepared: the samples.
-            train: (n,) positions of the training set in the split `train`.
+            train: (n,) positions of the samples to learn from in the split `train`.
             division: size of the test set and seed of the split, if the test set is a part of the split `train`.
             tokenizer: tokenizer of texts, or its name.
         """
@@ -131,19 +147,40 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         return self.source.read()
 
     def dataset(self, tokenizer: str | Tokenizer) -> Dataset:
-        """Prepare the source and divide it into training and test set."""
-        prepared = self.prepare()
-        train = np.arange(len(prepared.splits["train"]))
-        test, division = None, None
+        """Prepare the source and divide it into training, hold-out and test set.
+
+        Raises:
+            UserError: the source cannot be used, or cannot be divided so.
+        """
+        prepared, options, name = self.prepare(), self.options, self.source.name
+        for line in odd_names(prepared.classes, name):
+            logger.warning(line)
+        labels = prepared.splits["train"].labels
+        pool, test, division = np.arange(len(labels)), None, None
         if "test" not in prepared.splits:
-            train, test = divide(len(train), self.options.test_size, self.options.split_seed)
-            division = len(test), self.options.split_seed
+            pool, test = divide(labels, options.test_size, options.split_seed)
+            division = len(test), options.split_seed
+        holdout = self.default_holdout if options.holdout is None else options.holdout
+        own_holdout = "val" in prepared.splits
+        if own_holdout and options.holdout:
+            raise UserError(f"holdout is {holdout:g}, but {name} has a hold-out set of its own (val); leave holdout out to use that one")
+        parts = hold_out(labels[pool], holdout=0 if own_holdout else holdout, train_size=options.train_size, seed=options.split_seed)
+        train, held_out, unused = (pool[part] for part in parts)
         splits, inputs, key = self.encode(prepared, train, division, tokenizer)
-        splits = {name: replace(split, names=prepared.names.get(name)) for name, split in splits.items()}
-        if test is not None:
-            splits = {"train": splits["train"].take(train), "test": splits["train"].take(test)}
-        augment = self.source.augment_for(prepared.classes)
-        return Dataset(self.source.name, prepared.classes, splits["train"], splits["test"], inputs, augment, key)
+        own = {split: replace(content, names=prepared.names.get(split)) for split, content in splits.items()}
+        return Dataset(
+            name=name,
+            classes=prepared.classes,
+            train=own["train"].take(train),
+            holdout=own["val"] if own_holdout and options.holdout is None else own["train"].take(held_out),
+            unused=own["train"].take(unused),
+            test=own["test"] if test is None else own["train"].take(test),
+            own=frozenset(own),
+            inputs=inputs,
+            augment=self.source.augment_for(prepared.classes),
+            key=key,
+            original_sizes=self.source.original_sizes(),
+        )
 
     def prepare(self) -> Prepared[StoredT]:
         """Open the prepared arrays, and prepare them first if they are missing or damaged.

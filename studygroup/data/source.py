@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, ClassVar, Generic, Literal, TypeVar
@@ -55,7 +55,7 @@ class RawDataset(Generic[ItemT]):
 
     Attributes:
         classes: names, in the order of the labels; None if they are the labels of the texts, sorted.
-        splits: `train` and `test`, or `train` alone if the source has no test set.
+        splits: `train`, `val` if the source has a hold-out set, and `test` if it has a test set.
         unreadable: names of the samples that could not be read, e.g. "row 17 of reviews.csv (line 18: 2 columns instead of 3)";
             complete once the splits are read.
     """
@@ -115,6 +115,10 @@ class Source(ABC, Generic[RawT]):
     def augment_for(self, classes: tuple[str, ...]) -> str:
         """Return the default augmentation, given the names of the classes."""
         return self.augment
+
+    def original_sizes(self) -> Sequence[tuple[int, int]]:
+        """Return (width, height) of image files of different sizes, as far as they can be read, for the description of the data."""
+        return ()
 
     @abstractmethod
     def key(self) -> str:

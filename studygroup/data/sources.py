@@ -8,7 +8,7 @@ from typing import Any
 
 from studygroup import errors
 from studygroup.data.class_folders import folders, ignored
-from studygroup.data.dataset import Dataset
+from studygroup.data.dataset import HOLDOUT, Dataset
 from studygroup.data.images.decode import suffixes as image_suffixes
 from studygroup.data.images.npz import SUFFIX as NPZ
 from studygroup.data.images.prepare import ImagePreparation
@@ -48,13 +48,16 @@ PREPARATIONS: dict[str, type[Preparation[Any, Any]]] = {"images": ImagePreparati
 OPTIONS_OF = {"images": ("image_size", "channels"), "texts": ("text_columns", "label_column", "encoding", "delimiter", "max_length")}
 
 
-def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None, fewest_classes: int = 2) -> Dataset:
+def open_data(
+    options: DataOptions, *, tokenizer: str | Tokenizer | None = None, fewest_classes: int = 2, default_holdout: float = HOLDOUT
+) -> Dataset:
     """Open a data set; if it is not prepared yet, it is read once and kept in the cache.
 
     Args:
         options: which data, and how it is read and divided. Their tokenizer `auto` means `bpe` here.
         tokenizer: tokenizer of texts, or its name, instead of that of the options.
         fewest_classes: number of classes that the data must have; one is enough for an evaluation.
+        default_holdout: fraction to hold out if the options leave it open and the data has no hold-out set of its own.
 
     Raises:
         UserError: the data cannot be used; the message names the problem and the remedy.
@@ -68,13 +71,17 @@ def open_data(options: DataOptions, *, tokenizer: str | Tokenizer | None = None,
             raise UserError(f"{given[0]} is given, but {options.data} has {kind}; leave it out")
     if tokenizer is None:
         tokenizer = "bpe" if options.tokenizer == "auto" else options.tokenizer
-    return PREPARATIONS[kind](SOURCES[name](path, options), options, fewest_classes=fewest_classes).dataset(tokenizer)
+    source = SOURCES[name](path, options)
+    return PREPARATIONS[kind](source, options, fewest_classes=fewest_classes, default_holdout=default_holdout).dataset(tokenizer)
 
 
 @keyword_function(DataOptions)
 def open_dataset(options: DataOptions) -> Dataset:
-    """Open a data set with the options of `open_data` as keyword arguments, e.g. `open_dataset("digits", image_size=16)`."""
-    return open_data(options)
+    """Open a data set with the options of `open_data` as keyword arguments, e.g. `open_dataset("digits", image_size=16)`.
+
+    Nothing is held out of `train` unless `holdout` is given.
+    """
+    return open_data(options, default_holdout=0.0)
 
 
 def describe_sources() -> dict[str, str]:

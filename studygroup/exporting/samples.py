@@ -10,7 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from studygroup.data import Images, Split, Tokens, Transform, evaluation_batches, hold_out, open_data
+from studygroup.data import Images, Split, Tokens, Transform, evaluation_batches, open_data
 from studygroup.errors import TrainingError, UserError, one_line
 from studygroup.runs.member import Member
 
@@ -109,11 +109,9 @@ def run_splits(member: Member, cache: str | Path | None) -> tuple[Split, Split, 
     dataset = open_data(options, tokenizer=tokenizer)
     if list(dataset.classes) != member.classes:
         raise UserError(f"{options.data} has other classes now")
-    train, held_out = hold_out(len(dataset.train), holdout=options.holdout, train_size=options.train_size, seed=options.split_seed)
-    trained_on = dataset.train.take(train)
-    if len(held_out):
-        return trained_on, dataset.train.take(held_out), "hold-out"
-    return (trained_on, dataset.test, "test") if len(dataset.test) else (trained_on, trained_on, "training")
+    if len(dataset.holdout):
+        return dataset.train, dataset.holdout, "hold-out"
+    return (dataset.train, dataset.test, "test") if len(dataset.test) else (dataset.train, dataset.train, "training")
 
 
 def batch_of(member: Member, raw: Tensor, with_preprocessing: bool) -> Batch:

@@ -122,8 +122,11 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
     train_size: float | None = option(
         None, above=0, help="Number of training samples to use (above 1), or their fraction (at most 1)", default_help="all"
     )
-    holdout: float = option(
-        0.1, at_least=0, help="Number (above 1) or fraction of the training samples to hold out for selection; 0 for none"
+    holdout: float | None = option(
+        None,
+        at_least=0,
+        help="Number (above 1) or fraction of the training samples to hold out for selection; 0 for none",
+        default_help="the data's own hold-out set (val), else 0.1",
     )
     test_size: float = option(0.2, at_least=0, help="Number (above 1) or fraction of the samples to test on if the data has no test set")
     split_seed: int = option(0, at_least=0, help="Seed of the split into training, hold-out and test sets")

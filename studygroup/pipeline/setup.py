@@ -11,7 +11,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from studygroup.data import Dataset, Images, hold_out, open_data, parse_augment, reads_texts
+from studygroup.data import Dataset, Images, open_data, parse_augment, reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, tokenizer_of
@@ -25,8 +25,6 @@ from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 from studygroup.training.updater import check_batches
 
-FLIPPED = "mirrored images count as the same class (if they are not: --augment crop)"
-UNFLIPPED = "no flips, as mirrored digits, letters or sides are of another class (if they are not: --augment crop,flip)"
 TEXTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 5, 50
 """Number of texts that a network for texts is trained on by default, each once per epoch, and the limits of the epochs."""
 
@@ -104,16 +102,8 @@ def open_splits(options: RunOptions) -> DataSplits:
     parse_augment(options.augment)  # before the data is prepared, which may take long
     tokenizer = options.tokenizer if options.tokenizer != "auto" else tokenizer_of(options.student)
     dataset = open_data(replace(DataOptions.of(options), tokenizer=tokenizer))
-    train, held_out = hold_out(len(dataset.train), holdout=options.holdout, train_size=options.train_size, seed=options.split_seed)
     augment = dataset.inputs.resolve_augment(options.augment, dataset.augment)
-    return DataSplits(dataset, dataset.train.take(train), dataset.train.take(held_out), augment)
-
-
-def log_augmentation(options: RunOptions, splits: DataSplits) -> None:
-    """Log what a preset of augmentation makes of flips, which depends on the data."""
-    preset_flips = parse_augment(options.augment) != parse_augment(options.augment, flips=False)
-    if preset_flips and isinstance(splits.dataset.inputs, Images):
-        logger.info("augmentation: %s; %s", splits.augment, FLIPPED if "flip" in splits.dataset.augment else UNFLIPPED)
+    return DataSplits(dataset, dataset.train, dataset.holdout, augment)
 
 
 def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list[Stage]:

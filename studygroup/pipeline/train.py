@@ -17,10 +17,10 @@ from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.errors import UserError
 from studygroup.methods import method_name
 from studygroup.options import OptimizerOptions, TrainOptions
+from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.planning import plan_epochs
 from studygroup.pipeline.setup import (
     default_folder,
-    log_augmentation,
     method_of,
     open_splits,
     plan_stages,
@@ -69,9 +69,9 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     stages = plan_stages(run, method, settings)
     splits = open_splits(run)
     splits = replace(splits, dataset=with_normalisation(splits.dataset, stages[-1].weights))
-    ranks.on_rank_zero(lambda: log_augmentation(run, splits))
     stages = with_stems(stages, run.stem, splits.dataset)
     untrained = dry_run(stages, splits)
+    description = ranks.on_rank_zero(lambda: describe_run(run, splits, stages[-1].student, untrained[stages[-1].name]))
     out = Path(options.out or default_folder(splits.dataset, method, run))
     files = RunFiles(out)
     plan = None
@@ -110,6 +110,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         lock.enter_context(lock_run_dir(out, resume=options.resume, overwrite=options.overwrite))
         if not (options.resume and files.config.exists()):
             config.save(files.config, resolved)
+            write_json(files.data, description)
             write_json(files.environment, environment(settings.seed) | ({"plan": asdict(plan)} if plan is not None else {}))
 
     hint = f"studygroup train --config {shlex.quote(str(files.config))} --out {shlex.quote(str(out))} --resume"

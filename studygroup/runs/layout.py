@@ -1,6 +1,6 @@
 """The files of a run folder and of a comparison folder. Their names are spelled here and nowhere else.
 
-RUN/         config.yaml  environment.json  metrics.jsonl  result.json  evaluation.json  checkpoints/
+RUN/         config.yaml  data.json  environment.json  metrics.jsonl  result.json  evaluation.json  checkpoints/
              predictions/test.csv, mistakes.png (of images) or mistakes.md (of texts)
              members/<name>.safetensors + .json (plain networks), members/best.*   tokenizer/ (of texts)
              members/<name>.hf/config.json (from which a Hugging Face network is made again)
@@ -36,6 +36,11 @@ class RunFiles:
     def config(self) -> Path:
         """The resolved options; a recipe that repeats the run."""
         return self.folder / "config.yaml"
+
+    @property
+    def data(self) -> Path:
+        """The description of the data."""
+        return self.folder / "data.json"
 
     @property
     def environment(self) -> Path:

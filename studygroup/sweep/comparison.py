@@ -6,7 +6,7 @@ import json
 import os
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import asdict, replace
 from pathlib import Path
 from typing import Any
 
@@ -18,7 +18,8 @@ from studygroup.errors import UserError
 from studygroup.lock import lock_dir
 from studygroup.options import CompareOptions, RunOptions, TrainOptions, plain
 from studygroup.parameters import parameters_of, show
-from studygroup.pipeline.setup import epochs_of, log_augmentation, open_splits, short_name, student_of, uses_gpu
+from studygroup.pipeline.describe import describe_run
+from studygroup.pipeline.setup import epochs_of, open_splits, short_name, student_of, uses_gpu
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
 from studygroup.runs.folder import clear_dir
@@ -43,11 +44,11 @@ def compare(options: CompareOptions) -> dict[str, object]:
     variants, reference = make_variants(options)
     first = next(variant for variant in variants if variant.name == reference).options
     splits = open_splits(RunOptions.of(first, progress=options.progress))
-    log_augmentation(first, splits)
+    describe_run(first, splits)
     dataset = splits.dataset
     if options.score_on_unused:
         for variant in variants:
-            unused(len(dataset.train), variant.options, options.score_on_unused)
+            unused(open_splits(replace(variant.options, progress=False)).dataset, options.score_on_unused)
     files = ComparisonFiles(Path(options.out or f"runs/compare-{dataset.name}-{short_name(student_of(first))}"))
     before = read_previous(files, overwrite=options.overwrite)
     costs = find_costs(variants, before, show=options.progress)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from dataclasses import replace
 
 import numpy as np
-from numpy.typing import NDArray
 
 from studygroup import config
-from studygroup.data import evaluation_batches, hold_out
+from studygroup.data import Dataset, Split, evaluation_batches
 from studygroup.devices import pick_device
 from studygroup.errors import UserError
 from studygroup.options import RunOptions
@@ -19,30 +18,23 @@ from studygroup.training.evaluate import score
 from studygroup.training.linear import linear_scores
 
 
-def unused(total: int, options: RunOptions, samples: int) -> NDArray[np.int64]:
-    """Return positions of training samples that are neither trained on nor held out.
-
-    Args:
-        total: number of training samples of the data set.
-        options: of the run.
-        samples: number of positions.
+def unused(dataset: Dataset, samples: int) -> Split:
+    """Return training samples that are neither trained on nor held out, stratified; the same ones for any `train_size` that leaves them.
 
     Raises:
         UserError: there are fewer.
     """
-    used = hold_out(total, holdout=options.holdout, train_size=options.train_size, seed=options.split_seed)
-    rest = np.setdiff1d(np.arange(total), np.concatenate(used))
-    if len(rest) < samples:
-        raise UserError(f"score_on_unused is {samples}, but only {len(rest)} training samples are unused; give a smaller train_size")
-    return rest[:samples]
+    rest = len(dataset.unused)
+    if rest < samples:
+        raise UserError(f"score_on_unused is {samples}, but only {rest} training samples are unused; give a smaller train_size")
+    return dataset.unused.take(np.arange(samples))
 
 
 def score_unused(run: Run, samples: int) -> None:
     """Write the accuracy of the selected student (`best`), of all members and of the ensemble on unused samples."""
     options = replace(config.load_group(run.files.config, RunOptions), progress=False)
     splits = open_splits(options)
-    dataset = splits.dataset
-    split = dataset.train.take(unused(len(dataset.train), options, samples))
+    split = unused(splits.dataset, samples)
     device = pick_device(options.device)
     best = run.best
     members = {**run.members, "best": best}

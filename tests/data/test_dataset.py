@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 import numpy as np
 import pytest
 import torch
 from hypothesis import given
 from hypothesis import strategies as st
+from numpy.typing import NDArray
 
 from studygroup.data import Split, hold_out
-from studygroup.data.dataset import divide
+from studygroup.data.dataset import divide, stratified_order
 from studygroup.errors import UserError
 
 
@@ -50,27 +53,69 @@ def test_gathered_tensors_are_copies() -> None:
     assert split.labels.tolist() == [0, 1, 2, 0]
 
 
+def labels_of(n: int, classes: int = 3) -> NDArray[np.int64]:
+    """Labels (n,), of which half are of class 0."""
+    return np.where(np.arange(n) % 2, 0, np.arange(n) // 2 % classes)
+
+
 @given(n=st.integers(2, 300), fraction=st.floats(0, 0.9), seed=st.integers(0, 5))
 def test_hold_out_is_disjoint_and_exhaustive(n: int, fraction: float, seed: int) -> None:
-    learned, held = hold_out(n, holdout=fraction, train_size=None, seed=seed)
+    learned, held, unused = hold_out(labels_of(n), holdout=fraction, seed=seed)
     assert sorted([*learned, *held]) == list(range(n))
+    assert len(unused) == 0
     assert len(held) == min(max(round(fraction * n), 1 if fraction else 0), n - 1)
 
 
+def sizes(**options: Any) -> list[int]:
+    return [len(part) for part in hold_out(labels_of(100), **options)]
+
+
 def test_hold_out_sizes() -> None:
-    assert [len(part) for part in hold_out(100, holdout=10, train_size=50, seed=0)] == [50, 10]
-    assert [len(part) for part in hold_out(100, holdout=0.1, train_size=0.5, seed=0)] == [45, 10]
-    assert [len(part) for part in hold_out(100, holdout=0, train_size=1.0, seed=0)] == [100, 0]
-    assert [len(part) for part in hold_out(100, holdout=0.001, train_size=None, seed=0)] == [99, 1]
+    assert sizes(holdout=10, train_size=50) == [50, 10, 40]
+    assert sizes(holdout=0.1, train_size=0.5) == [45, 10, 45]
+    assert sizes(holdout=0, train_size=1.0) == [100, 0, 0]
+    assert sizes(holdout=0.001) == [99, 1, 0]
 
 
 def test_hold_out_depends_on_the_seed_and_not_on_train_size() -> None:
-    learned, held = hold_out(100, holdout=20, train_size=40, seed=3)
-    more, same = hold_out(100, holdout=20, train_size=60, seed=3)
+    labels = labels_of(100)
+    learned, held, unused = hold_out(labels, holdout=20, train_size=40, seed=3)
+    more, same, fewer = hold_out(labels, holdout=20, train_size=60, seed=3)
     assert held.tolist() == same.tolist()
     assert set(learned) < set(more)
-    assert held.tolist() != hold_out(100, holdout=20, train_size=40, seed=4)[1].tolist()
+    assert unused[:20].tolist() == fewer.tolist()
+    assert sorted([*learned, *held, *unused]) == list(range(100))
+    assert held.tolist() != hold_out(labels, holdout=20, train_size=40, seed=4)[1].tolist()
     assert held.tolist() != list(range(20)), "it is drawn at random"
+
+
+@given(counts=st.lists(st.integers(1, 60), min_size=1, max_size=12), share=st.floats(0, 1), seed=st.integers(0, 5))
+def test_prefixes_of_a_stratified_order_are_stratified(counts: list[int], share: float, seed: int) -> None:
+    labels = np.random.default_rng(seed).permutation(np.repeat(np.arange(len(counts)), counts))
+    order = stratified_order(labels, torch.Generator().manual_seed(seed))
+    assert sorted(order) == list(range(len(labels)))
+    length = round(share * (len(labels) - len(counts)))
+    found = np.bincount(labels[order[:length]], minlength=len(counts))
+    numbers = np.array(counts)
+    assert (found < numbers).all(), "one sample of each class is left"
+    wanted = numbers * length / max(len(labels) - len(counts), 1)  # of those that are not kept for the end
+    assert np.abs(found - wanted).max() < 3
+
+
+def test_equal_classes_are_divided_equally() -> None:
+    labels = np.arange(1000) % 10
+    learned, held, unused = hold_out(labels, holdout=0.1, train_size=300, seed=1)
+    assert np.bincount(labels[held]).tolist() == [10] * 10
+    assert np.bincount(labels[learned]).tolist() == [30] * 10
+    assert np.bincount(labels[unused[:100]]).tolist() == [10] * 10
+    assert [np.bincount(labels[part]).tolist() for part in divide(labels, 0.2, 0)] == [[80] * 10, [20] * 10]
+
+
+def test_a_rare_class_is_held_out_in_proportion_on_average() -> None:
+    labels = np.repeat([0, 1], [3000, 6])
+    held = [int((labels[hold_out(labels, holdout=0.1, seed=seed)[1]] == 1).sum()) for seed in range(300)]
+    assert set(held) == {0, 1}
+    assert 0.4 < np.mean(held) < 0.8
 
 
 @pytest.mark.parametrize(
@@ -87,17 +132,17 @@ def test_hold_out_depends_on_the_seed_and_not_on_train_size() -> None:
 )
 def test_impossible_sizes_are_refused(holdout: float, train_size: float | None, named: str) -> None:
     with pytest.raises(UserError, match=named):
-        hold_out(100, holdout=holdout, train_size=train_size, seed=0)
+        hold_out(labels_of(100), holdout=holdout, train_size=train_size)
 
 
 def test_nan_is_refused() -> None:
     with pytest.raises(UserError, match="nan"):
-        hold_out(100, holdout=float("nan"), train_size=None, seed=0)
+        hold_out(labels_of(100), holdout=float("nan"))
 
 
 @given(n=st.integers(2, 200), fraction=st.floats(0, 0.99), seed=st.integers(0, 5))
 def test_divide(n: int, fraction: float, seed: int) -> None:
-    train, test = divide(n, fraction, seed)
+    train, test = divide(labels_of(n), fraction, seed)
     assert sorted([*train, *test]) == list(range(n))
     assert len(train) >= 1
     assert (len(test) > 0) == (fraction > 0)

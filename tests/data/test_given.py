@@ -25,7 +25,7 @@ def options(data: Any, cache: Path, **more: Any) -> DataOptions:
 
 
 def opened(given: DataOptions) -> Dataset:
-    return open_data(DataOptions(given.data, cache=given.cache, progress=False, test_size=2.0), tokenizer="chars")
+    return open_data(DataOptions(given.data, cache=given.cache, progress=False, test_size=2.0, holdout=0.0), tokenizer="chars")
 
 
 class Frame:

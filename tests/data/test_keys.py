@@ -15,15 +15,15 @@ from studygroup.options import DataOptions
 from tests.data.images.test_cifar import cifar_tables, python2_pickle
 
 KEYS = {  # key of the source, key of the data set
-    "digits": ("a79e829c01a4795ad6bf65dcd9af3f7f", "53e5d302e70c0a928b45cc8e0f427b84"),
+    "digits": ("a79e829c01a4795ad6bf65dcd9af3f7f", "3006281979e3a7f9a94bcdfdb200a84f"),
     "mnist:ROOT/idx": ("e2baca038b71f7e57684204cc6c74b9f", "3bf5837c59d5d82f3446e79345a907b4"),
     "fashion-mnist:ROOT/idx": ("e2baca038b71f7e57684204cc6c74b9f", "3bf5837c59d5d82f3446e79345a907b4"),
     "cifar10:ROOT": ("a397721ebd987a0ecd7fd34fce307b5e", "43652eb32e14859e3febcdbaf6d01bdf"),
     "cifar100:ROOT": ("8fd05d2513d4418eeb0c09a0d2ebb9de", "948a718c589ad8068df9408a64d0e40c"),
-    "ROOT/photos": ("fa7c493e087f31bd6a1d557e1c0461d1", "00895d1cbca798e1cef87d55880f4d83"),
-    "ROOT/reviews.csv": ("cdccf4ec469df3194c257f075cd58442", "44f55c29b9c0a25c74c405df4b8910b7"),
-    "ROOT/reviews.jsonl": ("3a2c4d0e678855e0e07cd03357aa86ee", "862c3157a5d0af16660503009f3d38c1"),
-    "ROOT/letters": ("d53df353ca30346d10a5685ad043c53e", "46426ec5ed68bbdea06d7f5b52b94438"),
+    "ROOT/photos": ("fa7c493e087f31bd6a1d557e1c0461d1", "26198a16e22a4c1f1e87c46e85a2fb4a"),
+    "ROOT/reviews.csv": ("cdccf4ec469df3194c257f075cd58442", "9e3de23acdfd38479dd7492ce910a986"),
+    "ROOT/reviews.jsonl": ("3a2c4d0e678855e0e07cd03357aa86ee", "44924b8ed62326195271735b2002fb58"),
+    "ROOT/letters": ("d53df353ca30346d10a5685ad043c53e", "01b8e8d10850a8f26963e7235b0ecbbd"),
     "imdb:ROOT": ("475a22ae958fa982332c64cd4c7fe73f", "c4df3a5156ca21954a67c0dcdf798385"),
     "yelp_review_full:ROOT": ("2e5e998c88e81de417fd69f4e52c8a49", "b3e075a25a56d343320ecf5924d9220d"),
     "amazon_review_full:ROOT": ("139094f3c897b0805d4861bf48da3297", "a4e3a17bec8bb7038a1ac2458b7ce922"),
@@ -76,10 +76,10 @@ def test_keys_are_unchanged(opened: Callable[..., Dataset], root: Path, cache: P
 
 def test_keys_with_options_are_unchanged(opened: Callable[..., Dataset], root: Path) -> None:
     photos = opened(root / "photos", image_size=4, channels=3, split_seed=3)
-    assert photos.key == "6abb90f8f42a748c04b023b0c3896ca4"
+    assert photos.key == "e01f51a2e57e98c5d488baa5d6a1452e"
     columns = {"text_columns": ["text"], "encoding": "latin-1"}
     reviews = opened(root / "reviews.csv", tokenizer="chars", max_length=5, test_size=3, **columns)
-    assert reviews.key == "a5de75ff078a967a656920d0a17a3c94"
+    assert reviews.key == "ae2df5190bf818f236ddd92dfeb16278"
 
 
 def test_files_of_the_cache_are_unchanged(opened: Callable[..., Dataset], root: Path, cache: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -11,7 +12,8 @@ from PIL import Image
 
 from studygroup.errors import UserError
 from studygroup.options import RunOptions
-from studygroup.pipeline.setup import log_augmentation, open_splits
+from studygroup.pipeline.describe import describe_run
+from studygroup.pipeline.setup import open_splits
 
 
 def folder(root: Path, names: tuple[str, ...], channels: int = 1) -> Path:
@@ -33,21 +35,21 @@ def options(data: Path | str, augment: str) -> RunOptions:
         (("3", "8"), "auto", "crop", "augmentation: crop; no flips, as mirrored digits"),
         (("3", "8"), "strong", "crop+trivial+erase+mixup+cutmix", "no flips"),
         (("cat", "dog"), "auto", "crop+flip", "augmentation: crop+flip; mirrored images count as the same class"),
-        (("3", "8"), "flip,crop", "crop+flip", ""),
-        (("cat", "dog"), "none", "none", ""),
+        (("3", "8"), "flip,crop", "crop+flip", None),
+        (("cat", "dog"), "none", "none", None),
     ],
 )
 def test_what_presets_become_and_what_is_said(
-    names: tuple[str, ...], augment: str, resolved: str, said: str, tmp_path: Path, caplog: pytest.LogCaptureFixture
+    names: tuple[str, ...], augment: str, resolved: str, said: str | None, tmp_path: Path, caplog: pytest.LogCaptureFixture
 ) -> None:
     with caplog.at_level(logging.INFO, "studygroup"):
         given = options(folder(tmp_path / "data", names), augment)
         splits = open_splits(given)
         assert splits.augment == resolved
-        log_augmentation(given, splits)
+        describe_run(replace(given, cache=tmp_path / "cache"), splits)
     found = [message for message in caplog.messages if message.startswith("augmentation:")]
-    assert len(found) == bool(said)
-    assert not said or said in found[0]
+    assert len(found) == 1
+    assert found[0] == f"augmentation: {resolved}" if said is None else said in found[0]
 
 
 def test_an_unknown_augmentation_is_said_before_the_data_is_looked_for() -> None:

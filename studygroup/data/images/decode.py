@@ -131,12 +131,12 @@ def decode(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
         raise DecodeError(" ".join(reason.split()) or type(error).__name__) from error
 
 
-def image_mode(path: Path) -> str:
-    """Return PIL's name of an image's pixel format, from its header, within `decoding`; empty if it cannot be read."""
+def image_header(path: Path) -> str:
+    """Return pixel format (PIL's name) and size of an image, `RGB 640x480`, within `decoding`; empty if it cannot be read."""
     from PIL import Image
 
     with suppress(Exception), Image.open(path, formats=formats()) as image:  # decoding will report the error
-        return image.mode
+        return f"{image.mode} {image.width}x{image.height}"
     return ""
 
 

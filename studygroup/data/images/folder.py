@@ -13,7 +13,7 @@ from numpy.typing import NDArray
 from studygroup.data.cache.entries import digest
 from studygroup.data.class_folders import FileKind, FolderContent, Sample, printable
 from studygroup.data.images.augment import flip_changes
-from studygroup.data.images.decode import GREY_MODES, DecodeError, decode, decoding, image_mode, list_images
+from studygroup.data.images.decode import GREY_MODES, DecodeError, decode, decoding, image_header, list_images
 from studygroup.data.pool import thread_map
 from studygroup.data.source import Chunk, ImageSource, RawImages, RawSplit
 from studygroup.errors import UserError
@@ -56,18 +56,23 @@ class Folder(ImageSource):
             splits[split] = RawSplit(self._decode(samples, names, unreadable), len(samples), names=names)
         return RawImages(classes=self.content.classes, splits=splits, unreadable=unreadable, shape=self.shape)
 
+    def original_sizes(self) -> list[tuple[int, int]]:
+        """See `Source`."""
+        sizes = (header.split()[1].split("x") for *_, header in self._fingerprints if header)
+        return [(int(width), int(height)) for width, height in sizes]
+
     @cached_property
     def shape(self) -> tuple[int, int, int]:
         """(channels, height, width) of the prepared images; by default grey only if every image is, according to the files' headers."""
-        grey = all(mode in GREY_MODES for *_, mode in self._fingerprints if mode)
+        grey = all(header.split()[0] in GREY_MODES for *_, header in self._fingerprints if header)
         size = self.options.image_size or DEFAULT_SIZE
         return self.options.channels or (1 if grey else 3), size, size
 
     @cached_property
     def _fingerprints(self) -> list[tuple[str, str, str, str]]:
-        """Split, name, content hash and pixel format of every file."""
+        """Split, name, content hash and header (`image_header`) of every file."""
         with decoding():
-            return self.content.fingerprints(self.cache, purpose="folder", examine=image_mode, progress=self.options.progress)
+            return self.content.fingerprints(self.cache, purpose="images", examine=image_header, progress=self.options.progress)
 
     def _decode(self, samples: list[Sample], names: list[str], unreadable: list[str]) -> Iterator[Chunk]:
         """Yield the images in chunks (n, C, H, W), with their labels (n,); append their names to `names`, of others to `unreadable`."""

@@ -33,6 +33,11 @@ class StoredImages:
     split: Split
     moments: NDArray[np.int64]
 
+    @property
+    def labels(self) -> NDArray[np.int64]:
+        """Labels (N,)."""
+        return self.split.labels
+
     def __len__(self) -> int:
         return len(self.split)
 
@@ -96,11 +101,11 @@ class ImagePreparation(Preparation[RawImages, StoredImages]):
         division: tuple[int, int] | None,
         tokenizer: str | Tokenizer,
     ) -> tuple[dict[str, Split], Inputs, str]:
-        """Compute the normalisation from the training set."""
+        """Compute the normalisation from the samples to learn from."""
         stored = prepared.splits["train"]
         channels, height, width = stored.split.inputs.shape[1:]
-        mean, std = statistics(stored.moments if division is None else stored.moments[train], height * width)
-        key = prepared.key if division is None else text_digest(f"{prepared.key} {division[0]} {division[1]}")
+        mean, std = statistics(stored.moments if len(train) == len(stored) else stored.moments[train], height * width)
+        key = prepared.key if division is None else text_digest(f"{prepared.key} stratified {division[0]} {division[1]}")
         return {name: images.split for name, images in prepared.splits.items()}, Images((channels, height, width), mean, std), key
 
 

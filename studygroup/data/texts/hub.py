@@ -4,8 +4,8 @@
     hub:FOLDER                                           read where it is
 
 No code comes with the data: only versions of the library that run none are accepted. Columns are chosen as in a table; a column of class
-labels, if there is exactly one, is the label. The test set is the split `test` or, if there is none or its labels are hidden (all -1),
-`validation`.
+labels, if there is exactly one, is the label. The hold-out set is the split `validation`, the test set the split `test`, unless its labels
+are hidden (all -1).
 """
 
 from __future__ import annotations
@@ -23,7 +23,7 @@ from typing import Any
 from studygroup.data.cache.disk import cache_errors
 from studygroup.data.cache.entries import digest
 from studygroup.data.cache.fingerprint import fingerprints
-from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES, list_files
+from studygroup.data.class_folders import SPLIT_NAMES, list_files
 from studygroup.data.source import Meter, RawSplit, RawTexts, TextSource
 from studygroup.data.texts.columns import Columns, choose_columns, refuse_delimiter, refuse_encoding
 from studygroup.data.texts.files import UnreadableRows
@@ -136,7 +136,7 @@ class Hub(TextSource):
 
     @cached_property
     def splits(self) -> dict[str, HubSplit]:
-        """The splits that are used: `train` and `test`, or `train` alone."""
+        """The splits that are used: `train`, perhaps `val`, perhaps `test`."""
         label = self.columns.label
         splits = {"train": self.all_splits["train"]}
         for name, table in self.all_splits.items():
@@ -148,15 +148,13 @@ class Hub(TextSource):
                 raise UserError(f"the classes of {table.title} differ from those of {splits['train'].title}; both need the same")
             if table.has_hidden_labels(label):
                 logger.warning("%s is not used: its labels are hidden", table.title)
-            elif "test" not in splits:
-                splits["test"] = table
             else:
-                logger.warning("%s is not used beside %s", table.title, splits["test"].title)
+                splits[name] = table
         return splits
 
     @cached_property
     def all_splits(self) -> dict[str, HubSplit]:
-        """The split for training, as `train`, and candidates for the test by their names, in order of preference."""
+        """The splits by their use: `train`, `val` and `test`."""
         try:
             data = self.library.load_from_disk(str(self.folder))
         except Exception as error:  # as above
@@ -164,15 +162,13 @@ class Hub(TextSource):
         if not hasattr(data, "keys"):
             return {"train": HubSplit(data, self.name)}
         inside = {name.lower(): name for name in data}
-        train = next((inside[name] for name in TRAIN_NAMES if name in inside), None)
-        if train is None:
+        found = {split: next((inside[name] for name in names if name in inside), None) for split, names in SPLIT_NAMES.items()}
+        used = {split: name for split, name in found.items() if name is not None}
+        if "train" not in used:
             raise UserError(f"{self.name} has no split for training; it has {', '.join(data)}")
-        tests = [inside[name] for name in TEST_NAMES if name in inside]
-        if unused := [name for name in data if name not in (train, *tests)]:
+        if unused := [name for name in data if name not in used.values()]:
             logger.warning("not used of %s: the splits %s", self.name, ", ".join(unused))
-        return {"train": HubSplit(data[train], f"{self.name} {train}")} | {
-            name: HubSplit(data[name], f"{self.name} {name}") for name in tests
-        }
+        return {split: HubSplit(data[name], f"{self.name} {name}") for split, name in used.items()}
 
     def _find_download(self, name: str) -> Path:
         """Return the folder in the cache with a data set of the hub; download it if the options allow it."""

@@ -12,6 +12,8 @@ MAX_CLASSES = 1000
 """Number of distinct labels above which they are not accepted as classes."""
 ALL_DIFFERENT = 10
 """Number of rows from which on labels that are all different are not accepted as classes."""
+PLURAL = 3
+"""Number of letters above which a final `s` may be that of a plural."""
 SHOWN = 3
 """Number of labels that a message shows as examples."""
 
@@ -80,6 +82,8 @@ def check_classes(names: Collection[str], rows: int | None, source: str) -> None
 def odd_names(names: Sequence[str], source: str) -> list[str]:
     """Describe, one line each with the remedy, names of classes that may be meant to be the same; nothing is merged.
 
+    Such names differ in case, spaces, hyphens, spelling of characters, or by a plural's `s` only.
+
     Args:
         names: of the classes.
         source: name of the data set.
@@ -88,12 +92,14 @@ def odd_names(names: Sequence[str], source: str) -> list[str]:
     for name in names:
         words = unicodedata.normalize("NFKC", name).casefold().replace("_", " ").replace("-", " ").split()
         found.setdefault(" ".join(words), []).append(name)
+    for key in [key for key in found if len(key) > PLURAL and key.endswith("s") and key[:-1] in found]:
+        found[key[:-1]] += found.pop(key)
     near = [", ".join(repr(name if len(name) <= 40 else name[:39] + "…") for name in group) for group in found.values() if len(group) > 1]
     lines = []
     if near:
         more = f"; {len(near) - SHOWN} more such groups" if len(near) > SHOWN else ""
         lines.append(
-            f"classes of {source} differ in case, spaces, hyphens or spelling of characters only and are kept apart: "
+            f"classes of {source} differ in case, spaces, hyphens, spelling of characters or a plural's s only and are kept apart: "
             f"{'; '.join(near[:SHOWN])}{more}. If they are one class, write them alike in the data"
         )
     fractions = [name for name in names if is_number(name) and not re.fullmatch(r"[+-]?[0-9]+", name) and float(name).is_integer()]

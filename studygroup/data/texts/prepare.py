@@ -1,11 +1,10 @@
 """Texts in the cache: `bytes` (M,) uint8, `ends` (N,) and `labels` (N,); only some thousand rows are in memory at a time.
 
-The texts are stored unchanged, then divided; the vocabulary is trained on the training set; then all texts are stored as tokens.
+The texts are stored unchanged, then divided; the vocabulary is trained on the samples to learn from; then all texts are stored as tokens.
 """
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from pathlib import Path
@@ -20,13 +19,11 @@ from studygroup.data.dataset import Split
 from studygroup.data.inputs import Inputs, Tokens
 from studygroup.data.prepare import ArrayType, Preparation, Prepared
 from studygroup.data.source import RawSplit, RawTexts, Row
-from studygroup.data.texts.labels import ClassIndex, check_classes, odd_names, shorten, sort_classes
+from studygroup.data.texts.labels import ClassIndex, check_classes, shorten, sort_classes
 from studygroup.data.texts.store import Texts, chunked
 from studygroup.data.texts.tokens import tokenize, trained_tokenizer
 from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
-
-logger = logging.getLogger(__name__)
 
 
 class TextPreparation(Preparation[RawTexts, Texts]):
@@ -70,7 +67,9 @@ class TextPreparation(Preparation[RawTexts, Texts]):
         counts = np.bincount(order[labels["train"]], minlength=len(classes))
         empty = [shorten(label) for label, count in zip(classes, counts, strict=True) if not count]
         if empty and self.raw.classes is None:
-            raise UserError(f"{empty[0]!r} is a label of the test set of {name}, but not of its training set; correct or remove it")
+            raise UserError(
+                f"{empty[0]!r} is a label in {name} that no training sample has; correct or remove it, or move some to training"
+            )
         if empty and self.raw.unreadable:
             raise UserError(f"no text of class {empty[0]!r} of {name} can be read: {self.raw.unreadable[0]}, …; repair or remove them")
         for split, numbers in labels.items():
@@ -93,12 +92,10 @@ class TextPreparation(Preparation[RawTexts, Texts]):
         division: tuple[int, int] | None,
         tokenizer: str | Tokenizer,
     ) -> tuple[dict[str, Split], Inputs, str]:
-        """Train the tokenizer on the training set if needed, and convert all texts to tokens."""
-        for line in odd_names(prepared.classes, prepared.name):
-            logger.warning(line)
+        """Train the tokenizer on the samples to learn from if needed, and convert all texts to tokens."""
         if isinstance(tokenizer, str):
             tokenizer = trained_tokenizer(prepared, train, tokenizer, self.cache, vocabulary=self.options.vocabulary)
         length = self.options.max_length or tokenizer.max_length
         tokens = tokenize(prepared, tokenizer, self.cache, length, progress=self.options.progress)
         splits = {name: Split(tokens[name], texts.labels, texts=texts) for name, texts in prepared.splits.items()}
-        return splits, Tokens(tokenizer, length), digest(prepared.key, tokenizer.describe(), length, division)
+        return splits, Tokens(tokenizer, length), digest(prepared.key, tokenizer.describe(), length, division and ("stratified", *division))

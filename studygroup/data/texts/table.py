@@ -2,11 +2,12 @@
 
     reviews.csv                               divided at random into training and test set
     reviews/train.csv  reviews/test.csv       with a test set
+    reviews/train.csv  reviews/val.csv        with a hold-out set; with or without test.csv
 
-`train` may also be called `training`, and `test` `testing` or, if there is none, `val`, `valid` or `validation`, in any case. The encoding
-is the given one, else that of a byte order mark, else UTF-8. CSV and TSV have quotes as spreadsheets write them, and a first row with the
-names of the columns; a table without such a row is read by giving its columns as numbers from 1. What separates the
-columns is given or found. `choose_columns` finds the columns.
+`train` may also be called `training`, `val` `valid` or `validation`, and `test` `testing`, in any case. The encoding is the given one,
+else that of a byte order mark, else UTF-8. CSV and TSV have quotes as spreadsheets write them, and a first row with the names of the
+columns; a table without such a row is read by giving its columns as numbers from 1. What separates the columns is given or found.
+`choose_columns` finds the columns.
 Several text columns are joined by a space. A label is a name or a number, and is stripped. Unreadable rows are named by their number, from
 1, without the header.
 """
@@ -20,7 +21,7 @@ from pathlib import Path
 
 from studygroup.data.cache.entries import digest
 from studygroup.data.cache.fingerprint import fingerprints
-from studygroup.data.class_folders import TEST_NAMES, TRAIN_NAMES, folders
+from studygroup.data.class_folders import SPLIT_NAMES, folders
 from studygroup.data.source import Meter, RawSplit, RawTexts, TextSource
 from studygroup.data.texts.columns import Columns, choose_columns
 from studygroup.data.texts.delimited import Delimited
@@ -50,7 +51,7 @@ def is_table(path: Path) -> bool:
     A folder with sub-folders is none: the data is more likely in these, and the file a list of it.
     """
     if path.is_dir():
-        return bool(_find_tables(path, TRAIN_NAMES)) and not folders(path)
+        return bool(_find_tables(path, SPLIT_NAMES["train"])) and not folders(path)
     return path.is_file() and table_suffix(path) is not None
 
 
@@ -119,18 +120,18 @@ def open_table(path: Path, options: DataOptions, *, one_column: bool = False) ->
 
 
 def _find_splits(folder: Path) -> dict[str, Path]:
-    """Return the tables in a folder by split: `train` and `test`, or `train` alone."""
-    train, tests = _find_tables(folder, TRAIN_NAMES), _find_tables(folder, TEST_NAMES)
-    if not train:
+    """Return the tables in a folder by split: `train`, and `val` and `test` if there are such."""
+    found = {split: _find_tables(folder, names) for split, names in SPLIT_NAMES.items()}
+    if not found["train"]:
         raise UserError(f"{folder} has no table for training; call it e.g. train.csv ({', '.join(SUFFIXES)})")
-    for found in (train, tests):
-        stems = [_stem(path) for path in found]
+    for tables in found.values():
+        stems = [_stem(path) for path in tables]
         if len(set(stems)) < len(stems):
-            raise UserError(f"{folder} has both {found[0].name} and {found[1].name}; remove or rename one")
-    used = [train[0], *tests[:1]]
-    if unused := [path.name for path in (*train, *tests) if path not in used]:
-        logger.warning("not used in %s beside %s: %s", folder, " and ".join(path.name for path in used), ", ".join(unused))
-    return dict(zip(("train", "test"), used, strict=False))
+            raise UserError(f"{folder} has both {tables[0].name} and {tables[1].name}; remove or rename one")
+    used = {split: tables[0] for split, tables in found.items() if tables}
+    if unused := [path.name for tables in found.values() for path in tables[1:]]:
+        logger.warning("not used in %s beside %s: %s", folder, " and ".join(path.name for path in used.values()), ", ".join(unused))
+    return used
 
 
 def _find_tables(folder: Path, stems: Sequence[str]) -> list[Path]:

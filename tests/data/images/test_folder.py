@@ -77,7 +77,7 @@ def test_division_by_share_number_and_seed(opened: Open, folder: Make) -> None:
     assert opened(root, split_seed=1).key != opened(root).key != opened(root, test_size=0.5).key
 
 
-@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("train", "val"), ("Training", "Testing"), ("train", "validation")])
+@pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "Testing")])
 def test_folders_of_training_and_test_set(opened: Open, folder: Make, train: str, test: str) -> None:
     root = folder({f"{train}/a": 4, f"{train}/b": 5, f"{test}/a": 2, f"{test}/b": 3})
     data = opened(root, test_size=0.9)
@@ -90,10 +90,45 @@ def test_folders_of_training_and_test_set(opened: Open, folder: Make, train: str
     assert data.images.std == pytest.approx(flat.std((0, 2, 3), correction=0).tolist())
 
 
-def test_val_beside_test_is_ignored_with_a_warning(opened: Open, folder: Make, caplog: pytest.LogCaptureFixture) -> None:
-    root = folder({f"{split}/{label}": 2 for split in ("train", "test", "val") for label in "ab"})
-    assert len(opened(root).test) == 4
-    assert "val" in caplog.text
+@pytest.mark.parametrize("val", ["val", "Valid", "validation"])
+def test_val_is_the_hold_out(opened: Open, folder: Make, caplog: pytest.LogCaptureFixture, val: str) -> None:
+    root = folder({"train/a": 9, "train/b": 6, "test/a": 2, "test/b": 3, f"{val}/a": 3, f"{val}/b": 1})
+    data = opened(root)
+    assert [len(split) for split in (data.train, data.holdout, data.unused, data.test)] == [15, 4, 0, 5]
+    assert data.holdout.sample_names() == [f"{val}/a/{i:03}.png" for i in range(3)] + [f"{val}/b/000.png"]
+    assert pixels(data.holdout)[3] == read_image(root / val / "b" / "000.png", data.images.shape).tobytes()
+    assert data.images.mean == pytest.approx((data.train.gather(np.arange(15))[0].double() / 255).mean((0, 2, 3)).tolist())
+    fewer = opened(root, train_size=10)
+    assert [len(split) for split in (fewer.train, fewer.holdout, fewer.unused, fewer.test)] == [10, 4, 5, 5]
+    assert not caplog.records
+
+
+def test_val_without_test(opened: Open, folder: Make) -> None:
+    root = folder({"train/a": 12, "train/b": 8, "val/a": 3, "val/b": 1})
+    data = opened(root)
+    assert [len(split) for split in (data.train, data.holdout, data.test)] == [16, 4, 4]
+    assert np.bincount(data.test.labels).tolist() in ([2, 2], [3, 1])
+    assert {name.split("/")[0] for name in (*data.train.sample_names(), *data.test.sample_names())} == {"train"}
+
+
+def test_a_hold_out_beside_val_is_refused(opened: Open, folder: Make) -> None:
+    root = folder({"train/a": 4, "train/b": 4, "val/a": 3, "val/b": 1})
+    with pytest.raises(UserError, match=r"holdout is 0.2, but photos has a hold-out set of its own \(val\); leave holdout out"):
+        opened(root, holdout=0.2)
+    assert len(opened(root, holdout=0).holdout) == 0
+
+
+def test_statistics_are_those_of_the_samples_to_learn_from(opened: Open, folder: Make) -> None:
+    data = opened(folder({"a": 30, "b": 20}), holdout=0.4, train_size=10)
+    assert [len(split) for split in (data.train, data.holdout, data.unused, data.test)] == [10, 16, 14, 10]
+    learned = data.train.gather(np.arange(10))[0].double() / 255
+    assert data.images.mean == pytest.approx(learned.mean((0, 2, 3)).tolist())
+    assert data.images.std == pytest.approx(learned.std((0, 2, 3), correction=0).tolist())
+
+
+def test_the_division_is_stratified(opened: Open, folder: Make) -> None:
+    data = opened(folder({"a": 40, "b": 20}), holdout=0.25)
+    assert [np.bincount(split.labels).tolist() for split in (data.train, data.holdout, data.test)] == [[24, 12], [8, 4], [8, 4]]
 
 
 def test_images_at_any_depth_without_hidden_and_other_files(opened: Open, folder: Make) -> None:
@@ -160,7 +195,7 @@ def test_an_unchanged_folder_is_not_read_again(opened: Open, folder: Make, monke
     monkeypatch.setattr(hashlib, "file_digest", read)
     monkeypatch.setattr(decode, "decode", read)
     monkeypatch.setattr(image_folder, "decode", read)
-    monkeypatch.setattr(image_folder, "image_mode", read)
+    monkeypatch.setattr(image_folder, "image_header", read)
     again = opened(root)
     assert again.key == first.key
     assert pixels(again.train) == pixels(first.train)
@@ -289,7 +324,15 @@ def test_bad_train_and_test_folders_are_refused(opened: Open, folder: Make) -> N
         opened(folder({"train/a": 1, "train/b": 1, "train/c": 1, "test/a": 1, "test/c": 1}, name="fewer"))
     with pytest.raises(UserError, match=r"class 'b' of .*test has no images"):
         opened(folder({"train/a": 1, "train/b": 1, "test/a": 1, "test/b": 0}, name="empty-test"))
-    with pytest.raises(UserError, match=r"has train/, but no test/"):
+    with pytest.raises(UserError, match=r"has train/, but no val/ or test/ with a folder per class"):
         opened(folder({"train/a": 1, "train/b": 1, "tset/a": 1, "tset/b": 1}, name="no-test"))
+    with pytest.raises(UserError, match=r"'c' is in val/, but not in train/; both need the same"):
+        opened(folder({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 1, "val/c": 1}, name="more-val"))
+    with pytest.raises(UserError, match=r"class 'b' of .*val has no images"):
+        opened(folder({"train/a": 1, "train/b": 1, "val/a": 1, "val/b": 0}, name="empty-class-of-val"))
+    with pytest.raises(UserError, match=r"has train/, but no val/ or test/ with a folder per class"):
+        opened(folder({"train/a": 1, "train/b": 1, "val": 0}, name="empty-val"))
+    with pytest.raises(UserError, match=r"has val/, but no train/"):
+        opened(folder({"val/a": 1, "val/b": 1}, name="only-val"))
     with pytest.raises(UserError, match=r"has test/, but no train/"):
         opened(folder({"test/a": 1, "test/b": 1}, name="no-train"))

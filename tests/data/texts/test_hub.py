@@ -106,18 +106,18 @@ def test_columns(stub: Stub, cache: Path, caplog: pytest.LogCaptureFixture) -> N
     ]
 
 
-def test_choice_of_the_test_set(stub: Stub, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_choice_of_the_splits(stub: Stub, cache: Path, caplog: pytest.LogCaptureFixture) -> None:
     splits = {"unsupervised": some(-1), "validation": some(1, 1), "Train": some(0, 1), "test": some(-1, -1)}
     source = Hub(*source_args(stub(splits, label=CLASSES), cache))
-    assert {split: len(found) for split, found in read(source).items()} == {"train": 2, "test": 2}
-    assert source.splits["test"].title == "saved validation"
+    assert {split: len(found) for split, found in read(source).items()} == {"train": 2, "val": 2}
+    assert source.splits["val"].title == "saved validation"
     assert "saved test is not used: its labels are hidden" in caplog.text
     assert "not used of saved: the splits unsupervised" in caplog.text
     source = Hub(*source_args(stub({**splits, "test": some(-1, 0)}, label=CLASSES), cache, on_error="skip"))
     raw = source.read()
     assert rows(raw, "test") == [("text 1", "neg")]
     assert raw.unreadable == ["row 1 of saved test (no label)"]
-    assert "saved validation is not used beside saved test" in caplog.text
+    assert rows(raw, "val") == [("text 0", "pos"), ("text 1", "pos")]
     with pytest.raises(UserError, match="saved has no split for training; it has test"):
         Hub(*source_args(stub({"test": some(1)}), cache)).key()
     with pytest.raises(UserError, match="saved test has no column 'label', but saved train has"):
@@ -243,7 +243,7 @@ def test_the_library_itself(tmp_path: Path, cache: Path) -> None:
     raw = source.read()
     assert raw.classes == CLASSES
     assert rows(raw) == [(f"text {i}", CLASSES[label]) for i, label in enumerate(labels)]
-    assert rows(raw, "test") == [("text 0", "pos")]
+    assert rows(raw, "val") == [("text 0", "pos")]
     assert raw.unreadable == ["row 2 of saved validation (no label)"]
     data["train"].save_to_disk(str(tmp_path / "single"))
     single = Hub(*source_args(tmp_path / "single", cache))

@@ -147,7 +147,7 @@ def test_an_empty_test_set(cache: Path) -> None:
         (Reviews([("a", "x"), ("b", "x")], None), "reviews has the single class 'x'; at least two"),
         (Reviews([("a", "x")], None, classes=("x",)), "reviews has the single class 'x'; at least two"),
         (Reviews([("a", str(i)) for i in range(1200)], None), "more than 1000 values"),
-        (Reviews(test=[("new", "7")]), "'7' is a label of the test set of reviews, but not of its training set"),
+        (Reviews(test=[("new", "7")]), "'7' is a label in reviews that no training sample has"),
         (Reviews(classes=("2", "3")), "'10' of reviews is none of its classes: 2, 3"),
         (Reviews(classes=("2", "10", "11"), unreadable=["row 3"]), "no text of class '11' of reviews can be read: row 3"),
     ],

@@ -314,13 +314,19 @@ def test_a_folder_of_tables(tmp_path: Path, cache: Path, caplog: pytest.LogCaptu
     (folder / "Valid.csv").write_text("label,text\ny,c\n")
     source = Table(*source_args(folder, cache, **options))
     assert source.name == "reviews"
-    assert read(source) == {"train": [("a", "x"), ("b", "y")], "test": [("c", "y")]}
+    assert read(source) == {"train": [("a", "x"), ("b", "y")], "val": [("c", "y")]}
     assert source.key() != alone.key()
     assert not caplog.records
     (folder / "test.jsonl").write_text('{"text": "d", "label": "x"}')
-    assert read(Table(*source_args(folder, cache, **options)))["test"] == [("d", "x")]
-    assert "not used in" in caplog.text
-    assert "Valid.csv" in caplog.text
+    assert read(Table(*source_args(folder, cache, **options))) == {
+        "train": [("a", "x"), ("b", "y")],
+        "val": [("c", "y")],
+        "test": [("d", "x")],
+    }
+    assert not caplog.records
+    (folder / "validation.csv").write_text("label,text\ny,e\n")
+    assert read(Table(*source_args(folder, cache, **options)))["val"] == [("c", "y")]
+    assert "beside train.csv and Valid.csv and test.jsonl: validation.csv" in caplog.text
     (folder / "test.jsonl").write_text('{"txt": "d", "label": "x"}')
     with pytest.raises(UserError, match=r"test.jsonl has no column 'text', but train.csv has"):
         Table(*source_args(folder, cache, **options)).key()
