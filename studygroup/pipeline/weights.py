@@ -7,6 +7,8 @@ from pathlib import Path
 
 from studygroup.data import Dataset, Images
 from studygroup.errors import UserError
+from studygroup.networks.external import TIMM
+from studygroup.networks.registry import HUGGING_FACE
 from studygroup.networks.weights import Weights, read_weights
 from studygroup.runs.member import Run
 
@@ -19,6 +21,11 @@ def open_weights(source: str | None) -> Weights | None:
     """
     if source is None:
         return None
+    if source.startswith((TIMM, HUGGING_FACE)):
+        remedy = (
+            f"give --student {source}" if source.startswith(HUGGING_FACE) else "save its state_dict as .safetensors, and give that file"
+        )
+        raise UserError(f"the weights {source} are neither the folder of a run nor a file; {remedy}")
     path = Path(source).expanduser()
     if not path.is_dir():
         return read_weights(path)

@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
@@ -89,3 +90,33 @@ def test_images_follow_the_weights(train: Callable[..., Run], teacher: Path, tmp
     run = train(**BASE, weights=str(copied))
     assert json.loads(run.files.card("best").read_text())["mean"] == [0.25]
     assert json.loads(run.files.card("best").read_text())["std"] == [0.5]
+
+
+@pytest.mark.parametrize(
+    ("source", "remedy"), [("hf:folder", "give --student hf:folder"), ("timm:resnet18@pretrained", "save its state_dict as .safetensors")]
+)
+def test_models_of_other_libraries(train: Callable[..., Run], source: str, remedy: str) -> None:
+    with pytest.raises(UserError, match=f"the weights {source} are neither the folder of a run nor a file; {remedy}"):
+        train(**BASE, weights=source)
+
+
+def test_classes_of_other_names_get_a_new_head(train: Callable[..., Run], teacher: Path, tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    images, labels = rng.integers(0, 256, (60, 8, 8, 1), dtype=np.uint8), [f"class {k % 10}" for k in range(60)]
+    run = train(data=(images, labels), **BASE | {"method": "cgl"}, weights=str(teacher), train_size=40, holdout=8)
+    card = json.loads(run.files.card("student0").read_text())
+    assert "2 left out, newly initialised: classifier.bias, classifier.weight" in card["starts_from"]
+    assert card["mean"] == Run(teacher).best.card["mean"], "the normalisation is that of the weights"
+
+
+def test_runs_on_texts(train: Callable[..., Run], teacher: Path, tmp_path: Path) -> None:
+    texts, labels = [f"{word} {k}" for k in range(30) for word in ("good", "bad")], ["yes", "no"] * 30
+    small = {"method": "baseline", "student": "transformer@depth=1,embedding=8,hidden=8,heads=2,feedforward=8", "threads": 1, "epochs": 1}
+    common = {**small, "train_size": 40, "holdout": 8, "linear_model": False}
+    first = train(data=(texts, labels), **common, out=tmp_path / "first")
+    again = train(data=(texts, labels), **common, weights=str(first.folder), out=tmp_path / "again")
+    assert "0 left out, newly initialised: none" in json.loads(again.files.card("student0").read_text())["starts_from"]
+    with pytest.raises(UserError, match=r"do not fit texts of .*; give a run on texts like these"):
+        train(data=(texts, labels), **common, weights=str(teacher), out=tmp_path / "images")
+    with pytest.raises(UserError, match=r"do not fit texts of .*vocabulary"):
+        train(data=(texts, labels), **common, weights=str(first.files.weights("best")), out=tmp_path / "file")
