@@ -58,7 +58,7 @@ def remove_empty_run(folder: Path) -> None:
     files = RunFiles(folder)
     if any(folder.rglob("*.ckpt")) or files.result.exists():
         return
-    for path in (files.config, files.environment, files.metrics):
+    for path in (files.config, files.data, files.environment, files.metrics):
         path.unlink(missing_ok=True)
     for path in sorted((path for path in folder.rglob("*") if path.is_dir()), reverse=True):
         if not any(path.iterdir()):

@@ -168,7 +168,7 @@ def test_stopped_and_resumed(train: Callable[..., Run], table: Path, tmp_path: P
 
 
 def test_teachers_have_the_same_tokens(train: Callable[..., Run], learnt: Path, table: Path, tmp_path: Path) -> None:
-    words: dict[str, Any] = {**TEXTS, "data": table, "method": "kd", "teacher": learnt, "epochs": 1}
+    words: dict[str, Any] = {**TEXTS, "data": table, "method": "kd", "teacher": learnt, "epochs": 1, "train_size": 180, "holdout": 48}
     run = train(**words, cache=learnt.parent / "cache", out=tmp_path / "same")
     assert run.result["method"] == "kd"
     with pytest.raises(
