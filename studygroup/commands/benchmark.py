@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import warnings
 from collections.abc import Sequence
 from dataclasses import asdict, replace
 
@@ -41,9 +42,16 @@ def run(options: BenchmarkOptions) -> dict[str, object]:
     for size in others:
         resized = with_students(method, size)
         try:
-            trainers.append(timed(group_name(resized), replace(last, method=resized)))
-        except UserError as error:  # too many for the network's routes or for the batch, say; other sizes may work
+            with warnings.catch_warnings(record=True) as notes:
+                warnings.simplefilter("always")
+                trainer = timed(group_name(resized), replace(last, method=resized))
+        except UserError as error:  # too many for the batch, say; other sizes may work
             left_out[group_name(resized)] = str(error)
+            continue
+        if len(trainer.runner.method.group) < size:  # the network has fewer routes
+            left_out[group_name(resized)] = str(notes[0].message)
+        else:
+            trainers.append(trainer)
     costs, steps = compare(trainers, steps=options.steps, repeats=options.repeats, progress=options.progress)
     return {
         "data": dataset.name,

@@ -54,7 +54,6 @@ def test_other_options_for_finished_runs_are_refused(compare: Compare, executor:
         ({"variants": {"a": {"epochs": 3}}}, "variant a names no method"),
         ({"variants": {"a": {"method": "kd", "teacher": "b"}, "b": {"method": "kd", "teacher": "a"}}}, "variant . is its own teacher"),
         ({"variants": {"a": {"method": "dml", "teacher": "resnet14"}}}, "variant a: dml takes no teacher"),
-        ({"methods": ["cgl"], "options": {"cgl.students": 40}, "batch_size": 64}, "cgl: "),
         ({"methods": ["dml"], "ray": "auto"}, "ray is not installed"),
     ],
 )

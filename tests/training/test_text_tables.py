@@ -37,7 +37,7 @@ def run(tmp_path_factory: pytest.TempPathFactory) -> Run:
     """A run whose student tells the classes apart, trained on lists."""
     folder = tmp_path_factory.mktemp("learnt")
     texts, labels = zip(*reviews(300), strict=True)
-    return studygroup.train((list(texts), list(labels)), out=folder / "run", cache=folder / "cache", **SMALL)
+    return studygroup.train((list(texts), list(labels)), out=folder / "run", cache=folder / "cache", **{**SMALL, "epochs": 12})
 
 
 def cache_of(run: Run) -> Path:
