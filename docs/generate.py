@@ -9,8 +9,9 @@ import re
 import sys
 from pathlib import Path
 
+from studygroup.kinds import Kind
 from studygroup.methods import CONTRACT, METHODS, method_options
-from studygroup.parameters import Bounds, Kind, Parameter, show
+from studygroup.parameters import Bounds, Parameter, show
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "methods"

@@ -11,151 +11,22 @@ from __future__ import annotations
 import ast
 import copy
 import dataclasses
-import difflib
 import functools
 import inspect
-import math
-import re
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from studygroup.errors import UserError
+from studygroup.kinds import Base, Kind
 
 T = TypeVar("T")
 Affects = Literal["result", "cost", "nothing"]
 """Effect of another value of an option: on the trained weights, only on time or place of the computation, or on neither."""
-Base = Literal["text", "int", "float", "bool", "choice", "list", "map", "any"]
 SCALARS: dict[str, Base] = {"str": "text", "Path": "text", "int": "int", "float": "float", "bool": "bool", "object": "any", "Any": "any"}
 LISTS = ("Sequence", "list", "tuple", "Iterable")
 MAPPINGS = ("Mapping", "dict")
-_PAIRS = re.compile(r"[,\s]+(?![^\[]*\])")  # between NAME=VALUE and the next, but not within [1,2]
-
-
-@dataclass(frozen=True)
-class Kind:
-    """Type of an option's value.
-
-    Attributes:
-        base: the type.
-        optional: whether None is allowed, too.
-        choices: the allowed values of a `choice`, or words that may stand in the place of a `map`.
-        item: type of the items of a `list`, or of the values of a `map`.
-    """
-
-    base: Base
-    optional: bool = False
-    choices: tuple[str, ...] = ()
-    item: Kind | None = None
-
-    def describe(self) -> str:
-        """Return the type in words, to end a sentence such as `it must be ...`."""
-        match self.base:
-            case "int":
-                wanted = "a whole number"
-            case "float":
-                wanted = "a number"
-            case "bool":
-                wanted = "true or false"
-            case "choice":
-                wanted = " or ".join(self.choices)
-            case "list":
-                wanted = f"a list, each item {self._item.describe()}"
-            case "map":
-                wanted = "".join(f"{word}, or " for word in self.choices) + f"a mapping of names, each value {self._item.describe()}"
-            case "text":
-                wanted = "text"
-            case "any":
-                wanted = "a value"
-        return f"{wanted}, or nothing (null)" if self.optional else wanted
-
-    @property
-    def _item(self) -> Kind:
-        return self.item or Kind("any")
-
-    def parse(self, text: str) -> object:
-        """Parse a value from the command line; `none` is None where None is allowed, and so is `auto`, except for a text.
-
-        Raises:
-            ValueError: the text is no such value; the message says what is expected.
-        """
-        if self.optional and (text.lower() in ("none", "null") or (self.base != "text" and text == "auto")):
-            return None
-        match self.base:
-            case "int" | "float":
-                return self._number(text)
-            case "bool":
-                if text.lower() not in ("true", "false"):
-                    raise ValueError(f"{text!r} is not true or false")
-                return text.lower() == "true"
-            case "choice":
-                return self._choice(text)
-            case "list":
-                return tuple(self._item.parse(part) for part in _parts(text))
-            case "map":
-                return text if text in self.choices else self._mapping(text)
-            case _:
-                return text
-
-    def check(self, value: object) -> object:
-        """Check and convert a value from a recipe: lists become tuples, integers become floats where a float is expected.
-
-        Raises:
-            ValueError: the value is of another type; the message says what is expected.
-        """
-        wrong = ValueError(f"{value!r}; it must be {self.describe()}")
-        if self.base == "any" or (value is None and self.optional) or (self.base == "map" and value in self.choices):
-            return value
-        if self.base != "text" and value == "auto" and self.optional:
-            return None
-        match self.base, value:
-            case "bool", bool():
-                return value
-            case _, bool() | None:
-                raise wrong
-            case "int", int():
-                return value
-            case "float", int() | float():
-                if not math.isfinite(value):
-                    raise wrong
-                return float(value)
-            case "text", str():
-                return value
-            case "choice", str():
-                return self._choice(value)
-            case "list", list() | tuple():
-                return tuple(self._item.check(item) for item in value)
-            case "map", dict() if all(isinstance(key, str) for key in value):
-                return {key: self._item.check(item) for key, item in value.items()}
-            case _:
-                raise wrong
-
-    def _number(self, text: str) -> float:
-        convert = int if self.base == "int" else float
-        try:
-            number = convert(text)
-        except ValueError:
-            raise ValueError(f"{text!r} is not {Kind(self.base).describe()}") from None
-        if not math.isfinite(number):
-            raise ValueError(f"{text!r} is not a finite number")
-        return number
-
-    def _choice(self, text: str) -> str:
-        if text not in self.choices:
-            near = difflib.get_close_matches(text, self.choices, n=1)
-            hint = f"did you mean {near[0]}?" if near else f"it must be {' or '.join(self.choices)}"
-            raise ValueError(f"{text!r}; {hint}")
-        return text
-
-    def _mapping(self, text: str) -> dict[str, object]:
-        mapping: dict[str, object] = {}
-        for part in _PAIRS.split(text.strip(", ")) if text.strip(", ") else ():
-            key, equals, value = part.partition("=")
-            if not equals or not key:
-                raise ValueError(f"{part!r} is not NAME=VALUE")
-            mapping[key.strip()] = self._item.parse(value.strip())
-        return mapping
 
 
 @dataclass(frozen=True)
@@ -286,6 +157,8 @@ def _kind_of(text: str, module: str) -> Kind:
     first, *others = sorted(kinds, key=lambda kind: kind.base == "choice")
     if first.base == "map" and [kind.base for kind in others] == ["choice"]:
         return Kind("map", optional, others[0].choices, first.item)
+    if sorted(kind.base for kind in kinds) == ["map", "text"]:
+        return Kind("map", optional, item=next(kind.item for kind in kinds if kind.base == "map"), or_text=True)
     if others:
         raise TypeError(f"{text} is ambiguous: a text could be parsed as more than one of its types")
     return Kind(first.base, optional, first.choices, first.item)
@@ -390,9 +263,3 @@ def _simple(node: ast.expr) -> Kind | None:
     if node.value.id in MAPPINGS:
         return Kind("map", item=kind_of(ast.unparse(inner[-1])))
     return None
-
-
-def _parts(text: str) -> list[str]:
-    """Split at commas, except between the options of a network, as in `transformer@depth=2,heads=2,vdcnn9`."""
-    commas = r",(?![^,@]*=)" if "@" in text else ","
-    return [part.strip() for part in re.split(commas, text) if part.strip()]

@@ -23,6 +23,7 @@ LEAVES = {
     "clock",
     "batch",
     "schedules",
+    "kinds",
     "parameters",
     "options",
     "registry",

@@ -12,8 +12,9 @@ from torch import nn
 
 from studygroup import api, cli
 from studygroup.errors import UserError
+from studygroup.kinds import Kind
 from studygroup.options import BenchmarkOptions, CompareOptions, Options, RunOptions, TrainOptions, checked, keyword_function, plain
-from studygroup.parameters import Bounds, Kind, check_values, kind_of, option, parameters_of, show
+from studygroup.parameters import Bounds, check_values, kind_of, option, parameters_of, show
 
 
 @pytest.mark.parametrize(
@@ -223,7 +224,7 @@ def test_public_functions_have_the_signature_and_docstring_of_their_options(comm
 def test_compare_and_benchmark_share_the_options_of_train() -> None:
     train, compare, benchmark = map(parameters_of, (TrainOptions, CompareOptions, BenchmarkOptions))
     assert [name for name, parameter in compare.items() if not parameter.help] == []
-    assert set(train) - set(compare) == {"seed", "devices", "nodes", "rendezvous", "shard", "resume", "weights"}
+    assert set(train) - set(compare) == {"seed", "devices", "nodes", "rendezvous", "shard", "resume"}
     own = {"method", "method_options", "teacher", "out", "overwrite"}
     assert all(compare[name] == train[name] for name in set(train) & set(compare) - own)
     assert compare["momentum"] == train["momentum"]

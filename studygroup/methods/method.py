@@ -45,11 +45,13 @@ class Method(nn.Module, ABC):
         candidates: names of the students that may be deployed: those with the target's network, or those of them that the method prefers.
         whole_batch: whether a batch must not be split.
         needs_teacher: whether the method learns from a trained network.
+        teacher_name: what the method calls its teacher.
         images_only: why the method cannot learn from texts; empty if it can.
     """
 
     whole_batch: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
+    teacher_name: ClassVar[str] = "teacher"
     images_only: ClassVar[str] = ""
     group: Group
     candidates: tuple[str, ...]

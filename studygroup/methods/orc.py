@@ -43,6 +43,7 @@ class ORC(Method):
 
     whole_batch = True
     needs_teacher = True
+    teacher_name = "pivot"
 
     students: int = option(3, at_least=1, help="Number of students n, without the pivot")
     temporary_teachers: int = option(1, at_least=0, help="Number of students k promoted per batch, at most n (Table 1)")

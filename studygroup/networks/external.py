@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 from collections.abc import Callable
 from functools import partial
+from typing import Any
 
 from torch import nn
 
@@ -32,6 +33,41 @@ def import_factory(name: str) -> Callable[..., object]:
     return factory
 
 
+def pretrained_timm(name: str) -> tuple[nn.Module, dict[str, Any]]:
+    """Load a model of timm with its pretrained weights, which timm downloads if it does not have them.
+
+    Args:
+        name: `NAME@pretrained`.
+
+    Returns:
+        The network, and the mean and standard deviation that its images are normalised with, as arguments of `Weights`.
+
+    Raises:
+        UserError: another name, timm is not installed, does not know the model, or cannot get its weights.
+    """
+    model, _, suffix = name.partition("@")
+    if suffix != "pretrained":
+        raise UserError(f"the weights timm:{name} are no pretrained ones; write timm:{model}@pretrained")
+    timm = _import_timm(name)
+    if not timm.is_model(model):
+        raise unknown_name("model of timm", model, timm.list_models())
+    try:
+        network: nn.Module = timm.create_model(model, pretrained=True)
+    except Exception as error:  # of the network, of the hub, or of a damaged download
+        raise UserError(
+            f"timm cannot load the pretrained weights of {model} ({one_line(error)}); download them elsewhere, and give the file"
+        ) from error
+    known = getattr(network, "default_cfg", None) or {}
+    return network, {key: tuple(map(float, known[key])) for key in ("mean", "std") if key in known}
+
+
+def _import_timm(name: str) -> Any:
+    try:
+        return importlib.import_module("timm")
+    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit the torch
+        raise UserError(f"timm:{name} needs timm, which cannot be imported ({one_line(error)}); pip install timm") from error
+
+
 def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
     """Make a freshly initialised model of timm (PyTorch Image Models).
 
@@ -43,10 +79,7 @@ def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:
     Raises:
         UserError: timm is not installed, does not know the model (the nearest are offered), or cannot make it with these arguments.
     """
-    try:
-        timm = importlib.import_module("timm")
-    except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit the torch
-        raise UserError(f"timm:{name} needs timm, which cannot be imported ({one_line(error)}); pip install timm") from error
+    timm = _import_timm(name)
     if not timm.is_model(name):
         raise unknown_name("model of timm", name, timm.list_models())
     try:

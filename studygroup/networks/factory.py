@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup import randomness
-from studygroup.errors import UserError, one_line
+from studygroup.errors import UserError, one_line, unknown_name
 from studygroup.networks import external
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.networks.registry import (
@@ -28,10 +28,12 @@ from studygroup.networks.registry import (
     requires,
     wrong_data_error,
 )
-from studygroup.networks.weights import Weights, load_weights
+from studygroup.networks.starts import NOTHING, Origin, Start, freeze, is_trained, mark
+from studygroup.networks.weights import load_weights
 
 Spec = str | nn.Module | Callable[..., nn.Module]
 ModuleT = TypeVar("ModuleT", bound=nn.Module)
+NO_START = Start()
 INPUT_ERRORS = (RuntimeError, ValueError, TypeError, IndexError, AssertionError)  # that a network may raise for inputs of the wrong shape
 
 
@@ -172,7 +174,8 @@ class NetworkFactory:
     """Makes the students of a method; the initialisation of copy k depends on the seed and k only.
 
     Students that start from equal weights have nothing to teach each other. So if the network has weights, only copy 0 keeps all of them:
-    further copies of a module are reinitialised, and those of `hf:FOLDER` keep the pretrained base model, but not the classifier.
+    further copies of a module are reinitialised, and those of `hf:FOLDER` keep the pretrained base model, but not the classifier; unless
+    `start.members` is `same`: then all students of the target network are copies of student 0.
 
     Attributes:
         target: the network to deploy.
@@ -188,7 +191,8 @@ class NetworkFactory:
         labels: (N,) int64, the classes of the training samples, indexed by `Batch.indices`; None if not known.
         classes: names of the C classes, by which those of `hf:FOLDER` are matched; None if not known.
         dropout: probability of the dropout of all students; None for the networks' own.
-        weights: that student 0 starts from; None for its own initialisation.
+        start: weights that students start from, and what of them is frozen.
+        lines: what was loaded into each student that started from weights.
     """
 
     def __init__(
@@ -207,10 +211,11 @@ class NetworkFactory:
         labels: Tensor | None = None,
         classes: Sequence[str] | None = None,
         dropout: float | None = None,
-        weights: Weights | None = None,
+        start: Start = NO_START,
     ) -> None:
-        self.weights = weights
-        self.starts_from: str | None = None  # what was loaded into student 0, in one line
+        self.start = start
+        self.lines: dict[str, str] = {}
+        self._froze = False
         self.dropout = dropout
         self.target = target
         self.peers = tuple(peers)
@@ -240,12 +245,12 @@ class NetworkFactory:
         return self.peers[number - 1]
 
     def copy(self, number: int) -> nn.Module:
-        """Return the target network in its `number`-th initialisation."""
-        return self._make(self.target, number)
+        """Return the target network in its `number`-th initialisation; weights are loaded into the first."""
+        return self._make(self.target, number, "student0" if number == 0 else None)
 
     def student(self, number: int) -> nn.Module:
         """Return the initialised network of a student."""
-        return self._make(self.spec(number), number)
+        return self._make(self.spec(number), number, f"student{number}")
 
     def students(self, count: int) -> list[nn.Module]:
         """Return the initialised networks of `count` students.
@@ -267,7 +272,9 @@ class NetworkFactory:
             raise UserError("the method needs a trained network; give a teacher")
         if number >= len(self.teachers):
             raise UserError(f"there is no teacher {number}: {len(self.teachers)} were given")
-        return copy.deepcopy(self.teachers[number])
+        network = copy.deepcopy(self.teachers[number])
+        mark(network.parameters(), Origin("the teacher's weights", is_trained=True))
+        return network
 
     def extra_module(self, name: str, build: Callable[[], ModuleT]) -> ModuleT:
         """Make a module that a method trains beside the networks (a gate, a projection), with its own random stream.
@@ -300,21 +307,67 @@ class NetworkFactory:
         """Return whether a student has the network to deploy."""
         return self.spec(number) == self.target  # not by spec_name: two modules of one class may differ
 
-    def _make(self, spec: Spec, number: int) -> nn.Module:
+    def check_start(self, students: Sequence[str]) -> None:
+        """Check that all weights were loaded into a student, and that what is to be frozen was there; after `Method.build`.
+
+        Args:
+            students: names of the group's students.
+
+        Raises:
+            UserError: they were not.
+        """
+        unused = [role for role in self.start.weights if role not in self.lines]
+        if unused and unused[0] in students:
+            raise UserError(f"{unused[0]} shares modules with student0 and takes no weights of its own; give weights for student0 only")
+        if unused:
+            raise unknown_name("student to load weights into", unused[0], students)
+        if self.start.freeze != NOTHING and not self._froze:
+            raise UserError(
+                f"freeze is {self.start.freeze}, but no student starts from trained weights; give --weights, or leave freeze out"
+            )
+
+    def _make(self, spec: Spec, number: int, role: str | None) -> nn.Module:
+        same = self.start.members == "same" and spec == self.target
+        if same and role not in self.start.weights:
+            number, role = 0, "student0"
         with torch.random.fork_rng(devices=[]):
             torch.manual_seed(randomness.derive_seed(self.seed, "initialisation", number))
             network = build_network(
                 spec, num_classes=self.num_classes, in_channels=self.in_channels, vocabulary=self.vocabulary, classes=self.classes
             )
-            if number == 0 and self.weights is not None:
-                self.starts_from = load_weights(network, self.weights, self.classes)
             if number > 0 and isinstance(spec, nn.Module):
                 _reinitialise(network)
             elif number > 0 and isinstance(network, SequenceClassifier):
                 network.reinitialise()
+        self._mark(network, spec, number)
+        if role is not None and role in self.start.weights:
+            self._load(network, role)
         if self.dropout is not None:
             set_dropout(network, self.dropout, spec_name(spec))
+        if self.start.freeze != NOTHING and any(map(is_trained, network.parameters())):
+            freeze(network, self.start.freeze, spec_name(spec))
+            self._froze = True
         return network
+
+    def _mark(self, network: nn.Module, spec: Spec, number: int) -> None:
+        """Set what copy `number` of a network starts from, before weights are loaded."""
+        fresh = Origin(f"initialisation {number} of seed {self.seed}")
+        if isinstance(spec, nn.Module):
+            origin = Origin("the weights of the given module", is_trained=True) if number == 0 else fresh
+        elif isinstance(spec, str):
+            origin = fresh if is_untrained(spec) else Origin(f"the weights of {spec}", is_trained=True)
+        else:
+            origin = Origin(f"what {spec_name(spec)} returns", is_trained=True)
+        new = network.new if isinstance(network, SequenceClassifier) else frozenset[str]()
+        for name, parameter in network.named_parameters():
+            mark([parameter], fresh if name in new else origin)
+
+    def _load(self, network: nn.Module, role: str) -> None:
+        weights = self.start.weights[role]
+        loaded = load_weights(network, weights, self.classes)
+        origin = Origin(f"weights of {weights.source}", is_trained=True)
+        mark((parameter for name, parameter in network.named_parameters() if name in loaded.names), origin)
+        self.lines[role] = loaded.line
 
 
 def set_dropout(network: nn.Module, probability: float, name: str) -> None:

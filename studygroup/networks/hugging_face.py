@@ -9,7 +9,7 @@ from __future__ import annotations
 import importlib
 import json
 import re
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -32,11 +32,13 @@ class SequenceClassifier(nn.Module):
         network: an `AutoModelForSequenceClassification`.
         pad: token id of padding.
         notes: a line for each thing that the user should know about how the model was loaded.
+        new: names in the `state_dict` of the parameters that are not from a training.
     """
 
-    def __init__(self, network: Any, pad: int, notes: Sequence[str] = ()) -> None:
-        """Args: network, pad, notes: see above."""
+    def __init__(self, network: Any, pad: int, notes: Sequence[str] = (), new: Collection[str] = ()) -> None:
+        """Args: network, pad, notes, new: see above."""
         super().__init__()
+        self.new = frozenset(new)
         self.network: Any = network
         self.pad = pad
         self.notes = tuple(notes)
@@ -53,6 +55,11 @@ class SequenceClassifier(nn.Module):
         fresh = type(self.network)(self.network.config)
         fresh.base_model.load_state_dict(self.network.base_model.state_dict())
         self.network = fresh.train(self.network.training)
+        self.new |= self.head_names()
+
+    def head_names(self) -> set[str]:
+        """Return the names in the `state_dict` of what is not the base model: pooler and classifier."""
+        return {name for name, parameter in self.named_parameters() if name.removeprefix("network.") not in _base_parameters(self.network)}
 
     def config_json(self) -> str:
         """Return the content of `config.json`, from which the network can be made again."""
@@ -90,7 +97,7 @@ def from_hugging_face(
             are others than the data's, or it is a teacher without a trained classifier for C classes.
     """
     name, path = f"{HUGGING_FACE}{folder}", Path(folder).expanduser()
-    network, initialised = _load(name, path, num_classes)
+    network, initialised, new = _load(name, path, num_classes)
     config = network.config
     pad, model_vocabulary = getattr(config, "pad_token_id", None), network.get_input_embeddings().num_embeddings
     if pad is None:
@@ -104,7 +111,7 @@ def from_hugging_face(
             f"the teacher {name} has no trained classifier for {num_classes} classes ({initialised}); "
             "give one that was fine-tuned on the classes of the data"
         )
-    classifier = SequenceClassifier(network.float().train(), pad)
+    classifier = SequenceClassifier(network.float().train(), pad, new={f"network.{key}" for key in new})
     names = _names_in(path / CONFIG)
     if initialised is not None:
         classifier.notes = (f"{name} for {num_classes} classes: {initialised}",)
@@ -120,6 +127,22 @@ def from_hugging_face(
     return classifier
 
 
+def pretrained_weights(folder: str) -> tuple[dict[str, Tensor], tuple[str, ...] | None]:
+    """Read the weights of a sequence classifier in a folder, with the names of a `SequenceClassifier`, and the names of its classes.
+
+    Raises:
+        UserError: transformers is not installed, or the folder has no trained model in a supported format.
+    """
+    name, path = f"{HUGGING_FACE}{folder}", Path(folder).expanduser()
+    classes = _names_in(path / CONFIG)
+    network, initialised, _ = _load(name, path, len(classes) if classes else 2)
+    if not _has_weights(path):
+        raise UserError(f"{name} has no weights to start from; give a folder with model.safetensors")
+    kept = _base_parameters(network) if initialised is not None else network.state_dict()  # a head that is not whole is left out
+    tensors = {f"network.{key}": value for key, value in network.state_dict().items() if key in kept}
+    return tensors, tuple(classes) if classes and initialised is None else None
+
+
 def open_pretrained(folder: Path) -> SequenceClassifier:
     """Open a folder that `SequenceClassifier.save_pretrained` wrote as any user of transformers does, in eval mode."""
     transformers: Any = importlib.import_module("transformers")
@@ -129,8 +152,8 @@ def open_pretrained(folder: Path) -> SequenceClassifier:
     return SequenceClassifier(network.eval(), network.config.pad_token_id)
 
 
-def _load(name: str, path: Path, num_classes: int) -> tuple[Any, str | None]:
-    """Load the model of a folder; return it and a description of the weights that were initialised, None if all were loaded.
+def _load(name: str, path: Path, num_classes: int) -> tuple[Any, str | None, set[str]]:
+    """Load the model of a folder; return it, a description of the weights that were initialised (None if all were loaded), and their names.
 
     Raises:
         UserError: see `from_hugging_face`.
@@ -142,7 +165,7 @@ def _load(name: str, path: Path, num_classes: int) -> tuple[Any, str | None]:
         raise UserError(f"{name} needs transformers, which cannot be imported ({one_line(error)}); pip install transformers") from error
     if not (path / CONFIG).is_file():
         raise UserError(f"{name}: there is no {path / CONFIG}; give a folder made by save_pretrained (nothing is downloaded)")
-    weights = any((path / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json"))
+    weights = _has_weights(path)
     if not weights and (others := sorted(file.name for kind in UNSUPPORTED for file in path.glob(kind))):
         raise UserError(f"{name} has its weights in {others[0]}, which is not supported; save them as model.safetensors")
     _names_in(path / CONFIG)  # before transformers fails on them
@@ -159,7 +182,7 @@ def _load(name: str, path: Path, num_classes: int) -> tuple[Any, str | None]:
     except Exception as error:  # anything that transformers and safetensors raise for a damaged folder
         raise UserError(f"{name} cannot be made for {num_classes} classes ({one_line(error)}); give the folder of another model") from error
     if not weights:
-        return network, "the folder has no weights, so all are newly initialised"
+        return network, "the folder has no weights, so all are newly initialised", set(network.state_dict())
     mismatched = {key for key, *_ in loaded.get("mismatched_keys", ())}
     new = {*loaded.get("missing_keys", ()), *mismatched}
     if new and new >= set(dict(network.named_parameters())):
@@ -167,7 +190,11 @@ def _load(name: str, path: Path, num_classes: int) -> tuple[Any, str | None]:
     if misfits := sorted(mismatched & _base_parameters(network)):
         raise UserError(f"{name}: {misfits[0]} in its weights has another shape than {CONFIG} says; restore the folder")
     reason = "made for another number of classes" if mismatched else "missing in the folder"
-    return network, f"newly initialised, as {reason}: {', '.join(sorted(new))}" if new else None
+    return network, f"newly initialised, as {reason}: {', '.join(sorted(new))}" if new else None, new
+
+
+def _has_weights(path: Path) -> bool:
+    return any((path / file).is_file() for file in ("model.safetensors", "model.safetensors.index.json"))
 
 
 def match_classes(theirs: Sequence[str], ours: Sequence[str]) -> list[int] | None:

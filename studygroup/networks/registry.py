@@ -33,7 +33,7 @@ IMAGE_NETWORKS: Registry[Callable[..., Chain]] = Registry(
             "resnet18 resnet34 resnet50",
             "wrn": "wrn_16_1 wrn_16_2 wrn_40_1 wrn_40_2",
             "vgg": "vgg8 vgg11 vgg13 vgg16 vgg19",
-            "mobilenetv2": "mobilenetv2",
+            "mobilenetv2": "mobilenetv2 mobilenetv2_100",
             "shufflenetv1": "shufflenetv1",
             "shufflenetv2": "shufflenetv2",
         }
@@ -55,7 +55,7 @@ HUGGING_FACE = "hf:"  # prefix of the path of a model's folder
 ONLY_STEM: Mapping[str, int] = {"small": 1}
 STEMS: Mapping[str, Mapping[str, int]] = {
     **{name: {"small": 1, "medium": 2, "large": 4} for name in IMAGE_NETWORKS if name.startswith("resnet")},
-    "mobilenetv2": {"small": 1, "large": 2},
+    **{name: {"small": 1, "large": 2} for name in IMAGE_NETWORKS if name.startswith("mobilenetv2")},
 }
 """Stem -> how many times smaller its maps are than with the small stem, for networks with several stems."""
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-import re
+import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,18 +15,13 @@ from torch import Tensor, nn
 
 from studygroup.errors import UserError, one_line
 from studygroup.networks.chain import Chain
+from studygroup.networks.foreign_names import is_of_a_library, translation
+from studygroup.networks.hugging_face import SequenceClassifier
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HEAD = "classifier."
 """Prefix of the last block of a `Chain`."""
-_FOREIGN = {"conv1.weight", "layer1.0.conv1.weight", "fc.weight"}  # every residual network of torchvision and timm has these
-_RENAMED = (  # their names -> ours
-    (re.compile(r"^conv1\."), "stem.0."),
-    (re.compile(r"^bn1\."), "stem.1."),
-    (re.compile(r"^layer(\d+)\.(\d+)\."), lambda found: f"stage{found[1]}_block{int(found[2]) + 1}."),
-    (re.compile(r"\.downsample\."), ".shortcut."),
-    (re.compile(r"^fc\."), HEAD),
-)
+FORMATS = (".safetensors", ".pt", ".pth")
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,21 +30,29 @@ class Weights:
 
     Attributes:
         source: what the user gave.
-        tensors: state dict with this library's names.
-        renamed: number of keys that had other names.
+        tensors: state dict, with the names of the library that it is from.
         classes: names of the classes of the head; None if not known.
         mean: of the normalisation that they were trained with, per channel; None if not known.
         std: likewise.
-        card: of the member of a run; None for a file.
+        card: of the member of a run; None for a file that has none.
     """
 
     source: str
     tensors: Mapping[str, Tensor]
-    renamed: int = 0
     classes: tuple[str, ...] | None = None
     mean: tuple[float, ...] | None = None
     std: tuple[float, ...] | None = None
     card: Mapping[str, Any] | None = None
+
+    def __post_init__(self) -> None:
+        """Check the values.
+
+        Raises:
+            UserError: there are values that are not finite.
+        """
+        for name, value in self.tensors.items():
+            if value.is_floating_point() and not torch.isfinite(value).all():
+                raise UserError(f"the weights {self.source} are not finite: {name} has nan or inf; give those of a training that went well")
 
     def digest(self) -> str:
         """Return a digest of names and values, for the identity of a run."""
@@ -63,20 +66,20 @@ class Weights:
 def read_weights(path: Path) -> Weights:
     """Read a `.safetensors`, `.pt` or `.pth` file; nothing is unpickled but tensors and plain containers.
 
+    The card of a member of a run, or of an exported file, is used if it lies beside the file: `NAME.json`.
+
     Raises:
         UserError: the file is missing, damaged, holds other objects, or no state dict.
     """
     if not path.is_file():
         raise UserError(f"there are no weights {path}; give the folder of a finished run, or a .safetensors, .pt or .pth file")
+    if path.suffix not in FORMATS:
+        raise UserError(f"the weights {path} are no .safetensors, .pt or .pth file; save the network's state_dict as one of them")
     try:
         if path.suffix == ".safetensors":
             found: Any = safetensors.torch.load_file(path)
-        elif path.suffix in (".pt", ".pth"):
-            found = torch.load(path, map_location="cpu", weights_only=True)
         else:
-            raise UserError(f"the weights {path} are no .safetensors, .pt or .pth file; save the network's state_dict as one of them")
-    except UserError:
-        raise
+            found = torch.load(path, map_location="cpu", weights_only=True)
     except Exception as error:  # whatever the two readers raise for a damaged or hostile file
         raise UserError(
             f"the weights {path} cannot be read ({one_line(error, 80)}); save the network's state_dict alone, as safetensors"
@@ -86,39 +89,81 @@ def read_weights(path: Path) -> Weights:
             found = found[key]
     if not isinstance(found, Mapping) or not found or not all(isinstance(value, Tensor) for value in found.values()):
         raise UserError(f"the weights {path} hold no state dict of tensors; save the network's state_dict")
-    if not found.keys() >= _FOREIGN:
-        return Weights(str(path), dict(found))
-    tensors = {rename(name): value for name, value in found.items()}
-    return Weights(str(path), tensors, sum(rename(name) != name for name in found), mean=IMAGENET_MEAN, std=IMAGENET_STD)
+    known = {"mean": IMAGENET_MEAN, "std": IMAGENET_STD} if is_of_a_library(found) else {}
+    return Weights(str(path), dict(found), **known | _of_card(path.with_suffix(".json")))
 
 
-def rename(name: str) -> str:
-    """Translate a key of a residual network of torchvision or timm."""
-    for pattern, ours in _RENAMED:
-        name = pattern.sub(ours, name)
-    return name
+def _of_card(path: Path) -> dict[str, Any]:
+    """Return what a card says about classes and normalisation; nothing if there is no card."""
+    try:
+        card = json.loads(path.read_text(encoding="utf-8"))
+        classes, scale = tuple(map(str, card["classes"])), card.get("preprocessing", card)
+    except (OSError, ValueError, KeyError, TypeError, AttributeError):
+        return {}
+    found: dict[str, Any] = {"classes": classes, "card": card}
+    for name in ("mean", "std"):
+        if isinstance(scale.get(name), list):
+            found[name] = tuple(map(float, scale[name]))
+    return found
+
+
+def head_names(network: nn.Module) -> set[str]:
+    """Return the names in the `state_dict` of the part of a network that depends on the classes; empty if it is not known."""
+    names = network.state_dict()
+    if isinstance(network, Chain):
+        return {name for name in names if name.startswith(HEAD)}
+    if isinstance(network, SequenceClassifier):
+        return network.head_names()
+    known = getattr(network, "default_cfg", None)  # timm's networks say it
+    prefixes = known.get("classifier") if isinstance(known, Mapping) else None
+    prefixes = (prefixes,) if isinstance(prefixes, str) else tuple(prefixes or ())
+    return {name for name in names if name.startswith(tuple(f"{prefix}." for prefix in prefixes))} if prefixes else set()
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """What was loaded into a network.
+
+    Attributes:
+        line: what was loaded, renamed, left out and newly initialised.
+        names: of the tensors that were loaded.
+    """
+
+    line: str
+    names: frozenset[str]
 
 
 @torch.no_grad()
-def load_weights(network: nn.Module, weights: Weights, classes: Sequence[str] | None = None) -> str:
-    """Load weights into a network, in place; the head of a `Chain` stays new where the classes differ.
+def load_weights(network: nn.Module, weights: Weights, classes: Sequence[str] | None = None, *, keep_head: bool = False) -> Loaded:
+    """Load weights into a network, in place; the head stays new where the classes differ.
 
     Args:
         network: freshly initialised.
         weights: for it.
         classes: names of the C classes of the network; None if not known.
-
-    Returns:
-        One line: what was loaded, renamed, left out and newly initialised.
+        keep_head: refuse a head that stays new, of a network that is not trained further.
 
     Raises:
         UserError: other keys or shapes differ.
     """
-    own, given = network.state_dict(), weights.tensors
-    head = [name for name in own if isinstance(network, Chain) and name.startswith(HEAD)]
+    own, given = network.state_dict(), dict(weights.tensors)
+    names = translation(own, given) if isinstance(network, Chain) and own.keys() - given.keys() else None
+    if names is not None:
+        ours = {theirs: name for name, theirs in names.items()}
+        given = {ours.get(name, name): value for name, value in given.items()}
+    renamed = sum(name not in weights.tensors for name in given)
+    head = head_names(network)
     other_classes = weights.classes is not None and classes is not None and weights.classes != tuple(classes)
-    new_head = other_classes or any(name in given and given[name].shape != own[name].shape for name in head)
-    left = set(head) if new_head else set()
+    if other_classes and not head:
+        raise UserError(
+            f"the weights {weights.source} are of other classes than the data, and which part of the network is its head is not known; "
+            "load them in Python, and pass the module as the student"
+        )
+    other_shapes = any(name in given and given[name].shape != own[name].shape for name in head)
+    new_head = bool(head) and (other_classes or other_shapes or given.keys().isdisjoint(head))
+    if new_head and keep_head:
+        raise UserError(f"the weights {weights.source} are of other classes than the data; train the network further, or give others")
+    left = head if new_head else set[str]()
     counters = {name for name in own if name.endswith("num_batches_tracked") and name not in given}  # old files have none
     missing = sorted(own.keys() - given.keys() - left - counters)
     unexpected = sorted(given.keys() - own.keys())
@@ -127,15 +172,16 @@ def load_weights(network: nn.Module, weights: Weights, classes: Sequence[str] | 
         parts = [f"{len(names)} {word}, as {names[0]}" for word, names in (("missing", missing), ("unknown", unexpected)) if names]
         raise UserError(f"the weights {weights.source} are of another network: keys {'; '.join(parts)}; give the network that they are of")
     if shapes:
-        name, theirs, ours = shapes[0], tuple(given[shapes[0]].shape), tuple(own[shapes[0]].shape)
+        name, theirs, ours_ = shapes[0], tuple(given[shapes[0]].shape), tuple(own[shapes[0]].shape)
         remedy = "give the network and the stem that they are of, as --student resnet18@large"
-        if name == next(iter(own)) and len(ours) == 4 and (theirs[0], *theirs[2:]) == (ours[0], *ours[2:]):
+        if name == next(iter(own)) and len(ours_) == 4 and (theirs[0], *theirs[2:]) == (ours_[0], *ours_[2:]):
             remedy = f"they take images of {theirs[1]} channels: --channels {theirs[1]}"
-        raise UserError(f"the weights {weights.source} do not fit: {name} is {theirs}, the network's {ours}; {remedy}")
+        raise UserError(f"the weights {weights.source} do not fit: {name} is {theirs}, the network's {ours_}; {remedy}")
     loaded = {name: value for name, value in given.items() if name not in left}
     network.load_state_dict(loaded, strict=False)
     fresh = sorted(left | counters)
-    return (
-        f"weights of {weights.source}: {len(loaded)} tensors loaded, {weights.renamed} renamed, {len(left & given.keys())} left out, "
+    line = (
+        f"weights of {weights.source}: {len(loaded)} tensors loaded, {renamed} renamed, {len(left & given.keys())} left out, "
         f"newly initialised: {', '.join(fresh[:4]) if fresh else 'none'}{f' and {len(fresh) - 4} more' if len(fresh) > 4 else ''}"
     )
+    return Loaded(line, frozenset(loaded))

@@ -40,6 +40,7 @@ from studygroup.options.groups import (
     TrainerOptions,
 )
 from studygroup.options.recipe import RecipeOptions, duration
+from studygroup.options.weights import WeightsOptions
 
 __all__ = [
     "FROM_PYTHON",
@@ -75,6 +76,7 @@ __all__ = [
     "TableOptions",
     "TrainOptions",
     "TrainerOptions",
+    "WeightsOptions",
     "checked",
     "duration",
     "keyword_function",

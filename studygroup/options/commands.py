@@ -25,6 +25,7 @@ from studygroup.options.groups import (
     TableOptions,
     TrainerOptions,
 )
+from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option, parameters_of
 
 if TYPE_CHECKING:
@@ -65,7 +66,7 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptio
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(TrainerOptions, DataOptions, NetworkOptions):
+class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions):
     """Options of `studygroup compare`."""
 
     title = "comparison"

@@ -233,6 +233,10 @@ class ScheduleOptions(Options):
         None, at_least=0, help="Learning rate factors of single members, e.g. `pivot=0.1`"
     )
 
+    trained_rate_scale: float = option(
+        1.0, above=0, help="Learning rate factor of parameters that start from trained weights; others, as a new head, have the full rate"
+    )
+
     def __post_init__(self) -> None:
         """Check values that depend on each other."""
         super().__post_init__()
@@ -311,7 +315,10 @@ class TrainerOptions(
     title = "optimisation"
 
     teacher_epochs: int | None = option(
-        None, at_least=1, help="Epochs of a teacher that is trained first", default_help="as many as the student's"
+        None,
+        at_least=0,
+        help="Epochs of a teacher that is trained first; 0 for one that is not trained further, whose weights are given",
+        default_help="as many as the student's",
     )
 
     def __post_init__(self) -> None:

@@ -15,11 +15,12 @@ from studygroup.data import Dataset, Images, open_data, parse_augment, reads_tex
 from studygroup.errors import UserError, unknown_name
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, tokenizer_of
-from studygroup.networks.factory import Spec, is_untrained, resolve_spec, spec_name
+from studygroup.networks.factory import NO_START, Spec, is_untrained, resolve_spec, spec_name
 from studygroup.networks.registry import SMALLEST_MAP
+from studygroup.networks.starts import Start
 from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
 from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
-from studygroup.pipeline.weights import open_weights
+from studygroup.pipeline.weights import TEACHER, Pretrained, absolute_sources, open_all
 from studygroup.runs.member import Run
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
@@ -44,6 +45,7 @@ def run_options(options: Options, counts: dict[str, int] | None = None) -> RunOp
     student = run.student if run.student is not None else "transformer" if texts else "resnet8"
     settings = Settings.of(run, optimizer=optimizer)
     run = replace(run, student=student, optimizer=optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
+    run = replace(run, weights=absolute_sources(run))
     return replace(run, epochs=run.epochs or (epochs_of_texts(run, {} if counts is None else counts) if texts else settings.epochs))
 
 
@@ -113,19 +115,27 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
         UserError: an unknown network, or a teacher or options that cannot be combined.
     """
     check_batches(method, settings)
-    teacher = find_teacher(options, method)
+    teacher: Teacher | None = find_teacher(options, method)
     student = student_of(options)
-    weights = open_weights(options.weights)
+    trains_teacher = isinstance(teacher, str) and is_untrained(teacher)
+    given = open_all(options, method, teacher=trains_teacher)
+    teachers_weights = given.pop(TEACHER, None)
+    if options.teacher_epochs == 0 and teachers_weights is None:
+        raise UserError("teacher_epochs is 0, but the teacher has no weights; give --weights teacher=SOURCE, or epochs")
     stages = []
-    if isinstance(teacher, str) and is_untrained(teacher):
-        epochs = options.teacher_epochs or settings.epochs
-        own = replace(settings, epochs=epochs, microbatches=1, learning_rate_scales=None)
-        stages.append(Stage("teacher", create_method("baseline"), "baseline", teacher, own))
-        teacher = "teacher"
+    if isinstance(teacher, str) and trains_teacher:
+        if teachers_weights is not None and options.teacher_epochs == 0:
+            teacher = Pretrained(teacher, teachers_weights)
+        else:
+            epochs = options.teacher_epochs or settings.epochs
+            start = NO_START if teachers_weights is None else Start({"student0": teachers_weights})
+            rate_scale = settings.trained_rate_scale if teachers_weights is not None else 1.0
+            own = replace(settings, epochs=epochs, microbatches=1, learning_rate_scales=None, trained_rate_scale=rate_scale)
+            stages.append(Stage("teacher", create_method("baseline"), "baseline", teacher, own, start=start))
+            teacher = "teacher"
     teachers: tuple[Teacher, ...] = () if teacher is None else (teacher,)
-    stages += resolve_stages(
-        Stage("train", method, method_name(method), student, settings, tuple(options.peers), teachers, weights=weights)
-    )
+    start = Start(given, options.members_start, options.freeze)
+    stages += resolve_stages(Stage("train", method, method_name(method), student, settings, tuple(options.peers), teachers, start=start))
     return with_stems(stages, options.stem)
 
 
@@ -136,8 +146,17 @@ def with_stems(stages: Sequence[Stage], stem: Stem, dataset: Dataset | None = No
         UserError: a network is unknown, or does not have the requested stem.
     """
     size = min(dataset.inputs.shape[1:]) if dataset is not None and isinstance(dataset.inputs, Images) else SMALLEST_MAP
+
+    def with_stem(teacher: Teacher) -> Teacher:
+        return replace(teacher, network=resolve_spec(teacher.network, stem, size)) if isinstance(teacher, Pretrained) else teacher
+
     return [
-        replace(stage, student=resolve_spec(stage.student, stem, size), peers=tuple(resolve_spec(peer, stem, size) for peer in stage.peers))
+        replace(
+            stage,
+            student=resolve_spec(stage.student, stem, size),
+            peers=tuple(resolve_spec(peer, stem, size) for peer in stage.peers),
+            teachers=tuple(map(with_stem, stage.teachers)),
+        )
         for stage in stages
     ]
 

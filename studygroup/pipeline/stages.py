@@ -19,17 +19,20 @@ from studygroup.data.texts.tokenizers import tokenizer_mismatch
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 from studygroup.methods.method import Method, StageSpec
-from studygroup.networks.factory import NetworkFactory, Spec, build_network, check_network
+from studygroup.networks.factory import NO_START, NetworkFactory, Spec, build_network, check_network
 from studygroup.networks.registry import HUGGING_FACE
+from studygroup.networks.starts import Start, is_trained
 from studygroup.networks.weights import Weights
+from studygroup.pipeline.weights import Pretrained
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
 from studygroup.training.fit import fit, load_teacher
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 
-Teacher = nn.Module | Run | str
-"""A trained network, a finished run, the name of an earlier stage, or `package.module:function` that returns a trained network."""
+Teacher = nn.Module | Run | Pretrained | str
+"""A trained network, a finished run, a network with weights, the name of an earlier stage, or `package.module:function` that returns a
+trained network."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -44,8 +47,8 @@ class Stage:
         settings: of the training.
         peers: networks of the other students.
         teachers: of the method.
-        weights: that student 0 starts from.
-        starts_from: the earlier stage whose weights this one starts from; None to start from a fresh initialisation.
+        starts_from: the earlier stage whose weights this one starts from; None to start as `start` says.
+        start: what the students start from.
     """
 
     name: str
@@ -56,7 +59,7 @@ class Stage:
     peers: tuple[Spec, ...] = ()
     teachers: tuple[Teacher, ...] = ()
     starts_from: str | None = None
-    weights: Weights | None = None
+    start: Start = NO_START
 
 
 def resolve_stages(requested: Stage) -> list[Stage]:
@@ -81,8 +84,10 @@ def resolve_stages(requested: Stage) -> list[Stage]:
             settings = replace(settings, learning_rate=rate, schedule="constant", milestones=(), warmup=0.0)
         network = requested.student if spec.network is None else spec.network
         teachers = _teachers(spec, requested)
-        weights = requested.weights if spec.network is None else None
-        own = Stage(spec.name, spec.method, requested.label, network, settings, teachers=teachers, weights=weights)
+        start = requested.start
+        if spec.network is not None:  # an assistant
+            start, settings = NO_START, replace(settings, trained_rate_scale=1.0)
+        own = Stage(spec.name, spec.method, requested.label, network, settings, teachers=teachers, start=start)
         stages.append(replace(own, starts_from=spec.starts_from))
     return stages
 
@@ -90,6 +95,13 @@ def resolve_stages(requested: Stage) -> list[Stage]:
 def _teachers(spec: StageSpec, requested: Stage) -> tuple[Teacher, ...]:
     """Put the run's teachers in the place of the name `teacher`."""
     return tuple(found for name in spec.teachers for found in (requested.teachers if name == "teacher" else (name,)))
+
+
+def weights_of(stages: Sequence[Stage]) -> dict[str, Weights]:
+    """Return all weights that are given to the stages, by stage and member."""
+    found = {f"{stage.name}/{role}": weights for stage in stages for role, weights in stage.start.weights.items()}
+    frozen = [teacher for stage in stages for teacher in stage.teachers if isinstance(teacher, Pretrained)]
+    return found | {f"teacher/{teacher.weights.source}": teacher.weights for teacher in frozen}
 
 
 def run_stages(
@@ -150,7 +162,7 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
     tried: list[tuple[Spec, bool]] = []
     for stage in stages:
         splits.check(stage.settings)
-        teachers = [teacher for teacher in stage.teachers if not isinstance(teacher, Run) and teacher not in fresh]
+        teachers = [teacher for teacher in stage.teachers if not isinstance(teacher, Run | Pretrained) and teacher not in fresh]
         networks: list[tuple[Spec, bool]] = [(spec, False) for spec in (stage.student, *stage.peers)]
         for spec, is_teacher in networks + [(teacher, True) for teacher in teachers]:
             if (spec, is_teacher) not in tried:
@@ -162,7 +174,14 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
         with warnings.catch_warnings():
             warnings.simplefilter("ignore")  # they are repeated when the stage begins
             factory = network_factory(stage, splits, fresh)
-            type(stage.method)(**stage.method.options()).build(factory)
+            method = type(stage.method)(**stage.method.options())
+            method.build(factory)
+        factory.check_start(method.student_names())
+        if stage.settings.trained_rate_scale != 1 and not any(map(is_trained, method.parameters())):
+            raise UserError(
+                f"trained_rate_scale is {stage.settings.trained_rate_scale:g}, but no network starts from trained weights; "
+                "give --weights, or leave it out"
+            )
         fresh[stage.name] = factory.student(0)
     return fresh
 
@@ -185,6 +204,9 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
             member = load_teacher(found, dataset)
             teachers.append(member.network)
             specs.append(member.card["network"])
+        elif isinstance(found, Pretrained):
+            teachers.append(found.build(dataset))
+            specs.append(found.network)
         else:
             teachers.append(_build_teacher(found, dataset) if isinstance(found, str) else found)
             specs.append(found)
@@ -202,7 +224,7 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
         labels=torch.tensor(splits.train.labels, dtype=torch.int64),
         classes=dataset.classes,
         dropout=stage.settings.dropout,
-        weights=stage.weights,
+        start=stage.start,
     )
 
 

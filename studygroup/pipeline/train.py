@@ -29,8 +29,8 @@ from studygroup.pipeline.setup import (
     uses_gpu,
     with_stems,
 )
-from studygroup.pipeline.stages import Stage, dry_run, run_stages
-from studygroup.pipeline.weights import with_normalisation
+from studygroup.pipeline.stages import Stage, dry_run, run_stages, weights_of
+from studygroup.pipeline.weights import check_apart, with_normalisation
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
 from studygroup.runs.folder import lock_run_dir, remove_empty_run
@@ -68,11 +68,12 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     settings = settings_of(run)
     stages = plan_stages(run, method, settings)
     splits = open_splits(run)
-    splits = replace(splits, dataset=with_normalisation(splits.dataset, stages[-1].weights))
+    splits = replace(splits, dataset=with_normalisation(splits.dataset, weights_of(stages)))
     stages = with_stems(stages, run.stem, splits.dataset)
     untrained = dry_run(stages, splits)
     description = ranks.on_rank_zero(lambda: describe_run(run, splits, stages[-1].student, untrained[stages[-1].name]))
     out = Path(options.out or default_folder(splits.dataset, method, run))
+    check_apart(run, out)
     files = RunFiles(out)
     plan = None
     if run.time_limit is not None:

@@ -14,9 +14,10 @@ from studygroup.errors import UserError
 from studygroup.methods import METHODS, method_class, method_options
 from studygroup.networks import NETWORKS
 from studygroup.networks.factory import is_untrained
-from studygroup.options import FROM_PYTHON, CompareOptions, RunOptions, checked, plain
+from studygroup.options import FROM_PYTHON, CompareOptions, RunOptions, WeightsOptions, checked, plain
 from studygroup.parameters import parameters_of
 from studygroup.pipeline.setup import method_of, plan_stages, run_options, settings_of
+from studygroup.pipeline.weights import TEACHER
 
 BASELINE = "baseline"
 NAME = re.compile(r"[\w.+-]+")
@@ -127,14 +128,22 @@ def _options(name: str, own: Mapping[str, Any], shared: Mapping[str, Any], by_me
     method = own.get("method", shared["method"])
     if method is None:
         raise UserError(f"variant {name} names no method; write `method: cgl`, or give one to all variants")
+    has_peers, has_teacher = "students" in method_options(method), method_class(method).needs_teacher
     inherited = {
         **shared,
-        "peers": shared["peers"] if "students" in method_options(method) else [],
-        "teacher": shared["teacher"] if method_class(method).needs_teacher else None,
+        "peers": shared["peers"] if has_peers else [],
+        "teacher": shared["teacher"] if has_teacher else None,
+        "weights": _weights_of_members(shared["weights"], peers=has_peers, teacher=has_teacher),
     }
     recipe = (shared["method_options"] or {}) if shared["method"] == method else {}
     of_method = {**recipe, **by_method.get(method, {}), **(own.get("method_options") or {})}
     return RunOptions.from_plain({**inherited, **own, "method": method, "method_options": of_method, "progress": False})
+
+
+def _weights_of_members(weights: Any, *, peers: bool, teacher: bool) -> dict[str, str]:
+    """Return the weights that are given to all variants for the members that a method has."""
+    sources = WeightsOptions(weights=weights).sources()
+    return {member: source for member, source in sources.items() if (teacher if member == TEACHER else peers or member == "student0")}
 
 
 def _by_method(options: Mapping[str, object] | None) -> dict[str, dict[str, Any]]:
@@ -160,8 +169,11 @@ def _with_teachers(variants: Sequence[Variant], alone: RunOptions) -> list[Varia
         teacher = variant.options.teacher
         if isinstance(teacher, str) and teacher not in names and not Path(teacher).is_dir() and _is_network(teacher):
             name = "teacher-" + re.sub(r"[^\w.+-]+", "-", teacher)
-            epochs = alone.teacher_epochs or alone.epochs
-            made[name] = Variant(name, replace(alone, student=teacher, epochs=epochs, microbatches=1, learning_rate_scales=None))
+            own, variant = _teacher_of(variant, alone)
+            if made.setdefault(name, Variant(name, own)).options != own:
+                raise UserError(
+                    f"the teacher {teacher} is given different weights; make it a variant, and name that as the teacher"
+                )
             teacher = name
         linked.append(replace(variant, teacher=teacher if teacher in names or teacher in made else None))
     every = {variant.name: variant for variant in (*made.values(), *linked)}
@@ -173,6 +185,24 @@ def _with_teachers(variants: Sequence[Variant], alone: RunOptions) -> list[Varia
             line.append(teacher)
     teachers = {variant.teacher for variant in linked}
     return sorted(every.values(), key=lambda variant: (variant.teacher is not None, variant.name not in teachers))
+
+
+def _teacher_of(variant: Variant, alone: RunOptions) -> tuple[RunOptions, Variant]:
+    """Return the options of a run that trains a variant's teacher, and the variant without the weights of the teacher."""
+    sources, teacher = variant.options.sources(), variant.options.teacher
+    weights = sources.pop(TEACHER, None)
+    own = replace(
+        alone,
+        student=str(teacher),
+        epochs=alone.teacher_epochs or alone.epochs,
+        microbatches=1,
+        learning_rate_scales=None,
+        weights=weights,
+        members_start="own",
+        freeze="none",
+        trained_rate_scale=alone.trained_rate_scale if weights is not None else 1.0,
+    )
+    return own, replace(variant, options=replace(variant.options, weights=sources or None))
 
 
 def _is_network(name: str) -> bool:

@@ -6,6 +6,7 @@ import hashlib
 import json
 import logging
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +18,7 @@ from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 from studygroup.methods.method import Method
 from studygroup.networks.factory import NetworkFactory, spec_name
+from studygroup.networks.starts import Origin, describe_start, is_trained, mark
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Member, Run
 from studygroup.training.results import save_results
@@ -64,10 +66,12 @@ def fit(
     transform = splits.transform(settings)
     teachers = [weights_digest(teacher) for teacher in factory.teachers]  # before a pivot is trained
     method.build(factory)
-    if factory.starts_from is not None and ranks.rank == 0:
-        logger.info("%s: %s", title, factory.starts_from)
     if start is not None:
         load_stage_weights(method, start)
+    starts = {name: describe_start(module) for name, module in members_of(method).items()}
+    if ranks.rank == 0:
+        for line in [*factory.lines.values(), *start_lines(method, starts)]:
+            logger.info("%s: %s", title, line)
     identity: dict[str, Any] = {
         "method": label,
         "options": method.options(),
@@ -76,7 +80,7 @@ def fit(
         "peers": [spec_name(peer) for peer in factory.peers],
         "teacher": " ".join(teachers) or None,
         "start": " ".join(weights_digest(module) for module in stage_modules(method, start.files).values()) if start is not None else None,
-        "weights": factory.weights.digest() if factory.weights is not None else None,
+        "weights": {**factory.start.digests(), "members": factory.start.members, "freeze": factory.start.freeze},
         "data": {
             "key": dataset.key,
             "training samples": len(splits.train),
@@ -95,14 +99,33 @@ def fit(
     runner = StepRunner(method, splits.train, transform, settings, ranks, loss=splits.label_loss(settings))
     trainer = Trainer(runner, splits.holdout, folder, identity=identity, title=title, resume_hint=resume_hint)
     best = trainer.run(resume=resume)
-    save_results(trainer, best, factory, splits, label)
+    save_results(trainer, best, factory, splits, label, starts)
     return Run(folder)
+
+
+def members_of(method: Method) -> dict[str, nn.Module]:
+    """Return the students and further members of a built method by name; students may share modules."""
+    return {name: method.group[k] for k, name in enumerate(method.student_names())} | dict(method.extra_members())
+
+
+def start_lines(method: Method, starts: Mapping[str, str]) -> list[str]:
+    """Return a line on what each member starts from; none if nothing starts from a training.
+
+    Args:
+        method: built.
+        starts: what each member starts from, in words.
+    """
+    if not any(map(is_trained, method.group.parameters())):
+        return []
+    names: dict[str, list[str]] = {}
+    for name, text in starts.items():
+        names.setdefault(text, []).append(name)
+    return [f"{', '.join(same)}: {text}" for text, same in names.items()]
 
 
 def stage_modules(method: Method, files: RunFiles) -> dict[Path, nn.Module]:
     """Return what a built method hands from stage to stage: its members and `modules_to_save`, by their files in a run folder."""
-    students = {name: method.group[k] for k, name in enumerate(method.student_names())}
-    members = {files.weights(name): network for name, network in (*students.items(), *method.extra_members().items())}
+    members = {files.weights(name): network for name, network in members_of(method).items()}
     return members | {files.module(name): module for name, module in method.modules_to_save().items()}
 
 
@@ -120,6 +143,7 @@ def load_stage_weights(method: Method, start: Run) -> None:
             raise UserError(
                 f"{name} of {start.folder} does not fit the stage that starts from it; train that stage again with --overwrite"
             ) from error
+        mark(module.parameters(), Origin(f"the weights of the stage {start.folder.name}", is_trained=True))
 
 
 def weights_digest(network: nn.Module) -> str:

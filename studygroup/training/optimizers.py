@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from typing import Any
 
 import torch
@@ -11,6 +11,7 @@ from torch import Tensor, nn
 from studygroup.distributed.context import DistContext
 from studygroup.errors import unknown_name
 from studygroup.methods.method import Method
+from studygroup.networks.starts import is_trained
 from studygroup.training.settings import Settings
 
 ParameterSets = dict[str, list[nn.Parameter]]
@@ -20,10 +21,11 @@ ParameterSets = dict[str, list[nn.Parameter]]
 def build_optimizer(settings: Settings, sets: ParameterSets, method: Method) -> torch.optim.Optimizer:
     """Build the optimizer with one parameter group per member, each with its learning rate factor as `scale`.
 
-    Without `decay_norm_bias`, the vectors of a member (weights of norms, biases) are a second group, without weight decay.
+    Without `decay_norm_bias`, the vectors of a member (weights of norms, biases) are a group of their own, without weight decay; with
+    `trained_rate_scale`, so are the parameters that start from trained weights, with a lower learning rate.
 
     Raises:
-        UserError: a factor is given for a member that the method does not have.
+        UserError: a factor is given for a member that the method does not have, or for trained parameters, of which there are none.
     """
     given = settings.learning_rate_scales or {}
     for member in given:
@@ -31,6 +33,8 @@ def build_optimizer(settings: Settings, sets: ParameterSets, method: Method) -> 
             raise unknown_name("member in learning_rate_scales", member, sets)
     scales = {**method.learning_rate_scales(), **given}
     groups: list[dict[str, Any]] = [{"params": parameters, "scale": scales.get(name, 1.0)} for name, parameters in sets.items()]
+    if settings.trained_rate_scale != 1:
+        groups = [part for group in groups for part in split_trained(group, settings.trained_rate_scale)]
     if not settings.decay_norm_bias:
         groups = [part for group in groups for part in split_vectors(group)]
     rate, decay = settings.learning_rate, settings.weight_decay
@@ -43,10 +47,19 @@ def build_optimizer(settings: Settings, sets: ParameterSets, method: Method) -> 
 
 def split_vectors(group: Mapping[str, Any]) -> list[dict[str, Any]]:
     """Split a parameter group into its matrices and kernels, and its vectors without weight decay (He et al., arXiv:1812.01187, 3.1)."""
-    vectors = [parameter for parameter in group["params"] if parameter.ndim <= 1]
-    others = [parameter for parameter in group["params"] if parameter.ndim > 1]
-    found = [{**group, "params": others}, {**group, "params": vectors, "weight_decay": 0.0}]
-    return [part for part in found if part["params"]]
+    return split(group, lambda parameter: parameter.ndim <= 1, weight_decay=0.0)
+
+
+def split_trained(group: Mapping[str, Any], factor: float) -> list[dict[str, Any]]:
+    """Split a parameter group into new parameters, and those that start from trained weights, with `factor` on their learning rate."""
+    return split(group, is_trained, scale=group["scale"] * factor)
+
+
+def split(group: Mapping[str, Any], is_other: Callable[[nn.Parameter], bool], **values: float) -> list[dict[str, Any]]:
+    """Split a parameter group; return the parts that are not empty, the second with other values."""
+    others = [parameter for parameter in group["params"] if is_other(parameter)]
+    kept = [parameter for parameter in group["params"] if not is_other(parameter)]
+    return [part for part in ({**group, "params": kept}, {**group, "params": others, **values}) if part["params"]]
 
 
 def set_learning_rate(optimizer: torch.optim.Optimizer, learning_rate: float) -> None:

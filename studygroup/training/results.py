@@ -22,12 +22,14 @@ from studygroup.training.splits import DataSplits
 from studygroup.training.trainer import EVALUATION_BATCH, BestCheckpoint, Trainer
 
 
-def save_results(trainer: Trainer, best: BestCheckpoint, factory: NetworkFactory, splits: DataSplits, label: str) -> None:
-    """Test all members on all ranks; rank 0 writes."""
+def save_results(
+    trainer: Trainer, best: BestCheckpoint, factory: NetworkFactory, splits: DataSplits, label: str, starts: Mapping[str, str]
+) -> None:
+    """Test all members on all ranks; rank 0 writes. Arguments as of `write_results`."""
     dataset, recalibrate = splits.dataset, trainer.settings.recalibrate_bn
     members = trainer.recalibrated() if recalibrate else {name: trainer.members.export(name) for name in trainer.members.names()}
     scores = trainer.score(dataset.test, members if recalibrate else None) if len(dataset.test) else None
-    trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, factory, splits, label, members, scores))
+    trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, factory, splits, label, starts, members, scores))
 
 
 def write_results(
@@ -36,6 +38,7 @@ def write_results(
     factory: NetworkFactory,
     splits: DataSplits,
     label: str,
+    starts: Mapping[str, str],
     members: Mapping[str, nn.Module],
     scores: Scores | None,
 ) -> None:
@@ -47,6 +50,7 @@ def write_results(
         factory: made the networks.
         splits: the data.
         label: name of the method.
+        starts: what each member started from, in words.
         members: all members as plain networks.
         scores: of all members on the test set; None if there is none.
     """
@@ -69,7 +73,7 @@ def write_results(
             "parameters": total_parameters(network),
             "epoch": record["epoch"],
             **common,
-            **starts_from(factory, origin_name == students[0]),
+            "starts_from": starts[origin_name],
             "holdout": record["holdout"].get(name),
         }
         write_member(files, name, network, card)
@@ -84,7 +88,7 @@ def write_results(
         "member": best.member,
         "epoch": best.epoch,
         **common,
-        **starts_from(factory, (trainer.members.averaged(best.member) or best.member) == students[0]),
+        "starts_from": starts[trainer.members.averaged(best.member) or best.member],
         "holdout": best.accuracy,
     }
     write_member(files, BEST, selected, card)
@@ -175,8 +179,3 @@ def teachers_by_name(factory: NetworkFactory) -> dict[str, nn.Module]:
 def total_parameters(network: nn.Module) -> int:
     """Return the number of parameters, frozen ones too."""
     return sum(parameter.numel() for parameter in network.parameters())
-
-
-def starts_from(factory: NetworkFactory, is_first: bool) -> dict[str, str]:
-    """Return the card's entry about the weights that student 0 started from; none if the run was given no weights."""
-    return {"starts_from": factory.starts_from} if is_first and factory.starts_from is not None else {}

@@ -384,7 +384,7 @@ def check_same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
         shown = "; ".join(f"{name} was {before.get(name)!r}, is {after.get(name)!r}" for name in differing[:4])
         raise UserError(
             f"cannot resume: the run in this folder was started differently ({shown}); "
-            "resume with its own config.yaml, or take another --out"
+            "resume with its own config.yaml, or take another --out (and --weights to start from the weights of a finished run)"
         )
 
 

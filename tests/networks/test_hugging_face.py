@@ -20,6 +20,8 @@ from studygroup import UserError
 from studygroup.networks import NetworkFactory, extract_features
 from studygroup.networks.factory import build_network, check_network, resolve_spec, spec_name
 from studygroup.networks.hugging_face import SequenceClassifier
+from studygroup.networks.starts import Start, describe_start
+from studygroup.pipeline.weights import open_weights
 
 TOKENS = 20
 IDS = torch.tensor([[3, 4, 5, 6], [7, 8, 0, 0], [0, 0, 0, 0]])
@@ -171,6 +173,34 @@ def test_students_share_pretrained_weights_except_the_classifier(folder: Path, c
     if classes == 4:
         assert not torch.equal(first, other)
     assert make.student(1).training
+
+
+@pytest.mark.usefixtures("transformers")
+@pytest.mark.parametrize("classes", [3, 4])
+def test_what_students_start_from(folder: Path, classes: int) -> None:
+    make = NetworkFactory(f"hf:{folder}", num_classes=classes, vocabulary=TOKENS, start=Start(freeze="all-but-head"))
+    first, second = make.student(0), make.student(1)
+    whole = f"the weights of hf:{folder}"
+    assert (describe_start(first) == whole) == (classes == 3)
+    assert describe_start(second).startswith(f"{whole} (")
+    assert "initialisation 1 of seed 0 (" in describe_start(second)
+    assert not any(parameter.requires_grad for parameter in first.network.base_model.parameters())  # type: ignore[union-attr]
+    assert first.network.score.weight.requires_grad  # type: ignore[union-attr]
+    same = NetworkFactory(f"hf:{folder}", num_classes=3, vocabulary=TOKENS, start=Start(members="same")).students(2)
+    assert describe_start(same[1]) == whole
+    assert torch.equal(weights(same[0])[1], weights(same[1])[1])
+
+
+@pytest.mark.usefixtures("transformers")
+def test_weights_of_a_folder_load_into_its_network(folder: Path) -> None:
+    (folder / "config.json").write_text(json.dumps({"pad_token_id": 0, "id2label": {"0": "a", "1": "b", "2": "c"}}))
+    loaded = open_weights(f"hf:{folder}")
+    network = NetworkFactory(f"hf:{folder}", num_classes=3, vocabulary=TOKENS, start=Start({"student1": loaded})).student(1)
+    assert torch.equal(weights(network)[1], safetensors.torch.load_file(folder / "model.safetensors")["score.weight"])
+    assert describe_start(network) == f"weights of hf:{folder}"
+    (folder / "model.safetensors").unlink()
+    with pytest.raises(UserError, match=r"has no weights to start from; give a folder with model\.safetensors"):
+        open_weights(f"hf:{folder}")
 
 
 @pytest.mark.usefixtures("transformers")

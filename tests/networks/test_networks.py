@@ -40,6 +40,7 @@ COUNTS = {
     "vgg16": (14_774_436, 14_728_266),
     "vgg19": (20_086_692, 20_040_522),
     "mobilenetv2": (812_836, 697_546),
+    "mobilenetv2_100": (2_351_972, 2_236_682),
     "shufflenetv1": (949_258, 862_768),
     "shufflenetv2": (1_355_528, 1_263_278),
 }
@@ -55,6 +56,7 @@ FEATURES = {
     **dict.fromkeys(("wrn_16_2", "wrn_40_2"), "16x32 32x32 64x16 128x8 / 128"),
     **{f"vgg{depth}": "64x32 128x16 256x8 512x4 512x4 / 512" for depth in (8, 11, 13, 16, 19)},
     "mobilenetv2": "16x16 12x16 16x8 48x4 160x2 / 1280",
+    "mobilenetv2_100": "32x16 24x16 32x8 96x4 320x2 / 1280",
     "shufflenetv1": "24x32 240x16 480x8 960x4 / 960",
     "shufflenetv2": "24x32 116x16 232x8 464x4 / 1024",
 }
@@ -92,6 +94,11 @@ def test_parameter_counts_of_modular_networks(name: str, modules: int, hundred: 
         assert expected == modules * (single - head) + head
         route = {id(p): p.numel() for p in group[1].parameters()}
         assert sum(route.values()) == single
+
+
+def test_the_full_mobilenetv2_is_that_of_the_paper() -> None:
+    """3.4 million parameters for ImageNet (Table 4), 3,504,872 in torchvision and timm."""
+    assert parameter_count(on_paper("mobilenetv2_100", 1000)) == 3_504_872
 
 
 def test_frozen_parameters_are_not_counted() -> None:

@@ -6,6 +6,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import safetensors.torch
+import torch
 
 from studygroup import config
 from studygroup.errors import UserError
@@ -72,6 +74,24 @@ def test_a_network_as_teacher_becomes_a_variant() -> None:
     }
     assert next(iter(variants)) == "teacher-resnet20"
     assert seeded(variants["kd"], list(variants.values()), 3).teacher == "resnet20"
+
+
+def test_weights_go_to_the_members_that_a_method_has(tmp_path: Path) -> None:
+    path = tmp_path / "weights.safetensors"
+    safetensors.torch.save_file({"a": torch.ones(1)}, path)
+    file = str(path)
+    given = {"student": file, "student1": file, "teacher": file}
+    variants, _ = variants_of(methods=["dml", "kd"], teacher="resnet20", weights=given, trained_rate_scale=0.5)
+    assert variants["baseline"].options.sources() == variants["kd"].options.sources() == {"student0": file}
+    assert variants["dml"].options.sources() == {"student0": file, "student1": file}
+    assert variants["teacher-resnet20"].options.sources() == {"student0": file}
+    assert variants["teacher-resnet20"].options.trained_rate_scale == 0.5
+    variants, _ = variants_of(methods=["kd"], teacher="resnet20", weights=file, freeze="stem", trained_rate_scale=0.5)
+    teacher = variants["teacher-resnet20"].options
+    assert (teacher.weights, teacher.freeze, teacher.trained_rate_scale) == (None, "none", 1.0)
+    own = {"a": {"method": "kd", "weights": {"teacher": file}}, "b": {"method": "kd"}}
+    with pytest.raises(UserError, match="the teacher resnet20 is given different weights; make it a variant, "):
+        variants_of(variants=own, teacher="resnet20")
 
 
 def test_each_seed_may_have_a_split_of_its_own(tmp_path: Path) -> None:
