@@ -31,7 +31,7 @@ class MethodObject(Protocol):
         """Return the arguments of the constructor by name."""
 
 
-EPOCHS_HELP = "100 for images; for texts 100,000 divided by the number of training texts, at least 5, at most 50"
+EPOCHS_HELP = "the preset's, by the number of training samples"
 DATA_HELP = (
     "Name of a data set (`studygroup list data`), optionally with its location (`cifar10:/path/to/archive`), a folder of images or texts "
     "with one sub-folder per class, or a table of texts and labels (CSV, TSV, JSONL, Parquet)"
@@ -140,8 +140,8 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
     channels: int | None = option(None, help="1 for grey, 3 for colour images", default_help="the data's own")
     augment: str = option(
         "auto",
-        help="Augmentation of images: `none`; `light`, as `auto` (crop and flip); `medium` (and TrivialAugment, random erasing); `strong` "
-        "(and mixup or cutmix); or a list such as `crop,rotate=15,cutmix`. Presets flip only where that keeps the class",
+        help="Augmentation of images: `none`; `light` (crop and flip); `medium` (and TrivialAugment, random erasing); `strong` (and mixup "
+        "or cutmix); or a list such as `crop,rotate=15,cutmix`; `auto` is the preset's. Words flip only where that keeps the class",
     )
     tokenizer: str = option(
         "auto",

@@ -11,6 +11,7 @@ from studygroup.data import Images, parse_augment
 from studygroup.data.describe import describe
 from studygroup.networks.factory import Spec, spec_name
 from studygroup.options import RunOptions
+from studygroup.pipeline.presets import describe_recipe
 from studygroup.training.results import total_parameters
 from studygroup.training.splits import DataSplits
 
@@ -30,7 +31,7 @@ def describe_run(options: RunOptions, splits: DataSplits, student: Spec | None =
         network: the same, built.
     """
     found = describe(splits.dataset, split_seed=options.split_seed, cache=options.cache)
-    lines = [*found.lines(), describe_augmentation(options, splits)]
+    lines = [*found.lines(), describe_augmentation(options, splits), describe_recipe(options)]
     description = {**found.plain(), "augment": splits.augment}
     if student is not None and network is not None:
         parameters = total_parameters(network)

@@ -6,6 +6,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -19,6 +20,7 @@ from studygroup.networks.factory import NO_START, Spec, is_untrained, resolve_sp
 from studygroup.networks.registry import SMALLEST_MAP
 from studygroup.networks.starts import Start
 from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
+from studygroup.pipeline.presets import with_preset
 from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
 from studygroup.pipeline.weights import TEACHER, Pretrained, absolute_sources, open_all
 from studygroup.runs.member import Run
@@ -26,18 +28,15 @@ from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 from studygroup.training.updater import check_batches
 
-TEXTS, FEWEST_EPOCHS, MOST_EPOCHS = 100_000, 5, 50
-"""Number of texts that a network for texts is trained on by default, each once per epoch, and the limits of the epochs."""
-
 logger = logging.getLogger(__name__)
 
 
 def run_options(options: Options, counts: dict[str, int] | None = None) -> RunOptions:
-    """Pick the options of a run, and fill in the student, the optimizer and the epochs that suit the data.
+    """Pick the options of a run, and fill in the student, the optimizer and what the preset chooses for the data.
 
     Args:
         options: of a run.
-        counts: numbers of training texts by data options that are known already; others are added.
+        counts: numbers of training samples by data options that are known already; others are added.
     """
     run = RunOptions.of(options)
     texts = reads_texts(run.data)
@@ -46,21 +45,15 @@ def run_options(options: Options, counts: dict[str, int] | None = None) -> RunOp
     settings = Settings.of(run, optimizer=optimizer)
     run = replace(run, student=student, optimizer=optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
     run = replace(run, weights=absolute_sources(run))
-    return replace(run, epochs=run.epochs or (epochs_of_texts(run, {} if counts is None else counts) if texts else settings.epochs))
+    return with_preset(run, texts=texts, count=partial(count_samples, run, {} if counts is None else counts))
 
 
-def epochs_of_texts(options: RunOptions, counts: dict[str, int]) -> int:
-    """Return the number of epochs that suits the number of training texts, which are prepared for that; arguments as of `run_options`."""
+def count_samples(options: RunOptions, counts: dict[str, int]) -> int:
+    """Return the number of training samples, which are prepared for that; arguments as of `run_options`."""
     key = repr((DataOptions.of(options).plain(), options.student))
     if key not in counts:
         counts[key] = len(open_splits(options).train)
-        logger.info("%d epochs, for %d training texts (--epochs)", text_epochs(counts[key]), counts[key])
-    return text_epochs(counts[key])
-
-
-def text_epochs(texts: int) -> int:
-    """Return the default number of epochs for a number of training texts; LOG.md has the study behind it."""
-    return min(max(round(TEXTS / texts), FEWEST_EPOCHS), MOST_EPOCHS)
+    return counts[key]
 
 
 def method_of(options: RunOptions) -> Method:

@@ -171,9 +171,7 @@ def _with_teachers(variants: Sequence[Variant], alone: RunOptions) -> list[Varia
             name = "teacher-" + re.sub(r"[^\w.+-]+", "-", teacher)
             own, variant = _teacher_of(variant, alone)
             if made.setdefault(name, Variant(name, own)).options != own:
-                raise UserError(
-                    f"the teacher {teacher} is given different weights; make it a variant, and name that as the teacher"
-                )
+                raise UserError(f"the teacher {teacher} is given different weights; make it a variant, and name that as the teacher")
             teacher = name
         linked.append(replace(variant, teacher=teacher if teacher in names or teacher in made else None))
     every = {variant.name: variant for variant in (*made.values(), *linked)}

@@ -29,15 +29,15 @@ PREFIX = "ema_"
 class Members:
     """The members of a method, and those of its average if there is one."""
 
-    def __init__(self, method: Method, decay: float | None = None) -> None:
+    def __init__(self, method: Method, decay: float = 0.0) -> None:
         """Start the average at the current weights.
 
         Args:
             method: built, on its device.
-            decay: of the average, in (0, 1); None for no average.
+            decay: of the average, in (0, 1); 0 for no average.
         """
         self.method = method
-        self.average = None if decay is None else WeightAverage(method, decay)
+        self.average = WeightAverage(method, decay) if decay else None
 
     def names(self) -> tuple[str, ...]:
         """Return the names of all members, students first."""

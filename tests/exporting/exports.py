@@ -13,7 +13,7 @@ import studygroup
 from studygroup.exporting.formats import FORMATS, Forward
 from studygroup.runs.member import Run
 
-SMALL: dict[str, Any] = {"batch_size": 32, "progress": False, "precision": "float32", "holdout": 48}
+SMALL: dict[str, Any] = {"preset": "none", "batch_size": 32, "progress": False, "precision": "float32", "holdout": 48}
 WORDS = {"sea": ["wave", "ship", "fish", "salt", "tide"], "wood": ["tree", "leaf", "deer", "moss", "path"]}
 TRANSFORMER = "transformer@depth=1,heads=2,hidden=16,embedding=16,feedforward=32"
 VDCNN = "vdcnn9@width=8,hidden=32"

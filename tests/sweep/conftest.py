@@ -15,7 +15,15 @@ from studygroup.reporting import comparison_plot, curves
 from studygroup.sweep import comparison, worker
 from studygroup.sweep.worker import Outcome, Task
 
-SMALL: dict[str, Any] = {"student": "resnet8", "epochs": 1, "train_size": 96, "holdout": 48, "batch_size": 32, "precision": "float32"}
+SMALL: dict[str, Any] = {
+    "preset": "none",
+    "student": "resnet8",
+    "epochs": 1,
+    "train_size": 96,
+    "holdout": 48,
+    "batch_size": 32,
+    "precision": "float32",
+}
 Compare = Callable[..., dict[str, Any]]
 
 

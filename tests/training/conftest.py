@@ -11,7 +11,15 @@ import pytest
 import studygroup
 from studygroup.runs.member import Run
 
-SMALL: dict[str, Any] = {"epochs": 2, "train_size": 160, "holdout": 48, "batch_size": 32, "progress": False, "precision": "float32"}
+SMALL: dict[str, Any] = {
+    "preset": "none",
+    "epochs": 2,
+    "train_size": 160,
+    "holdout": 48,
+    "batch_size": 32,
+    "progress": False,
+    "precision": "float32",
+}
 
 
 @pytest.fixture(scope="session")

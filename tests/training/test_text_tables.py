@@ -21,7 +21,8 @@ from studygroup.api import stream_predictions
 from studygroup.data import Split
 from studygroup.data.texts.unlabelled import table_rows
 from studygroup.options import TrainOptions
-from studygroup.pipeline.setup import open_splits, run_options, text_epochs
+from studygroup.pipeline.presets import TEXTS as PRESETS
+from studygroup.pipeline.setup import open_splits, run_options
 from studygroup.runs.member import Run
 from studygroup.runs.predict_data import write_predictions_to
 from studygroup.training import linear
@@ -339,7 +340,7 @@ def test_images_have_no_linear_model(tmp_path: Path) -> None:
 
 
 def test_epochs_follow_the_number_of_texts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert [text_epochs(count) for count in (10, 4000, 5000, 20_000, 10**6)] == [50, 25, 20, 5, 5]
+    assert [PRESETS["balanced"].epochs(count) for count in (10, 4000, 5000, 20_000, 10**6)] == [50, 25, 20, 5, 5]
     table = write(tmp_path / "walks.csv", reviews(300))
     with caplog.at_level(logging.INFO):
         options = run_options(TrainOptions(table, **{**SMALL, "epochs": None, "cache": tmp_path / "cache"}))
