@@ -13,7 +13,7 @@ from PIL import Image
 from studygroup.errors import UserError
 from studygroup.options import RunOptions
 from studygroup.pipeline.describe import describe_run
-from studygroup.pipeline.setup import open_splits
+from studygroup.pipeline.setup import open_splits, run_options
 
 
 def folder(root: Path, names: tuple[str, ...], channels: int = 1) -> Path:
@@ -46,7 +46,7 @@ def test_what_presets_become_and_what_is_said(
         given = options(folder(tmp_path / "data", names), augment)
         splits = open_splits(given)
         assert splits.augment == resolved
-        describe_run(replace(given, cache=tmp_path / "cache"), splits)
+        describe_run(run_options(replace(given, cache=tmp_path / "cache", preset="none")), splits)
     found = [message for message in caplog.messages if message.startswith("augmentation:")]
     assert len(found) == 1
     assert found[0] == f"augmentation: {resolved}" if said is None else said in found[0]

@@ -223,7 +223,7 @@ def test_balanced_class_weights(cache: Path) -> None:
         ({"class_weights": "balance"}, "class_weights is 'balance'; it must be balanced, or a mapping"),
         ({"sampling": "balancd"}, "did you mean balanced"),
         ({"label_smoothing": 1.0}, "label_smoothing is 1; it must be at least 0 and below 1"),
-        ({"ema": 1.0}, "ema is 1; it must be above 0 and below 1"),
+        ({"ema": 1.0}, "ema is 1; it must be at least 0 and below 1"),
         ({"dropout": 0.2}, "dropout is 0.2, but resnet8.* has no dropout"),
         ({"token_dropout": 0.2}, "token_dropout is 0.2, but digits has no tokens"),
         ({"time_limit": "soon"}, "time_limit is 'soon'; give a duration such as"),

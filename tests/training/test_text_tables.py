@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import csv
 import json
-import logging
 import tracemalloc
 from collections.abc import Iterator
 from pathlib import Path
@@ -21,7 +20,6 @@ from studygroup.api import stream_predictions
 from studygroup.data import Split
 from studygroup.data.texts.unlabelled import table_rows
 from studygroup.options import TrainOptions
-from studygroup.pipeline.presets import TEXTS as PRESETS
 from studygroup.pipeline.setup import open_splits, run_options
 from studygroup.runs.member import Run
 from studygroup.runs.predict_data import write_predictions_to
@@ -337,14 +335,3 @@ def test_images_have_no_linear_model(tmp_path: Path) -> None:
 
 
 # ---------------------------------------------------------------- defaults
-
-
-def test_epochs_follow_the_number_of_texts(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
-    assert [PRESETS["balanced"].epochs(count) for count in (10, 4000, 5000, 20_000, 10**6)] == [50, 25, 20, 5, 5]
-    table = write(tmp_path / "walks.csv", reviews(300))
-    with caplog.at_level(logging.INFO):
-        options = run_options(TrainOptions(table, **{**SMALL, "epochs": None, "cache": tmp_path / "cache"}))
-    assert options.epochs == 50
-    assert "50 epochs, for 180 training texts (--epochs)" in caplog.text
-    assert run_options(TrainOptions("digits", cache=tmp_path)).epochs == 100
-    assert run_options(TrainOptions(table, **{**SMALL, "cache": tmp_path / "cache"})).epochs == 4
