@@ -15,6 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup import randomness
 from studygroup.errors import UserError, one_line
+from studygroup.foreign import is_import_path
 from studygroup.networks import external
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.networks.registry import (
@@ -224,6 +225,11 @@ class NetworkFactory:
         self.seed = seed
         self.labels = labels
         self.classes = classes
+
+    def code(self) -> list[str]:
+        """Return the import paths of the given networks; their names in cards are allowed to be imported again."""
+        specs = (self.target, *self.peers, self.teacher_spec)
+        return [name for spec in specs if spec is not None and is_import_path(name := spec_name(spec))]
 
     def spec(self, number: int) -> Spec:
         """Return the specification of a student's network.

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
@@ -13,8 +14,12 @@ from studygroup.networks.weights import Weights, read_weights
 from studygroup.runs.member import Run
 
 
-def open_weights(source: str | None) -> Weights | None:
+def open_weights(source: str | None, allow_code: Sequence[str] = ()) -> Weights | None:
     """Read the weights of a finished run's selected student, or a file.
+
+    Args:
+        source: folder or file.
+        allow_code: import paths of networks that the run's files may name.
 
     Raises:
         UserError: there are none, or they are damaged.
@@ -29,7 +34,7 @@ def open_weights(source: str | None) -> Weights | None:
     path = Path(source).expanduser()
     if not path.is_dir():
         return read_weights(path)
-    member = Run(path).best
+    member = Run(path, allow_code).best
     mean, std = (tuple(member.inputs.mean), tuple(member.inputs.std)) if isinstance(member.inputs, Images) else (None, None)
     return Weights(source, member.network.state_dict(), classes=tuple(member.classes), mean=mean, std=std, card=member.card)
 

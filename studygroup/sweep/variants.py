@@ -20,7 +20,7 @@ from studygroup.pipeline.setup import method_of, plan_stages, run_options, setti
 
 BASELINE = "baseline"
 NAME = re.compile(r"[\w.+-]+")
-FIXED = ("data", "seed", "progress")  # options that no variant has of its own
+FIXED = ("data", "seed", "progress", "allow_code")  # options that no variant has of its own
 
 
 @dataclass(frozen=True)
