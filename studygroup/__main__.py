@@ -12,6 +12,6 @@ if not sys.flags.safe_path:
     if Path(__file__).parent.parent == Path(directory):
         sys.path.append(directory)
 
-from studygroup.cli import main  # noqa: E402
+from studygroup.cli import main
 
 sys.exit(main())

@@ -149,8 +149,8 @@ def load_group(path: str | Path, group: type[G]) -> G:
 def save(path: str | Path, options: Options) -> None:
     """Write options as a recipe that `load` reads back to the same.
 
-    The method and its options are written as one mapping; `NOT_SAVED` is left out. An object without text (a network or a method from Python)
-    is written as a note of its class, which `load` refuses with the reason.
+    The method and its options are written as one mapping; `NOT_SAVED` is left out. An object without text (a network or a method from
+    Python) is written as a note of its class, which `load` refuses with the reason.
     """
     content = {name: value for name, value in options.plain().items() if name not in NOT_SAVED}
     own = content.pop("method_options", None)

@@ -1,7 +1,8 @@
 """Foreign code: what an import path `package.module:attribute` stands for.
 
-Whoever types such a path, or passes it in Python, wants its code to run. A file that holds one (the card of a member, the configuration of a
-run, a recipe) may be somebody else's: what it names is imported only if the caller allows this path, and never from inside the run folder.
+Whoever types such a path, or passes it in Python, wants its code to run. A file that holds one (the card of a member, the configuration
+of a run, a recipe) may be somebody else's: what it names is imported only if the caller allows this path, and never from inside the run
+folder.
 """
 
 from __future__ import annotations
@@ -155,6 +156,4 @@ def _add_working_directory(outside: Path | None) -> None:
 def _is_inside(path: Path, folder: Path) -> bool:
     """Return whether a path is a folder or in it, by its name or by what its links lead to."""
     places = {Path(os.path.abspath(path)), path.resolve()}
-    return folder.exists() and any(
-        parent.exists() and parent.samefile(folder) for place in places for parent in (place, *place.parents)
-    )
+    return folder.exists() and any(parent.exists() and parent.samefile(folder) for place in places for parent in (place, *place.parents))

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -16,7 +17,7 @@ from studygroup.parameters import parameters_of
 from tests.own_code import Project, project
 
 __all__ = ["project"]
-CLASSES = {"num_classes": 3, "in_channels": 1}
+CLASSES: dict[str, Any] = {"num_classes": 3, "in_channels": 1}
 
 
 @pytest.mark.parametrize(
@@ -78,7 +79,10 @@ def test_the_error_offers_the_flag() -> None:
     ("paths", "message"),
     [
         ("mine:make", "allow_code is 'mine:make'; give a list of import paths, as in allow_code=['mine:make']"),
-        (["mine:make", "cat.jpg"], "allow_code has 'cat.jpg'; give import paths such as package.module:function, and other arguments before"),
+        (
+            ["mine:make", "cat.jpg"],
+            "allow_code has 'cat.jpg'; give import paths such as package.module:function, and other arguments before",
+        ),
         (["timm:resnet18"], "allow_code has 'timm:resnet18'"),
         ([3], "allow_code has 3"),
     ],
@@ -99,7 +103,10 @@ def test_what_cannot_be_allowed(paths: list[str], message: str) -> None:
         ("antigravity:fly_id", "antigravity is in Python's standard library"),
         (".:x", "'.:x' names no network; write package.module:attribute"),
         ("mine:", "'mine:' names no network"),
-        ("torch.nn:Linear", "torch.nn:Linear cannot make a network from num_classes, in_channels (missing a required argument: 'in_features')"),
+        (
+            "torch.nn:Linear",
+            "torch.nn:Linear cannot make a network from num_classes, in_channels (missing a required argument: 'in_features')",
+        ),
         ("torch:zeros", "'torch:zeros' is a builtin_function_or_method; it must be a function, or a class derived from torch.nn.Module"),
         ("torch:Tensor.add", "'torch:Tensor.add' is a method_descriptor"),
         ("yaml:SafeLoader", "'yaml:SafeLoader' is the class SafeLoader"),
@@ -109,7 +116,10 @@ def test_what_cannot_be_allowed(paths: list[str], message: str) -> None:
         ("mine:breaks", "mine:breaks fails with ZeroDivisionError (division by zero)"),
         ("mine:wants", "mine:wants cannot make a network from num_classes, in_channels (missing a required argument: 'width'); give its"),
         ("mine:missing", "cannot import the network 'mine:missing' (module 'mine' has no attribute 'missing'); write"),
-        ("nowhere.at_all:make", "(No module named 'nowhere'); write package.module:attribute, with the package installed, in PYTHONPATH or in"),
+        (
+            "nowhere.at_all:make",
+            "(No module named 'nowhere'); write package.module:attribute, with the package installed, in PYTHONPATH or in",
+        ),
         ("mine.inner:make", "No module named 'mine.inner'"),
         ("wrong:make", "cannot import the network 'wrong:make': its module fails (SyntaxError: "),
         ("quits:make", "cannot import the network 'quits:make': its module fails (SystemExit: 0); correct it"),

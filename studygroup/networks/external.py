@@ -12,7 +12,8 @@ from typing import TypeGuard
 from torch import nn
 
 from studygroup.errors import UserError, one_line, unknown_name
-from studygroup.foreign import HUGGING_FACE, TIMM, check_allowed, import_code, is_import_path
+from studygroup.foreign import HUGGING_FACE, check_allowed, import_code, is_import_path
+from studygroup.foreign import TIMM as TIMM
 from studygroup.networks.hugging_face import from_hugging_face
 from studygroup.networks.registry import NETWORKS
 

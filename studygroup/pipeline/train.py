@@ -148,9 +148,10 @@ def check_not_longer(files: RunFiles, epochs: int, flag: str) -> None:
     trained = config.load_group(files.config, OptimizerOptions).epochs
     if trained is not None and epochs > trained:
         config_file, folder = shlex.quote(str(files.config)), shlex.quote(str(files.folder))
+        command = f"studygroup train --config {config_file} --epochs {epochs} --weights {folder} --out NEW{flag}"
         raise UserError(
             f"the run in {files.folder} is finished with {trained} epochs, and its learning rate has ended its schedule; "
-            f"train a new run from its weights: studygroup train --config {config_file} --epochs {epochs} --weights {folder} --out NEW{flag}"
+            f"train a new run from its weights: {command}"
         )
 
 

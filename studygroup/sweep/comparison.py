@@ -144,7 +144,7 @@ def _flat(defaults: Mapping[str, object], variant: Mapping[str, Any]) -> dict[st
 def make_jobs(variants: Sequence[Variant], costs: Mapping[str, TrainingCost], files: ComparisonFiles, options: CompareOptions) -> list[Job]:
     """Return a job for every variant and seed; all variants of a seed first, so that there is something to compare early."""
     jobs = []
-    code = [path for variant in variants for path in given_code(variant.options)]  # one may teach another
+    code = list(dict.fromkeys(path for variant in variants for path in given_code(variant.options)))  # one may teach another
     epochs = {variant.name: total_epochs(seeded(variant, variants, 0)) for variant in variants}
     for seed in range(options.seeds):
         for variant in variants:
