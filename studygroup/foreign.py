@@ -12,6 +12,7 @@ import importlib.util
 import os
 import sys
 from collections.abc import Collection, Iterable, Mapping, Sequence
+from importlib.machinery import PathFinder
 from itertools import accumulate
 from pathlib import Path
 from typing import Any, cast
@@ -138,6 +139,8 @@ def _check_outside(module: str, folder: Path) -> None:
         file = getattr(sys.modules[module], "__file__", None)
     else:
         spec = importlib.util.find_spec(module)
+        if spec is None and "." not in module:  # the working directory is not searched if it lies in the folder
+            spec = PathFinder.find_spec(module, [""])
         file = spec.origin if spec is not None and spec.has_location else None
     if file is not None and _is_inside(Path(file), folder):
         raise UserError(f"{module} is {file}, inside the run folder {folder}, from which no code is run; if it is yours, move it elsewhere")

@@ -192,8 +192,12 @@ def test_a_package_that_lies_partly_in_a_run_folder(project: Project) -> None:
 
 def test_a_working_directory_in_a_run_folder_is_not_searched(project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     (project.folder / "inner").mkdir()
+    (project.folder / "inner" / "evil.py").write_text(project.marking())
     monkeypatch.chdir(project.folder / "inner")
     before = list(sys.path)
     with pytest.raises(UserError, match="No module named 'nowhere'"):
         import_code("nowhere:make", "network", outside=project.folder)
+    with pytest.raises(UserError, match=r"^evil is .*inner/evil.py, inside the run folder"):
+        import_code("evil:make", "network", outside=project.folder)
     assert sys.path == before
+    assert not project.marker.exists()

@@ -206,7 +206,7 @@ def test_a_run_goes_on_with_the_command_that_it_prints(mine: Project, cache: Pat
     (mine.folder / "own_method.py").write_text(METHOD)
     words = f"{TRAIN} --method own_method:Own --student mine:make --allow-code other:net --out new --cache {cache}".split()
     assert cli.main(words) == 0
-    capsys.readouterr()
+    assert capsys.readouterr().out.splitlines()[-1] == "try:      studygroup predict new IMAGE --allow-code mine:make"
     message = error(capsys, *words, "--resume", "--epochs", "9")
     command = message.partition("its weights: studygroup ")[2].replace("--out NEW", "--out newer").replace("--epochs 9", "--epochs 1")
     assert command.endswith(" --allow-code other:net mine:make own_method:Own")
@@ -321,7 +321,7 @@ def started(folder: Path, *program: str | Path) -> subprocess.CompletedProcess[s
 def test_modules_of_the_working_directory_are_found_and_hide_nothing(project: Project, how: str) -> None:
     script = project.folder.parent / "bin" / "studygroup"  # as an installer makes it
     script.parent.mkdir()
-    script.write_text("import sys\nfrom studygroup.cli import main\nsys.exit(main())\n")
+    script.write_text('import sys\nfrom studygroup.cli import main\nif __name__ == "__main__":\n    sys.exit(main())\n')
     (project.folder / "mine.py").write_text(METHOD + "class Wrong: pass\n")
     for name in ("yaml", "torch", "numpy"):
         (project.folder / f"{name}.py").write_text(project.marking())
