@@ -5,7 +5,7 @@ Nothing heavy is imported before a function is called, so that `studygroup --hel
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -137,15 +137,19 @@ def stream_predictions(options: PredictOptions) -> Iterator[dict[str, Any]]:
     return predict.stream(options)
 
 
-def list_runs(folder: str | Path = "runs") -> list[Run]:
+def list_runs(folder: str | Path = "runs", allow_code: Collection[str] = ()) -> list[Run]:
     """Open the finished runs in a folder, at any depth, in the order in which they finished.
+
+    Args:
+        folder: with run folders in it.
+        allow_code: import paths of networks that the runs' files may name, as of `Run`.
 
     Raises:
         UserError: there is no such folder, or a result is damaged.
     """
     from studygroup.runs import member
 
-    return member.list_runs(folder)
+    return member.list_runs(folder, allow_code)
 
 
 @keyword_function(ExportOptions)

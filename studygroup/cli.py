@@ -165,7 +165,11 @@ def _run(words: list[str]) -> int:
     given = vars(parser.parse_args(words))
     arguments, settings = _convert(given, command, chosen)
     if command in WITH_RECIPE:
-        arguments = _with_recipe(command, arguments, settings.get("config"), options)
+        from studygroup.recipes import with_recipe
+
+        group = COMMANDS[command][1]
+        groups = (TrainOptions,) if command in WITH_METHOD else (TrainOptions, group)  # a recipe is one of `train`, or of `compare`
+        arguments = with_recipe(settings.get("config"), groups, group, arguments, options)
         if "data" not in arguments:
             taken = f"; --method.{greedy[-1]} was read as the method's: write --method.{greedy[-1].split(' ')[0]}=true" if greedy else ""
             chosen.error(f"no data: name a data set or a folder{taken}")
@@ -322,28 +326,6 @@ def _take_method_options(words: Sequence[str], command: str) -> tuple[list[str],
 
 def _is_value(word: str) -> bool:
     return not word.startswith("-") or word[1:2].isdigit() or word[1:2] == "."
-
-
-def _with_recipe(command: str, given: dict[str, object], recipe: str | None, options: dict[str, object]) -> dict[str, object]:
-    """Merge the options of a recipe and those of the command line, which win. Another method does not inherit the recipe's options.
-
-    A recipe is one of `train`, or of `compare` for `compare`; options that the command does not have are ignored.
-    """
-    from studygroup import config
-
-    group = COMMANDS[command][1]
-    known = parameters_of(group)
-    groups = (TrainOptions,) if command in WITH_METHOD else (TrainOptions, group)
-    base = {name: value for name, value in config.load(recipe, *groups).items() if name in known} if recipe else {}
-    inherited = base.pop("method_options", None) or {}
-    if "method" in given and given["method"] != base.get("method") and inherited:
-        print(f"studygroup: the recipe's options of {base.get('method')} are ignored for {given['method']}", file=sys.stderr)
-        inherited = {}
-    merged = {**base, **given}
-    method_options = {**(inherited if isinstance(inherited, Mapping) else {}), **options}
-    if method_options:
-        merged["method_options"] = method_options
-    return merged
 
 
 def _call(command: str, arguments: dict[str, object], style: str) -> int:

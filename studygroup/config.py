@@ -22,7 +22,8 @@ from studygroup.options import RENAMED, Options, checked
 from studygroup.parameters import parameters_of
 
 G = TypeVar("G", bound=Options)
-NOT_SAVED = ("resume", "overwrite")  # what to do about an existing folder is not part of a run's configuration
+ALLOW_CODE = "allow_code"  # which code may run is for the caller to say, not for a file
+NOT_SAVED = ("resume", "overwrite", ALLOW_CODE)  # what to do about an existing folder is not part of a run's configuration
 
 
 class Loader(yaml.SafeLoader):
@@ -118,9 +119,12 @@ def load(path: str | Path, *groups: type[Options]) -> dict[str, object]:
         UserError: the file cannot be read, an option is unknown or renamed, or a value is of the wrong type, out of range, or contradicts
             another one.
     """
-    known = {name: parameter for group in groups for name, parameter in parameters_of(group).items()}
+    known = {name: parameter for group in groups for name, parameter in parameters_of(group).items() if name != ALLOW_CODE}
     try:
-        options = checked(known, split_method(read(path), ""))
+        content = read(path)
+        if ALLOW_CODE in content:
+            raise UserError("allow_code is for you to say, not for a file; remove it, and give --allow-code on the command line")
+        options = checked(known, split_method(content, ""))
         for group in groups:  # checks ranges, and values that depend on each other
             own = parameters_of(group).items()
             group(**{name: options.get(name, "") for name, parameter in own if name in options or parameter.required})
@@ -139,14 +143,14 @@ def load_group(path: str | Path, group: type[G]) -> G:
     if old := sorted(set(content) & set(RENAMED)):
         raise UserError(f"{path} was written by an earlier version ({old[0]} is called {RENAMED[old[0]]} now); train the run again")
     known = parameters_of(group)
-    return group.from_plain({name: value for name, value in content.items() if name in known})
+    return group.from_plain({name: value for name, value in content.items() if name in known and name not in NOT_SAVED})
 
 
 def save(path: str | Path, options: Options) -> None:
     """Write options as a recipe that `load` reads back to the same.
 
-    The method and its options are written as one mapping; `resume` and `overwrite` are left out. An object without text (a network or a
-    method from Python) is written as a note of its class, which `load` refuses with the reason.
+    The method and its options are written as one mapping; `NOT_SAVED` is left out. An object without text (a network or a method from
+    Python) is written as a note of its class, which `load` refuses with the reason.
     """
     content = {name: value for name, value in options.plain().items() if name not in NOT_SAVED}
     own = content.pop("method_options", None)

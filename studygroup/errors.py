@@ -16,7 +16,7 @@ class TrainingError(RuntimeError):
     """A run that cannot continue (a non-finite loss, a full disk); earlier checkpoints are kept."""
 
 
-def one_line(error: Exception, length: int = 150) -> str:
+def one_line(error: BaseException, length: int = 150) -> str:
     """Return the message of an error in one line of at most `length` characters."""
     return " ".join(str(error).split())[:length]
 

@@ -12,6 +12,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studygroup.errors import UserError
+from studygroup.foreign import allow_flag, is_import_path
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -90,6 +91,7 @@ def _print_run(run: object) -> None:
     from studygroup import reporting
     from studygroup.runs.evaluation import read_evaluations
     from studygroup.runs.layout import RunFiles
+    from studygroup.runs.reader import read_run
 
     files = RunFiles.of(str(getattr(run, "folder", run)))
     screen = console()
@@ -101,7 +103,8 @@ def _print_run(run: object) -> None:
             screen.print(f"{label + ':':<10}{path}", soft_wrap=True, markup=False)
     screen.print(f"student:  {files.weights('best')}", soft_wrap=True, markup=False)
     sample = "'A TEXT'" if files.tokenizer.is_dir() else "IMAGE"
-    screen.print(f"try:      studygroup predict {_quoted(files.folder)} {sample}", soft_wrap=True, markup=False)
+    code = allow_flag(filter(is_import_path, [read_run(files.folder).name("student")]))
+    screen.print(f"try:      studygroup predict {_quoted(files.folder)} {sample}{code}", soft_wrap=True, markup=False)
 
 
 def _print_predictions(predictions: Sequence[Mapping[str, object]]) -> None:

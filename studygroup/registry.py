@@ -5,13 +5,13 @@ They are open: other packages add names by entry points, and an import path work
 
 from __future__ import annotations
 
-import importlib
 from collections.abc import Iterator, Mapping
 from functools import cached_property
 from importlib.metadata import entry_points
 from typing import Any, Generic, TypeVar, cast
 
-from studygroup.errors import UserError, one_line, unknown_name
+from studygroup.errors import unknown_name
+from studygroup.foreign import import_code, import_object
 
 T = TypeVar("T")
 
@@ -60,7 +60,7 @@ class Registry(Mapping[str, T], Generic[T]):
         if name in self:
             return self[name]
         if ":" in name:
-            return cast(T, import_object(name, self.kind))
+            return cast(T, import_code(name, self.kind))
         raise unknown_name(self.kind, name, self)
 
     def name_of(self, obj: Any) -> str:
@@ -72,24 +72,3 @@ class Registry(Mapping[str, T], Generic[T]):
 def import_path(obj: Any) -> str:
     """Return `package.module:attribute` of a class or function."""
     return f"{obj.__module__}:{obj.__qualname__}"
-
-
-def import_object(path: str, kind: str) -> object:
-    """Import `package.module:attribute`.
-
-    Args:
-        path: what to import.
-        kind: what it is to be, for messages.
-
-    Raises:
-        UserError: the import fails.
-    """
-    module, _, attribute = path.partition(":")
-    try:
-        found: Any = importlib.import_module(module)
-        for name in attribute.split("."):
-            found = getattr(found, name)
-    except (ImportError, AttributeError, ValueError) as error:
-        remedy = "write package.module:attribute, with the package installed or in PYTHONPATH"
-        raise UserError(f"cannot import the {kind} {path!r} ({one_line(error)}); {remedy}") from error
-    return cast(object, found)

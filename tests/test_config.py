@@ -131,7 +131,7 @@ def test_saved_options_are_loaded_again(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
     config.save(path, TrainOptions(**arguments))
     defaults = {name: parameter.default for name, parameter in parameters_of(TrainOptions).items()}
-    expected = {key: value for key, value in (defaults | arguments).items() if key not in ("overwrite", "resume")}
+    expected = {key: value for key, value in (defaults | arguments).items() if key not in ("overwrite", "resume", "allow_code")}
     assert config.load(path, TrainOptions) == {**expected, "data": "photos"}
 
 
@@ -139,7 +139,7 @@ def test_defaults_are_saved_and_loaded_again(tmp_path: Path) -> None:
     defaults = {name: parameter.default for name, parameter in parameters_of(TrainOptions).items() if not parameter.required}
     config.save(tmp_path / "config.yaml", TrainOptions(data="digits"))
     loaded = config.load(tmp_path / "config.yaml", TrainOptions)
-    saved = {name: value for name, value in defaults.items() if name not in ("resume", "overwrite", "method_options")}
+    saved = {name: value for name, value in defaults.items() if name not in (*config.NOT_SAVED, "method_options")}
     assert loaded == {"data": "digits", **saved}
 
 

@@ -27,6 +27,7 @@ LEAVES = {
     "parameters",
     "options",
     "registry",
+    "foreign",
     "lock",
     "devices",
     "threads",
@@ -51,7 +52,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "commands": {"networks", "data", "config", "methods", "runs", "training", "pipeline", "sweep", "reporting", "exporting"},
     "output": {"reporting", *READERS},
     "api": {"commands", "runs"},
-    "cli": {"api", "output", "config"},
+    "recipes": {"config", "runs.layout"},
+    "cli": {"api", "output", "config", "recipes"},
     "__main__": {"cli"},
     "": {"api", "methods", "runs", "exporting", "losses", "networks", "data"},  # studygroup/__init__.py
 }

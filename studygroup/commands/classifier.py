@@ -13,26 +13,31 @@ from studygroup.runs.predict import Classifier
 ALL = "all"
 
 
-def open_classifier(path: str | Path, member: str) -> Classifier:
+def open_classifier(path: str | Path, member: str, allow_code: Sequence[str] = ()) -> Classifier:
     """Open a member of a run folder, or an exported file.
+
+    Args:
+        path: of the folder or the file.
+        member: of the run.
+        allow_code: import paths of networks that the run's files may name.
 
     Raises:
         UserError: there is no such run or member, or the file cannot be used.
     """
     if not Path(path).expanduser().is_file():
-        return Run(path).member(member)
+        return Run(path, allow_code).member(member)
     if member != BEST:
         raise UserError(f"{path} is an exported file, which has no member {member}; leave it out, or give the run folder")
     return ExportedModel(path)
 
 
-def open_classifiers(path: str | Path, members: Sequence[str]) -> dict[str, Classifier]:
-    """Open members of a run folder by name, `all` for all of them, or an exported file under its own name.
+def open_classifiers(path: str | Path, members: Sequence[str], allow_code: Sequence[str] = ()) -> dict[str, Classifier]:
+    """Open members of a run folder by name, `all` for all of them, or an exported file under its own name; see `open_classifier`.
 
     Raises:
         UserError: see `open_classifier`.
     """
     if not Path(path).expanduser().is_file():
         names = [name for name in Run(path).names() if name != BEST] if ALL in members else members
-        return {name: open_classifier(path, name) for name in names}
+        return {name: open_classifier(path, name, allow_code) for name in names}
     return {Path(path).name: open_classifier(path, member) for member in members}

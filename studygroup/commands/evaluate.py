@@ -27,7 +27,7 @@ logger = logging.getLogger(__name__)
 def run(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
     """Score members of a run on its test set, or members or an exported file on other data."""
     options = stored(options)
-    members = open_classifiers(options.run, options.members)
+    members = open_classifiers(options.run, options.members, options.allow_code)
     names, first = list(members), next(iter(members.values()))
     dataset = open_for(first, options)
     everything = next((split for split in (dataset.test, dataset.holdout) if len(split)), dataset.train)

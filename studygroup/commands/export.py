@@ -11,4 +11,4 @@ from studygroup.runs.member import Run
 
 def run(options: ExportOptions) -> dict[str, Any]:
     """Export a member of a run as a checked file."""
-    return export_member(member_of(Run(options.run), options.member), options)
+    return export_member(member_of(Run(options.run, options.allow_code), options.member), options)

@@ -26,7 +26,7 @@ def run(options: PredictOptions) -> list[dict[str, Any]]:
         raise UserError(f"--out {options.out} is the data that is read; give another file")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent} is no folder; make it, or give another --out than {options.out}")
-    classifier = open_classifier(options.run, options.member)
+    classifier = open_classifier(options.run, options.member, options.allow_code)
     return [write_predictions_to(out, rows_of(classifier, options), classifier.classes)]
 
 
@@ -34,7 +34,7 @@ def stream(options: PredictOptions) -> Iterator[dict[str, Any]]:
     """Yield the rows of `run` as batches are computed."""
     if options.out is not None:
         raise UserError(f"--out {options.out} is written as CSV; leave out --format, or --out")
-    return rows_of(open_classifier(options.run, options.member), options)
+    return rows_of(open_classifier(options.run, options.member, options.allow_code), options)
 
 
 def rows_of(classifier: Classifier, options: PredictOptions) -> Iterator[dict[str, Any]]:

@@ -3,33 +3,39 @@
 from __future__ import annotations
 
 import importlib
-from collections.abc import Callable
+import inspect
+from collections.abc import Callable, Collection
 from functools import partial
-from typing import Any
+from pathlib import Path
+from typing import Any, TypeGuard
 
 from torch import nn
 
 from studygroup.errors import UserError, one_line, unknown_name
+from studygroup.foreign import HUGGING_FACE, check_allowed, import_code, is_import_path
+from studygroup.foreign import TIMM as TIMM
 from studygroup.networks.hugging_face import from_hugging_face
-from studygroup.networks.registry import HUGGING_FACE
-from studygroup.registry import import_object
-
-TIMM = "timm:"
+from studygroup.networks.registry import NETWORKS
 
 
-def import_factory(name: str) -> Callable[..., object]:
+def import_factory(name: str, *, outside: Path | None = None) -> Callable[..., nn.Module]:
     """Return the function or class that makes the network called `timm:NAME`, `hf:FOLDER` or `package.module:function`.
 
+    Args:
+        name: of the network.
+        outside: run folder in which its code must not lie.
+
     Raises:
-        UserError: it cannot be imported, or is not callable.
+        UserError: it cannot be imported, or is no function or class that can make a network.
     """
     if name.startswith(TIMM):
         return partial(from_timm, name.removeprefix(TIMM))
     if name.startswith(HUGGING_FACE):
         return partial(from_hugging_face, name.removeprefix(HUGGING_FACE))
-    factory = import_object(name, "network")
-    if not callable(factory):
-        raise UserError(f"{name!r} is a {type(factory).__name__}; it must be a function or class that makes a torch.nn.Module")
+    factory = import_code(name, "network", outside=outside)
+    if not _can_make_network(factory):
+        kind = f"the class {factory.__name__}" if isinstance(factory, type) else f"a {type(factory).__name__}"
+        raise UserError(f"{name!r} is {kind}; it must be a function, or a class derived from torch.nn.Module, that makes a network")
     return factory
 
 
@@ -66,6 +72,40 @@ def _import_timm(name: str) -> Any:
         return importlib.import_module("timm")
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit the torch
         raise UserError(f"timm:{name} needs timm, which cannot be imported ({one_line(error)}); pip install timm") from error
+
+
+def recorded_network(name: str, allowed: Collection[str], folder: Path, source: str) -> str | Callable[..., nn.Module]:
+    """Return what the network that a file of a run folder names is made from, as `build_network` takes it.
+
+    Args:
+        name: of the network.
+        allowed: import paths of the code that the caller allows.
+        folder: the run folder, in which the code must not lie.
+        source: the file, for messages.
+
+    Raises:
+        UserError: the network is code that is not allowed, or lies in the run folder, or cannot be imported.
+    """
+    if not is_import_path(name):
+        return name
+    registered = next((known for known, path in NETWORKS.entries.items() if path == name), None)
+    if registered is not None:  # a function of this library was given in Python
+        return registered
+    check_allowed([name], allowed, source)
+    return import_factory(name, outside=folder)
+
+
+def _can_make_network(factory: object) -> TypeGuard[Callable[..., nn.Module]]:
+    """Return whether an object may make networks: a subclass of `nn.Module`, or a function of Python."""
+    if isinstance(factory, type):
+        return issubclass(factory, nn.Module)
+    if not callable(factory) or inspect.isbuiltin(factory):
+        return False
+    try:
+        inspect.signature(factory)
+    except (TypeError, ValueError):  # one of C without a signature
+        return False
+    return True
 
 
 def from_timm(name: str, num_classes: int, in_channels: int) -> nn.Module:

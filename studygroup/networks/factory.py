@@ -15,6 +15,7 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup import randomness
 from studygroup.errors import UserError, one_line, unknown_name
+from studygroup.foreign import is_import_path
 from studygroup.networks import external
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.networks.registry import (
@@ -28,7 +29,7 @@ from studygroup.networks.registry import (
     requires,
     wrong_data_error,
 )
-from studygroup.networks.starts import NOTHING, Origin, Start, freeze, is_trained, mark
+from studygroup.networks.starts import NOTHING, Origin, Start, freeze, is_trained, mark, reinitialise
 from studygroup.networks.weights import load_weights
 
 Spec = str | nn.Module | Callable[..., nn.Module]
@@ -230,6 +231,11 @@ class NetworkFactory:
         self.labels = labels
         self.classes = classes
 
+    def code(self) -> list[str]:
+        """Return the import paths of the given networks; their names in cards are allowed to be imported again."""
+        specs = (self.target, *self.peers, self.teacher_spec)
+        return [name for spec in specs if spec is not None and is_import_path(name := spec_name(spec))]
+
     def spec(self, number: int) -> Spec:
         """Return the specification of a student's network.
 
@@ -336,7 +342,7 @@ class NetworkFactory:
                 spec, num_classes=self.num_classes, in_channels=self.in_channels, vocabulary=self.vocabulary, classes=self.classes
             )
             if number > 0 and isinstance(spec, nn.Module):
-                _reinitialise(network)
+                reinitialise(network)
             elif number > 0 and isinstance(network, SequenceClassifier):
                 network.reinitialise()
         self._mark(network, spec, number)
@@ -381,17 +387,3 @@ def set_dropout(network: nn.Module, probability: float, name: str) -> None:
         raise UserError(f"dropout is {probability:g}, but {name} has no dropout; leave it out, or take a network that has, as transformer")
     for layer in layers:
         layer.p = probability
-
-
-def _reinitialise(network: nn.Module) -> None:
-    """Reset the parameters of all submodules."""
-    for name, module in network.named_modules():
-        if not list(module.parameters(recurse=False)):
-            continue
-        reset = getattr(module, "reset_parameters", None)
-        if reset is None:
-            raise UserError(
-                f"a copy of the given network must be reinitialised, but its module {name!r} has no reset_parameters(); "
-                "give a function that makes the network"
-            )
-        reset()

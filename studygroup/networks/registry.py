@@ -13,7 +13,8 @@ from typing import Literal, cast
 
 from torch import nn
 
-from studygroup.errors import UserError, unknown_name
+from studygroup.errors import UserError, one_line, unknown_name
+from studygroup.foreign import HUGGING_FACE as HUGGING_FACE
 from studygroup.networks.chain import Chain
 from studygroup.registry import Registry
 
@@ -49,8 +50,6 @@ NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
 
 TOKENIZERS: Mapping[str, str] = dict.fromkeys(("vdcnn9", "vdcnn17", "vdcnn29"), "chars")
 """The tokenizers of text networks that do not use `bpe`."""
-
-HUGGING_FACE = "hf:"  # prefix of the path of a model's folder
 
 ONLY_STEM: Mapping[str, int] = {"small": 1}
 STEMS: Mapping[str, Mapping[str, int]] = {
@@ -109,11 +108,22 @@ def call_factory(factory: Callable[..., object], name: str, **arguments: float |
         arguments: by name.
 
     Raises:
-        UserError: the result is no `nn.Module`.
+        UserError: it has other required arguments, fails, or its result is no `nn.Module`.
     """
-    parameters = inspect.signature(factory).parameters
-    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in parameters.values())
-    network = factory(**{key: value for key, value in arguments.items() if value is not None and (takes_all or key in parameters)})
+    signature = inspect.signature(factory)
+    takes_all = any(parameter.kind is parameter.VAR_KEYWORD for parameter in signature.parameters.values())
+    given = {key: value for key, value in arguments.items() if value is not None and (takes_all or key in signature.parameters)}
+    try:
+        signature.bind(**given)
+    except TypeError as error:
+        known = ", ".join(key for key, value in arguments.items() if value is not None)
+        raise UserError(f"{name} cannot make a network from {known} ({one_line(error)}); give its other arguments defaults") from error
+    try:
+        network = factory(**given)
+    except (UserError, KeyboardInterrupt):
+        raise
+    except BaseException as error:  # it may raise anything, SystemExit too
+        raise UserError(f"{name} fails with {type(error).__name__} ({one_line(error)}); correct it, or take another network") from error
     if not isinstance(network, nn.Module):
         raise UserError(f"{name} returned a {type(network).__name__}; it must return a torch.nn.Module")
     return network

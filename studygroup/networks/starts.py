@@ -133,3 +133,21 @@ def freeze(network: nn.Module, part: str, name: str) -> None:
         if isinstance(module, _BatchNorm) and module.track_running_stats and f"{path}.running_mean" in names:
             parent, _, attribute = path.rpartition(".")
             setattr(network.get_submodule(parent), attribute, FrozenBatchNorm(module))
+
+
+def reinitialise(network: nn.Module) -> None:
+    """Reset the parameters of all submodules, from torch's current random state.
+
+    Raises:
+        UserError: a submodule has no `reset_parameters`.
+    """
+    for name, module in network.named_modules():
+        if not list(module.parameters(recurse=False)):
+            continue
+        reset = getattr(module, "reset_parameters", None)
+        if reset is None:
+            raise UserError(
+                f"a copy of the given network must be reinitialised, but its module {name!r} has no reset_parameters(); "
+                "give a function that makes the network"
+            )
+        reset()

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Literal
 
 from studygroup.errors import UserError
 from studygroup.options.base import Options
+from studygroup.options.code import CodeOptions
 from studygroup.options.groups import (
     CacheOptions,
     DataOptions,
@@ -107,7 +108,7 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class EvaluateOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions, TableOptions):
+class EvaluateOptions(CodeOptions, ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions, TableOptions):
     """Options of `studygroup evaluate`."""
 
     title = "evaluation"
@@ -125,7 +126,7 @@ class EvaluateOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions
 
 
 @dataclass(frozen=True, kw_only=True)
-class PredictOptions(DeviceOptions, ErrorOptions, TableOptions):
+class PredictOptions(CodeOptions, DeviceOptions, ErrorOptions, TableOptions):
     """Options of `studygroup predict`."""
 
     title = "prediction"
@@ -170,7 +171,7 @@ class PredictOptions(DeviceOptions, ErrorOptions, TableOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class ExportOptions(CacheOptions):
+class ExportOptions(CodeOptions, CacheOptions):
     """Options of `studygroup export`."""
 
     title = "exported file"

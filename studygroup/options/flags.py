@@ -14,6 +14,7 @@ SYNONYMS = {  # flags of other tools
     **dict.fromkeys(("--size", "--img-size", "--resize"), "--image-size"),
     **dict.fromkeys(("--scheduler", "--lr-scheduler", "--lr-schedule"), "--schedule"),
     "--opt": "--optimizer",
+    "--trust-remote-code": "--allow-code",
     "--force": "--overwrite",
     "--cfg": "--config",
     "--recipe": "--config",

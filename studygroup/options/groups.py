@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from studygroup.errors import UserError
 from studygroup.options.base import Options
+from studygroup.options.code import CodeOptions
 from studygroup.options.recipe import RecipeOptions
 from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option
@@ -170,7 +171,7 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
 
 
 @dataclass(frozen=True, kw_only=True)
-class NetworkOptions(Options):
+class NetworkOptions(CodeOptions):
     """Networks of student, peers and teacher."""
 
     title = "networks and method"

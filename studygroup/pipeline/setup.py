@@ -14,6 +14,7 @@ from torch import nn
 
 from studygroup.data import Dataset, Images, open_data, parse_augment, reads_texts
 from studygroup.errors import UserError, unknown_name
+from studygroup.foreign import code_in, import_code, is_import_path
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, tokenizer_of
 from studygroup.networks.factory import NO_START, Spec, is_untrained, resolve_spec, spec_name
@@ -183,11 +184,28 @@ def find_teacher(options: NetworkOptions, method: Method) -> nn.Module | Run | s
     if isinstance(teacher, nn.Module):
         return teacher
     if Path(teacher).is_dir():
-        return Run(teacher)
+        return Run(teacher, options.allow_code)
     text = str(teacher)
     if text.partition("@")[0] in NETWORKS or ":" in text:
         return text
     raise UserError(f"the teacher {text!r} is neither a run folder nor a network: {unknown_name('network', text, NETWORKS)}")
+
+
+def import_given_code(options: RunOptions, folder: Path | None) -> None:
+    """Import the foreign code that the options name, so that what is wrong with it is found before data is read.
+
+    Raises:
+        UserError: it cannot be imported, or lies in the run folder.
+    """
+    for path in code_in(vars(options)):
+        import_code(path, "method" if path == options.method else "network", outside=folder)
+
+
+def given_code(options: RunOptions) -> list[str]:
+    """Return the import paths that the caller allows, and those of the networks that the caller gives: cards may name them."""
+    specs = (options.student, options.teacher, *options.peers)
+    names = [spec_name(spec) for spec in specs if spec is not None and not isinstance(spec, Path)]
+    return list(dict.fromkeys([*options.allow_code, *filter(is_import_path, names)]))
 
 
 def default_folder(dataset: Dataset, method: Method, options: RunOptions) -> str:

@@ -15,12 +15,15 @@ from studygroup import config
 from studygroup.distributed import launch
 from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.errors import UserError
+from studygroup.foreign import allow_flag, code_in
 from studygroup.methods import method_name
 from studygroup.options import OptimizerOptions, TrainOptions
 from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.planning import plan_epochs
 from studygroup.pipeline.setup import (
     default_folder,
+    given_code,
+    import_given_code,
     method_of,
     open_splits,
     plan_stages,
@@ -42,13 +45,14 @@ from studygroup.training.splits import DataSplits
 
 def train(options: TrainOptions) -> Run:
     """Train a run in as many processes as the options ask for."""
+    import_given_code(options, None if options.out is None else Path(options.out))
     if launch.needs_launch(options):
         gpus = torch.cuda.device_count() if uses_gpu(options.device) else options.devices
         if options.devices > gpus:
             raise UserError(f"devices is {options.devices}, but there are {gpus} GPUs; use at most {gpus}, or --device cpu")
         hint = "the same command with --resume, with any number of devices"
-        return Run(launch.launch(train_rank, options, options, hint=hint))
-    return Run(train_rank(options))
+        return Run(launch.launch(train_rank, options, options, hint=hint), given_code(options))
+    return Run(train_rank(options), given_code(options))
 
 
 def train_rank(options: TrainOptions) -> str:
@@ -90,8 +94,6 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         run = replace(run, epochs=epochs, time_limit=None)
         settings = settings_of(run)
         stages = stages_of(settings.epochs)
-    if options.resume:
-        check_not_longer(files, settings.epochs)
     name = method_name(method)
     resolved = TrainOptions.of(
         run,
@@ -106,6 +108,9 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         shard=options.shard,
         out=str(out),
     )
+    flag = allow_flag([*options.allow_code, *code_in(vars(resolved))])
+    if options.resume:
+        check_not_longer(files, settings.epochs, flag)
 
     def begin() -> None:
         lock.enter_context(lock_run_dir(out, resume=options.resume, overwrite=options.overwrite))
@@ -114,7 +119,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             write_json(files.data, description)
             write_json(files.environment, environment(settings.seed) | ({"plan": asdict(plan)} if plan is not None else {}))
 
-    hint = f"studygroup train --config {shlex.quote(str(files.config))} --out {shlex.quote(str(out))} --resume"
+    hint = f"studygroup train --config {shlex.quote(str(files.config))} --out {shlex.quote(str(out))} --resume{flag}"
     with ExitStack() as lock:
         ranks.on_rank_zero(begin)
         try:
@@ -128,8 +133,13 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             raise
 
 
-def check_not_longer(files: RunFiles, epochs: int) -> None:
+def check_not_longer(files: RunFiles, epochs: int, flag: str) -> None:
     """Check that a finished run is not to be resumed for more epochs: its schedule has ended.
+
+    Args:
+        files: of the run.
+        epochs: that are asked for.
+        flag: that allows the code of the run.
 
     Raises:
         UserError: it is; the message names the command that trains a new run from its weights.
@@ -139,9 +149,10 @@ def check_not_longer(files: RunFiles, epochs: int) -> None:
     trained = config.load_group(files.config, OptimizerOptions).epochs
     if trained is not None and epochs > trained:
         config_file, folder = shlex.quote(str(files.config)), shlex.quote(str(files.folder))
+        command = f"studygroup train --config {config_file} --epochs {epochs} --weights {folder} --out NEW{flag}"
         raise UserError(
             f"the run in {files.folder} is finished with {trained} epochs, and its learning rate has ended its schedule; "
-            f"train a new run from its weights: studygroup train --config {config_file} --epochs {epochs} --weights {folder} --out NEW"
+            f"train a new run from its weights: {command}"
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -17,7 +17,7 @@ from studygroup.networks.factory import Spec, build_network
 from studygroup.networks.hugging_face import pretrained_weights
 from studygroup.networks.registry import HUGGING_FACE
 from studygroup.networks.weights import Weights, load_weights, read_weights
-from studygroup.options import WeightsOptions
+from studygroup.options import RunOptions, WeightsOptions
 from studygroup.runs.member import Run
 
 TEACHER = "teacher"
@@ -61,7 +61,7 @@ def _absolute(source: str) -> str:
     return prefix + str(Path(source.removeprefix(prefix)).expanduser().absolute())
 
 
-def open_all(options: WeightsOptions, method: Method, *, teacher: bool) -> dict[str, Weights]:
+def open_all(options: RunOptions, method: Method, *, teacher: bool) -> dict[str, Weights]:
     """Read the weights of all members: `student0`, `student1`, ..., and `teacher`.
 
     Args:
@@ -82,11 +82,15 @@ def open_all(options: WeightsOptions, method: Method, *, teacher: bool) -> dict[
             )
         if member != TEACHER and not (member.startswith("student") and member.removeprefix("student").isdecimal()):
             raise unknown_name("member to load weights into", member, ["student0", "student1", TEACHER])
-    return {member: open_weights(source) for member, source in sources.items()}
+    return {member: open_weights(source, options.allow_code) for member, source in sources.items()}
 
 
-def open_weights(source: str) -> Weights:
+def open_weights(source: str, allow_code: Sequence[str] = ()) -> Weights:
     """Read the weights of a finished run's selected student, a file, or a model of another library.
+
+    Args:
+        source: folder or file.
+        allow_code: import paths of networks that the run's files may name.
 
     Raises:
         UserError: there are none, or they are damaged.
@@ -100,7 +104,7 @@ def open_weights(source: str) -> Weights:
     path = Path(source).expanduser()
     if not path.is_dir():
         return read_weights(path)
-    member = Run(path).best
+    member = Run(path, allow_code).best
     mean, std = (tuple(member.inputs.mean), tuple(member.inputs.std)) if isinstance(member.inputs, Images) else (None, None)
     return Weights(source, member.network.state_dict(), tuple(member.classes), mean, std, member.card)
 

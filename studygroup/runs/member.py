@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -16,9 +16,10 @@ from studygroup import config
 from studygroup.data import Inputs, Tokens, Transform, inputs_of
 from studygroup.data.texts.tokenizers import Hf
 from studygroup.errors import UserError, unknown_name
+from studygroup.foreign import HUGGING_FACE, check_import_paths
+from studygroup.networks.external import recorded_network
 from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import SequenceClassifier
-from studygroup.networks.registry import HUGGING_FACE
 from studygroup.options import DataOptions, ExportOptions
 from studygroup.runs.evaluation import Evaluation, read_evaluations
 from studygroup.runs.layout import RunFiles, finished_runs, from_epoch_one
@@ -139,14 +140,22 @@ class Run:
         folder: the run folder.
         files: the paths in it.
         result: the content of `result.json`.
+        allow_code: import paths of networks that its files may name.
     """
 
-    def __init__(self, folder: str | Path) -> None:
+    def __init__(self, folder: str | Path, allow_code: Collection[str] = ()) -> None:
         """Open a run folder.
+
+        Args:
+            folder: of a finished run.
+            allow_code: import paths of networks that its files may name, as in `allow_code=["mine:make"]`; without, no code is run but
+                that of the registered networks.
 
         Raises:
             UserError: it holds no finished run.
         """
+        check_import_paths(allow_code)
+        self.allow_code = frozenset(allow_code)
         self.folder = Path(folder)
         self.files = RunFiles(self.folder)
         if not self.files.result.is_file():
@@ -211,7 +220,7 @@ class Run:
             network: a module of the right shape, for a member whose network cannot be made from its name.
 
         Raises:
-            UserError: there is no such member, its files are damaged, or its network cannot be made.
+            UserError: there is no such member, its files are damaged, or its network cannot be made or is code that is not allowed.
         """
         if name not in self.names():
             raise unknown_name(f"member of {self.folder}", name, self.names())
@@ -225,7 +234,9 @@ class Run:
             spec = inputs.spec()
             classes = card["classes"]
             network = build_network(
-                f"{HUGGING_FACE}{self.files.hugging_face(name)}" if CONFIG_FOLDER in card else card["network"],
+                f"{HUGGING_FACE}{self.files.hugging_face(name)}"
+                if CONFIG_FOLDER in card
+                else recorded_network(card["network"], self.allow_code, self.folder, str(self.files.card(name))),
                 num_classes=len(classes),
                 in_channels=spec.in_channels,
                 vocabulary=spec.vocabulary,
@@ -253,12 +264,16 @@ class Run:
             raise UserError(f"{name} of {self.folder} cannot be read ({error}); its files are damaged") from error
 
 
-def list_runs(folder: str | Path = "runs") -> list[Run]:
+def list_runs(folder: str | Path = "runs", allow_code: Collection[str] = ()) -> list[Run]:
     """Open the finished runs in a folder, at any depth, in the order in which they finished.
+
+    Args:
+        folder: with run folders in it.
+        allow_code: as of `Run`.
 
     Raises:
         UserError: there is no such folder, or a result is damaged.
     """
     if not Path(folder).is_dir():
         raise UserError(f"there is no folder {folder}; give the folder that holds your runs")
-    return [Run(files.folder) for files in finished_runs(Path(folder))]
+    return [Run(files.folder, allow_code) for files in finished_runs(Path(folder))]

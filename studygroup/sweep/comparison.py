@@ -15,11 +15,12 @@ import torch
 from studygroup import config, reporting
 from studygroup.devices import pick_device
 from studygroup.errors import UserError
+from studygroup.foreign import allow_flag, code_in
 from studygroup.lock import lock_dir
 from studygroup.options import CompareOptions, RunOptions, TrainOptions, plain
 from studygroup.parameters import parameters_of, show
 from studygroup.pipeline.describe import describe_run
-from studygroup.pipeline.setup import epochs_of, open_splits, short_name, student_of, uses_gpu
+from studygroup.pipeline.setup import epochs_of, given_code, open_splits, short_name, student_of, uses_gpu
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
 from studygroup.runs.folder import clear_dir
@@ -80,7 +81,8 @@ def compare(options: CompareOptions) -> dict[str, object]:
             if any(job.finished() for job in jobs):
                 reporting.write_comparison(files.folder)
     if not ended:
-        again = f"studygroup compare --config {shlex.quote(str(files.recipe))}"
+        flag = allow_flag([*options.allow_code, *code_in(vars(options))])
+        again = f"studygroup compare --config {shlex.quote(str(files.recipe))}{flag}"
         finished = sum(job.finished() for job in jobs)
         raise KeyboardInterrupt(f"{finished} of {len(jobs)} runs are finished, the others are saved. Continue with: {again}")
     return {**reporting.comparison(files.folder), "out": str(files.folder)}
@@ -142,12 +144,13 @@ def _flat(defaults: Mapping[str, object], variant: Mapping[str, Any]) -> dict[st
 def make_jobs(variants: Sequence[Variant], costs: Mapping[str, TrainingCost], files: ComparisonFiles, options: CompareOptions) -> list[Job]:
     """Return a job for every variant and seed; all variants of a seed first, so that there is something to compare early."""
     jobs = []
+    code = list(dict.fromkeys(path for variant in variants for path in given_code(variant.options)))  # one may teach another
     epochs = {variant.name: total_epochs(seeded(variant, variants, 0)) for variant in variants}
     for seed in range(options.seeds):
         for variant in variants:
             run, own = files.run(variant.name, seed), seeded(variant, variants, seed)
             teacher = own.teacher if variant.teacher is None else str(files.run(variant.teacher, seed).folder)
-            train = TrainOptions.of(own, teacher=teacher, out=str(run.folder), progress=options.ray is None)
+            train = TrainOptions.of(own, teacher=teacher, out=str(run.folder), progress=options.ray is None, allow_code=code)
             jobs.append(
                 Job(
                     run_name(variant.name, seed),

@@ -21,7 +21,7 @@ from studygroup.pipeline.weights import TEACHER
 
 BASELINE = "baseline"
 NAME = re.compile(r"[\w.+-]+")
-FIXED = ("data", "seed", "progress")  # options that no variant has of its own
+FIXED = ("data", "seed", "progress", "allow_code")  # options that no variant has of its own
 
 
 @dataclass(frozen=True)

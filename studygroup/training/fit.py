@@ -93,14 +93,14 @@ def fit(
     if ranks.is_distributed and ranks.shard != "samples":
         shard_group(method, ranks, len(dataset.classes))
     if resume and ranks.on_rank_zero(RunFiles(folder).result.is_file):
-        run = Run(folder)
+        run = Run(folder, factory.code())
         check_same_run(run.result["identity"], json.loads(json.dumps(identity, default=str)))  # as it was written
         return run
     runner = StepRunner(method, splits.train, transform, settings, ranks, loss=splits.label_loss(settings))
     trainer = Trainer(runner, splits.holdout, folder, identity=identity, title=title, resume_hint=resume_hint)
     best = trainer.run(resume=resume)
     save_results(trainer, best, factory, splits, label, starts)
-    return Run(folder)
+    return Run(folder, factory.code())
 
 
 def members_of(method: Method) -> dict[str, nn.Module]:

@@ -72,7 +72,7 @@ def test_images_with_weights_alone(
 ) -> None:
     monkeypatch.syspath_prepend(own_network)
     run = studygroup.train("digits", method="baseline", student="my_network:Network", epochs=2, out=tmp_path / "run", cache=cache, **SMALL)
-    card = export(run, cache, format="safetensors", out=tmp_path)
+    card = export(run, cache, format="safetensors", out=tmp_path, allow_code=("my_network:Network",))
     expected = [row["label"] for row in run.best.predict(pictures)]
     assert [run_program("image-safetensors", card["path"], picture, folder=own_network) for picture in pictures] == expected
 
