@@ -233,7 +233,8 @@ def _metavar(parameter: Parameter) -> str:
         return name.removesuffix("S") if kind.base == "list" else name
     if kind.base == "choice":
         return "{" + ",".join(kind.choices) + "}"
-    names = {"map": "NAME=VALUE", "int": "N", "float": "X", "list": "N" if kind.item is not None and kind.item.base == "int" else "NAME"}
+    named = f"{parameter.name.upper()}|NAME=VALUE" if kind.or_text else "NAME=VALUE"
+    names = {"map": named, "int": "N", "float": "X", "list": "N" if kind.item is not None and kind.item.base == "int" else "NAME"}
     return names.get(kind.base, parameter.name.upper())
 
 
