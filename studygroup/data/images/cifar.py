@@ -8,18 +8,17 @@ may only contain arrays and plain values; an archive is never unpacked to the di
 from __future__ import annotations
 
 import gzip
-import pickle
 import tarfile
 import zlib
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path, PurePosixPath
 from typing import IO, Any, ClassVar
 
 import numpy as np
-from numpy.typing import NDArray
 
 from studygroup.data.cache.download import RemoteFile, download_dir, find_download, verify_checksum
 from studygroup.data.cache.fingerprint import files_digest
+from studygroup.data.images import pickles
 from studygroup.data.source import Chunk, ImageSource, RawImages, RawSplit
 from studygroup.errors import UserError, one_line
 from studygroup.options import DataOptions
@@ -79,7 +78,9 @@ class Cifar(ImageSource):
             raise UserError(
                 f"{self.location}: {self.meta_file} does not name {self.class_count} classes; give the published {self.remote.name}"
             )
-        classes = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else str(name) for name in names)
+        if not all(isinstance(name, str | bytes) for name in names):
+            raise UserError(f"{self.location}: the class names in {self.meta_file} are no texts; give the published {self.remote.name}")
+        classes = tuple(name.decode("utf-8", "replace") if isinstance(name, bytes) else name for name in names)
         splits = {}
         for split, files in (("train", self.train_files), ("test", self.test_files)):
             samples = [self._samples(file, tables[file]) for file in files]
@@ -183,55 +184,11 @@ def load(file: IO[bytes], name: str) -> dict[str, Any]:
         UserError: it contains anything but arrays and plain values, or is damaged.
     """
     try:
-        content = RestrictedUnpickler(file).load()
-    except ForbiddenPickle as error:
+        content = pickles.load(file.read())
+    except pickles.ForbiddenPickle as error:
         raise UserError(f"{name} is refused: it needs {error}, which no CIFAR file does and which could run code") from error
     except Exception as error:  # a damaged pickle can raise nearly anything
         raise UserError(f"{name} is damaged ({one_line(error) or type(error).__name__}); get it again") from error
     if not isinstance(content, dict):
         raise UserError(f"{name} holds no dictionary; is it a CIFAR file?")
     return {key.decode("latin1") if isinstance(key, bytes) else str(key): value for key, value in content.items()}
-
-
-class ForbiddenPickle(pickle.UnpicklingError):
-    """A pickle needs a class or function that is not allowed; the message names it."""
-
-
-class RestrictedUnpickler(pickle.Unpickler):
-    """Unpickler of arrays of plain numbers, byte strings and containers; no other class or function is allowed."""
-
-    def __init__(self, file: IO[bytes]) -> None:
-        super().__init__(file, encoding="bytes")
-
-    def find_class(self, module: str, name: str) -> Any:
-        """Return an allowed class or function by name."""
-        if module in ("numpy.core.multiarray", "numpy._core.multiarray") and name == "_reconstruct":
-            return _reconstruct()
-        if (module, name) == ("numpy", "ndarray"):
-            return np.ndarray
-        if (module, name) == ("numpy", "dtype"):
-            return np.dtype
-        if (module, name) == ("_codecs", "encode"):  # how Python 3 writes byte strings for Python 2
-            return _encode()
-        if module in ("builtins", "__builtin__") and name in ("bytes", "bytearray", "list", "dict", "tuple", "set", "frozenset"):
-            return {kind.__name__: kind for kind in (bytes, bytearray, list, dict, tuple, set, frozenset)}[name]
-        raise ForbiddenPickle(f"{module}.{name}")
-
-
-# Each call returns a new function, as a pickle can set attributes of the objects that it gets.
-def _reconstruct() -> Callable[..., Any]:
-    def reconstruct(kind: object, shape: object, code: object) -> NDArray[Any]:
-        if kind is not np.ndarray or shape != (0,):
-            raise ForbiddenPickle("an array of another kind")
-        return np.ndarray((0,), dtype=np.uint8)
-
-    return reconstruct
-
-
-def _encode() -> Callable[..., Any]:
-    def encode(text: str, encoding: str | bytes = "latin1") -> bytes:
-        if encoding not in ("latin1", b"latin1"):
-            raise ForbiddenPickle(f"the encoding {encoding!r}")
-        return text.encode("latin1")
-
-    return encode

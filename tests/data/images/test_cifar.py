@@ -262,7 +262,7 @@ def test_corrupted_archives(opened: Open, cifar_archive: Make) -> None:
     ("file", "key", "value", "named"),
     [
         ("data_batch_2", b"data", np.zeros((20, 3071), dtype=np.uint8), "3072 bytes"),
-        ("data_batch_2", b"data", np.zeros((20, 3072), dtype=np.int64), "3072 bytes"),
+        ("data_batch_2", b"data", np.zeros((20, 3072), dtype=np.int64), "the dtype 'i8'"),
         ("data_batch_2", b"data", [1, 2], "3072 bytes"),
         ("data_batch_2", b"labels", [0] * 19, "20 images, but not as many"),
         ("data_batch_2", b"labels", [10] * 20, "not from 0 to 9"),
