@@ -59,7 +59,7 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
     """Print the result of a command as a table.
 
     Args:
-        command: `train`, `evaluate`, `predict`, `export`, `list`, `report`, `benchmark` or `compare`.
+        command: `train`, `evaluate`, `predict`, `export`, `list`, `report`, `benchmark`, `compare` or `advise`.
         result: returned by its function.
         arguments: keyword arguments of the call.
     """
@@ -82,6 +82,8 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
             _print_costs(result)
         case "compare", Mapping():
             _print_comparison(result)
+        case "advise", Mapping():
+            _print_advice(result)
         case _:
             print_json(result)
 
@@ -257,6 +259,19 @@ def _print_comparison(result: Mapping[str, Any]) -> None:
         path = Path(str(result["out"])) / name
         if path.exists():
             screen.print(str(path), soft_wrap=True, markup=False)
+
+
+def _print_advice(result: Mapping[str, Any]) -> None:
+    """Print an advice: its table, the answer in words, and the command that trains the winner."""
+    from studygroup import reporting
+    from studygroup.runs.layout import AdviceFiles
+
+    screen, files = console(), AdviceFiles(Path(str(result["out"])))
+    screen.print(reporting.render_advice(result, screen.width))
+    for line in reporting.write_texts(result):
+        screen.print(line, soft_wrap=True, markup=False)
+    for label, text in (("winner", result["run"]), ("again", result["command"]), ("page", files.page), ("picture", files.picture)):
+        screen.print(f"{label + ':':<10}{text}", soft_wrap=True, markup=False)
 
 
 def _table(*headers: str) -> Table:

@@ -6,6 +6,7 @@ an option changes: the result of a run (then a run can only be resumed with the 
 """
 
 from studygroup.options.base import FROM_PYTHON, RENAMED, Options, checked, keyword_function, plain, unknown_option
+from studygroup.options.advise import AdviseOptions
 from studygroup.options.commands import (
     BenchmarkOptions,
     CompareOptions,
@@ -44,6 +45,7 @@ from studygroup.options.recipe import RecipeOptions, duration
 __all__ = [
     "FROM_PYTHON",
     "RENAMED",
+    "AdviseOptions",
     "BenchmarkOptions",
     "CacheOptions",
     "CheckpointOptions",

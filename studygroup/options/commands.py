@@ -95,6 +95,7 @@ class CompareOptions(TrainerOptions, DataOptions, NetworkOptions):
     split_by_seed: bool = option(
         False, help="Split the data anew for every seed (split seed plus seed), so that intervals cover other splits, too"
     )
+    holdout_by_seed: bool = option(False, help="Draw the hold-out set anew for every seed; the test set stays as it is")
     out: str | Path | None = option(
         None, help="Folder of the comparison and of all its runs", default_help="runs/compare-DATA-STUDENT", affects="nothing"
     )

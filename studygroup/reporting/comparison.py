@@ -32,7 +32,7 @@ def comparison(folder: str | Path) -> dict[str, Any]:
         held out); variants that are only teachers come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
         standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `teacher`, `linear` or
         empty), `failed` (seeds),
-        `difference` (mean over common seeds of `test` minus the baseline's), `difference_low`, `difference_high` (95% interval of
+        `holdout_by_seed`, `difference` (mean over common seeds of `test` minus the baseline's), `difference_low`, `difference_high` (95% interval of
         Student's t; None with fewer than two seeds), `difference_by_seed`, the same as `last_difference` of `last_test`, `flops` of one
         run's training, `cost` (`flops` relative to the baseline), `teacher_flops` and `teacher_cost` of training its teacher.
 
@@ -124,6 +124,7 @@ def _row(
     for key in keys:
         row[key], row[f"{key}_std"] = mean_and_std([measured[key] for measured in own.values()])
     del row["parameters_std"]
+    row["holdout_by_seed"] = {seed: measured["holdout"] for seed, measured in own.items()}
     row["trained_parameters"] = next((number(record.result or {}, "trained_parameters") for record in runs.values()), None)
     for key, prefix in (("test", ""), ("last_test", "last_")):
         row |= _difference({} if name == reference or row["role"] == "teacher" else own, others, key, prefix)
@@ -170,7 +171,7 @@ def _by_class(ranked: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[i
 def linear_row(folder: Path, baseline: Mapping[int, RunRecord]) -> list[dict[str, Any]]:
     """Return the row of the linear model beside the baseline's runs, if they have one."""
     scores = {seed: section(record.result or {}, LINEAR) for seed, record in baseline.items()}
-    scores = {seed: found for seed, found in scores.items() if number(found, "test") is not None}
+    scores = {seed: found for seed, found in scores.items() if any(number(found, key) is not None for key in ("test", "holdout"))}
     if not scores:
         return []
     first = next(iter(scores.values()))
@@ -182,6 +183,7 @@ def linear_row(folder: Path, baseline: Mapping[int, RunRecord]) -> list[dict[str
         row[key], row[f"{key}_std"] = None, None
     for key in ("test", "holdout"):
         row[key], row[f"{key}_std"] = mean_and_std([number(found, key) for found in scores.values()])
+    row["holdout_by_seed"] = {seed: number(found, "holdout") for seed, found in scores.items()}
     row |= {"parameters": number(first, "parameters"), "trained_parameters": number(first, "parameters")}
     del row["parameters_std"]
     for key, prefix in (("test", ""), ("last_test", "last_")):

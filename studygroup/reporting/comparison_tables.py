@@ -111,6 +111,11 @@ def _columns(result: Mapping[str, Any]) -> list[Column]:
     return [(header.replace("test", scored_on(result)), cells) for header, cells in shown]
 
 
+def scored(result: Mapping[str, Any]) -> bool:
+    """Return whether there are scores on the test set, or on unused samples: not with --no-score-test, nor before a run is finished."""
+    return any(row["test"] is not None for row in result["rows"])
+
+
 def scored_on(result: Mapping[str, Any]) -> str:
     """Return the name of the samples that accuracies are of: `test` or `unused`."""
     return "unused" if result["score_on_unused"] else "test"
@@ -123,17 +128,17 @@ def title(result: Mapping[str, Any]) -> str:
 
 def notes(result: Mapping[str, Any]) -> list[str]:
     """Return notes on the columns of the table, one or two sentences each."""
-    rows, scored = result["rows"], scored_on(result)
+    rows, samples = result["rows"], scored_on(result)
     held_out = any(row["holdout"] is not None for row in rows)
     size = f" ({result['test_samples']:,} samples)" if result["test_samples"] else ""
     order = "Sorted by hold-out accuracy, not by test accuracy" if held_out else "Nothing is held out: in the given order"
-    first = (
-        f"{order}; teachers last. Accuracies in %, mean ± sample standard deviation over seeds. {scored}{size}: of the student and epoch "
-        "selected on the hold-out set. last epoch: of the member that is best on the hold-out set at the last epoch; mean member and "
-        "ensemble are of the last epoch, too. mean F1 over the classes, NLL (negative log-likelihood in nats) and calibration error "
-        "(15 bins) are of the selected student on the test set."
+    accuracies = "Accuracies in %, mean ± sample standard deviation over seeds"
+    columns = (
+        f"{samples}{size}: of the student and epoch selected on the hold-out set. last epoch: of the member that is best on the hold-out "
+        "set at the last epoch; mean member and ensemble are of the last epoch, too. mean F1 over the classes, NLL (negative "
+        "log-likelihood in nats) and calibration error (15 bins) are of the selected student on the test set."
     )
-    found = [first]
+    found = [f"{order}; teachers last. {accuracies}. {columns if scored(result) else 'The test set is not scored.'}"]
     paired = [row for row in rows if row["role"] == ""]
     if any(row["difference_low"] is not None for row in paired):
         many = " Each interval is of one method: of many 95% intervals, some exclude 0 by chance." if len(paired) > 2 else ""
@@ -187,4 +192,5 @@ def render_comparison_markdown(result: Mapping[str, Any]) -> str:
     lines.append(f"- seeds: {', '.join(map(str, result['seeds']))}")
     lines.append(f"- commit: {', '.join(result['commits']) or 'unknown'}")
     lines.append(f"- command: `{result['command']}`")
-    return "\n".join([*lines, "", "![Leaderboard](leaderboard.png)", "", "![Curves](curves.png)", ""])
+    pictures = ["![Leaderboard](leaderboard.png)", ""] if scored(result) else []
+    return "\n".join([*lines, "", *pictures, "![Curves](curves.png)", ""])

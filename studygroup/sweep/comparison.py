@@ -8,6 +8,7 @@ import shlex
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -50,13 +51,38 @@ def compare(options: CompareOptions) -> dict[str, object]:
         for variant in variants:
             unused(open_splits(replace(variant.options, progress=False)).dataset, options.score_on_unused)
     files = ComparisonFiles(Path(options.out or f"runs/compare-{dataset.name}-{short_name(student_of(first))}"))
+    return train_variants(variants, reference, files, options, dataset=dataset.name)
+
+
+def train_variants(
+    variants: Sequence[Variant],
+    reference: str,
+    files: ComparisonFiles,
+    options: CompareOptions,
+    *,
+    dataset: str,
+    known: Mapping[str, TrainingCost] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Train every variant with every seed within the budget, and write the leaderboard.
+
+    Args:
+        variants: from `make_variants`.
+        reference: the variant that the others are compared with.
+        files: of the comparison.
+        options: of the comparison.
+        dataset: its name.
+        known: costs that are measured already, by variant.
+
+    Returns:
+        As `studygroup.compare`, and `wall`: the seconds of each run that was trained now, from the start of its process to its end.
+    """
     before = read_previous(files, overwrite=options.overwrite)
-    costs = find_costs(variants, before, show=options.progress)
+    costs = {**find_costs([one for one in variants if one.name not in known], before, variants=variants, show=options.progress), **known}
     variants = within_budget(variants, reference, costs, options)
     check_same(files, variants, before)
     executor = choose_executor(options, files, len(variants) * options.seeds)
     manifest = {
-        "data": dataset.name,
+        "data": dataset,
         "reference": reference,
         "seeds": list(range(options.seeds)),
         **{name: getattr(options, name) for name in ("budget", "count_teacher", "score_on_unused", "split_by_seed")},
@@ -83,7 +109,8 @@ def compare(options: CompareOptions) -> dict[str, object]:
         again = f"studygroup compare --config {shlex.quote(str(files.recipe))}"
         finished = sum(job.finished() for job in jobs)
         raise KeyboardInterrupt(f"{finished} of {len(jobs)} runs are finished, the others are saved. Continue with: {again}")
-    return {**reporting.comparison(files.folder), "out": str(files.folder)}
+    wall = {job.name: job.wall for job in jobs if job.wall}
+    return {**reporting.comparison(files.folder), "out": str(files.folder), "wall": wall}
 
 
 def run_all(jobs: Sequence[Job], executor: Executor, *, progress: bool) -> bool:
@@ -136,7 +163,8 @@ def check_same(files: ComparisonFiles, variants: Sequence[Variant], before: Mapp
 
 
 def _flat(defaults: Mapping[str, object], variant: Mapping[str, Any]) -> dict[str, object]:
-    return {**defaults, **variant["options"], "taught by": variant["teacher"], "split_by_seed": variant["split_by_seed"]}
+    splits = {name: variant.get(name, False) for name in ("split_by_seed", "holdout_by_seed")}
+    return {**defaults, **variant["options"], "taught by": variant["teacher"], **splits}
 
 
 def make_jobs(variants: Sequence[Variant], costs: Mapping[str, TrainingCost], files: ComparisonFiles, options: CompareOptions) -> list[Job]:
@@ -165,12 +193,23 @@ def choose_executor(options: CompareOptions, files: ComparisonFiles, jobs: int) 
     """Return what runs the jobs."""
     if options.ray is not None:
         return RayExecutor(options.ray, workers=options.workers, gpu=options.device != "cpu")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-    gpus = visible.split(",") if uses_gpu(options.device) else []
+    gpus = visible_gpus(options.device)
+    workers, threads = processes(options, jobs)
+    return ProcessExecutor(workers, files.logs, threads=threads, gpus=gpus if len(gpus) > 1 else ())
+
+
+def processes(options: CompareOptions, jobs: int) -> tuple[int, int]:
+    """Return the number of parallel processes, and the threads of each."""
     cores, threads = available_cpus(), options.threads or given_threads()
-    most = max(cores // (threads or 1), 1) if pick_device(options.device).type == "cpu" else max(len(gpus), 1)
+    most = max(cores // (threads or 1), 1) if pick_device(options.device).type == "cpu" else max(len(visible_gpus(options.device)), 1)
     workers = options.workers or min(most, jobs)
-    return ProcessExecutor(workers, files.logs, threads=threads or max(cores // workers, 1), gpus=gpus if len(gpus) > 1 else ())
+    return workers, threads or max(cores // workers, 1)
+
+
+def visible_gpus(device: str) -> list[str]:
+    """Return the GPUs that runs may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    return visible.split(",") if uses_gpu(device) else []
 
 
 def command(options: CompareOptions) -> str:

@@ -1,0 +1,437 @@
+"""The steps of an advice in order: the student alone, the rungs, the winner."""
+
+from __future__ import annotations
+
+import logging
+import shlex
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from pathlib import Path
+from typing import Any
+
+from studygroup import config, reporting
+from studygroup.advice.candidates import ALONE, Candidate, candidates_for, larger_network
+from studygroup.advice.hand_over import score_on_test, train_command
+from studygroup.advice.journal import Journal
+from studygroup.advice.judgement import Scored, better_half, choose, differences, gains, read_curves, standard_error
+from studygroup.advice.measure import Measured, measure
+from studygroup.advice.plan import Pace, largest, rung_sizes
+from studygroup.advice.rungs import TEACHER, Comparisons
+from studygroup.errors import TrainingError, UserError
+from studygroup.lock import lock_dir
+from studygroup.options import AdviseOptions, CompareOptions, RunOptions, duration
+from studygroup.options.recipe import show_duration
+from studygroup.parameters import parameters_of
+from studygroup.pipeline.describe import describe_run
+from studygroup.pipeline.setup import epochs_of, open_splits, run_options, short_name, student_of
+from studygroup.reporting.student_t import interval
+from studygroup.runs.folder import clear_dir
+from studygroup.runs.layout import AdviceFiles, RunFiles
+from studygroup.runs.reader import read_run
+from studygroup.sweep.comparison import processes
+from studygroup.sweep.variants import BASELINE, Variant
+from studygroup.training.splits import DataSplits
+
+LENGTH_SHARE = 0.3
+"""Part of the time in which the student alone is trained for longer and longer."""
+MARGIN = 0.95
+"""Part of the time that is planned: no run is stopped early, and machines differ from minute to minute."""
+MEASURE = 0.002
+MEASURE_SHARE = 0.1
+"""Parts of the time for the timed steps of one candidate, and for measuring all of them."""
+MOST_RUNGS, FEWEST = 3, 3
+LONGEST = 4
+"""Numbers of rungs, of candidates that are kept in spite of a short time, and the longest budget over what the student alone needs."""
+
+logger = logging.getLogger(__name__)
+
+@dataclass(frozen=True)
+class Entry:
+    """A candidate, or the student alone, as it was trained in one comparison.
+
+    Attributes:
+        about: what it is.
+        kind: as of `Candidate`, or `alone`.
+        comparison: `alone` or the rung.
+        row: of that comparison.
+        scored: its accuracies; None if it failed.
+    """
+
+    about: str
+    kind: str
+    comparison: str
+    row: Mapping[str, Any]
+    scored: Scored | None
+
+
+def advise(options: AdviseOptions) -> dict[str, Any]:
+    """Find the best way to train on some data within a time limit; return the answer (see `studygroup.advise`)."""
+    base = run_options(RunOptions.of(options, method=BASELINE, time_limit=None, progress=False, score_test=False))
+    candidates = candidates_for(base, options, texts=base.optimizer == "adam")
+    splits = open_splits(base)
+    check_holdout(splits)
+    files = AdviceFiles(Path(options.out or f"runs/advice-{splits.dataset.name}-{short_name(student_of(base))}"))
+    check_folder(files)
+    with lock_dir(files.folder):
+        if options.overwrite:
+            clear_dir(files.folder)
+        journal = Journal(files.journal, identity(options), limit=duration(str(options.time_limit)))
+        describe_run(base, splits)
+        config.save(files.recipe, replace(options, out=str(files.folder)))
+        try:
+            return Advice(options, base, splits, files, journal).run(candidates)
+        except KeyboardInterrupt as stop:
+            again = f"studygroup advise --config {shlex.quote(str(files.recipe))}"
+            raise KeyboardInterrupt(f"everything is saved. Continue with: {again}") from stop
+
+
+class Advice:
+    """An advice in the making.
+
+    Args:
+        options: of the advice.
+        base: options of the student alone, resolved.
+        splits: its data.
+        files: of the advice.
+        journal: of the advice.
+    """
+
+    def __init__(self, options: AdviseOptions, base: RunOptions, splits: DataSplits, files: AdviceFiles, journal: Journal) -> None:
+        shared = CompareOptions.of(options, time_limit=None, score_test=False, holdout_by_seed=True, overwrite=False, progress=options.progress)
+        workers, threads = processes(shared, 2 * options.seeds)
+        self.options = options
+        self.base = replace(base, threads=threads)
+        self.samples = len(splits.holdout)
+        self.splits = splits
+        self.files = files
+        self.journal = journal
+        pace = Pace(**journal.get("pace") or {})
+        larger = larger_network(base.student)
+        shared = replace(shared, threads=threads, workers=workers)
+        self.comparisons = Comparisons(shared, files, journal, splits.dataset.name, larger, workers, {}, pace)
+        self.lengths: dict[int, Entry] = {}
+        self.left_out: dict[str, str] = {}
+
+    def run(self, candidates: Sequence[Candidate]) -> dict[str, Any]:
+        """Take all steps, or those that are left of an advice that was stopped."""
+        self.comparisons.measured[ALONE] = Measured.from_plain(self.journal.once(f"measured {ALONE}", lambda: self.measure(None).plain()))
+        self.check_time()
+        finished = self.find_length()
+        needed = self.needed(finished)
+        known = self.measured_candidates(candidates)
+        entries = self.climb(known, needed)
+        return self.answer(entries, candidates, finished=finished, needed=needed)
+
+    # ---------------------------------------------------------------- costs
+
+    def measure(self, candidate: Candidate | None) -> Measured:
+        """Measure a candidate, or the student alone."""
+        seconds = MEASURE * self.journal.limit
+        larger = self.comparisons.larger
+        own = {} if candidate is None else dict(candidate.options)
+        options = RunOptions.from_plain({**self.base.plain(), "teacher": None, "method_options": None, **own})
+        variant = Variant(BASELINE if candidate is None else candidate.name, options)
+        teacher = Variant(TEACHER, replace(self.base, student=larger), teaches=True)
+        if candidate is not None and candidate.needs_teacher:
+            variant = replace(variant, options=replace(options, teacher=larger), teacher=TEACHER)
+        return measure(variant, [teacher, variant], seconds=seconds)
+
+    def measured_candidates(self, candidates: Sequence[Candidate]) -> list[Candidate]:
+        """Measure the candidates as long as there is time; return those that can be trained here."""
+        measured, larger = self.comparisons.measured, self.comparisons.larger
+        teacher = Candidate(TEACHER, "", "larger", {"student": larger})
+        until = self.journal.spent + MEASURE_SHARE * self.journal.limit
+
+        def look(candidate: Candidate) -> dict[str, Any]:
+            if self.journal.spent > until:
+                return {"left out": "there was no time to measure it"}
+            try:
+                return self.measure(candidate).plain()
+            except (UserError, TrainingError) as error:
+                return {"left out": str(error).removeprefix(f"{candidate.name}: ")}
+
+        kept = []
+        for candidate in candidates:
+            needed = [teacher, candidate] if candidate.needs_teacher else [candidate]
+            for one in needed:
+                found = self.journal.once(f"measured {one.name}", lambda one=one: look(one))  # type: ignore[misc]
+                if "left out" in found:
+                    self.left_out[candidate.name] = found["left out"]
+                    break
+                measured[one.name] = Measured.from_plain(found)
+            else:
+                kept.append(candidate)
+        return kept
+
+    # ---------------------------------------------------------------- the student alone
+
+    def check_time(self) -> None:
+        """Raise UserError if the time will not do for one candidate beside the student alone."""
+        runs = self.comparisons.planned_alone([1, 1])
+        needs = self.journal.spent + self.comparisons.wall(runs)
+        if needs > self.journal.limit and not self.journal.get("first length"):
+            raise UserError(
+                f"time_limit is {self.options.time_limit}, but the student alone and one candidate, with {self.options.seeds} seeds and one "
+                f"epoch each, take about {show_duration(needs)} here; give more, or fewer --seeds"
+            )
+
+    def find_length(self) -> bool:
+        """Train the student alone for longer and longer; return whether the last doubling gained no more than noise."""
+        comparisons, journal = self.comparisons, self.journal
+        room = LENGTH_SHARE * journal.limit
+        wanted = self.options.epochs or max(epochs_of(self.base) // 4, 1)
+        first = journal.once(
+            "first length", lambda: largest(lambda n: comparisons.wall(comparisons.planned_alone([n, 2 * n])) + journal.spent <= room, wanted)
+        )
+        if not first:
+            return False
+        lengths = [first, 2 * first]
+        while True:
+            rows = comparisons.train_alone(lengths)
+            self.lengths = {n: self.entry(f"the student alone, {epochs_text(n)}", ALONE, ALONE, rows[f"{ALONE}-{n}"]) for n in lengths}
+            last, before = (self.lengths[n].scored for n in (lengths[-1], lengths[-2]))
+            if last is None or before is None:
+                raise TrainingError(f"the student alone failed: {failure(rows)}")
+            if not gains(last, before):
+                return True
+            following = 2 * lengths[-1]
+            seconds = comparisons.wall(comparisons.planned_alone([following]))
+            if not journal.once(f"length {following}", lambda seconds=seconds: journal.spent + seconds <= room + 0.1 * journal.limit):  # type: ignore[misc]
+                return False
+            lengths.append(following)
+
+    def needed(self, finished: bool) -> int:
+        """Return the epochs that the student alone needs, as far as they are known."""
+        lengths = list(self.lengths)
+        return lengths[-2] if finished else lengths[-1] if lengths else epochs_of(self.base)
+
+    # ---------------------------------------------------------------- rungs
+
+    def climb(self, candidates: Sequence[Candidate], needed: int) -> list[Entry]:
+        """Train the candidates rung by rung; return all entries, those of the last rung last."""
+        alive, rungs = self.first_candidates(candidates, needed)
+        by_name = {candidate.name: candidate for candidate in alive}
+        entries: list[Entry] = []
+        previous = 0
+        for number in range(1, rungs + 1):
+            planned = self.journal.once(
+                f"rung {number}",
+                lambda number=number, alive=alive: {  # type: ignore[misc]
+                    "epochs": self.rung_epochs(alive, rungs - number + 1, needed),
+                    "candidates": [candidate.name for candidate in alive],
+                },
+            )
+            epochs = planned["epochs"]
+            alive = [by_name[name] for name in planned["candidates"] if self.comparisons.own_epochs(by_name[name], epochs)]
+            if epochs <= previous or not alive:
+                break
+            previous = epochs
+            name = f"rung{number}"
+            logger.info("%s: %s at the compute of %d epochs of the student alone", name, ", ".join(c.name for c in alive), epochs)
+            rows = self.comparisons.train_rung(name, alive, epochs)
+            own = [self.entry(f"the student alone, {epochs_text(epochs)}", ALONE, name, rows[BASELINE])]
+            own += [self.entry(candidate.about, candidate.kind, name, rows[candidate.name]) for candidate in alive]
+            if own[0].scored is None:
+                raise TrainingError(f"the student alone failed: {failure(rows)}")
+            entries += own
+            keep = rung_sizes(len(alive), 2)[1]
+            best = better_half([entry.scored for entry in own[1:] if entry.scored is not None], keep)
+            alive = [by_name[name] for name in best]
+        if not entries:
+            raise UserError(
+                f"time_limit is {self.options.time_limit}, which leaves no epoch to any candidate beside the student alone with "
+                f"{self.options.seeds} seeds; give more, or fewer --seeds"
+            )
+        return entries
+
+    def first_candidates(self, candidates: Sequence[Candidate], needed: int) -> tuple[list[Candidate], int]:
+        """Return as many candidates as leave the last rung the compute that the student alone needs, and the number of rungs."""
+
+        def decide() -> dict[str, Any]:
+            found = {"candidates": 0, "rungs": 0, "last": -1}
+            for count in range(len(candidates), 0, -1):
+                for rungs in range(MOST_RUNGS, 0, -1):
+                    last = self.rung_epochs(candidates[:count], rungs, needed) * 2 ** (rungs - 1)
+                    if last > found["last"]:
+                        found = {"candidates": count, "rungs": rungs, "last": last}
+                if found["last"] >= needed or (count <= FEWEST and found["last"] > 0):
+                    break
+            return found
+
+        plan = self.journal.once("plan", decide)
+        for candidate in candidates[plan["candidates"] :]:
+            self.left_out[candidate.name] = "there was no time for it"
+        return list(candidates[: plan["candidates"]]), plan["rungs"]
+
+    def rung_epochs(self, candidates: Sequence[Candidate], rungs: int, needed: int) -> int:
+        """Return the epochs of the student alone whose compute the first of some rungs can have; 0 if there is no time."""
+        comparisons = self.comparisons
+        sizes = rung_sizes(len(candidates), rungs)
+        left = MARGIN * self.journal.left - comparisons.pace.overhead
+
+        def slowest(size: int, epochs: int) -> list[Candidate]:
+            def seconds(candidate: Candidate) -> float:
+                return comparisons.measured[candidate.name].seconds(comparisons.own_epochs(candidate, epochs))
+
+            return sorted(candidates, key=seconds, reverse=True)[:size]
+
+        def fits(epochs: int) -> bool:
+            total = 0.0
+            for number, size in enumerate(sizes):
+                total += comparisons.wall(comparisons.planned(slowest(size, epochs << number), epochs << number))
+            return total <= left
+
+        return largest(fits, max(LONGEST * needed >> (rungs - 1), 1))
+
+    def entry(self, about: str, kind: str, comparison: str, row: Mapping[str, Any]) -> Entry:
+        """Make the entry of a row; it has scores if all its seeds are finished."""
+        if len(row["seeds"]) < self.options.seeds:
+            return Entry(about, kind, comparison, row, None)
+        candidate = ALONE if kind == ALONE else str(row["variant"])
+        cost = float(row["flops"]) + float(row["teacher_flops"] or 0.0)
+        inference = self.comparisons.measured[candidate].inference
+        return Entry(about, kind, comparison, row, Scored(str(row["variant"]), row["holdout_by_seed"], self.samples, inference, cost))
+
+    # ---------------------------------------------------------------- the answer
+
+    def answer(self, entries: Sequence[Entry], candidates: Sequence[Candidate], *, finished: bool, needed: int) -> dict[str, Any]:
+        """Choose the winner, score it on the test set, and write the answer."""
+        last = entries[-1].comparison
+        final = [entry for entry in entries if entry.comparison == last and entry.scored is not None]
+        control = final[0]
+        assert control.scored is not None
+        epochs = int(control.row["epochs"])
+        shorter = [entry for length, entry in self.lengths.items() if length < epochs]
+        seen = {*self.lengths, epochs}
+        shorter += [e for e in entries if e.kind == ALONE and e.comparison != last and e.row["epochs"] not in seen and e.scored is not None]
+        compared = [*final, *shorter]
+        by_scored = {id(entry.scored): entry for entry in compared}
+        winner = by_scored[id(choose([entry.scored for entry in compared if entry.scored is not None]))]
+        dropped = [entry for entry in entries if entry not in compared and entry.kind != ALONE]
+        run = self.files.comparison(winner.comparison).run(str(winner.row["variant"]), 0)
+        test = score_on_test(run)
+        alone = [read_run(self.files.folder / control.comparison / path) for path in control.row["runs"]]
+        curves = read_curves(alone, finished=finished)
+        controls = {entry.comparison: entry for entry in entries if entry.kind == ALONE}
+        rows = [self.row(entry, control, winner=entry is winner) for entry in compared]
+        rows += [self.row(entry, controls[entry.comparison], winner=False) for entry in latest(dropped)]
+        trained = {entry.row["variant"] for entry in entries}
+        left_out = {name: reason for name, reason in self.left_out.items() if name not in trained}
+        for entry in entries:
+            if entry.scored is None:
+                left_out[str(entry.row["variant"])] = f"failed: {failure({'': entry.row})}"
+        result = {
+            "data": self.splits.dataset.name,
+            "student": str(self.base.student),
+            "seeds": self.options.seeds,
+            "holdout_samples": self.samples,
+            "training_samples": len(self.splits.train),
+            "time_limit": self.options.time_limit,
+            "seconds": round(self.journal.spent, 1),
+            "budget_epochs": epochs,
+            "needed_epochs": needed,
+            "finished": finished,
+            "lengths": {str(length): entry.scored.mean for length, entry in self.lengths.items() if entry.scored is not None},
+            "last_gain": self.last_gain(),
+            "curves": vars(curves),
+            "linear": self.linear(entries),
+            "winner": next(row for row in rows if row["winner"]),
+            "rows": rows,
+            "left_out": left_out,
+            "test": test,
+            "run": str(run.folder),
+            "command": train_command(self.options, self.own_options(winner, candidates)),
+            "out": str(self.files.folder),
+        }
+        reporting.write_advice(self.files.folder, result)
+        self.journal.save()
+        return result
+
+    def row(self, entry: Entry, control: Entry, *, winner: bool) -> dict[str, Any]:
+        """Return the row of an entry in the table of the answer."""
+        scored, reference = entry.scored, control.scored
+        row: dict[str, Any] = {
+            "name": f"{ALONE}-{entry.row['epochs']}" if entry.kind == ALONE else entry.row["variant"],
+            "about": entry.about,
+            "kind": entry.kind,
+            "comparison": entry.comparison,
+            "epochs": entry.row["epochs"],
+            "control": entry is control,
+            "winner": winner,
+            **{key: entry.row[key] for key in ("holdout", "holdout_std", "holdout_by_seed", "parameters", "seconds", "student", "method")},
+            **dict.fromkeys(("difference", "low", "high", "noise", "training", "inference")),
+        }
+        if scored is not None and reference is not None:
+            apart = differences(scored, reference)
+            low, high = interval(apart) or (None, None)
+            own = {} if entry is control else {"difference": sum(apart) / len(apart), "low": low, "high": high}
+            row |= {**own, "noise": standard_error(scored, reference), "training": scored.training, "inference": scored.inference}
+        return row
+
+    def own_options(self, entry: Entry, candidates: Sequence[Candidate]) -> dict[str, object]:
+        """Return the options of `studygroup train` that make an entry."""
+        own = next((candidate for candidate in candidates if candidate.name == entry.row["variant"]), None)
+        found = {"method": BASELINE, "student": self.base.student, **(own.options if own else {}), "epochs": entry.row["epochs"]}
+        if own is not None and own.needs_teacher:
+            teacher = config.load_group(self.files.comparison(entry.comparison).run(TEACHER, 0).config, RunOptions)
+            found |= {"teacher": self.comparisons.larger, "teacher_epochs": teacher.epochs}
+        return found
+
+    def last_gain(self) -> dict[str, float] | None:
+        """Return what the last doubling of the epochs of the student alone gained, and its noise."""
+        scored = [entry.scored for entry in self.lengths.values() if entry.scored is not None]
+        if len(scored) < 2:
+            return None
+        return {"gain": scored[-1].mean - scored[-2].mean, "noise": standard_error(scored[-1], scored[-2])}
+
+    def linear(self, entries: Sequence[Entry]) -> dict[str, Any] | None:
+        """Return the hold-out accuracy of the linear model, if there is one for this data."""
+        table = reporting.comparison(self.files.folder / entries[-1].comparison)["rows"]
+        row = next((row for row in table if row["role"] == reporting.LINEAR), None)
+        return None if row is None else {"model": row["method"], "holdout": row["holdout"], "parameters": row["parameters"]}
+
+
+def latest(entries: Sequence[Entry]) -> list[Entry]:
+    """Return the last entry of each candidate that has scores."""
+    return list({entry.row["variant"]: entry for entry in entries if entry.scored is not None}.values())
+
+
+def failure(rows: Mapping[str, Mapping[str, Any]]) -> str:
+    """Return the first reason of a failure of some rows' runs."""
+    for row in rows.values():
+        for run, reason in row["reasons"].items():
+            if run.startswith(f"{row['variant']}-s"):
+                return str(reason)
+    return "its runs left no result"
+
+
+def epochs_text(count: int) -> str:
+    """Return `1 epoch` or `N epochs`."""
+    return "1 epoch" if count == 1 else f"{count} epochs"
+
+
+def identity(options: AdviseOptions) -> dict[str, object]:
+    """Return the options that an advice must have in common with the one that it continues."""
+    known = parameters_of(AdviseOptions)
+    return {name: value for name, value in options.plain().items() if known[name].affects == "result"}
+
+
+def check_holdout(splits: DataSplits) -> None:
+    """Raise UserError if the hold-out cannot tell candidates apart."""
+    if len(splits.holdout) < 2:
+        raise UserError(
+            f"{splits.dataset.name} has {len(splits.holdout)} hold-out samples beside {len(splits.train)} to learn from, and candidates "
+            "are compared on them; give a larger --holdout, or more data"
+        )
+
+
+def check_folder(files: AdviceFiles) -> None:
+    """Raise UserError if a folder holds something else than an advice, or cannot be used."""
+    try:
+        content = sorted(path.name for path in files.folder.iterdir()) if files.folder.exists() else []
+    except OSError as error:
+        raise UserError(f"cannot use {files.folder}: {error.strerror}; take another --out") from error
+    if content and files.recipe.name not in content:
+        raise UserError(f"{files.folder} is not empty and holds no advice ({', '.join(content[:3])}); take another --out")
+
+
