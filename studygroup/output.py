@@ -98,7 +98,12 @@ def _print_run(run: object) -> None:
     screen.print(reporting.show_run(files.folder))
     for name, evaluation in read_evaluations(files.folder).items():
         screen.print(f"{name} on the test set: {evaluation.summary()}", soft_wrap=True, markup=False)
-    for label, path in (("test", files.predictions), ("mistakes", files.mistakes_picture), ("mistakes", files.mistakes_table)):
+    for label, path in (
+        ("test", files.predictions),
+        ("mistakes", files.mistakes_picture),
+        ("mistakes", files.mistakes_table),
+        ("advice", files.advice.page),
+    ):
         if path.is_file():
             screen.print(f"{label + ':':<10}{path}", soft_wrap=True, markup=False)
     screen.print(f"student:  {files.weights('best')}", soft_wrap=True, markup=False)

@@ -5,15 +5,15 @@ from __future__ import annotations
 import logging
 import shlex
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from studygroup import config, reporting
+from studygroup import config
+from studygroup.advice.answer import Entry, Findings, answer, failure
 from studygroup.advice.candidates import ALONE, Candidate, candidates_for, larger_network
-from studygroup.advice.hand_over import score_on_test, train_command
 from studygroup.advice.journal import Journal
-from studygroup.advice.judgement import Scored, better_half, choose, differences, gains, read_curves, standard_error
+from studygroup.advice.judgement import Scored, better_half, gains
 from studygroup.advice.measure import Measured, measure
 from studygroup.advice.plan import Pace, largest, rung_sizes
 from studygroup.advice.rungs import TEACHER, Comparisons
@@ -24,10 +24,8 @@ from studygroup.options.recipe import show_duration
 from studygroup.parameters import parameters_of
 from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.setup import epochs_of, open_splits, run_options, short_name, student_of
-from studygroup.reporting.student_t import interval
 from studygroup.runs.folder import clear_dir
-from studygroup.runs.layout import AdviceFiles, RunFiles
-from studygroup.runs.reader import read_run
+from studygroup.runs.layout import AdviceFiles
 from studygroup.sweep.comparison import processes
 from studygroup.sweep.variants import BASELINE, Variant
 from studygroup.training.splits import DataSplits
@@ -39,29 +37,10 @@ MARGIN = 0.95
 MEASURE = 0.002
 MEASURE_SHARE = 0.1
 """Parts of the time for the timed steps of one candidate, and for measuring all of them."""
-MOST_RUNGS, FEWEST = 3, 3
-LONGEST = 4
-"""Numbers of rungs, of candidates that are kept in spite of a short time, and the longest budget over what the student alone needs."""
+MOST_RUNGS, LONGEST = 3, 4
+"""Number of rungs, and the longest budget over what the student alone needs."""
 
 logger = logging.getLogger(__name__)
-
-@dataclass(frozen=True)
-class Entry:
-    """A candidate, or the student alone, as it was trained in one comparison.
-
-    Attributes:
-        about: what it is.
-        kind: as of `Candidate`, or `alone`.
-        comparison: `alone` or the rung.
-        row: of that comparison.
-        scored: its accuracies; None if it failed.
-    """
-
-    about: str
-    kind: str
-    comparison: str
-    row: Mapping[str, Any]
-    scored: Scored | None
 
 
 def advise(options: AdviseOptions) -> dict[str, Any]:
@@ -97,7 +76,9 @@ class Advice:
     """
 
     def __init__(self, options: AdviseOptions, base: RunOptions, splits: DataSplits, files: AdviceFiles, journal: Journal) -> None:
-        shared = CompareOptions.of(options, time_limit=None, score_test=False, holdout_by_seed=True, overwrite=False, progress=options.progress)
+        shared = CompareOptions.of(
+            options, time_limit=None, score_test=False, holdout_by_seed=True, overwrite=False, progress=options.progress
+        )
         workers, threads = processes(shared, 2 * options.seeds)
         self.options = options
         self.base = replace(base, threads=threads)
@@ -120,7 +101,8 @@ class Advice:
         needed = self.needed(finished)
         known = self.measured_candidates(candidates)
         entries = self.climb(known, needed)
-        return self.answer(entries, candidates, finished=finished, needed=needed)
+        found = Findings(self.lengths, entries, finished, needed, self.left_out)
+        return answer(self.options, self.base, self.splits, self.comparisons, found, candidates)
 
     # ---------------------------------------------------------------- costs
 
@@ -154,6 +136,9 @@ class Advice:
         for candidate in candidates:
             needed = [teacher, candidate] if candidate.needs_teacher else [candidate]
             for one in needed:
+                if one.costs_as_alone:
+                    measured[one.name] = measured[ALONE]
+                    continue
                 found = self.journal.once(f"measured {one.name}", lambda one=one: look(one))  # type: ignore[misc]
                 if "left out" in found:
                     self.left_out[candidate.name] = found["left out"]
@@ -171,8 +156,8 @@ class Advice:
         needs = self.journal.spent + self.comparisons.wall(runs)
         if needs > self.journal.limit and not self.journal.get("first length"):
             raise UserError(
-                f"time_limit is {self.options.time_limit}, but the student alone and one candidate, with {self.options.seeds} seeds and one "
-                f"epoch each, take about {show_duration(needs)} here; give more, or fewer --seeds"
+                f"time_limit is {self.options.time_limit}, but the student alone and one candidate, with {self.options.seeds} seeds and "
+                f"one epoch each, take about {show_duration(needs)} here; give more, or fewer --seeds"
             )
 
     def find_length(self) -> bool:
@@ -181,7 +166,8 @@ class Advice:
         room = LENGTH_SHARE * journal.limit
         wanted = self.options.epochs or max(epochs_of(self.base) // 4, 1)
         first = journal.once(
-            "first length", lambda: largest(lambda n: comparisons.wall(comparisons.planned_alone([n, 2 * n])) + journal.spent <= room, wanted)
+            "first length",
+            lambda: largest(lambda n: comparisons.wall(comparisons.planned_alone([n, 2 * n])) + journal.spent <= room, wanted),
         )
         if not first:
             return False
@@ -191,7 +177,7 @@ class Advice:
             self.lengths = {n: self.entry(f"the student alone, {epochs_text(n)}", ALONE, ALONE, rows[f"{ALONE}-{n}"]) for n in lengths}
             last, before = (self.lengths[n].scored for n in (lengths[-1], lengths[-2]))
             if last is None or before is None:
-                raise TrainingError(f"the student alone failed: {failure(rows)}")
+                raise TrainingError(f"the student alone failed: {failure(rows[f'{ALONE}-{lengths[0]}'])}")
             if not gains(last, before):
                 return True
             following = 2 * lengths[-1]
@@ -214,13 +200,7 @@ class Advice:
         entries: list[Entry] = []
         previous = 0
         for number in range(1, rungs + 1):
-            planned = self.journal.once(
-                f"rung {number}",
-                lambda number=number, alive=alive: {  # type: ignore[misc]
-                    "epochs": self.rung_epochs(alive, rungs - number + 1, needed),
-                    "candidates": [candidate.name for candidate in alive],
-                },
-            )
+            planned = self.plan_rung(number, alive, rungs - number + 1, needed)
             epochs = planned["epochs"]
             alive = [by_name[name] for name in planned["candidates"] if self.comparisons.own_epochs(by_name[name], epochs)]
             if epochs <= previous or not alive:
@@ -232,7 +212,7 @@ class Advice:
             own = [self.entry(f"the student alone, {epochs_text(epochs)}", ALONE, name, rows[BASELINE])]
             own += [self.entry(candidate.about, candidate.kind, name, rows[candidate.name]) for candidate in alive]
             if own[0].scored is None:
-                raise TrainingError(f"the student alone failed: {failure(rows)}")
+                raise TrainingError(f"the student alone failed: {failure(rows[BASELINE])}")
             entries += own
             keep = rung_sizes(len(alive), 2)[1]
             best = better_half([entry.scored for entry in own[1:] if entry.scored is not None], keep)
@@ -244,6 +224,14 @@ class Advice:
             )
         return entries
 
+    def plan_rung(self, number: int, alive: Sequence[Candidate], rungs: int, needed: int) -> dict[str, Any]:
+        """Return the epochs of the student alone whose compute a rung has, and the names of its candidates."""
+
+        def decide() -> dict[str, Any]:
+            return {"epochs": self.rung_epochs(alive, rungs, needed), "candidates": [candidate.name for candidate in alive]}
+
+        return self.journal.once(f"rung {number}", decide)
+
     def first_candidates(self, candidates: Sequence[Candidate], needed: int) -> tuple[list[Candidate], int]:
         """Return as many candidates as leave the last rung the compute that the student alone needs, and the number of rungs."""
 
@@ -254,7 +242,7 @@ class Advice:
                     last = self.rung_epochs(candidates[:count], rungs, needed) * 2 ** (rungs - 1)
                     if last > found["last"]:
                         found = {"candidates": count, "rungs": rungs, "last": last}
-                if found["last"] >= needed or (count <= FEWEST and found["last"] > 0):
+                if found["last"] >= needed:
                     break
             return found
 
@@ -292,122 +280,10 @@ class Advice:
         inference = self.comparisons.measured[candidate].inference
         return Entry(about, kind, comparison, row, Scored(str(row["variant"]), row["holdout_by_seed"], self.samples, inference, cost))
 
-    # ---------------------------------------------------------------- the answer
-
-    def answer(self, entries: Sequence[Entry], candidates: Sequence[Candidate], *, finished: bool, needed: int) -> dict[str, Any]:
-        """Choose the winner, score it on the test set, and write the answer."""
-        last = entries[-1].comparison
-        final = [entry for entry in entries if entry.comparison == last and entry.scored is not None]
-        control = final[0]
-        assert control.scored is not None
-        epochs = int(control.row["epochs"])
-        shorter = [entry for length, entry in self.lengths.items() if length < epochs]
-        seen = {*self.lengths, epochs}
-        shorter += [e for e in entries if e.kind == ALONE and e.comparison != last and e.row["epochs"] not in seen and e.scored is not None]
-        compared = [*final, *shorter]
-        by_scored = {id(entry.scored): entry for entry in compared}
-        winner = by_scored[id(choose([entry.scored for entry in compared if entry.scored is not None]))]
-        dropped = [entry for entry in entries if entry not in compared and entry.kind != ALONE]
-        run = self.files.comparison(winner.comparison).run(str(winner.row["variant"]), 0)
-        test = score_on_test(run)
-        alone = [read_run(self.files.folder / control.comparison / path) for path in control.row["runs"]]
-        curves = read_curves(alone, finished=finished)
-        controls = {entry.comparison: entry for entry in entries if entry.kind == ALONE}
-        rows = [self.row(entry, control, winner=entry is winner) for entry in compared]
-        rows += [self.row(entry, controls[entry.comparison], winner=False) for entry in latest(dropped)]
-        trained = {entry.row["variant"] for entry in entries}
-        left_out = {name: reason for name, reason in self.left_out.items() if name not in trained}
-        for entry in entries:
-            if entry.scored is None:
-                left_out[str(entry.row["variant"])] = f"failed: {failure({'': entry.row})}"
-        result = {
-            "data": self.splits.dataset.name,
-            "student": str(self.base.student),
-            "seeds": self.options.seeds,
-            "holdout_samples": self.samples,
-            "training_samples": len(self.splits.train),
-            "time_limit": self.options.time_limit,
-            "seconds": round(self.journal.spent, 1),
-            "budget_epochs": epochs,
-            "needed_epochs": needed,
-            "finished": finished,
-            "lengths": {str(length): entry.scored.mean for length, entry in self.lengths.items() if entry.scored is not None},
-            "last_gain": self.last_gain(),
-            "curves": vars(curves),
-            "linear": self.linear(entries),
-            "winner": next(row for row in rows if row["winner"]),
-            "rows": rows,
-            "left_out": left_out,
-            "test": test,
-            "run": str(run.folder),
-            "command": train_command(self.options, self.own_options(winner, candidates)),
-            "out": str(self.files.folder),
-        }
-        reporting.write_advice(self.files.folder, result)
-        self.journal.save()
-        return result
-
-    def row(self, entry: Entry, control: Entry, *, winner: bool) -> dict[str, Any]:
-        """Return the row of an entry in the table of the answer."""
-        scored, reference = entry.scored, control.scored
-        row: dict[str, Any] = {
-            "name": f"{ALONE}-{entry.row['epochs']}" if entry.kind == ALONE else entry.row["variant"],
-            "about": entry.about,
-            "kind": entry.kind,
-            "comparison": entry.comparison,
-            "epochs": entry.row["epochs"],
-            "control": entry is control,
-            "winner": winner,
-            **{key: entry.row[key] for key in ("holdout", "holdout_std", "holdout_by_seed", "parameters", "seconds", "student", "method")},
-            **dict.fromkeys(("difference", "low", "high", "noise", "training", "inference")),
-        }
-        if scored is not None and reference is not None:
-            apart = differences(scored, reference)
-            low, high = interval(apart) or (None, None)
-            own = {} if entry is control else {"difference": sum(apart) / len(apart), "low": low, "high": high}
-            row |= {**own, "noise": standard_error(scored, reference), "training": scored.training, "inference": scored.inference}
-        return row
-
-    def own_options(self, entry: Entry, candidates: Sequence[Candidate]) -> dict[str, object]:
-        """Return the options of `studygroup train` that make an entry."""
-        own = next((candidate for candidate in candidates if candidate.name == entry.row["variant"]), None)
-        found = {"method": BASELINE, "student": self.base.student, **(own.options if own else {}), "epochs": entry.row["epochs"]}
-        if own is not None and own.needs_teacher:
-            teacher = config.load_group(self.files.comparison(entry.comparison).run(TEACHER, 0).config, RunOptions)
-            found |= {"teacher": self.comparisons.larger, "teacher_epochs": teacher.epochs}
-        return found
-
-    def last_gain(self) -> dict[str, float] | None:
-        """Return what the last doubling of the epochs of the student alone gained, and its noise."""
-        scored = [entry.scored for entry in self.lengths.values() if entry.scored is not None]
-        if len(scored) < 2:
-            return None
-        return {"gain": scored[-1].mean - scored[-2].mean, "noise": standard_error(scored[-1], scored[-2])}
-
-    def linear(self, entries: Sequence[Entry]) -> dict[str, Any] | None:
-        """Return the hold-out accuracy of the linear model, if there is one for this data."""
-        table = reporting.comparison(self.files.folder / entries[-1].comparison)["rows"]
-        row = next((row for row in table if row["role"] == reporting.LINEAR), None)
-        return None if row is None else {"model": row["method"], "holdout": row["holdout"], "parameters": row["parameters"]}
-
-
-def latest(entries: Sequence[Entry]) -> list[Entry]:
-    """Return the last entry of each candidate that has scores."""
-    return list({entry.row["variant"]: entry for entry in entries if entry.scored is not None}.values())
-
-
-def failure(rows: Mapping[str, Mapping[str, Any]]) -> str:
-    """Return the first reason of a failure of some rows' runs."""
-    for row in rows.values():
-        for run, reason in row["reasons"].items():
-            if run.startswith(f"{row['variant']}-s"):
-                return str(reason)
-    return "its runs left no result"
-
 
 def epochs_text(count: int) -> str:
     """Return `1 epoch` or `N epochs`."""
-    return "1 epoch" if count == 1 else f"{count} epochs"
+    return "1 epoch" if count == 1 else f"{count:,} epochs"
 
 
 def identity(options: AdviseOptions) -> dict[str, object]:
@@ -433,5 +309,3 @@ def check_folder(files: AdviceFiles) -> None:
         raise UserError(f"cannot use {files.folder}: {error.strerror}; take another --out") from error
     if content and files.recipe.name not in content:
         raise UserError(f"{files.folder} is not empty and holds no advice ({', '.join(content[:3])}); take another --out")
-
-

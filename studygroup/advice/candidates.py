@@ -11,11 +11,25 @@ from studygroup.options.base import plain
 
 ALONE = "alone"
 LARGER = {  # the next one of the family that costs about twice as much, or more
-    **{"resnet8": "resnet14", "resnet14": "resnet26", "resnet20": "resnet44", "resnet26": "resnet56", "resnet32": "resnet56"},
-    **{"resnet44": "resnet110", "resnet56": "resnet110", "resnet8x4": "resnet32x4", "resnet18": "resnet34", "resnet34": "resnet50"},
-    **{"wrn_16_1": "wrn_16_2", "wrn_16_2": "wrn_40_2", "wrn_40_1": "wrn_40_2"},
-    **{"vgg8": "vgg11", "vgg11": "vgg13", "vgg13": "vgg16", "vgg16": "vgg19"},
-    **{"vdcnn9": "vdcnn17", "vdcnn17": "vdcnn29"},
+    "resnet8": "resnet14",
+    "resnet14": "resnet26",
+    "resnet20": "resnet44",
+    "resnet26": "resnet56",
+    "resnet32": "resnet56",
+    "resnet44": "resnet110",
+    "resnet56": "resnet110",
+    "resnet8x4": "resnet32x4",
+    "resnet18": "resnet34",
+    "resnet34": "resnet50",
+    "wrn_16_1": "wrn_16_2",
+    "wrn_16_2": "wrn_40_2",
+    "wrn_40_1": "wrn_40_2",
+    "vgg8": "vgg11",
+    "vgg11": "vgg13",
+    "vgg13": "vgg16",
+    "vgg16": "vgg19",
+    "vdcnn9": "vdcnn17",
+    "vdcnn17": "vdcnn29",
 }
 
 
@@ -29,6 +43,7 @@ class Candidate:
         kind: `regularisation`, `larger`, `group` or `teacher`.
         options: of `studygroup train`, in which it differs from the student alone.
         needs_teacher: whether it learns from the larger network, which is trained first.
+        costs_as_alone: whether its steps cost what those of the student alone do.
     """
 
     name: str
@@ -36,6 +51,7 @@ class Candidate:
     kind: str
     options: Mapping[str, object]
     needs_teacher: bool = False
+    costs_as_alone: bool = False
 
 
 def larger_network(student: object) -> str | None:
@@ -84,7 +100,7 @@ def _of_images() -> Sequence[Candidate]:
 
 def _of_texts() -> Sequence[Candidate]:
     return (
-        Candidate("token-dropout", "token dropout of 0.1", "regularisation", {"token_dropout": 0.1}),
+        Candidate("token-dropout", "token dropout of 0.1", "regularisation", {"token_dropout": 0.1}, costs_as_alone=True),
         Candidate("dropout", "dropout of 0.3", "regularisation", {"dropout": 0.3}),
     )
 
@@ -94,9 +110,9 @@ def _of_both(base: RunOptions, larger: str | None) -> Sequence[Candidate]:
     decayed = f"weight decay of {decay['weight_decay']:g}" + (" (AdamW)" if "optimizer" in decay else "")
     found = [
         Candidate("dml", "two students that teach each other (dml)", "group", {"method": "dml"}),
-        Candidate("smoothing", "label smoothing of 0.1", "regularisation", {"label_smoothing": 0.1}),
+        Candidate("smoothing", "label smoothing of 0.1", "regularisation", {"label_smoothing": 0.1}, costs_as_alone=True),
         Candidate("one", "branches that learn from their ensemble (one)", "group", {"method": "one"}),
-        Candidate("weight-decay", decayed, "regularisation", decay),
+        Candidate("weight-decay", decayed, "regularisation", decay, costs_as_alone=True),
         Candidate("cgl", "routes through one network that teach each other (cgl)", "group", {"method": "cgl"}),
     ]
     if larger is None:

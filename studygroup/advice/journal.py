@@ -44,7 +44,9 @@ class Journal:
             odd = [key for key in self._identity if self._identity[key] != was.get(key)]
             if odd:
                 shown = "; ".join(f"{key} was {was.get(key)!r}, is {self._identity[key]!r}" for key in odd[:4])
-                raise UserError(f"the advice in {path.parent} had other options ({shown}); take another --out, or start again with --overwrite")
+                raise UserError(
+                    f"the advice in {path.parent} had other options ({shown}); take another --out, or start again with --overwrite"
+                )
 
     @property
     def spent(self) -> float:

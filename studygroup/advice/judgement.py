@@ -123,5 +123,3 @@ def wilson(correct: float, samples: int) -> tuple[float, float]:
     middle = (correct + z * z / (2 * samples)) / (1 + z * z / samples)
     reach = z / (1 + z * z / samples) * math.sqrt(correct * (1 - correct) / samples + z * z / (4 * samples * samples))
     return max(middle - reach, 0.0), min(middle + reach, 1.0)
-
-

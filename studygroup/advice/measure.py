@@ -89,4 +89,4 @@ def inference_cost(network: nn.Module, splits: DataSplits) -> float:
     inputs, labels = next(evaluation_batches(splits.train, splits.dataset.inputs.transform(), 64))
     with Operations() as counted:
         network(inputs)
-    return counted.flops / len(labels)
+    return float(counted.flops / len(labels))

@@ -5,8 +5,8 @@ attribute wherever it is used, and a function that needs the data options only t
 an option changes: the result of a run (then a run can only be resumed with the same value), only its cost, or neither.
 """
 
-from studygroup.options.base import FROM_PYTHON, RENAMED, Options, checked, keyword_function, plain, unknown_option
 from studygroup.options.advise import AdviseOptions
+from studygroup.options.base import FROM_PYTHON, RENAMED, Options, checked, keyword_function, plain, unknown_option
 from studygroup.options.commands import (
     BenchmarkOptions,
     CompareOptions,

@@ -39,4 +39,6 @@ class AdviseOptions(TrainerOptions, DataOptions, NetworkOptions):
             given = "teacher" if self.teacher is not None else "peers"
             raise UserError(f"{given} is {getattr(self, given)}, but an advice trains its own; leave it out, or take `studygroup compare`")
         if self.holdout == 0:
-            raise UserError("holdout is 0, but candidates are compared on the hold-out set; leave holdout out, or give a fraction such as 0.1")
+            raise UserError(
+                "holdout is 0, but candidates are compared on the hold-out set; leave holdout out, or give a fraction such as 0.1"
+            )

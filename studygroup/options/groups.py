@@ -199,7 +199,10 @@ class MethodOptions(Options):
 
     title = "networks and method"
 
-    method: str | MethodObject = option("cgl", help="Training method: a name of `studygroup list methods`, or `package.module:Class`")
+    method: str | MethodObject = option(
+        "cgl",
+        help="Training method: a name of `studygroup list methods`, `package.module:Class`, or for `train` `auto`, which advises first",
+    )
     method_options: Mapping[str, object] | None = option(None, help="Options of the method")
 
 

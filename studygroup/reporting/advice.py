@@ -15,9 +15,10 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 TEXTS = ("candidate", "trained in")
 CAPTION = (
-    "hold-out: accuracy in %, mean ± sample standard deviation over seeds, each with its own hold-out set. difference: to the student alone at "
-    "the same total compute, in points, paired by seed, with the 95% interval of Student's t. noise: standard error of that difference, "
-    "binomial and over seeds. training: operations with all members, stages and teachers. prediction: operations for one sample."
+    "hold-out: accuracy in %, mean ± sample standard deviation over seeds, each with its own hold-out set. difference: to the student alone "
+    "at the same total compute, in points, paired by seed, with the 95% interval of Student's t (of the student alone with other epochs: to "
+    "itself in the last rung). noise: standard error of that difference, binomial and over seeds. training: operations with all members, "
+    "stages and teachers. prediction: operations for one sample."
 )
 SURE = 2.0
 """Standard errors from which on a difference is called one."""
@@ -44,7 +45,9 @@ def epochs(count: int) -> str:
 def paragraph(advice: Mapping[str, Any]) -> str:
     """Return the answer in plain words."""
     return " ".join(
-        sentence for sentence in (_verdict(advice), _margin(advice), _length(advice), _curves(advice), _linear(advice), _test(advice)) if sentence
+        sentence
+        for sentence in (_verdict(advice), _margin(advice), _length(advice), _curves(advice), _linear(advice), _test(advice))
+        if sentence
     )
 
 
@@ -67,12 +70,15 @@ def _margin(advice: Mapping[str, Any]) -> str:
     winner, control = advice["winner"], control_of(advice)
     found = f"It reaches {percent(winner['holdout'])} on the hold-out"
     compute = f"with all compute, {epochs(advice['budget_epochs'])}"
-    if winner is control or winner["control"]:
+    if winner["control"]:
         rivals = [row for row in advice["rows"] if row["kind"] != "alone" and row["comparison"] == control["comparison"]]
         if not rivals:
             return f"{found}."
         best = max(rivals, key=lambda row: float(row["holdout"]))
-        return f"{found}; the best candidate at the same total compute, {best['about']}, reaches {percent(best['holdout'])} ({interval_text(best)})."
+        reached = f"{best['about']}, reaches {percent(best['holdout'])} ({interval_text(best)})"
+        return f"{found}; the best candidate at the same total compute, {reached}."
+    if winner["kind"] == "alone" and winner["epochs"] > control["epochs"]:
+        return f"{found}. There was time for candidates at the compute of {epochs(control['epochs'])} only; none of them came as far."
     if winner["kind"] == "alone":
         return f"{found}; {compute}, it reaches {percent(control['holdout'])}: more is not better by more than it matters."
     sure = winner["difference"] > SURE * winner["noise"]
@@ -150,10 +156,16 @@ def changes(advice: Mapping[str, Any]) -> list[str]:
             found.append(f"More time (now {advice['time_limit']}): {' and '.join(why)}.")
     cost = winner["inference"] / control["inference"]
     if cost > 1.05:
-        same = max((row for row in advice["rows"] if row["inference"] and row["inference"] <= control["inference"] * 1.05), key=lambda row: row["holdout"])
-        found.append(f"A limit on the cost of a prediction: the winner's is {cost:.1f} times the student's; within it, {same['about']} is best ({percent(same['holdout'])}).")
+        cheap = [row for row in advice["rows"] if row["inference"] <= 1.05 * control["inference"]]
+        same = max(cheap, key=lambda row: float(row["holdout"]))
+        found.append(
+            f"A limit on the cost of a prediction: the winner's is {cost:.1f} times the student's; within it, {same['about']} is best "
+            f"({percent(same['holdout'])})."
+        )
     if advice["curves"]["verdict"] == "over-fitting":
-        found.append(f"More data: with {advice['training_samples']:,} training samples the student over-fits; with more, a longer training or a larger network gains.")
+        found.append(
+            f"More data: the student over-fits {advice['training_samples']:,} training samples; with more, more epochs or layers gain."
+        )
     linear = advice["linear"]
     if linear and linear["holdout"] >= winner["holdout"]:
         found.append(f"A simpler model: {linear['model']} is as good as the best network here ({percent(linear['holdout'])}); use it.")

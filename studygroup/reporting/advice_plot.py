@@ -43,11 +43,20 @@ def draw_advice(advice: Mapping[str, Any], path: str | Path) -> None:
     _scatter(left, rows, "training", control, "cost of training, relative to the student alone in the last rung")
     _scatter(right, rows, "inference", control, "cost of a prediction, relative to the student's")
     alone = sorted((row for row in rows if row["kind"] == "alone"), key=lambda row: float(row["training"]))
-    left.plot([row["training"] / control["training"] for row in alone], [100 * row["holdout"] for row in alone], color=KINDS["alone"][1], lw=1)
+    left.plot(
+        [row["training"] / control["training"] for row in alone], [100 * row["holdout"] for row in alone], color=KINDS["alone"][1], lw=1
+    )
     if advice["linear"]:
         for axes in (left, right):
             axes.axhline(100 * advice["linear"]["holdout"], color="0.6", linestyle=":", linewidth=1.2)
-        left.annotate("linear model", (0.01, 100 * advice["linear"]["holdout"]), xycoords=("axes fraction", "data"), fontsize=8, color="0.4", va="bottom")
+        left.annotate(
+            "linear model",
+            (0.01, 100 * advice["linear"]["holdout"]),
+            xycoords=("axes fraction", "data"),
+            fontsize=8,
+            color="0.4",
+            va="bottom",
+        )
     left.set_ylabel("hold-out accuracy in %, mean and standard error")
     used = {row["kind"] for row in rows}
     for kind, (label, colour, marker) in KINDS.items():

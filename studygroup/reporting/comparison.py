@@ -32,8 +32,8 @@ def comparison(folder: str | Path) -> dict[str, Any]:
         held out); variants that are only teachers come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
         standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `teacher`, `linear` or
         empty), `failed` (seeds),
-        `holdout_by_seed`, `difference` (mean over common seeds of `test` minus the baseline's), `difference_low`, `difference_high` (95% interval of
-        Student's t; None with fewer than two seeds), `difference_by_seed`, the same as `last_difference` of `last_test`, `flops` of one
+        `holdout_by_seed`, `difference` (mean over common seeds of `test` minus the baseline's), `difference_low`, `difference_high` (95%
+        interval of Student's t; None with fewer than two seeds), `difference_by_seed`, the same as `last_difference` of `last_test`, `flops` of one
         run's training, `cost` (`flops` relative to the baseline), `teacher_flops` and `teacher_cost` of training its teacher.
 
     Raises:
@@ -85,7 +85,7 @@ def _on_unused(record: RunRecord, scored: Mapping[str, Any]) -> RunRecord:
     result = record.result or {}
     accuracy = scored["accuracy"]
     selected = {**section(result, "selected"), "test": accuracy["best"]}
-    last = {**section(result, "last"), "test": accuracy, "diversity": scored["diversity"]}
+    last = {**section(result, "last"), "test": accuracy, "diversity": scored["diversity"], "disagreement": scored.get("disagreement")}
     linear = {LINEAR: {**section(result, LINEAR), "test": scored.get(LINEAR)}} if LINEAR in result else {}
     result = {**result, "selected": selected, "last": last, "test_samples": scored["samples"], **linear}
     return replace(record, result=result, evaluations={})  # which are of the test set

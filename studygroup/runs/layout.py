@@ -131,6 +131,11 @@ class RunFiles:
         """List the run folders of earlier stages."""
         return [RunFiles(path) for path in sorted((self.folder / STAGES).glob("*"))]
 
+    @property
+    def advice(self) -> AdviceFiles:
+        """The advice that chose the method of the run, if one did."""
+        return AdviceFiles(self.folder / "advice")
+
     def exists(self) -> bool:
         """Return whether the folder holds a run, finished or not."""
         return any(path.exists() for path in (self.config, self.metrics, self.checkpoints, self.result))

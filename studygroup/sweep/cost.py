@@ -19,9 +19,7 @@ from studygroup.training.flops import TrainingCost, training_cost
 COST = {field.name for field in fields(TrainingCost)}
 
 
-def find_costs(
-    wanted: Sequence[Variant], before: Mapping[str, Any], *, variants: Sequence[Variant], show: bool
-) -> dict[str, TrainingCost]:
+def find_costs(wanted: Sequence[Variant], before: Mapping[str, Any], *, variants: Sequence[Variant], show: bool) -> dict[str, TrainingCost]:
     """Return the cost of each variant by name; one whose loss is not finite has none, and will fail.
 
     Args:

@@ -51,6 +51,7 @@ def score_unused(run: Run, samples: int) -> None:
             "samples": samples,
             "accuracy": scores.accuracy,
             "diversity": scores.diversity,
+            "disagreement": scores.disagreement,
             "linear": None if linear is None else linear.get("unused"),
         },
     )

@@ -194,7 +194,9 @@ def seeded(variant: Variant, variants: Sequence[Variant], seed: int) -> RunOptio
     elif isinstance(teacher, str):
         teacher = teacher.replace("{seed}", str(seed))
     split_seed = options.split_seed + (seed if variant.split_by_seed else 0)
-    holdout_seed = (split_seed if options.holdout_seed is None else options.holdout_seed) + seed if variant.holdout_by_seed else options.holdout_seed
+    holdout_seed = (
+        (split_seed if options.holdout_seed is None else options.holdout_seed) + seed if variant.holdout_by_seed else options.holdout_seed
+    )
     return replace(options, teacher=teacher, seed=seed, split_seed=split_seed, holdout_seed=holdout_seed, progress=False)
 
 
