@@ -200,8 +200,7 @@ class MethodOptions(Options):
     title = "networks and method"
 
     method: str | MethodObject = option(
-        "cgl",
-        help="Training method: a name of `studygroup list methods`, `package.module:Class`, or for `train` `auto`, which advises first",
+        "cgl", help="Training method: a name of `studygroup list methods`, `package.module:Class`, or `auto` (train): what `advise` finds"
     )
     method_options: Mapping[str, object] | None = option(None, help="Options of the method")
 
@@ -261,7 +260,9 @@ class SelectionOptions(Options):
         affects="nothing",
     )
     linear_model: bool = option(
-        True, help="Of texts, fit a linear model (tf-idf) beside the network, and show its accuracy in the results", affects="nothing"
+        True,
+        help="Fit a linear model beside the network (tf-idf of texts, pixels of images), and show its accuracy in the results",
+        affects="nothing",
     )
     recalibrate_bn: bool = option(False, help="Re-estimate the batch-norm statistics of a copy of each member before it is evaluated")
 

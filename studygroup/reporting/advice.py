@@ -15,10 +15,10 @@ if TYPE_CHECKING:
 Row = Mapping[str, Any]
 TEXTS = ("candidate", "trained in")
 CAPTION = (
-    "hold-out: accuracy in %, mean ± sample standard deviation over seeds, each with its own hold-out set. difference: to the student alone "
-    "at the same total compute, in points, paired by seed, with the 95% interval of Student's t (of the student alone with other epochs: to "
-    "itself in the last rung). noise: standard error of that difference, binomial and over seeds. training: operations with all members, "
-    "stages and teachers. prediction: operations for one sample."
+    "hold-out: accuracy in %, mean ± sample standard deviation over seeds, each with its own hold-out set. difference: to the student "
+    "alone at the same total compute, in points, paired by seed, with the 95% interval of Student's t (of the student alone with other "
+    "epochs: to itself in the last rung). noise: standard error of that difference, binomial and over seeds. training: operations with all "
+    "members, stages and teachers. prediction: operations for one sample."
 )
 SURE = 2.0
 """Standard errors from which on a difference is called one."""

@@ -30,11 +30,11 @@ def comparison(folder: str | Path) -> dict[str, Any]:
         Entries of the manifest, `by_class` (F1 by class of the first method and of the baseline), and
         `rows`: by hold-out accuracy of the selected student, best first (in the given order if nothing is
         held out); variants that are only teachers come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
-        standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `teacher`, `linear` or
-        empty), `failed` (seeds),
-        `holdout_by_seed`, `difference` (mean over common seeds of `test` minus the baseline's), `difference_low`, `difference_high` (95%
-        interval of Student's t; None with fewer than two seeds), `difference_by_seed`, the same as `last_difference` of `last_test`, `flops` of one
-        run's training, `cost` (`flops` relative to the baseline), `teacher_flops` and `teacher_cost` of training its teacher.
+        standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `control`, `teacher`, `linear` or
+        empty), `failed` (seeds), `holdout_by_seed`, `difference` (mean over common seeds of `test` minus the baseline's),
+        `difference_low`, `difference_high` (95% interval of Student's t; None with fewer than two seeds), `difference_by_seed`, the same
+        as `last_difference` of `last_test`, `flops` of one run's training, `cost` (`flops` relative to the baseline), `teacher_flops` and
+        `teacher_cost` of training its teacher.
 
     Raises:
         UserError: there is no comparison in the folder.

@@ -149,8 +149,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         found.append(f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t. {split}{many}")
     if any(row["difference"] is not None and row["difference_low"] is None for row in paired):
         found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds in common, and there are fewer.")
-    if any(row["role"] == LINEAR for row in rows):
-        found.append("linear: logistic regression on tf-idf weights of the same tokens, trained on the same samples.")
+    found += [f"linear: {row['method']}, trained on the same samples." for row in rows if row["role"] == LINEAR]
     if result["score_on_unused"]:
         found.append("Scored on training samples that were neither trained on nor held out; the test set is not used.")
     cost = (
