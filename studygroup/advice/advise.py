@@ -9,6 +9,8 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from studygroup import config
 from studygroup.advice.answer import Entry, Findings, answer, failure
 from studygroup.advice.candidates import ALONE, Candidate, candidates_for, larger_network
@@ -37,8 +39,8 @@ MARGIN = 0.95
 MEASURE = 0.002
 MEASURE_SHARE = 0.1
 """Parts of the time for the timed steps of one candidate, and for measuring all of them."""
-MOST_RUNGS, LONGEST = 3, 4
-"""Number of rungs, and the longest budget over what the student alone needs."""
+MOST_RUNGS, LONGEST, STEP = 3, 4, 1.5
+"""Number of rungs that are planned, the longest budget over what the student alone needs, and the least growth of a rung's compute."""
 
 logger = logging.getLogger(__name__)
 
@@ -120,33 +122,37 @@ class Advice:
 
     def measured_candidates(self, candidates: Sequence[Candidate]) -> list[Candidate]:
         """Measure the candidates as long as there is time; return those that can be trained here."""
-        measured, larger = self.comparisons.measured, self.comparisons.larger
-        teacher = Candidate(TEACHER, "", "larger", {"student": larger})
-        until = self.journal.spent + MEASURE_SHARE * self.journal.limit
-
-        def look(candidate: Candidate) -> dict[str, Any]:
-            if self.journal.spent > until:
-                return {"left out": "there was no time to measure it"}
-            try:
-                return self.measure(candidate).plain()
-            except (UserError, TrainingError) as error:
-                return {"left out": str(error).removeprefix(f"{candidate.name}: ")}
-
+        self.until = self.journal.spent + MEASURE_SHARE * self.journal.limit
         kept = []
         for candidate in candidates:
-            needed = [teacher, candidate] if candidate.needs_teacher else [candidate]
-            for one in needed:
-                if one.costs_as_alone:
-                    measured[one.name] = measured[ALONE]
-                    continue
-                found = self.journal.once(f"measured {one.name}", lambda one=one: look(one))  # type: ignore[misc]
-                if "left out" in found:
-                    self.left_out[candidate.name] = found["left out"]
-                    break
-                measured[one.name] = Measured.from_plain(found)
+            teacher = [Candidate(TEACHER, "", "larger", {"student": self.comparisons.larger})]
+            reasons = [self.look(one) for one in (*(teacher if candidate.needs_teacher else []), candidate)]
+            if any(reasons):
+                self.left_out[candidate.name] = next(filter(None, reasons))
             else:
                 kept.append(candidate)
         return kept
+
+    def look(self, candidate: Candidate) -> str:
+        """Measure a candidate unless that was done; return why it is left out, or nothing."""
+        measured, name = self.comparisons.measured, candidate.name
+        if candidate.costs_as_alone:
+            measured[name] = measured[ALONE]
+            return ""
+        key = TEACHER if candidate.kind == "larger" else name  # the same network, trained in the same way
+        found = self.journal.get(f"measured {key}")
+        if found is None:
+            if self.journal.spent > self.until:
+                return "there was no time to measure it"
+            try:
+                found = self.measure(candidate).plain()
+            except (UserError, TrainingError) as error:
+                found = {"left out": str(error).removeprefix(f"{name}: ")}
+            self.journal.note(f"measured {key}", found)
+        if "left out" in found:
+            return str(found["left out"])
+        measured[name] = Measured.from_plain(found)
+        return ""
 
     # ---------------------------------------------------------------- the student alone
 
@@ -165,13 +171,12 @@ class Advice:
         comparisons, journal = self.comparisons, self.journal
         room = LENGTH_SHARE * journal.limit
         wanted = self.options.epochs or max(epochs_of(self.base) // 4, 1)
-        first = journal.once(
-            "first length",
-            lambda: largest(lambda n: comparisons.wall(comparisons.planned_alone([n, 2 * n])) + journal.spent <= room, wanted),
+        first = journal.get("first length") or largest(
+            lambda n: comparisons.wall(comparisons.planned_alone([n, 2 * n])) + journal.spent <= room, wanted
         )
         if not first:
             return False
-        lengths = [first, 2 * first]
+        lengths = [journal.once("first length", lambda: first), 2 * first]
         while True:
             rows = comparisons.train_alone(lengths)
             self.lengths = {n: self.entry(f"the student alone, {epochs_text(n)}", ALONE, ALONE, rows[f"{ALONE}-{n}"]) for n in lengths}
@@ -182,8 +187,10 @@ class Advice:
                 return True
             following = 2 * lengths[-1]
             seconds = comparisons.wall(comparisons.planned_alone([following]))
-            if not journal.once(f"length {following}", lambda seconds=seconds: journal.spent + seconds <= room + 0.1 * journal.limit):  # type: ignore[misc]
-                return False
+            if not journal.get(f"length {following}"):
+                if journal.spent + seconds > room + 0.1 * journal.limit:
+                    return False
+                journal.note(f"length {following}", True)
             lengths.append(following)
 
     def needed(self, finished: bool) -> int:
@@ -194,29 +201,25 @@ class Advice:
     # ---------------------------------------------------------------- rungs
 
     def climb(self, candidates: Sequence[Candidate], needed: int) -> list[Entry]:
-        """Train the candidates rung by rung; return all entries, those of the last rung last."""
-        alive, rungs = self.first_candidates(candidates, needed)
-        by_name = {candidate.name: candidate for candidate in alive}
+        """Train the candidates rung by rung, as long as there is time; return all entries, those of the last rung last."""
+        alive = list(candidates)
         entries: list[Entry] = []
-        previous = 0
-        for number in range(1, rungs + 1):
-            planned = self.plan_rung(number, alive, rungs - number + 1, needed)
-            epochs = planned["epochs"]
-            alive = [by_name[name] for name in planned["candidates"] if self.comparisons.own_epochs(by_name[name], epochs)]
-            if epochs <= previous or not alive:
-                break
-            previous = epochs
-            name = f"rung{number}"
-            logger.info("%s: %s at the compute of %d epochs of the student alone", name, ", ".join(c.name for c in alive), epochs)
+        epochs, number = 0, 1
+        while alive and (planned := self.plan_rung(number, alive, epochs, needed)) is not None:
+            epochs, name = planned["epochs"], f"rung{number}"
+            if not entries:
+                self.left_out |= {one.name: "there was no time for it" for one in alive if one.name not in planned["candidates"]}
+            alive = [candidate for candidate in alive if candidate.name in planned["candidates"]]
+            logger.info("%s: %s at the compute of %s of the student alone", name, ", ".join(c.name for c in alive), epochs_text(epochs))
             rows = self.comparisons.train_rung(name, alive, epochs)
             own = [self.entry(f"the student alone, {epochs_text(epochs)}", ALONE, name, rows[BASELINE])]
             own += [self.entry(candidate.about, candidate.kind, name, rows[candidate.name]) for candidate in alive]
             if own[0].scored is None:
                 raise TrainingError(f"the student alone failed: {failure(rows[BASELINE])}")
             entries += own
-            keep = rung_sizes(len(alive), 2)[1]
-            best = better_half([entry.scored for entry in own[1:] if entry.scored is not None], keep)
-            alive = [by_name[name] for name in best]
+            best = better_half([entry.scored for entry in own[1:] if entry.scored is not None], rung_sizes(len(alive), 2)[1])
+            alive = [candidate for candidate in alive if candidate.name in best]
+            number += 1
         if not entries:
             raise UserError(
                 f"time_limit is {self.options.time_limit}, which leaves no epoch to any candidate beside the student alone with "
@@ -224,32 +227,23 @@ class Advice:
             )
         return entries
 
-    def plan_rung(self, number: int, alive: Sequence[Candidate], rungs: int, needed: int) -> dict[str, Any]:
-        """Return the epochs of the student alone whose compute a rung has, and the names of its candidates."""
+    def plan_rung(self, number: int, alive: Sequence[Candidate], previous: int, needed: int) -> dict[str, Any] | None:
+        """Return the epochs of the student alone whose compute a rung has, and its candidates; None if there is no time for a rung.
 
-        def decide() -> dict[str, Any]:
-            return {"epochs": self.rung_epochs(alive, rungs, needed), "candidates": [candidate.name for candidate in alive]}
-
-        return self.journal.once(f"rung {number}", decide)
-
-    def first_candidates(self, candidates: Sequence[Candidate], needed: int) -> tuple[list[Candidate], int]:
-        """Return as many candidates as leave the last rung the compute that the student alone needs, and the number of rungs."""
-
-        def decide() -> dict[str, Any]:
-            found = {"candidates": 0, "rungs": 0, "last": -1}
-            for count in range(len(candidates), 0, -1):
-                for rungs in range(MOST_RUNGS, 0, -1):
-                    last = self.rung_epochs(candidates[:count], rungs, needed) * 2 ** (rungs - 1)
-                    if last > found["last"]:
-                        found = {"candidates": count, "rungs": rungs, "last": last}
-                if found["last"] >= needed:
-                    break
-            return found
-
-        plan = self.journal.once("plan", decide)
-        for candidate in candidates[plan["candidates"] :]:
-            self.left_out[candidate.name] = "there was no time for it"
-        return list(candidates[: plan["candidates"]]), plan["rungs"]
+        The first rung has as many candidates as leave the last one the compute that the student alone needs.
+        """
+        if (known := self.journal.get(f"rung {number}")) is not None:
+            return dict(known)
+        best: tuple[int, int, list[str]] = 0, 0, []
+        for count in range(len(alive), 0, -1) if number == 1 else [len(alive)]:
+            for rungs in range(MOST_RUNGS, 0, -1):
+                epochs = self.rung_epochs(alive[:count], rungs, needed)
+                names = [candidate.name for candidate in alive[:count] if self.comparisons.own_epochs(candidate, epochs)]
+                if names and epochs >= STEP * previous and epochs << (rungs - 1) > best[0]:
+                    best = epochs << (rungs - 1), epochs, names
+            if best[0] >= needed:
+                break
+        return self.journal.once(f"rung {number}", lambda: {"epochs": best[1], "candidates": best[2]}) if best[1] else None
 
     def rung_epochs(self, candidates: Sequence[Candidate], rungs: int, needed: int) -> int:
         """Return the epochs of the student alone whose compute the first of some rungs can have; 0 if there is no time."""
@@ -293,11 +287,18 @@ def identity(options: AdviseOptions) -> dict[str, object]:
 
 
 def check_holdout(splits: DataSplits) -> None:
-    """Raise UserError if the hold-out cannot tell candidates apart."""
+    """Raise UserError if the hold-out cannot tell candidates apart; warn of classes that it does not have."""
     if len(splits.holdout) < 2:
         raise UserError(
             f"{splits.dataset.name} has {len(splits.holdout)} hold-out samples beside {len(splits.train)} to learn from, and candidates "
             "are compared on them; give a larger --holdout, or more data"
+        )
+    counts = np.bincount(splits.holdout.labels, minlength=len(splits.dataset.classes))
+    absent = [name for name, count in zip(splits.dataset.classes, counts, strict=True) if not count]
+    if absent:
+        shown = ", ".join(absent[:5]) + (", ..." if len(absent) > 5 else "")
+        logger.warning(
+            "note: no sample of %s is held out: the choice says nothing about it; give more samples or a larger --holdout", shown
         )
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
 from studygroup.errors import unknown_name
@@ -10,6 +10,7 @@ from studygroup.options import AdviseOptions, RunOptions
 from studygroup.options.base import plain
 
 ALONE = "alone"
+REGULARISED = "regularisation"
 LARGER = {  # the next one of the family that costs about twice as much, or more
     "resnet8": "resnet14",
     "resnet14": "resnet26",
@@ -79,48 +80,38 @@ def candidates_for(base: RunOptions, options: AdviseOptions, *, texts: bool) -> 
         UserError: the options name an unknown candidate.
     """
     larger = larger_network(base.student)
+    decay = {"weight_decay": 4 * base.weight_decay} if base.weight_decay else {"optimizer": "adamw", "weight_decay": 0.05}
+    decayed = f"weight decay of {decay['weight_decay']:g}" + (" (AdamW)" if "optimizer" in decay else "")
+    first = (
+        Candidate("token-dropout", "token dropout of 0.1", REGULARISED, {"token_dropout": 0.1}, costs_as_alone=True)
+        if texts
+        else Candidate("augment-medium", "medium augmentation", REGULARISED, {"augment": "medium"})
+    )
+    second = (
+        Candidate("dropout", "dropout of 0.3", REGULARISED, {"dropout": 0.3})
+        if texts
+        else Candidate("augment-strong", "strong augmentation", REGULARISED, {"augment": "strong"})
+    )
+    known = [
+        first,
+        Candidate("dml", "two students that teach each other (dml)", "group", {"method": "dml"}),
+        Candidate("larger", f"the larger network {larger}", "larger", {"student": larger}),
+        Candidate("smoothing", "label smoothing of 0.1", REGULARISED, {"label_smoothing": 0.1}, costs_as_alone=True),
+        Candidate("kd", f"a trained {larger} as its teacher (kd)", "teacher", {"method": "kd"}, needs_teacher=True),
+        second,
+        Candidate("one", "branches that learn from their ensemble (one)", "group", {"method": "one"}),
+        Candidate("weight-decay", decayed, REGULARISED, decay, costs_as_alone=True),
+        Candidate("cgl", "routes through one network that teach each other (cgl)", "group", {"method": "cgl"}),
+        Candidate("orc", f"a group and a trained {larger} as its pivot (orc)", "teacher", {"method": "orc"}, needs_teacher=True),
+    ]
     known = [
         candidate
-        for candidate in (*(_of_texts() if texts else _of_images()), *_of_both(base, larger))
-        if any(plain(getattr(base, name, None)) != plain(value) for name, value in candidate.options.items())
+        for candidate in known
+        if (larger is not None or not (candidate.needs_teacher or candidate.kind == "larger"))
+        and any(plain(getattr(base, name)) != plain(value) for name, value in candidate.options.items())
     ]
     names = [candidate.name for candidate in known]
     for name in options.candidates:
         if name not in names:
             raise unknown_name("candidate", name, names)
     return [candidate for candidate in known if not options.candidates or candidate.name in options.candidates]
-
-
-def _of_images() -> Sequence[Candidate]:
-    return (
-        Candidate("augment-medium", "medium augmentation", "regularisation", {"augment": "medium"}),
-        Candidate("augment-strong", "strong augmentation", "regularisation", {"augment": "strong"}),
-    )
-
-
-def _of_texts() -> Sequence[Candidate]:
-    return (
-        Candidate("token-dropout", "token dropout of 0.1", "regularisation", {"token_dropout": 0.1}, costs_as_alone=True),
-        Candidate("dropout", "dropout of 0.3", "regularisation", {"dropout": 0.3}),
-    )
-
-
-def _of_both(base: RunOptions, larger: str | None) -> Sequence[Candidate]:
-    decay = {"weight_decay": 4 * base.weight_decay} if base.weight_decay else {"optimizer": "adamw", "weight_decay": 0.05}
-    decayed = f"weight decay of {decay['weight_decay']:g}" + (" (AdamW)" if "optimizer" in decay else "")
-    found = [
-        Candidate("dml", "two students that teach each other (dml)", "group", {"method": "dml"}),
-        Candidate("smoothing", "label smoothing of 0.1", "regularisation", {"label_smoothing": 0.1}, costs_as_alone=True),
-        Candidate("one", "branches that learn from their ensemble (one)", "group", {"method": "one"}),
-        Candidate("weight-decay", decayed, "regularisation", decay, costs_as_alone=True),
-        Candidate("cgl", "routes through one network that teach each other (cgl)", "group", {"method": "cgl"}),
-    ]
-    if larger is None:
-        return found
-    return [
-        Candidate("larger", f"the larger network {larger}", "larger", {"student": larger}),
-        *found[:2],
-        Candidate("kd", f"taught by a trained {larger} (kd)", "teacher", {"method": "kd"}, needs_teacher=True),
-        *found[2:],
-        Candidate("orc", f"a group with a trained {larger} (orc)", "teacher", {"method": "orc"}, needs_teacher=True),
-    ]

@@ -3,10 +3,11 @@
 from __future__ import annotations
 
 import logging
-import shutil
 import time
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, replace
+from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from studygroup.advice.candidates import ALONE, Candidate
@@ -121,21 +122,20 @@ class Comparisons:
             count_teacher=True,
             out=str(self.files.comparison(name).folder),
         )
-        self.reuse(name, epochs)
-        return self._train(name, options, costs, self.planned(candidates, epochs))
+        return self._train(name, options, costs, self.planned(candidates, epochs), self.known_runs(epochs))
 
-    def reuse(self, name: str, epochs: int) -> None:
-        """Copy finished runs of the student alone with as many epochs, which are the same runs."""
-        for seed in range(self.options.seeds):
-            source, target = self.files.comparison(ALONE).run(f"{ALONE}-{epochs}", seed), self.files.comparison(name).run(BASELINE, seed)
-            if source.result.is_file() and not target.folder.exists():
-                part = target.folder.with_name(f".{target.folder.name}.part")
-                shutil.rmtree(part, ignore_errors=True)
-                shutil.copytree(source.folder, part)
-                part.rename(target.folder)
+    def known_runs(self, epochs: int) -> dict[str, Path]:
+        """Return the finished runs of the student alone with as many epochs: they need not be trained again."""
+        runs = {seed: self.files.comparison(ALONE).run(f"{ALONE}-{epochs}", seed) for seed in range(self.options.seeds)}
+        return {run_name(BASELINE, seed): run.folder for seed, run in runs.items() if run.result.is_file()}
 
     def _train(
-        self, name: str, options: CompareOptions, costs: Mapping[str, str], planned: Sequence[PlannedRun]
+        self,
+        name: str,
+        options: CompareOptions,
+        costs: Mapping[str, str],
+        planned: Sequence[PlannedRun],
+        finished: Mapping[str, Path] = MappingProxyType({}),
     ) -> dict[str, dict[str, Any]]:
         """Train a comparison and learn from it how long runs take.
 
@@ -144,12 +144,15 @@ class Comparisons:
             options: of it.
             costs: the candidate that a variant costs as much as, by variant.
             planned: its runs.
+            finished: folders of runs that are finished elsewhere, by name.
         """
         variants, reference = make_variants(options)
         started = time.monotonic()
         known = {variant: self.measured[candidate].cost for variant, candidate in costs.items()}
         try:
-            found = train_variants(variants, reference, self.files.comparison(name), options, dataset=self.dataset, known=known)
+            found = train_variants(
+                variants, reference, self.files.comparison(name), options, dataset=self.dataset, known=known, finished=finished
+            )
         except UserError as error:
             raise UserError(f"{name}: {error}") from error
         finally:

@@ -86,6 +86,12 @@ class CompareOptions(TrainerOptions, DataOptions, NetworkOptions):
     budget: Literal["equal-epochs", "equal-compute"] = option(
         "equal-epochs", help="`equal-compute` gives each method as many epochs as cost what the baseline's cost"
     )
+    control: bool = option(
+        True,
+        help="With equal epochs and --methods that cost more than the baseline, also train the baseline for as many epochs as cost what "
+        "the costliest method costs",
+        affects="cost",
+    )
     count_teacher: bool = option(False, help="Count the training of a teacher towards the equal compute of each method that uses it")
     score_on_unused: int = option(
         0,

@@ -105,13 +105,13 @@ def _row(
     flops: Mapping[str, float | None],
     manifest: Mapping[str, Any],
 ) -> dict[str, Any]:
-    name, reference = str(variant["name"]), str(manifest["reference"])
+    name, reference, control = str(variant["name"]), str(manifest["reference"]), manifest.get("control")
     runs, baseline = found[name], found[reference]
     options = variant["options"]
     own, others = ({seed: measures(record) for seed, record in records.items()} for records in (runs, baseline))
     row: dict[str, Any] = {
         "variant": name,
-        "role": "baseline" if name == reference else "teacher" if variant["teaches"] else "",
+        "role": "baseline" if name == reference else "teacher" if variant["teaches"] else "control" if name == control else "",
         "method": options["method"],
         "student": next((record.name("student") for record in runs.values()), options["student"]),
         "teacher": variant["teacher"] or options["teacher"],

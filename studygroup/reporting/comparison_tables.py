@@ -141,7 +141,7 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         "log-likelihood in nats) and calibration error (15 bins) are of the selected student on the test set."
     )
     found = [f"{order}; teachers last. {accuracies}. {columns if scored(result) else 'The test set is not scored.'}"]
-    paired = [row for row in rows if row["role"] == ""]
+    paired = [row for row in rows if row["role"] in ("", "control")]
     if any(row["difference_low"] is not None for row in paired):
         many = " Each interval is of one method: of many 95% intervals, some exclude 0 by chance." if len(paired) > 2 else ""
         same = "All seeds share one data split: the interval covers other seeds, not other data."
@@ -150,6 +150,8 @@ def notes(result: Mapping[str, Any]) -> list[str]:
     if any(row["difference"] is not None and row["difference_low"] is None for row in paired):
         found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds in common, and there are fewer.")
     found += [f"linear: {row['method']}, trained on the same samples." for row in rows if row["role"] == LINEAR]
+    controls = (row["variant"] for row in rows if row["role"] == "control")
+    found += [f"{control}: the baseline at the compute of the costliest method." for control in controls]
     if result["score_on_unused"]:
         found.append("Scored on training samples that were neither trained on nor held out; the test set is not used.")
     cost = (

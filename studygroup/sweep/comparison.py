@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
@@ -26,7 +27,7 @@ from studygroup.runs.files import write_json
 from studygroup.runs.folder import clear_dir
 from studygroup.runs.layout import ComparisonFiles, run_name
 from studygroup.runs.reader import read_manifest
-from studygroup.sweep.budget import within_budget
+from studygroup.sweep.budget import control_of, within_budget
 from studygroup.sweep.cost import find_costs, total_epochs
 from studygroup.sweep.executors import Executor, ProcessExecutor, RayExecutor
 from studygroup.sweep.job import Job
@@ -62,6 +63,7 @@ def train_variants(
     *,
     dataset: str,
     known: Mapping[str, TrainingCost] = MappingProxyType({}),
+    finished: Mapping[str, Path] = MappingProxyType({}),
 ) -> dict[str, Any]:
     """Train every variant with every seed within the budget, and write the leaderboard.
 
@@ -72,6 +74,7 @@ def train_variants(
         options: of the comparison.
         dataset: its name.
         known: costs that are measured already, by variant.
+        finished: folders of runs of the same options that are finished elsewhere, by run; they are copied.
 
     Returns:
         As `studygroup.compare`, and `wall`: the seconds of each run that was trained now, from the start of its process to its end.
@@ -79,11 +82,16 @@ def train_variants(
     before = read_previous(files, overwrite=options.overwrite)
     costs = {**find_costs([one for one in variants if one.name not in known], before, variants=variants, show=options.progress), **known}
     variants = within_budget(variants, reference, costs, options)
+    control = control_of(variants, reference, costs, options)
+    if control is not None:
+        variants.append(control)
+        costs[control.name] = costs[reference]
     check_same(files, variants, before)
     executor = choose_executor(options, files, len(variants) * options.seeds)
     manifest = {
         "data": dataset,
         "reference": reference,
+        "control": control.name if control is not None else None,
         "seeds": list(range(options.seeds)),
         **{name: getattr(options, name) for name in ("budget", "count_teacher", "score_on_unused", "split_by_seed")},
         "command": command(options),
@@ -98,6 +106,9 @@ def train_variants(
         write_json(files.manifest, manifest)
         config.save(files.recipe, CompareOptions.of(options, out=str(files.folder)))
         jobs = make_jobs(variants, costs, files, options)
+        for job in jobs:
+            if job.name in finished and not job.files.folder.exists():
+                copy_folder(finished[job.name], job.files.folder)
         try:
             ended = run_all(jobs, executor, progress=options.progress)
         finally:
@@ -111,6 +122,14 @@ def train_variants(
         raise KeyboardInterrupt(f"{finished} of {len(jobs)} runs are finished, the others are saved. Continue with: {again}")
     wall = {job.name: job.wall for job in jobs if job.wall}
     return {**reporting.comparison(files.folder), "out": str(files.folder), "wall": wall}
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder; the target is complete as soon as it exists."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part)
+    part.rename(target)
 
 
 def run_all(jobs: Sequence[Job], executor: Executor, *, progress: bool) -> bool:
