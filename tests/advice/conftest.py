@@ -18,7 +18,6 @@ from studygroup.advice.measure import Measured
 from studygroup.errors import TrainingError, UserError
 from studygroup.options import TrainOptions
 from studygroup.reporting import advice_plot, curves
-from studygroup.runs.layout import RunFiles
 from studygroup.sweep import comparison, scheduler
 from studygroup.sweep.variants import Variant
 from studygroup.sweep.worker import Outcome, Task
@@ -148,10 +147,6 @@ def saturating(options: TrainOptions, *, top: float = 0.9, needs: float = 25.0) 
 
 def folders(out: Path) -> Mapping[str, list[str]]:
     return {path.name: sorted(run.name for run in (path / "runs").iterdir()) for path in out.iterdir() if (path / "runs").is_dir()}
-
-
-def files_of(folder: Path) -> RunFiles:
-    return RunFiles(folder)
 
 
 @contextmanager
