@@ -118,8 +118,8 @@ def train_variants(
                 reporting.write_comparison(files.folder)
     if not ended:
         again = f"studygroup compare --config {shlex.quote(str(files.recipe))}"
-        finished = sum(job.finished() for job in jobs)
-        raise KeyboardInterrupt(f"{finished} of {len(jobs)} runs are finished, the others are saved. Continue with: {again}")
+        done = sum(job.finished() for job in jobs)
+        raise KeyboardInterrupt(f"{done} of {len(jobs)} runs are finished, the others are saved. Continue with: {again}")
     wall = {job.name: job.wall for job in jobs if job.wall}
     return {**reporting.comparison(files.folder), "out": str(files.folder), "wall": wall}
 

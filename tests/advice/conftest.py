@@ -142,7 +142,7 @@ def advise(tmp_path: Path, cache: Path, world: World) -> Callable[..., dict[str,
 def saturating(options: TrainOptions, *, top: float = 0.9, needs: float = 25.0) -> float:
     """Return an accuracy that rises with the epochs until about `needs`, and differs a little by seed."""
     assert options.epochs is not None
-    return top * (1 - 0.5 * 0.05 ** (options.epochs / needs)) + 0.004 * options.seed
+    return float(top * (1 - 0.5 * 0.05 ** (options.epochs / needs)) + 0.004 * options.seed)
 
 
 def folders(out: Path) -> Mapping[str, list[str]]:

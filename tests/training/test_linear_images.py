@@ -6,6 +6,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from numpy.typing import NDArray
 from sklearn.linear_model import LogisticRegression
 from sklearn.preprocessing import StandardScaler
 
@@ -23,8 +24,8 @@ def splits(cache: Path) -> DataSplits:
 
 
 def test_it_is_logistic_regression_selected_on_the_hold_out(splits: DataSplits, cache: Path) -> None:
-    def flat(split: Split) -> np.ndarray:
-        return split.inputs[split.positions].reshape(len(split), -1).astype(np.float32)
+    def flat(split: Split) -> NDArray[np.float32]:
+        return np.asarray(split.inputs[split.positions], np.float32).reshape(len(split), -1)
 
     scale = StandardScaler().fit(flat(splits.train))
     models = [
