@@ -19,6 +19,7 @@ from studygroup.advice.judgement import Scored, better_half, gains
 from studygroup.advice.measure import Measured, measure
 from studygroup.advice.plan import Pace, largest, rung_sizes
 from studygroup.advice.rungs import TEACHER, Comparisons
+from studygroup.data import reads_texts
 from studygroup.errors import TrainingError, UserError
 from studygroup.lock import lock_dir
 from studygroup.options import AdviseOptions, CompareOptions, RunOptions, duration
@@ -48,7 +49,7 @@ logger = logging.getLogger(__name__)
 def advise(options: AdviseOptions) -> dict[str, Any]:
     """Find the best way to train on some data within a time limit; return the answer (see `studygroup.advise`)."""
     base = run_options(RunOptions.of(options, method=BASELINE, time_limit=None, progress=False, score_test=False))
-    candidates = candidates_for(base, options, texts=base.optimizer == "adam")
+    candidates = candidates_for(base, options, texts=reads_texts(base.data))
     splits = open_splits(base)
     check_holdout(splits)
     files = AdviceFiles(Path(options.out or f"runs/advice-{splits.dataset.name}-{short_name(student_of(base))}"))
