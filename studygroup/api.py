@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studygroup.options import (
+    AdviseOptions,
     BenchmarkOptions,
     CompareOptions,
     EvaluateOptions,
@@ -87,6 +88,28 @@ def compare(options: CompareOptions) -> dict[str, object]:
     from studygroup.commands import compare
 
     return compare.run(options)
+
+
+@keyword_function(AdviseOptions)
+def advise(options: AdviseOptions) -> dict[str, Any]:
+    """Find out, within a time limit, whether to train longer, take a larger network or a group, and hand over the best student.
+
+    First the student is trained alone for longer and longer, until twice the epochs gain no more than noise. Then candidates are compared
+    at equal total compute, teachers included: the better half goes on to twice the compute. All choices are made on hold-out sets, drawn
+    anew for each seed; the test set is scored once, for the winner. The same command continues where it stopped.
+
+    Returns:
+        `winner`, its row; `rows` by candidate: `name`, `about`, `kind`, `epochs`, `holdout`, the `difference` to the student alone at equal
+        compute with its 95% interval `low`, `high` and standard error `noise`, and the operations of `training` and `inference`; `command`,
+        which trains the winner; `run`, its folder; `test`, its test accuracy with interval; and what the student alone showed.
+
+    Raises:
+        UserError: an option that cannot work, or too little time or data; the message names the value and the remedy.
+        TrainingError: the student alone cannot be trained.
+    """
+    from studygroup.commands import advise
+
+    return advise.run(options)
 
 
 @keyword_function(EvaluateOptions)

@@ -24,6 +24,7 @@ from studygroup import api
 from studygroup.errors import TrainingError, UserError, unknown_name
 from studygroup.options import (
     RENAMED,
+    AdviseOptions,
     BenchmarkOptions,
     CompareOptions,
     EvaluateOptions,
@@ -46,14 +47,16 @@ COMMANDS: dict[str, tuple[str, type[Options]]] = {  # command: public function, 
     "report": ("report", ReportOptions),
     "benchmark": ("benchmark", BenchmarkOptions),
     "compare": ("compare", CompareOptions),
+    "advise": ("advise", AdviseOptions),
 }
-WITH_RECIPE = ("train", "benchmark", "compare")  # commands that take a recipe
+WITH_RECIPE = ("train", "benchmark", "compare", "advise")  # commands that take a recipe
 WITH_METHOD = ("train", "benchmark")  # of these, commands that take options of one method
 STREAMED = ("jsonl", "csv")  # formats of predictions: a line per sample, as soon as its batch is computed
 METHOD = ("--method.", "--no-method.")
 NOT_A_FLAG = ("method_options", "variants")  # options that have no flag: they are given in another way
 TITLES = (
     "comparison",
+    "advice",
     "measurement",
     "evaluation",
     "prediction",

@@ -60,7 +60,7 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
     """Print the result of a command as a table.
 
     Args:
-        command: `train`, `evaluate`, `predict`, `export`, `list`, `report`, `benchmark` or `compare`.
+        command: `train`, `evaluate`, `predict`, `export`, `list`, `report`, `benchmark`, `compare` or `advise`.
         result: returned by its function.
         arguments: keyword arguments of the call.
     """
@@ -83,6 +83,8 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
             _print_costs(result)
         case "compare", Mapping():
             _print_comparison(result)
+        case "advise", Mapping():
+            _print_advice(result)
         case _:
             print_json(result)
 
@@ -98,7 +100,12 @@ def _print_run(run: object) -> None:
     screen.print(reporting.show_run(files.folder))
     for name, evaluation in read_evaluations(files.folder).items():
         screen.print(f"{name} on the test set: {evaluation.summary()}", soft_wrap=True, markup=False)
-    for label, path in (("test", files.predictions), ("mistakes", files.mistakes_picture), ("mistakes", files.mistakes_table)):
+    for label, path in (
+        ("test", files.predictions),
+        ("mistakes", files.mistakes_picture),
+        ("mistakes", files.mistakes_table),
+        ("advice", files.advice.page),
+    ):
         if path.is_file():
             screen.print(f"{label + ':':<10}{path}", soft_wrap=True, markup=False)
     screen.print(f"student:  {files.weights('best')}", soft_wrap=True, markup=False)
@@ -260,6 +267,19 @@ def _print_comparison(result: Mapping[str, Any]) -> None:
         path = Path(str(result["out"])) / name
         if path.exists():
             screen.print(str(path), soft_wrap=True, markup=False)
+
+
+def _print_advice(result: Mapping[str, Any]) -> None:
+    """Print an advice: its table, the answer in words, and the command that trains the winner."""
+    from studygroup import reporting
+    from studygroup.runs.layout import AdviceFiles
+
+    screen, files = console(), AdviceFiles(Path(str(result["out"])))
+    screen.print(reporting.render_advice(result, screen.width))
+    for line in reporting.write_texts(result):
+        screen.print(line, soft_wrap=True, markup=False)
+    for label, text in (("winner", result["run"]), ("again", result["command"]), ("page", files.page), ("picture", files.picture)):
+        screen.print(f"{label + ':':<10}{text}", soft_wrap=True, markup=False)
 
 
 def _table(*headers: str) -> Table:

@@ -164,7 +164,8 @@ class Preparation(ABC, Generic[RawT, StoredT]):
         own_holdout = "val" in prepared.splits
         if own_holdout and options.holdout:
             raise UserError(f"holdout is {holdout:g}, but {name} has a hold-out set of its own (val); leave holdout out to use that one")
-        parts = hold_out(labels[pool], holdout=0 if own_holdout else holdout, train_size=options.train_size, seed=options.split_seed)
+        seed = options.split_seed if options.holdout_seed is None else options.holdout_seed
+        parts = hold_out(labels[pool], holdout=0 if own_holdout else holdout, train_size=options.train_size, seed=seed)
         train, held_out, unused = (pool[part] for part in parts)
         splits, inputs, key = self.encode(prepared, train, division, tokenizer)
         own = {split: replace(content, names=prepared.names.get(split)) for split, content in splits.items()}

@@ -5,6 +5,7 @@ attribute wherever it is used, and a function that needs the data options only t
 an option changes: the result of a run (then a run can only be resumed with the same value), only its cost, or neither.
 """
 
+from studygroup.options.advise import AdviseOptions
 from studygroup.options.base import FROM_PYTHON, RENAMED, Options, checked, keyword_function, plain, unknown_option
 from studygroup.options.commands import (
     BenchmarkOptions,
@@ -45,6 +46,7 @@ from studygroup.options.weights import WeightsOptions
 __all__ = [
     "FROM_PYTHON",
     "RENAMED",
+    "AdviseOptions",
     "BenchmarkOptions",
     "CacheOptions",
     "CheckpointOptions",

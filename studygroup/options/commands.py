@@ -88,6 +88,12 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
     budget: Literal["equal-epochs", "equal-compute"] = option(
         "equal-epochs", help="`equal-compute` gives each method as many epochs as cost what the baseline's cost"
     )
+    control: bool = option(
+        True,
+        help="With equal epochs and --methods that cost more than the baseline, also train the baseline for as many epochs as cost what "
+        "the costliest method costs",
+        affects="cost",
+    )
     count_teacher: bool = option(False, help="Count the training of a teacher towards the equal compute of each method that uses it")
     score_on_unused: int = option(
         0,
@@ -97,6 +103,7 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
     split_by_seed: bool = option(
         False, help="Split the data anew for every seed (split seed plus seed), so that intervals cover other splits, too"
     )
+    holdout_by_seed: bool = option(False, help="Draw the hold-out set anew for every seed; the test set stays as it is")
     out: str | Path | None = option(
         None, help="Folder of the comparison and of all its runs", default_help="runs/compare-DATA-STUDENT", affects="nothing"
     )

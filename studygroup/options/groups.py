@@ -131,6 +131,9 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
     )
     test_size: float = option(0.2, at_least=0, help="Number (above 1) or fraction of the samples to test on if the data has no test set")
     split_seed: int = option(0, at_least=0, help="Seed of the split into training, hold-out and test sets")
+    holdout_seed: int | None = option(
+        None, at_least=0, help="Seed of the hold-out set alone; another one leaves the test set as it is", default_help="the split seed"
+    )
     image_size: int | None = option(
         None,
         at_least=1,
@@ -197,7 +200,9 @@ class MethodOptions(Options):
 
     title = "networks and method"
 
-    method: str | MethodObject = option("cgl", help="Training method: a name of `studygroup list methods`, or `package.module:Class`")
+    method: str | MethodObject = option(
+        "cgl", help="Training method: a name of `studygroup list methods`, `package.module:Class`, or `auto` (train): what `advise` finds"
+    )
     method_options: Mapping[str, object] | None = option(None, help="Options of the method")
 
 
@@ -254,8 +259,15 @@ class SelectionOptions(Options):
     select_from: Literal["all", "last"] = option(
         "all", help="Epochs from which the hold-out selects the student: `all`, or the `last` one, which suits a small hold-out set"
     )
+    score_test: bool = option(
+        True,
+        help="Score the test set at the end; a run without these scores gets them by `--resume --score-test`",
+        affects="nothing",
+    )
     linear_model: bool = option(
-        True, help="Of texts, fit a linear model (tf-idf) beside the network, and show its accuracy in the results", affects="nothing"
+        True,
+        help="Fit a linear model beside the network (tf-idf of texts, pixels of images), and show its accuracy in the results",
+        affects="nothing",
     )
     recalibrate_bn: bool = option(False, help="Re-estimate the batch-norm statistics of a copy of each member before it is evaluated")
 

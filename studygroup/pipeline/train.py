@@ -162,9 +162,10 @@ def seconds_since(start: float) -> float:
 
 
 def add_linear_model(run: Run, splits: DataSplits, options: TrainOptions) -> None:
-    """Add the scores of the linear model to the result of a finished run, if there is such a model for this data."""
-    if "linear" not in run.result and (found := linear_scores(splits, {"test": splits.dataset.test}, options.cache)) is not None:
-        run.result["linear"] = found
+    """Add the scores of the linear model to the result of a finished run."""
+    test = (splits if options.score_test else splits.without_test()).dataset.test
+    if "linear" not in run.result:
+        run.result["linear"] = linear_scores(splits, {"test": test}, options.cache)
         write_json(run.files.result, run.result)
 
 

@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
-from studygroup.reporting.comparison import comparison
+from studygroup.reporting.advice import render_advice, write_texts
+from studygroup.reporting.comparison import LINEAR, comparison
 from studygroup.reporting.comparison_tables import render_comparison
 from studygroup.reporting.evaluation_tables import render_classes, render_confusions, render_evaluations
 from studygroup.reporting.leaderboard import leaderboard
 from studygroup.reporting.tables import render_terminal, show_run
-from studygroup.reporting.write import COMPARISON_FILES, FILES, write, write_comparison
+from studygroup.reporting.write import COMPARISON_FILES, FILES, write, write_advice, write_comparison
 
 __all__ = [
     "COMPARISON_FILES",
     "FILES",
+    "LINEAR",
     "comparison",
     "leaderboard",
+    "render_advice",
     "render_classes",
     "render_comparison",
     "render_confusions",
@@ -21,5 +24,7 @@ __all__ = [
     "render_terminal",
     "show_run",
     "write",
+    "write_advice",
     "write_comparison",
+    "write_texts",
 ]

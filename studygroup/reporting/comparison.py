@@ -30,11 +30,11 @@ def comparison(folder: str | Path) -> dict[str, Any]:
         Entries of the manifest, `by_class` (F1 by class of the first method and of the baseline), and
         `rows`: by hold-out accuracy of the selected student, best first (in the given order if nothing is
         held out); variants that are only teachers come last. Accuracies are in [0, 1]; `X_std` beside a mean `X` is the sample
-        standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `teacher`, `linear` or
-        empty), `failed` (seeds),
-        `difference` (mean over common seeds of `test` minus the baseline's), `difference_low`, `difference_high` (95% interval of
-        Student's t; None with fewer than two seeds), `difference_by_seed`, the same as `last_difference` of `last_test`, `flops` of one
-        run's training, `cost` (`flops` relative to the baseline), `teacher_flops` and `teacher_cost` of training its teacher.
+        standard deviation over seeds. Keys as in `leaderboard`, and `variant`, `role` (`baseline`, `control`, `teacher`, `linear` or
+        empty), `failed` (seeds), `holdout_by_seed`, `difference` (mean over common seeds of `test` minus the baseline's),
+        `difference_low`, `difference_high` (95% interval of Student's t; None with fewer than two seeds), `difference_by_seed`, the same
+        as `last_difference` of `last_test`, `flops` of one run's training, `cost` (`flops` relative to the baseline), `teacher_flops` and
+        `teacher_cost` of training its teacher.
 
     Raises:
         UserError: there is no comparison in the folder.
@@ -85,7 +85,7 @@ def _on_unused(record: RunRecord, scored: Mapping[str, Any]) -> RunRecord:
     result = record.result or {}
     accuracy = scored["accuracy"]
     selected = {**section(result, "selected"), "test": accuracy["best"]}
-    last = {**section(result, "last"), "test": accuracy, "diversity": scored["diversity"]}
+    last = {**section(result, "last"), "test": accuracy, "diversity": scored["diversity"], "disagreement": scored.get("disagreement")}
     linear = {LINEAR: {**section(result, LINEAR), "test": scored.get(LINEAR)}} if LINEAR in result else {}
     result = {**result, "selected": selected, "last": last, "test_samples": scored["samples"], **linear}
     return replace(record, result=result, evaluations={})  # which are of the test set
@@ -105,13 +105,13 @@ def _row(
     flops: Mapping[str, float | None],
     manifest: Mapping[str, Any],
 ) -> dict[str, Any]:
-    name, reference = str(variant["name"]), str(manifest["reference"])
+    name, reference, control = str(variant["name"]), str(manifest["reference"]), manifest.get("control")
     runs, baseline = found[name], found[reference]
     options = variant["options"]
     own, others = ({seed: measures(record) for seed, record in records.items()} for records in (runs, baseline))
     row: dict[str, Any] = {
         "variant": name,
-        "role": "baseline" if name == reference else "teacher" if variant["teaches"] else "",
+        "role": "baseline" if name == reference else "teacher" if variant["teaches"] else "control" if name == control else "",
         "method": options["method"],
         "student": next((record.name("student") for record in runs.values()), options["student"]),
         "teacher": variant["teacher"] or options["teacher"],
@@ -124,6 +124,7 @@ def _row(
     for key in keys:
         row[key], row[f"{key}_std"] = mean_and_std([measured[key] for measured in own.values()])
     del row["parameters_std"]
+    row["holdout_by_seed"] = {seed: measured["holdout"] for seed, measured in own.items()}
     row["trained_parameters"] = next((number(record.result or {}, "trained_parameters") for record in runs.values()), None)
     for key, prefix in (("test", ""), ("last_test", "last_")):
         row |= _difference({} if name == reference or row["role"] == "teacher" else own, others, key, prefix)
@@ -170,7 +171,7 @@ def _by_class(ranked: Sequence[Mapping[str, Any]], found: Mapping[str, Mapping[i
 def linear_row(folder: Path, baseline: Mapping[int, RunRecord]) -> list[dict[str, Any]]:
     """Return the row of the linear model beside the baseline's runs, if they have one."""
     scores = {seed: section(record.result or {}, LINEAR) for seed, record in baseline.items()}
-    scores = {seed: found for seed, found in scores.items() if number(found, "test") is not None}
+    scores = {seed: found for seed, found in scores.items() if any(number(found, key) is not None for key in ("test", "holdout"))}
     if not scores:
         return []
     first = next(iter(scores.values()))
@@ -182,6 +183,7 @@ def linear_row(folder: Path, baseline: Mapping[int, RunRecord]) -> list[dict[str
         row[key], row[f"{key}_std"] = None, None
     for key in ("test", "holdout"):
         row[key], row[f"{key}_std"] = mean_and_std([number(found, key) for found in scores.values()])
+    row["holdout_by_seed"] = {seed: number(found, "holdout") for seed, found in scores.items()}
     row |= {"parameters": number(first, "parameters"), "trained_parameters": number(first, "parameters")}
     del row["parameters_std"]
     for key, prefix in (("test", ""), ("last_test", "last_")):

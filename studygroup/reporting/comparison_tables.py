@@ -76,6 +76,7 @@ COLUMNS: dict[str, Callable[[Row], str]] = {
     "ensemble": accuracy("ensemble_test"),
     **dict(tables.SCORES),
     "diversity": diversity,
+    "disagreement / error": lambda row: f"{row['disagreement_ratio']:.2f}" if isinstance(row["disagreement_ratio"], float) else "–",
     "parameters": count,
     "training": lambda row: operations(row["flops"]),
     "cost": _times("cost"),
@@ -88,6 +89,7 @@ DROPPED = (  # in a narrow terminal, in this order
     "training",
     "last – baseline",
     "diversity",
+    "disagreement / error",
     "teacher's cost",
     "time",
     "parameters",
@@ -111,6 +113,11 @@ def _columns(result: Mapping[str, Any]) -> list[Column]:
     return [(header.replace("test", scored_on(result)), cells) for header, cells in shown]
 
 
+def scored(result: Mapping[str, Any]) -> bool:
+    """Return whether there are scores on the test set, or on unused samples: not with --no-score-test, nor before a run is finished."""
+    return any(row["test"] is not None for row in result["rows"])
+
+
 def scored_on(result: Mapping[str, Any]) -> str:
     """Return the name of the samples that accuracies are of: `test` or `unused`."""
     return "unused" if result["score_on_unused"] else "test"
@@ -123,18 +130,18 @@ def title(result: Mapping[str, Any]) -> str:
 
 def notes(result: Mapping[str, Any]) -> list[str]:
     """Return notes on the columns of the table, one or two sentences each."""
-    rows, scored = result["rows"], scored_on(result)
+    rows, samples = result["rows"], scored_on(result)
     held_out = any(row["holdout"] is not None for row in rows)
     size = f" ({result['test_samples']:,} samples)" if result["test_samples"] else ""
     order = "Sorted by hold-out accuracy, not by test accuracy" if held_out else "Nothing is held out: in the given order"
-    first = (
-        f"{order}; teachers last. Accuracies in %, mean ± sample standard deviation over seeds. {scored}{size}: of the student and epoch "
-        "selected on the hold-out set. last epoch: of the member that is best on the hold-out set at the last epoch; mean member and "
-        "ensemble are of the last epoch, too. mean F1 over the classes, NLL (negative log-likelihood in nats) and calibration error "
-        "(15 bins) are of the selected student on the test set."
+    accuracies = "Accuracies in %, mean ± sample standard deviation over seeds"
+    columns = (
+        f"{samples}{size}: of the student and epoch selected on the hold-out set. last epoch: of the member that is best on the hold-out "
+        "set at the last epoch; mean member and ensemble are of the last epoch, too. mean F1 over the classes, NLL (negative "
+        "log-likelihood in nats) and calibration error (15 bins) are of the selected student on the test set."
     )
-    found = [first]
-    paired = [row for row in rows if row["role"] == ""]
+    found = [f"{order}; teachers last. {accuracies}. {columns if scored(result) else 'The test set is not scored.'}"]
+    paired = [row for row in rows if row["role"] in ("", "control")]
     if any(row["difference_low"] is not None for row in paired):
         many = " Each interval is of one method: of many 95% intervals, some exclude 0 by chance." if len(paired) > 2 else ""
         same = "All seeds share one data split: the interval covers other seeds, not other data."
@@ -142,8 +149,9 @@ def notes(result: Mapping[str, Any]) -> list[str]:
         found.append(f"Differences to {result['reference']} in points, paired by seed, with the 95% interval of Student's t. {split}{many}")
     if any(row["difference"] is not None and row["difference_low"] is None for row in paired):
         found.append(f"Differences to {result['reference']} in points; an interval needs 2 seeds in common, and there are fewer.")
-    if any(row["role"] == LINEAR for row in rows):
-        found.append("linear: logistic regression on tf-idf weights of the same tokens, trained on the same samples.")
+    found += [f"linear: {row['method']}, trained on the same samples." for row in rows if row["role"] == LINEAR]
+    controls = (row["variant"] for row in rows if row["role"] == "control")
+    found += [f"{control}: the baseline at the compute of the costliest method." for control in controls]
     if result["score_on_unused"]:
         found.append("Scored on training samples that were neither trained on nor held out; the test set is not used.")
     cost = (
@@ -187,4 +195,5 @@ def render_comparison_markdown(result: Mapping[str, Any]) -> str:
     lines.append(f"- seeds: {', '.join(map(str, result['seeds']))}")
     lines.append(f"- commit: {', '.join(result['commits']) or 'unknown'}")
     lines.append(f"- command: `{result['command']}`")
-    return "\n".join([*lines, "", "![Leaderboard](leaderboard.png)", "", "![Curves](curves.png)", ""])
+    pictures = ["![Leaderboard](leaderboard.png)", ""] if scored(result) else []
+    return "\n".join([*lines, "", *pictures, "![Curves](curves.png)", ""])

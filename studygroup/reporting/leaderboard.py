@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import statistics
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from studygroup.parameters import show
@@ -26,7 +26,8 @@ def leaderboard(runs: Sequence[str | Path]) -> list[dict[str, object]]:
         `epochs` (planned), `epochs_done`, and the means `test` (of the student and epoch selected on the hold-out set), `last_test` (of
         the member that is best on the hold-out set at the last epoch), `members_test` (over the members, last epoch), `ensemble_test`
         (last epoch), `holdout`, `top5`, `macro_f1`, `negative_log_likelihood` and `calibration_error` (of the selected student, the last
-        four on the test set), `diversity`, `seconds` (of training, all stages of the method), `parameters` (of the selected student).
+        four on the test set), `diversity`, `disagreement_ratio`, `seconds` (of training, all stages of the method),
+        `parameters` (of the selected student).
 
     Raises:
         UserError: a folder holds no run, or a damaged one.
@@ -104,9 +105,22 @@ def measures(record: RunRecord) -> dict[str, float | None]:
         "holdout": number(selected, "holdout"),
         **{name: getattr(evaluation, name, None) for name in ("top5", "macro_f1", "negative_log_likelihood", "calibration_error")},
         "diversity": number(last, "diversity"),
+        "disagreement_ratio": disagreement_ratio(record, test),
         "seconds": record.seconds,
         "parameters": values(result, "parameters").get(str(selected.get("member"))),
     }
+
+
+def disagreement_ratio(record: RunRecord, test: Mapping[str, float]) -> float | None:
+    """Return the students' disagreement over their mean error, at the last epoch; on the hold-out if `test`, the accuracies, is empty.
+
+    Above about 1 the students err on different samples, and their ensemble pays (Theisen et al., NeurIPS 2023, arXiv:2305.12313).
+    """
+    epoch = record.epochs[-1] if record.epochs else {}
+    accuracies = test or values(epoch, "holdout")
+    differ = number(section(record.result or {}, "last") if test else epoch, "disagreement")
+    errors = [1 - accuracy for name, accuracy in accuracies.items() if name.startswith("student")]
+    return None if differ is None or not sum(errors) else differ / statistics.fmean(errors)
 
 
 def mean_and_std(numbers: Sequence[float | None]) -> tuple[float | None, float | None]:

@@ -250,7 +250,8 @@ def show_run(folder: str | Path) -> Table:
     linear = section(record.result, "linear")
     if "holdout" in linear:
         size = f"{linear['parameters']:,.0f}" if isinstance(linear["parameters"], int | float) else ""
-        table.add_row("linear (tf-idf)", "", _percent(linear.get("holdout")), _percent(linear.get("test")), size)
+        kind = str(linear["model"]).partition(" ")[0]
+        table.add_row(f"linear ({kind})", "", _percent(linear.get("holdout")), _percent(linear.get("test")), size)
     table.add_section()
     member = str(selected.get("member"))
     size = f"{sizes[member]:,.0f}" if member in sizes else ""

@@ -9,7 +9,10 @@ from typing import Any
 
 from studygroup.errors import UserError
 from studygroup.reporting import comparison_tables, tables
+from studygroup.reporting.advice import render_advice_markdown
 from studygroup.reporting.comparison import comparison
+from studygroup.runs.files import write_json
+from studygroup.runs.layout import AdviceFiles
 
 FILES = ("leaderboard.md", "leaderboard.csv", "curves.png")
 COMPARISON_FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png")
@@ -47,6 +50,7 @@ def write_comparison(folder: str | Path) -> None:
         UserError: the folder holds no comparison.
     """
     from studygroup.reporting.comparison_plot import draw_comparison
+    from studygroup.reporting.comparison_tables import scored
     from studygroup.reporting.curves import draw
 
     folder = Path(folder)
@@ -55,5 +59,21 @@ def write_comparison(folder: str | Path) -> None:
     (folder / COMPARISON_FILES[0]).write_text(comparison_tables.render_comparison_markdown(result), encoding="utf-8")
     (folder / COMPARISON_FILES[1]).write_text(tables.render_csv(rows), encoding="utf-8")
     (folder / COMPARISON_FILES[2]).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
-    draw_comparison(result, folder / COMPARISON_FILES[3])
+    if scored(result):
+        draw_comparison(result, folder / COMPARISON_FILES[3])
     draw([folder / str(run) for row in rows for run in row["runs"]], folder / COMPARISON_FILES[4], rows)
+
+
+def write_advice(folder: str | Path, advice: Mapping[str, Any]) -> None:
+    """Write an advice to its folder: `advice.md` with its picture, and then `advice.json`.
+
+    Args:
+        folder: of the advice.
+        advice: as `studygroup.advise` returns it.
+    """
+    from studygroup.reporting.advice_plot import draw_advice
+
+    files = AdviceFiles(Path(folder))
+    draw_advice(advice, files.picture)
+    files.page.write_text(render_advice_markdown(advice), encoding="utf-8")
+    write_json(files.result, advice)

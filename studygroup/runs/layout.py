@@ -7,6 +7,7 @@ RUN/         config.yaml  data.json  environment.json  metrics.jsonl  result.jso
              exported/<name>.onnx, .pt2, .pt, .safetensors, each with .json and .md; <name>.hf/ (`studygroup export`)
              modules/<name>.safetensors (what a later stage starts from beside the members)   stages/<name>/ (earlier stages, run folders)
 COMPARISON/  comparison.json  comparison.yaml  leaderboard.*  curves.png  runs/VARIANT-sSEED/ (run folders)  logs/
+ADVICE/      advice.json  advice.md  advice.png  advice.yaml  journal.json  alone/  rung1/  rung2/  ... (comparison folders)
 """
 
 from __future__ import annotations
@@ -130,6 +131,11 @@ class RunFiles:
         """List the run folders of earlier stages."""
         return [RunFiles(path) for path in sorted((self.folder / STAGES).glob("*"))]
 
+    @property
+    def advice(self) -> AdviceFiles:
+        """The advice that chose the method of the run, if one did."""
+        return AdviceFiles(self.folder / "advice")
+
     def exists(self) -> bool:
         """Return whether the folder holds a run, finished or not."""
         return any(path.exists() for path in (self.config, self.metrics, self.checkpoints, self.result))
@@ -164,6 +170,42 @@ class ComparisonFiles:
     def run(self, variant: str, seed: int) -> RunFiles:
         """Return the run folder of a variant and a seed."""
         return RunFiles(self.runs / run_name(variant, seed))
+
+
+@dataclass(frozen=True)
+class AdviceFiles:
+    """Paths in the folder of an advice."""
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The options of the advice; the recipe that continues it."""
+        return self.folder / "advice.yaml"
+
+    @property
+    def journal(self) -> Path:
+        """Its decisions, and the time that it has spent."""
+        return self.folder / "journal.json"
+
+    @property
+    def result(self) -> Path:
+        """The answer, for programs; the file exists once the advice is finished."""
+        return self.folder / "advice.json"
+
+    @property
+    def page(self) -> Path:
+        """The answer, for people."""
+        return self.folder / "advice.md"
+
+    @property
+    def picture(self) -> Path:
+        """Accuracy against the costs of training and of a prediction."""
+        return self.folder / "advice.png"
+
+    def comparison(self, name: str) -> ComparisonFiles:
+        """Return the paths of a comparison: `alone`, `rung1`, `rung2`, ..."""
+        return ComparisonFiles(self.folder / name)
 
 
 def finished_runs(folder: Path) -> list[RunFiles]:

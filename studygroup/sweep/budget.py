@@ -11,6 +11,9 @@ from studygroup.pipeline.setup import epochs_of
 from studygroup.sweep.variants import Variant
 from studygroup.training.flops import TrainingCost
 
+WORTH = 1.25
+"""Cost over the baseline's from which on a method at equal epochs is compared with the baseline at equal compute, too."""
+
 
 def affordable(budget: float, per_epoch: float) -> int:
     """Return the number of whole epochs that a budget pays for, at least one; both in the same unit."""
@@ -22,6 +25,22 @@ def with_epochs(options: RunOptions, epochs: int) -> RunOptions:
     factor = epochs / epochs_of(options)
     milestones = tuple(sorted({max(round(stop * factor), 1) for stop in options.milestones}))
     return replace(options, epochs=epochs, milestones=milestones, warmup=options.warmup * factor)
+
+
+def control_of(variants: Sequence[Variant], reference: str, costs: Mapping[str, TrainingCost], options: CompareOptions) -> Variant | None:
+    """Return the control of methods at equal epochs: the baseline at the compute of the costliest; None where it says nothing.
+
+    Recipes with variants of their own choose their own controls.
+    """
+    if not options.control or options.budget != "equal-epochs" or options.variants or reference not in costs:
+        return None
+    alone = next(variant for variant in variants if variant.name == reference)
+    others = [variant for variant in variants if variant is not alone and not variant.teaches and variant.name in costs]
+    most = max((costs[variant.name].flops(epochs_of(variant.options)) for variant in others), default=0.0)
+    epochs = affordable(most, costs[reference].flops_per_epoch)
+    if epochs < WORTH * epochs_of(alone.options):
+        return None
+    return replace(alone, name=f"{reference}-{epochs}", options=with_epochs(alone.options, epochs))
 
 
 def within_budget(variants: Sequence[Variant], reference: str, costs: Mapping[str, TrainingCost], options: CompareOptions) -> list[Variant]:

@@ -5,9 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shlex
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
@@ -26,7 +28,7 @@ from studygroup.runs.files import write_json
 from studygroup.runs.folder import clear_dir
 from studygroup.runs.layout import ComparisonFiles, run_name
 from studygroup.runs.reader import read_manifest
-from studygroup.sweep.budget import within_budget
+from studygroup.sweep.budget import control_of, within_budget
 from studygroup.sweep.cost import find_costs, total_epochs
 from studygroup.sweep.executors import Executor, ProcessExecutor, RayExecutor
 from studygroup.sweep.job import Job
@@ -51,14 +53,46 @@ def compare(options: CompareOptions) -> dict[str, object]:
         for variant in variants:
             unused(open_splits(replace(variant.options, progress=False)).dataset, options.score_on_unused)
     files = ComparisonFiles(Path(options.out or f"runs/compare-{dataset.name}-{short_name(student_of(first))}"))
+    return train_variants(variants, reference, files, options, dataset=dataset.name)
+
+
+def train_variants(
+    variants: Sequence[Variant],
+    reference: str,
+    files: ComparisonFiles,
+    options: CompareOptions,
+    *,
+    dataset: str,
+    known: Mapping[str, TrainingCost] = MappingProxyType({}),
+    finished: Mapping[str, Path] = MappingProxyType({}),
+) -> dict[str, Any]:
+    """Train every variant with every seed within the budget, and write the leaderboard.
+
+    Args:
+        variants: from `make_variants`.
+        reference: the variant that the others are compared with.
+        files: of the comparison.
+        options: of the comparison.
+        dataset: its name.
+        known: costs that are measured already, by variant.
+        finished: folders of runs of the same options that are finished elsewhere, by run; they are copied.
+
+    Returns:
+        As `studygroup.compare`, and `wall`: the seconds of each run that was trained now, from the start of its process to its end.
+    """
     before = read_previous(files, overwrite=options.overwrite)
-    costs = find_costs(variants, before, show=options.progress)
+    costs = {**find_costs([one for one in variants if one.name not in known], before, variants=variants, show=options.progress), **known}
     variants = within_budget(variants, reference, costs, options)
+    control = control_of(variants, reference, costs, options)
+    if control is not None:
+        variants.append(control)
+        costs[control.name] = costs[reference]
     check_same(files, variants, before)
     executor = choose_executor(options, files, len(variants) * options.seeds)
     manifest = {
-        "data": dataset.name,
+        "data": dataset,
         "reference": reference,
+        "control": control.name if control is not None else None,
         "seeds": list(range(options.seeds)),
         **{name: getattr(options, name) for name in ("budget", "count_teacher", "score_on_unused", "split_by_seed")},
         "command": command(options),
@@ -73,6 +107,9 @@ def compare(options: CompareOptions) -> dict[str, object]:
         write_json(files.manifest, manifest)
         config.save(files.recipe, CompareOptions.of(options, out=str(files.folder)))
         jobs = make_jobs(variants, costs, files, options)
+        for job in jobs:
+            if job.name in finished and not job.files.folder.exists():
+                copy_folder(finished[job.name], job.files.folder)
         try:
             ended = run_all(jobs, executor, progress=options.progress)
         finally:
@@ -83,9 +120,18 @@ def compare(options: CompareOptions) -> dict[str, object]:
     if not ended:
         flag = allow_flag([*options.allow_code, *code_in(vars(options))])
         again = f"studygroup compare --config {shlex.quote(str(files.recipe))}{flag}"
-        finished = sum(job.finished() for job in jobs)
-        raise KeyboardInterrupt(f"{finished} of {len(jobs)} runs are finished, the others are saved. Continue with: {again}")
-    return {**reporting.comparison(files.folder), "out": str(files.folder)}
+        done = sum(job.finished() for job in jobs)
+        raise KeyboardInterrupt(f"{done} of {len(jobs)} runs are finished, the others are saved. Continue with: {again}")
+    wall = {job.name: job.wall for job in jobs if job.wall}
+    return {**reporting.comparison(files.folder), "out": str(files.folder), "wall": wall}
+
+
+def copy_folder(source: Path, target: Path) -> None:
+    """Copy a folder; the target is complete as soon as it exists."""
+    part = target.with_name(f".{target.name}.part")
+    shutil.rmtree(part, ignore_errors=True)
+    shutil.copytree(source, part)
+    part.rename(target)
 
 
 def run_all(jobs: Sequence[Job], executor: Executor, *, progress: bool) -> bool:
@@ -138,7 +184,8 @@ def check_same(files: ComparisonFiles, variants: Sequence[Variant], before: Mapp
 
 
 def _flat(defaults: Mapping[str, object], variant: Mapping[str, Any]) -> dict[str, object]:
-    return {**defaults, **variant["options"], "taught by": variant["teacher"], "split_by_seed": variant["split_by_seed"]}
+    splits = {name: variant.get(name, False) for name in ("split_by_seed", "holdout_by_seed")}
+    return {**defaults, **variant["options"], "taught by": variant["teacher"], **splits}
 
 
 def make_jobs(variants: Sequence[Variant], costs: Mapping[str, TrainingCost], files: ComparisonFiles, options: CompareOptions) -> list[Job]:
@@ -168,12 +215,23 @@ def choose_executor(options: CompareOptions, files: ComparisonFiles, jobs: int) 
     """Return what runs the jobs."""
     if options.ray is not None:
         return RayExecutor(options.ray, workers=options.workers, gpu=options.device != "cpu")
-    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
-    gpus = visible.split(",") if uses_gpu(options.device) else []
+    gpus = visible_gpus(options.device)
+    workers, threads = processes(options, jobs)
+    return ProcessExecutor(workers, files.logs, threads=threads, gpus=gpus if len(gpus) > 1 else ())
+
+
+def processes(options: CompareOptions, jobs: int) -> tuple[int, int]:
+    """Return the number of parallel processes, and the threads of each."""
     cores, threads = available_cpus(), options.threads or given_threads()
-    most = max(cores // (threads or 1), 1) if pick_device(options.device).type == "cpu" else max(len(gpus), 1)
+    most = max(cores // (threads or 1), 1) if pick_device(options.device).type == "cpu" else max(len(visible_gpus(options.device)), 1)
     workers = options.workers or min(most, jobs)
-    return ProcessExecutor(workers, files.logs, threads=threads or max(cores // workers, 1), gpus=gpus if len(gpus) > 1 else ())
+    return workers, threads or max(cores // workers, 1)
+
+
+def visible_gpus(device: str) -> list[str]:
+    """Return the GPUs that runs may use, as `CUDA_VISIBLE_DEVICES` names them."""
+    visible = os.environ.get("CUDA_VISIBLE_DEVICES") or ",".join(map(str, range(torch.cuda.device_count())))
+    return visible.split(",") if uses_gpu(device) else []
 
 
 def command(options: CompareOptions) -> str:

@@ -19,18 +19,19 @@ from studygroup.training.flops import TrainingCost, training_cost
 COST = {field.name for field in fields(TrainingCost)}
 
 
-def find_costs(variants: Sequence[Variant], before: Mapping[str, Any], *, show: bool) -> dict[str, TrainingCost]:
+def find_costs(wanted: Sequence[Variant], before: Mapping[str, Any], *, variants: Sequence[Variant], show: bool) -> dict[str, TrainingCost]:
     """Return the cost of each variant by name; one whose loss is not finite has none, and will fail.
 
     Args:
-        variants: to measure.
+        wanted: to measure.
         before: manifest of an earlier comparison, whose costs are used again.
+        variants: all of the comparison, with the teachers of the wanted ones.
         show: show a progress bar.
     """
     known = {json.dumps(old["options"] | {"epochs": 0}, sort_keys=True): old for old in before.get("variants", ())}
     costs = {}
-    with progress_bar("Measuring the cost of a step", len(variants), "samples", show=show) as advance:
-        for variant in variants:
+    with progress_bar("Measuring the cost of a step", len(wanted), "samples", show=show) as advance:
+        for variant in wanted:
             old = known.get(json.dumps({**variant.options.plain(), "epochs": 0}, sort_keys=True), {})
             if old.keys() >= COST:
                 costs[variant.name] = TrainingCost(**{name: old[name] for name in COST})

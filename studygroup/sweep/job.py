@@ -22,6 +22,7 @@ class Job:
         epochs: of its training, all stages together.
         weight: cost of its training, in any unit.
         failed: reason of its failure.
+        wall: seconds from the start of its process to its end; 0 if it was not run.
     """
 
     name: str
@@ -31,6 +32,7 @@ class Job:
     epochs: int
     weight: float
     failed: str = field(default="", compare=False)
+    wall: float = field(default=0.0, compare=False)
 
     def finished(self) -> bool:
         """Return whether all its results are there."""

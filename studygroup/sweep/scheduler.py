@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 
 from studygroup.sweep.executors import Executor
@@ -27,6 +28,7 @@ def run_jobs(jobs: Sequence[Job], executor: Executor, progress: SweepProgress, s
     """
     waiting = [job for job in jobs if not job.finished()]
     running: dict[str, Job] = {}
+    started: dict[str, float] = {}
     by_name = {job.name: job for job in jobs}
     for job in jobs:
         if job not in waiting:
@@ -44,9 +46,11 @@ def run_jobs(jobs: Sequence[Job], executor: Executor, progress: SweepProgress, s
                 waiting.remove(job)
             elif len(running) < executor.slots and (teacher is None or teacher.finished()):
                 executor.start(job.name, job.task)
+                started[job.name] = time.monotonic()
                 running[job.name] = job
                 waiting.remove(job)
         for name, outcome in (executor.wait(POLL_SECONDS) if running else {}).items():
+            running[name].wall = time.monotonic() - started[name]
             _end(running.pop(name), outcome, progress, stopping=stopping)
         progress.update(running)
     return not stopping

@@ -44,13 +44,14 @@ def score_unused(run: Run, samples: int) -> None:
         [name for name in members if name.startswith("student")],
         evaluation_batches(split, best.prepare(device), 500),
     )
-    linear = linear_scores(splits, {"unused": split}, options.cache) if options.linear_model else None
+    linear = linear_scores(splits, {"unused": split}, options.cache) if options.linear_model else {}
     write_json(
         run.files.unused_scores,
         {
             "samples": samples,
             "accuracy": scores.accuracy,
             "diversity": scores.diversity,
-            "linear": None if linear is None else linear.get("unused"),
+            "disagreement": scores.disagreement,
+            "linear": linear.get("unused"),
         },
     )

@@ -34,6 +34,7 @@ class Variant:
         teacher: the variant whose student of the same seed is the teacher.
         teaches: whether it is included only as a teacher.
         split_by_seed: whether each seed has a data split of its own.
+        holdout_by_seed: whether each seed has a hold-out set of its own.
     """
 
     name: str
@@ -41,11 +42,11 @@ class Variant:
     teacher: str | None = None
     teaches: bool = False
     split_by_seed: bool = False
+    holdout_by_seed: bool = False
 
     def plain(self) -> dict[str, object]:
         """Return the variant in JSON's types."""
-        own = {"teacher": self.teacher, "teaches": self.teaches, "split_by_seed": self.split_by_seed}
-        return {"name": self.name, "options": self.options.plain(), **own}
+        return {**vars(self), "options": self.options.plain()}
 
 
 def make_variants(options: CompareOptions) -> tuple[list[Variant], str]:
@@ -71,7 +72,12 @@ def make_variants(options: CompareOptions) -> tuple[list[Variant], str]:
         raise UserError(f"options are given for {strange[0]}, which is not compared; add it to the methods, or leave them out")
     counts: dict[str, int] = {}
     variants = [
-        replace(variant, options=run_options(variant.options, counts), split_by_seed=options.split_by_seed)
+        replace(
+            variant,
+            options=run_options(variant.options, counts),
+            split_by_seed=options.split_by_seed,
+            holdout_by_seed=options.holdout_by_seed,
+        )
         for variant in _with_teachers(variants, alone)
     ]
     for variant in variants:
@@ -216,7 +222,10 @@ def seeded(variant: Variant, variants: Sequence[Variant], seed: int) -> RunOptio
     elif isinstance(teacher, str):
         teacher = teacher.replace("{seed}", str(seed))
     split_seed = options.split_seed + (seed if variant.split_by_seed else 0)
-    return replace(options, teacher=teacher, seed=seed, split_seed=split_seed, progress=False)
+    holdout_seed = (
+        (split_seed if options.holdout_seed is None else options.holdout_seed) + seed if variant.holdout_by_seed else options.holdout_seed
+    )
+    return replace(options, teacher=teacher, seed=seed, split_seed=split_seed, holdout_seed=holdout_seed, progress=False)
 
 
 @contextmanager

@@ -26,12 +26,14 @@ class Scores:
         cross_entropy: the same, in nats.
         diversity: mean over samples and pairs of students of the Euclidean distance between their predicted distributions, in
             [0, sqrt 2] (CGL, Table 6; temperature 1); None if there are fewer than two students.
+        disagreement: mean over pairs of students of the fraction of samples that they assign to different classes; None likewise.
         samples: number of samples.
     """
 
     accuracy: dict[str, float]
     cross_entropy: dict[str, float]
     diversity: float | None
+    disagreement: float | None
     samples: int
 
 
@@ -41,6 +43,14 @@ def diversity(probabilities: Tensor) -> Tensor:
     first, second = torch.triu_indices(students, students, offset=1)
     distances: Tensor = torch.linalg.vector_norm(probabilities[first] - probabilities[second], dim=-1)
     return distances.mean(0)
+
+
+def disagreement(probabilities: Tensor) -> Tensor:
+    """Return the fraction (B,) of the pairs of K >= 2 students' distributions (K, B, C) whose most probable classes differ."""
+    students = len(probabilities)
+    first, second = torch.triu_indices(students, students, offset=1)
+    predicted = probabilities.argmax(-1)
+    return (predicted[first] != predicted[second]).float().mean(0)
 
 
 def log_mean(probabilities: Tensor) -> Tensor:
@@ -89,7 +99,7 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
     """
     correct: dict[str, Tensor] = {}
     cross_entropy: dict[str, Tensor] = {}
-    distance = torch.zeros((), dtype=torch.float64)
+    distance, differing = torch.zeros((), dtype=torch.float64), torch.zeros((), dtype=torch.float64)
     samples = 0
     for inputs, labels in batches:
         logits_of = {name: z.float() for name, z in logits(inputs).items()}
@@ -103,12 +113,14 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
             cross_entropy[name] = cross_entropy.get(name, torch.zeros((), device=labels.device)) + nats
         if len(students) > 1:
             distance = distance + diversity(probabilities).sum().double().cpu()
+            differing = differing + disagreement(probabilities).sum().double().cpu()
         samples += len(labels)
     gathered = ranks.all_gather_object(
         {
             "correct": {name: float(total) for name, total in correct.items()},
             "cross_entropy": {name: float(total) for name, total in cross_entropy.items()},
             "distance": {"all": float(distance)},
+            "differing": {"all": float(differing)},
             "samples": {"all": float(samples)},
         }
     )
@@ -122,5 +134,6 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
         {name: value / total for name, value in sums["correct"].items()},
         {name: value / total for name, value in sums["cross_entropy"].items()},
         sums["distance"]["all"] / total if len(students) > 1 else None,
+        sums["differing"]["all"] / total if len(students) > 1 else None,
         round(total),
     )

@@ -1,9 +1,12 @@
 """The linear model beside the network: what a run's result is worth is seen beside it.
 
 Texts: logistic regression on tf-idf weights (1 + log of the count) of single tokens and pairs of tokens, on the same samples, tokens and
-maximum length as the network. Its regularisation is selected on the hold-out. Of more than `MAX_EXACT` tokens, the features are hashed, and
-the regression is fitted by stochastic gradient descent; of more than `MAX_TOKENS`, none is fitted. Nothing is random but the order of that
-descent, which has a fixed seed. Images have no linear model yet.
+maximum length as the network. Of more than `MAX_EXACT` tokens, the features are hashed. Images: logistic regression on pixels, which are
+averaged over blocks so that no side has more than `MAX_SIDE`, and standardised.
+
+The regularisation is selected on the hold-out. Of more than `MAX_EXACT` tokens or `MAX_EXACT_PIXELS` the regression is fitted by
+stochastic gradient descent; of more than `MAX_TOKENS` or `MAX_PIXELS` none is fitted. Nothing is random but the order of that descent,
+which has a fixed seed.
 """
 
 from __future__ import annotations
@@ -12,12 +15,13 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from functools import partial
 from pathlib import Path
 from typing import Any
 
 import numpy as np
+from numpy.typing import NDArray
 
 from studygroup.data import Ragged, Split
 from studygroup.data.cache.entries import cache_dir, cached, digest
@@ -26,20 +30,23 @@ from studygroup.training.splits import DataSplits
 
 FORMAT = 1
 """Incremented when the same data gets another model."""
-MAX_EXACT = 3_000_000
-MAX_TOKENS = 40_000_000
+MAX_EXACT, MAX_TOKENS = 3_000_000, 40_000_000
 """Numbers of training tokens up to which logistic regression is fitted exactly, and up to which it is fitted at all."""
-STRENGTHS = (1.0, 10.0, 100.0)
+MAX_EXACT_PIXELS, MAX_PIXELS = 300_000, 60_000_000
+"""The same of pixels, every one of which costs time."""
+STRENGTHS = {"texts": (1.0, 10.0, 100.0), "images": (0.1, 0.01, 0.001)}
 """Inverse regularisation of logistic regression; the hold-out selects one, and without a hold-out it is the second."""
-PENALTIES = (1e-5, 1e-6, 1e-7)
+PENALTIES = {"texts": (1e-5, 1e-6, 1e-7), "images": (1e-2, 1e-3, 1e-4)}
 """The same as penalties, of stochastic gradient descent."""
+ITERATIONS = {"texts": 200, "images": 50}
+MAX_SIDE = 28
 HASHED = 2**20
 FILE = "linear.json"
 
 logger = logging.getLogger(__name__)
 
 
-def linear_scores(splits: DataSplits, scored: Mapping[str, Split], cache: str | Path | None = None) -> dict[str, Any] | None:
+def linear_scores(splits: DataSplits, scored: Mapping[str, Split], cache: str | Path | None = None) -> dict[str, Any]:
     """Fit the linear model on the training samples, or read its scores from the cache.
 
     Args:
@@ -49,17 +56,16 @@ def linear_scores(splits: DataSplits, scored: Mapping[str, Split], cache: str | 
 
     Returns:
         `model` (its name), `holdout` and an entry per scored split (accuracies in [0, 1]; None without samples), `parameters`, `seconds`;
-        or `model` and `skipped`, the reason why there is none. None if there is no linear model for this kind of data.
+        or `model` and `skipped`, the reason why there is none.
     """
-    if not isinstance(splits.train.inputs, Ragged):
-        return None
+    fit = fit_texts if isinstance(splits.train.inputs, Ragged) else fit_images
     folder = cache_folder(cache)
     rows = {name: split.rows.tobytes() if split.rows is not None else name for name, split in scored.items()}
     key = digest(FORMAT, splits.dataset.key, splits.digest(), rows)
     home = cache_dir(folder, "linear", splits.dataset.name, key)
 
     def write(unfinished: Path) -> None:
-        found = fit_texts(splits.train, {"holdout": splits.holdout, **scored})
+        found = fit(splits.train, {"holdout": splits.holdout, **scored})
         (unfinished / FILE).write_text(json.dumps(found), encoding="utf-8")
 
     return cached(home, folder, partial(_read, home / FILE), write)
@@ -75,32 +81,73 @@ def _read(path: Path) -> dict[str, Any] | None:
 
 def fit_texts(train: Split, scored: Mapping[str, Split]) -> dict[str, Any]:
     """Fit the model on texts; arguments and result as of `linear_scores`, `holdout` among the scored splits."""
-    from sklearn.exceptions import ConvergenceWarning
-
-    name, tokens = (
-        "tf-idf + logistic regression",
-        int(np.sum(train.inputs.lengths if train.rows is None else train.inputs.lengths[train.rows])),
-    )
-    if len(set(train.labels.tolist())) < 2:
-        return {"model": name, "skipped": "all training samples are of one class"}
+    name = "tf-idf + logistic regression"
+    tokens = int(np.sum(train.inputs.lengths if train.rows is None else train.inputs.lengths[train.rows]))
     if tokens > MAX_TOKENS:
         return {"model": name, "skipped": f"more than {MAX_TOKENS:,} training tokens"}
-    start = time.monotonic()
     exact = tokens <= MAX_EXACT
     logger.info("fitting the linear model (tf-idf) on %d texts; --no-linear-model leaves it out", len(train))
     features = _vectorizer(exact)
-    train_features = features.fit_transform(_sentences(train))
-    samples = {split: (features.transform(_sentences(rows)), rows.labels) for split, rows in scored.items() if len(rows)}
+    fits = _exact_fits("texts") if exact else _descents("texts")
+    fitted = _select(fits, features, _sentences, train, scored)
+    return {"model": name if exact else f"{name} (hashed, SGD)", **fitted}
+
+
+def fit_images(train: Split, scored: Mapping[str, Split]) -> dict[str, Any]:
+    """Fit the model on images; arguments and result as of `linear_scores`, `holdout` among the scored splits."""
+    from sklearn.preprocessing import StandardScaler
+
+    name, (channels, height, width) = "pixels + logistic regression", train.inputs.shape[1:]
+    pixels = len(train) * channels * min(height, MAX_SIDE) * min(width, MAX_SIDE)
+    if pixels > MAX_PIXELS:
+        return {"model": name, "skipped": f"more than {MAX_PIXELS:,} pixels of training images"}
+    exact = pixels <= MAX_EXACT_PIXELS
+    logger.info("fitting the linear model (pixels) on %d images; --no-linear-model leaves it out", len(train))
+    fits = _exact_fits("images") if exact else _descents("images")
+    fitted = _select(fits, StandardScaler(), _pixels, train, scored)
+    return {"model": name if exact else f"{name} (SGD)", **fitted}
+
+
+def _select(
+    fits: Sequence[Callable[[], Any]], features: Any, samples_of: Callable[[Split], Any], train: Split, scored: Mapping[str, Split]
+) -> dict[str, Any]:
+    """Fit models and return the scores of the one that is best on the hold-out.
+
+    Args:
+        fits: make the models.
+        features: learns from the training samples how to make features, and makes them.
+        samples_of: returns the samples of a split as `features` takes them.
+        train: training samples.
+        scored: samples to score on, `holdout` among them.
+    """
+    from sklearn.exceptions import ConvergenceWarning
+
+    if len(set(train.labels.tolist())) < 2:
+        return {"skipped": "all training samples are of one class"}
+    start = time.monotonic()
+    train_features = features.fit_transform(samples_of(train))
+    samples = {split: (features.transform(samples_of(rows)), rows.labels) for split, rows in scored.items() if len(rows)}
     best: dict[str, Any] = {}
-    fits = _exact_fits() if exact else _descents()
     for model in fits if "holdout" in samples else fits[1:2]:
         with warnings.catch_warnings():
             warnings.simplefilter("ignore", ConvergenceWarning)  # then it is not the best of its kind, and still a fair one
             fitted = model().fit(train_features, train.labels)
         accuracy = {split: float((fitted.predict(given) == labels).mean()) for split, (given, labels) in samples.items()}
         if not best or accuracy.get("holdout", 0.0) > best["holdout"]:
-            best = {"model": name if exact else f"{name} (hashed, SGD)", **dict.fromkeys(scored), **accuracy, "parameters": _size(fitted)}
+            best = {**dict.fromkeys(scored), **accuracy, "parameters": _size(fitted)}
     return {**best, "seconds": round(time.monotonic() - start, 3)}
+
+
+def _pixels(split: Split) -> NDArray[np.float32]:
+    """Return the images as (n, d), averaged over blocks so that no side has more than `MAX_SIDE` of them."""
+    _, height, width = split.inputs.shape[1:]
+    down, across = -(-height // MAX_SIDE), -(-width // MAX_SIDE)
+    found = []
+    for rows in np.array_split(split.positions, max(len(split) // 1000, 1)):
+        images = split.inputs[rows][:, :, : height // down * down, : width // across * across].astype(np.float32)
+        blocks = images.reshape(*images.shape[:2], height // down, down, width // across, across)
+        found.append(blocks.mean((3, 5)).reshape(len(rows), -1))
+    return np.concatenate(found)
 
 
 def _sentences(split: Split) -> Iterator[str]:
@@ -122,17 +169,18 @@ def _vectorizer(exact: bool) -> Any:
     )
 
 
-def _exact_fits() -> list[Callable[[], Any]]:
+def _exact_fits(kind: str) -> list[Callable[[], Any]]:
     from sklearn.linear_model import LogisticRegression
 
-    return [partial(LogisticRegression, C=strength, max_iter=200) for strength in STRENGTHS]
+    return [partial(LogisticRegression, C=strength, max_iter=ITERATIONS[kind]) for strength in STRENGTHS[kind]]
 
 
-def _descents() -> list[Callable[[], Any]]:
+def _descents(kind: str) -> list[Callable[[], Any]]:
     from sklearn.linear_model import SGDClassifier
 
     return [
-        partial(SGDClassifier, loss="log_loss", alpha=penalty, max_iter=5, tol=None, random_state=0, average=True) for penalty in PENALTIES
+        partial(SGDClassifier, loss="log_loss", alpha=penalty, max_iter=5, tol=None, random_state=0, average=True)
+        for penalty in PENALTIES[kind]
     ]
 
 

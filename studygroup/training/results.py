@@ -114,6 +114,7 @@ def write_results(
             "holdout": record["holdout"],
             "test": scores.accuracy if scores else {},
             "diversity": scores.diversity if scores else None,
+            "disagreement": scores.disagreement if scores else None,
         },
         "ranks": communication(trainer),
         "holdout_samples": len(splits.holdout),

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 import numpy as np
 import torch
@@ -64,6 +64,10 @@ class DataSplits:
             weights = np.array([given.get(name, 1.0) for name in classes])
         weights = weights * counts.sum() / (weights * counts).sum()
         return LabelLoss(settings.label_smoothing, torch.tensor(weights, dtype=torch.float32, device=settings.torch_device()))
+
+    def without_test(self) -> DataSplits:
+        """Return the same data with an empty test set."""
+        return replace(self, dataset=replace(self.dataset, test=self.dataset.test.take(np.arange(0))))
 
     def check(self, settings: Settings) -> None:
         """Raise UserError if the settings ask for what the data does not have."""

@@ -232,6 +232,7 @@ class Trainer:
             "holdout": scores.accuracy if scores else {},
             "holdout_cross_entropy": scores.cross_entropy if scores else {},
             "diversity": scores.diversity if scores else None,
+            "disagreement": scores.disagreement if scores else None,
         }
         if self.ranks.is_distributed:
             record["bytes_sent"] = round(state.bytes_sent / max(state.step, 1))

@@ -107,6 +107,24 @@ def test_a_number_that_one_seed_lacks_has_no_mean(make_run: MakeRun) -> None:
     assert row["test"] is not None
 
 
+def test_disagreement_over_error_is_of_the_test_set_or_else_of_the_hold_out(make_run: MakeRun) -> None:
+    folder = make_run("a", test=0.9)
+    path = folder / "result.json"
+    result = json.loads(path.read_text())
+    result["last"] |= {"test": {"student0": 0.9, "student1": 0.8, "ensemble": 0.95, "pivot": 0.5}, "disagreement": 0.3}
+    path.write_text(json.dumps(result))
+    (row,) = leaderboard([folder])
+    assert row["disagreement_ratio"] == pytest.approx(0.3 / 0.15)
+    result["last"]["test"] = {}
+    path.write_text(json.dumps(result))
+    metrics = folder / "metrics.jsonl"
+    *earlier, last = metrics.read_text().splitlines()
+    record = json.loads(last) | {"holdout": {"student0": 0.7, "student1": 0.9, "ensemble": 0.9}, "disagreement": 0.1}
+    metrics.write_text("\n".join([*earlier, json.dumps(record)]) + "\n")
+    (row,) = leaderboard([folder])
+    assert row["disagreement_ratio"] == pytest.approx(0.1 / 0.2)
+
+
 def test_the_pivot_does_not_count_as_a_student(make_run: MakeRun) -> None:
     (row,) = leaderboard([make_run("a", test=0.5, students=2)])
     assert row["members_test"] == pytest.approx(0.49)  # the pivot's 0.99 is not in it

@@ -71,7 +71,8 @@ def compare(tmp_path: Path, cache: Path, executor: InProcess) -> Compare:
     """Return `studygroup.compare` with defaults for tiny runs, which writes to `tmp_path/out`."""
 
     def run(**arguments: Any) -> dict[str, Any]:
-        given = {**SMALL, "seeds": 2, "cache": cache, "out": tmp_path / "out", "progress": False, **arguments}
+        rest: dict[str, Any] = {"cache": cache, "out": tmp_path / "out", "progress": False, "control": False, "linear_model": False}
+        given = {**SMALL, "seeds": 2, **rest, **arguments}
         result: dict[str, Any] = studygroup.compare(given.pop("data", "digits"), **given)
         return result
 

@@ -7,6 +7,7 @@ import json
 import shutil
 import statistics
 from pathlib import Path
+from typing import Any
 
 import pytest
 import scipy.stats
@@ -80,6 +81,37 @@ def test_finished_runs_are_not_trained_again(
     compare(methods=["dml", "cl_ilr"], seeds=3)
     assert executor.started == ["cl_ilr-s0", "cl_ilr-s1", "baseline-s2", "dml-s2", "cl_ilr-s2"]
     assert measured == ["cl_ilr"]
+
+
+def test_methods_that_cost_more_are_compared_with_the_baseline_at_their_compute(
+    compare: Compare, executor: InProcess, tmp_path: Path
+) -> None:
+    result = compare(methods=["dml"], seeds=1, control=True)
+    assert executor.started == ["baseline-s0", "dml-s0", "baseline-2-s0"], "two epochs alone cost what one of two students costs"
+    rows = by_variant(result)
+    assert rows["baseline-2"]["role"] == "control"
+    assert rows["baseline-2"]["flops"] == pytest.approx(rows["dml"]["flops"], rel=0.01)
+    assert rows["baseline-2"]["difference"] is not None
+    assert "baseline-2: the baseline at the compute of the costliest method." in (tmp_path / "out" / "leaderboard.md").read_text()
+    assert rows["dml"]["disagreement_ratio"] > 0
+
+
+@pytest.mark.parametrize(
+    "given",
+    [{"methods": ["dml"], "budget": "equal-compute"}, {"methods": ["baseline"]}, {"variants": {"two": {"method": "dml"}}}],
+    ids=["equal compute already", "no method costs more", "a recipe has its own"],
+)
+def test_no_control_where_it_says_nothing(compare: Compare, executor: InProcess, given: dict[str, Any]) -> None:
+    assert len(compare(seeds=1, control=True, **given)["rows"]) == (1 if given.get("methods") == ["baseline"] else 2)
+
+
+def test_a_comparison_may_leave_the_test_set_alone(compare: Compare, tmp_path: Path) -> None:
+    rows = by_variant(compare(methods=["dml"], seeds=1, score_test=False, linear_model=True))
+    assert [rows[name]["test"] for name in ("baseline", "dml", "linear")] == [None, None, None]
+    assert all(0 < rows[name]["holdout"] <= 1 for name in ("baseline", "dml", "linear"))
+    written = (tmp_path / "out" / "leaderboard.md").read_text()
+    assert "The test set is not scored." in written
+    assert "leaderboard.png" not in written
 
 
 @pytest.mark.slow

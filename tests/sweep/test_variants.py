@@ -120,7 +120,7 @@ def test_later_options_of_methods_override_earlier_ones() -> None:
 
 def test_variants_have_every_option_of_a_run() -> None:
     variants, _ = variants_of(methods=["dml"], cache=Path("/somewhere"))
-    assert set(variants["dml"].plain()) == {"name", "options", "teacher", "teaches", "split_by_seed"}
+    assert set(variants["dml"].plain()) == {"name", "options", "teacher", "teaches", "split_by_seed", "holdout_by_seed"}
     assert set(variants["dml"].options.plain()) == set(parameters_of(RunOptions))
     assert set(parameters_of(TrainOptions)) - set(parameters_of(CompareOptions)) - set(parameters_of(RunOptions)) == {
         "devices",

@@ -33,7 +33,8 @@ def train(tmp_path: Path, cache: Path) -> Callable[..., Run]:
     """Train briefly on digits, into `tmp_path/run` unless `out` says otherwise."""
 
     def run(**arguments: Any) -> Run:
-        return studygroup.train(arguments.pop("data", "digits"), **{**SMALL, "cache": cache, "out": tmp_path / "run", **arguments})
+        given = {**SMALL, "cache": cache, "out": tmp_path / "run", "linear_model": False, **arguments}
+        return studygroup.train(given.pop("data", "digits"), **given)
 
     return run
 

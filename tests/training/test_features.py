@@ -246,6 +246,7 @@ def test_diversity_and_ensemble_by_hand() -> None:
     p, q = first.softmax(-1), second.softmax(-1)
     assert found.accuracy == {"a": 1.0, "b": 0.5, "ensemble": 1.0}
     assert found.diversity == pytest.approx(float((p - q).pow(2).sum(-1).sqrt().mean()))
+    assert found.disagreement == 0.5, "they predict different classes for the first sample"
     assert found.cross_entropy["ensemble"] == pytest.approx(float(-((p + q) / 2)[range(2), labels].log().mean()))
     three = torch.stack([p, q, p])
     pairs = [(0, 1), (0, 2), (1, 2)]

@@ -57,6 +57,23 @@ def test_the_selected_student_and_its_teacher_are_evaluated(train: Callable[...,
         assert sheet.width > 900
 
 
+def test_the_test_set_can_be_scored_later(train: Callable[..., Run], tmp_path: Path) -> None:
+    run = train(method="dml", score_test=False, linear_model=True)
+    assert (run.result["selected"]["test"], run.result["test_samples"], run.result["linear"]["test"]) == (None, 0, None)
+    assert not run.files.predictions.exists()
+    assert run.evaluations == {}
+    assert any("best" in line for line in shown(run))
+    weights = run.files.weights("best").read_bytes()
+    assert train(method="dml", score_test=False, linear_model=True, resume=True).result == run.result
+    scored = train(method="dml", linear_model=True, resume=True)
+    whole = train(method="dml", linear_model=True, out=tmp_path / "whole")
+    assert scored.result["selected"] == whole.result["selected"]
+    assert scored.result["last"] == whole.result["last"]
+    assert scored.result["linear"]["test"] == whole.result["linear"]["test"] > 0.8
+    assert run.files.weights("best").read_bytes() == weights
+    assert len(rows_of(scored)) == 359
+
+
 def test_a_single_network_has_no_ensemble(train: Callable[..., Run], capsys: pytest.CaptureFixture[str]) -> None:
     run = train(method="baseline", progress=True)
     assert set(run.result["last"]["test"]) == set(run.result["last"]["holdout"]) == {"student0"}

@@ -77,6 +77,15 @@ def test_division_by_share_number_and_seed(opened: Open, folder: Make) -> None:
     assert opened(root, split_seed=1).key != opened(root).key != opened(root, test_size=0.5).key
 
 
+def test_another_hold_out_leaves_the_test_set(opened: Open, folder: Make) -> None:
+    root = folder({"dog": 12, "cat": 8})
+    first, same, other = (opened(root, holdout=4, holdout_seed=seed) for seed in (None, 0, 1))
+    assert pixels(first.holdout) == pixels(same.holdout) != pixels(other.holdout)
+    assert pixels(first.test) == pixels(other.test)
+    assert first.key == other.key
+    assert pixels(opened(root, holdout=4, split_seed=1).holdout) == pixels(opened(root, holdout=4, split_seed=1, holdout_seed=1).holdout)
+
+
 @pytest.mark.parametrize(("train", "test"), [("train", "test"), ("Training", "Testing")])
 def test_folders_of_training_and_test_set(opened: Open, folder: Make, train: str, test: str) -> None:
     root = folder({f"{train}/a": 4, f"{train}/b": 5, f"{test}/a": 2, f"{test}/b": 3})
