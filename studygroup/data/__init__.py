@@ -2,8 +2,9 @@
 
 from studygroup.data.batches import Batches, evaluation_batches, reading_order
 from studygroup.data.dataset import HOLDOUT, Dataset, Split, hold_out
-from studygroup.data.images.augment import parse_augment
+from studygroup.data.images.augment import asks_for_flips, format_augment, parse_augment
 from studygroup.data.images.decode import find_images, read_image
+from studygroup.data.images.flips import Flips, decide_flips
 from studygroup.data.images.transform import ImageTransform
 from studygroup.data.inputs import Given, Images, Inputs, InputSpec, Sample, Tokens, inputs_of
 from studygroup.data.source import ImageSource, Source, TextSource
@@ -17,6 +18,7 @@ __all__ = [
     "SOURCES",
     "Batches",
     "Dataset",
+    "Flips",
     "Given",
     "ImageSource",
     "ImageTransform",
@@ -32,9 +34,12 @@ __all__ = [
     "TokenTransform",
     "Tokens",
     "Transform",
+    "asks_for_flips",
+    "decide_flips",
     "describe_sources",
     "evaluation_batches",
     "find_images",
+    "format_augment",
     "hold_out",
     "inputs_of",
     "open_data",

@@ -73,8 +73,8 @@ class Inputs(ABC):
         """Return the function from stored samples to network inputs."""
 
     @abstractmethod
-    def resolve_augment(self, augment: str, default: str) -> str:
-        """Return an augmentation without presets, which never flip if the data set's `default` does not.
+    def resolve_augment(self, augment: str, *, flips: bool = False) -> str:
+        """Return an augmentation without presets, which flip images if `flips`.
 
         Raises:
             UserError: it is unknown, or cannot be of such samples.
@@ -186,9 +186,9 @@ class Images(Inputs):
         """Return the augmentation and normalisation."""
         return ImageTransform(self.shape, self.mean, self.std, augment, device, memory_format)
 
-    def resolve_augment(self, augment: str, default: str) -> str:
+    def resolve_augment(self, augment: str, *, flips: bool = False) -> str:
         """Resolve presets into operations."""
-        resolved = format_augment(parse_augment(augment, flips="flip" in default))
+        resolved = format_augment(parse_augment(augment, flips=flips))
         self.transform(augment=resolved)  # raises if it cannot be of these images
         return resolved
 
@@ -275,11 +275,11 @@ class Tokens(Inputs):
             raise UserError(f"augment is {augment!r}, which is for images; leave it out for texts")
         return TokenTransform(torch.device(device))
 
-    def resolve_augment(self, augment: str, default: str) -> str:
+    def resolve_augment(self, augment: str, *, flips: bool = False) -> str:
         """Return `none`, the only augmentation of texts."""
         if augment not in ("auto", "none"):
             raise UserError(f"augment is {augment!r}, which is for images; leave it out for texts")
-        return default
+        return "none"
 
     def spec(self) -> InputSpec:
         """Return the vocabulary size."""

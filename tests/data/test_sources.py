@@ -28,7 +28,7 @@ def test_digits(opened: Open) -> None:
     assert data.name == "digits"
     assert data.classes == tuple("0123456789")
     assert data.images.shape == (1, 8, 8)
-    assert data.augment == "crop"
+    assert data.flips is False
     assert (len(data.train), len(data.test)) == (1438, 359)
     digits = load_digits()
     scaled = np.rint(digits.images * 255 / 16).astype(np.uint8)

@@ -12,7 +12,6 @@ from numpy.typing import NDArray
 
 from studygroup.data.cache.entries import digest
 from studygroup.data.class_folders import FileKind, FolderContent, Sample, printable
-from studygroup.data.images.augment import flip_changes
 from studygroup.data.images.decode import GREY_MODES, DecodeError, decode, decoding, image_header, list_images
 from studygroup.data.pool import thread_map
 from studygroup.data.source import Chunk, ImageSource, RawImages, RawSplit
@@ -30,7 +29,6 @@ class Folder(ImageSource):
 
     description = "any folder of images with one sub-folder per class, or with such folders train/ and test/: give its path"
     requires_path = True
-    augment = "crop+flip"
 
     def __init__(self, path: Path | None, options: DataOptions) -> None:
         super().__init__(path, options)
@@ -38,10 +36,6 @@ class Folder(ImageSource):
             raise UserError(f"{path} does not exist; give a folder with one sub-folder of images per class")
         self.name = path.resolve().name or "folder"
         self.content = FolderContent.scan(path, IMAGES)
-
-    def augment_for(self, classes: tuple[str, ...]) -> str:
-        """Return a crop, and a flip unless the names of the classes say that mirrored images are of another class, or of none."""
-        return "crop" if flip_changes(classes) else self.augment
 
     def key(self) -> str:
         """See `Source`."""
