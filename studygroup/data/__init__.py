@@ -8,7 +8,7 @@ from studygroup.data.images.flips import Flips, decide_flips
 from studygroup.data.images.transform import ImageTransform
 from studygroup.data.inputs import Given, Images, Inputs, InputSpec, Sample, Tokens, inputs_of
 from studygroup.data.source import ImageSource, Source, TextSource
-from studygroup.data.sources import SOURCES, describe_sources, open_data, open_dataset, reads_texts
+from studygroup.data.sources import SOURCES, describe_sources, open_data, open_dataset, reads_texts, table_options
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.transforms import TokenTransform, Transform
 from studygroup.options import OnError
@@ -48,4 +48,5 @@ __all__ = [
     "read_image",
     "reading_order",
     "reads_texts",
+    "table_options",
 ]

@@ -19,7 +19,7 @@ import studygroup
 from studygroup import UserError, cli, config, output
 from studygroup.api import stream_predictions
 from studygroup.data import Split
-from studygroup.data.texts.unlabelled import table_rows
+from studygroup.data.texts.unlabelled import read_table
 from studygroup.options import TrainOptions
 from studygroup.pipeline.setup import open_splits, run_options, text_epochs
 from studygroup.runs.member import Run
@@ -141,7 +141,7 @@ def test_a_large_table_is_not_held_in_memory(run: Run, tmp_path: Path, monkeypat
             yield row
 
     read: list[Any] = []
-    monkeypatch.setattr("studygroup.runs.predict_data.table_rows", lambda *args: counted(table_rows(*args)))
+    monkeypatch.setattr("studygroup.runs.predict_data.read_table", lambda *args: counted(read_table(*args)))
     for done, _ in enumerate(stream_predictions(run.folder, data=path, batch_size=100), 1):
         ahead.append(len(read) - done)
     assert len(read) == 2000

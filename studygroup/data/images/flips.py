@@ -7,9 +7,9 @@ the nearest image of its class and o to the nearest of another class, before and
     margin = log(o / s),    loss = log(o / s) - log(o' / s')
 
 the loss tells by how much the mirrored copies move x towards other classes. A flip is left out if, over all images or over those of a
-class, the mean loss is above `LOSS`, above `SHARE` of the mean margin (so that images with nearly equal ones in their class are no evidence)
-and above `ERRORS` standard errors, and mirrored images of other classes are nearer than those of the own. Distances are Euclidean, between
-histograms of oriented gradients (Dalal and Triggs, 2005).
+class, the mean loss is above `LOSS`, above `SHARE` of the mean margin (so that images with nearly equal ones in their class are no
+evidence) and above `ERRORS` standard errors, and mirrored images of other classes are nearer than those of the own. Distances are
+Euclidean, between histograms of oriented gradients (Dalal and Triggs, 2005).
 
 <cache>/flips/<name>-<key>/flips.json     what the test found
 """

@@ -99,4 +99,8 @@ class TextPreparation(Preparation[RawTexts, Texts]):
         length = self.options.max_length or tokenizer.max_length
         tokens = tokenize(prepared, tokenizer, self.cache, length, progress=self.options.progress)
         splits = {name: Split(tokens[name], texts.labels, texts=texts) for name, texts in prepared.splits.items()}
-        return splits, Tokens(tokenizer, length), digest(prepared.key, tokenizer.describe(), length, division and ("stratified", *division))
+        return (
+            splits,
+            Tokens(tokenizer, length, self.options.encoding),
+            digest(prepared.key, tokenizer.describe(), length, division and ("stratified", *division)),
+        )
