@@ -206,11 +206,10 @@ def random_material(train: int, holdout: int, shape: tuple[int, int, int]) -> Da
     everything = random_split(train + holdout, shape)
     learned, held = everything.take(np.arange(train)), everything.take(np.arange(train, train + holdout))
     channels = shape[0]
-    augment = "crop" if channels == 1 else "crop+flip"
     classes = tuple("0123456789")
     inputs = Images(shape, (0.5,) * channels, (0.25,) * channels)
-    dataset = Dataset("noise", classes, learned, held, held.take(np.arange(0)), held, frozenset(), inputs, augment, "")
-    return DataSplits(dataset, learned, held, dataset.augment)
+    dataset = Dataset("noise", classes, learned, held, held.take(np.arange(0)), held, frozenset(), inputs, True, "")
+    return DataSplits(dataset, learned, held, "crop" if channels == 1 else "crop+flip")
 
 
 def clothes(train: int, holdout: int, *, quick: bool) -> DataSplits:
@@ -223,7 +222,7 @@ def clothes(train: int, holdout: int, *, quick: bool) -> DataSplits:
         print(f"noise instead of Fashion-MNIST: {error}", file=sys.stderr)
         return random_material(train, holdout, (1, 28, 28))
     learned, held = dataset.train.take(np.arange(train)), dataset.train.take(np.arange(train, train + holdout))
-    return DataSplits(dataset, learned, held, dataset.augment)
+    return DataSplits(dataset, learned, held, "crop+flip")
 
 
 def maker(student: Spec, splits: DataSplits, *, teacher: Spec | None = None) -> NetworkFactory:

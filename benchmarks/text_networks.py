@@ -94,7 +94,7 @@ def reviews(student: Student, train: int, holdout: int) -> DataSplits:
     everything = Split(rows, np.array([int(star) - 1 for star in stars]))
     learned, held = everything.take(np.arange(train)), everything.take(np.arange(train, train + holdout))
     inputs = Tokens(tokenizer, student.longest)
-    dataset = Dataset("reviews", tuple("12345"), learned, held, held.take(np.arange(0)), held, frozenset(), inputs, "none", "")
+    dataset = Dataset("reviews", tuple("12345"), learned, held, held.take(np.arange(0)), held, frozenset(), inputs, None, "")
     return DataSplits(dataset, learned, held, "none")
 
 

@@ -10,7 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from studygroup.commands.classifier import ALL, open_classifiers
-from studygroup.data import HOLDOUT, Dataset, Split, open_data
+from studygroup.data import HOLDOUT, Dataset, Split, open_data, table_options
 from studygroup.data.given import stored
 from studygroup.errors import UserError
 from studygroup.exporting.model import ExportedModel
@@ -74,9 +74,10 @@ def open_for(classifier: Classifier, options: EvaluateOptions) -> Dataset:
     if options.data is None and isinstance(classifier, ExportedModel):
         raise UserError(f"{options.run} is an exported file, which has no data of its own; give --data")
     trained = classifier.data_options()
-    columns = {name: getattr(options, name) or getattr(trained, name) for name in parameters_of(TableOptions)}
-    if options.data is not None:
-        columns["delimiter"] = options.delimiter  # other data has its own
+    given = {name: getattr(options, name) for name in parameters_of(TableOptions)}
+    # Other data may be of another kind, and has its own delimiter.
+    taken = set(given) if options.data is None else table_options(options.data) - {"delimiter"}
+    columns = {name: value or (getattr(trained, name) if name in taken else value) for name, value in given.items()}
     data = replace(trained, cache=options.cache, progress=options.progress, download=False, **columns)
     if options.data is not None:
         data = replace(data, data=options.data, test_size=0.0, holdout=None, train_size=None, split_seed=0, on_error=options.on_error)

@@ -22,7 +22,7 @@ def run(options: PredictOptions) -> list[dict[str, Any]]:
     if options.out is None:
         return list(stream(options))
     out = Path(options.out).expanduser()
-    if options.data is not None and Path(options.data).expanduser().resolve() == out.resolve():
+    if isinstance(options.data, str | Path) and Path(options.data).expanduser().resolve() == out.resolve():
         raise UserError(f"--out {options.out} is the data that is read; give another file")
     if not out.parent.is_dir():
         raise UserError(f"{out.parent} is no folder; make it, or give another --out than {options.out}")
@@ -41,5 +41,7 @@ def rows_of(classifier: Classifier, options: PredictOptions) -> Iterator[dict[st
     """Yield the rows of a classifier."""
     how: dict[str, Any] = {"top": options.top, "batch_size": options.batch_size, "device": options.device}
     if options.data is None:
+        if options.encoding is not None:
+            classifier.inputs = classifier.inputs.with_encoding(options.encoding)
         return classifier.stream(options.inputs, on_error=options.on_error, as_text=options.as_text, **how)
-    return predict_data(classifier, options.data, DataOptions.of(options), classifier.data_options(), **how)
+    return predict_data(classifier, options.data, DataOptions.of(options), **how)

@@ -2,12 +2,13 @@
 
 from studygroup.data.batches import Batches, evaluation_batches, reading_order
 from studygroup.data.dataset import HOLDOUT, Dataset, Split, hold_out
-from studygroup.data.images.augment import parse_augment
+from studygroup.data.images.augment import asks_for_flips, format_augment, parse_augment
 from studygroup.data.images.decode import find_images, read_image
+from studygroup.data.images.flips import Flips, decide_flips
 from studygroup.data.images.transform import ImageTransform
 from studygroup.data.inputs import Given, Images, Inputs, InputSpec, Sample, Tokens, inputs_of
 from studygroup.data.source import ImageSource, Source, TextSource
-from studygroup.data.sources import SOURCES, describe_sources, open_data, open_dataset, reads_texts
+from studygroup.data.sources import SOURCES, describe_sources, open_data, open_dataset, reads_texts, table_options
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.transforms import TokenTransform, Transform
 from studygroup.options import OnError
@@ -17,6 +18,7 @@ __all__ = [
     "SOURCES",
     "Batches",
     "Dataset",
+    "Flips",
     "Given",
     "ImageSource",
     "ImageTransform",
@@ -32,9 +34,12 @@ __all__ = [
     "TokenTransform",
     "Tokens",
     "Transform",
+    "asks_for_flips",
+    "decide_flips",
     "describe_sources",
     "evaluation_batches",
     "find_images",
+    "format_augment",
     "hold_out",
     "inputs_of",
     "open_data",
@@ -43,4 +48,5 @@ __all__ = [
     "read_image",
     "reading_order",
     "reads_texts",
+    "table_options",
 ]

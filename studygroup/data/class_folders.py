@@ -42,11 +42,15 @@ class FileKind:
 
     Attributes:
         noun: content of a file in the singular, e.g. `image`, for messages.
-        list_files: returns the files of this kind in a folder at any depth, as sorted paths (with `/`) relative to it.
+        suffixes: returns the suffixes of such files, in lower case, with the dot.
     """
 
     noun: str
-    list_files: Callable[[Path], list[str]]
+    suffixes: Callable[[], frozenset[str]]
+
+    def list_files(self, folder: Path) -> list[str]:
+        """Return the files of this kind in a folder at any depth, as sorted paths (with `/`) relative to it."""
+        return list_files(folder, self.suffixes())
 
 
 @dataclass(frozen=True)

@@ -101,7 +101,7 @@ class Dataset:
         test: test split; empty only if the data has none and `test_size` is 0.
         own: names of the splits that the source has itself: `train`, perhaps `val`, perhaps `test`.
         inputs: kind of its samples as network inputs: images or texts.
-        augment: default augmentation, without a flip where that changes the class.
+        flips: whether mirrored images are of the same class; None if the source does not know (`images.flips` decides then).
         key: hash of the source's content, of the options and of the division into training and test set.
         original_sizes: (width, height) of the image files before they were resized; empty if the source does not tell.
     """
@@ -114,7 +114,7 @@ class Dataset:
     test: Split
     own: frozenset[str]
     inputs: Inputs
-    augment: str
+    flips: bool | None
     key: str
     original_sizes: Sequence[tuple[int, int]] = ()
 

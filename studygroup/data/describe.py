@@ -25,6 +25,7 @@ from studygroup.data.dataset import Dataset, Split
 from studygroup.data.inputs import Images, Tokens
 from studygroup.data.source import cache_folder
 from studygroup.data.texts.ragged import Ragged
+from studygroup.escape import shortened
 
 FEW = 10
 """Number of training samples below which a class is warned of."""
@@ -91,9 +92,9 @@ class Description:
     def _classes_line(self) -> str:
         counts, start = self.classes, f"{self.data}: {self.kind} of {len(self.classes)} classes (training samples)"
         if len(counts) <= NAMED:
-            return f"{start}: {', '.join(f'{_short(name)} {count:,}' for name, count in counts.items())}"
+            return f"{start}: {', '.join(f'{shortened(name)} {count:,}' for name, count in counts.items())}"
         fewest, most = min(counts, key=counts.__getitem__), max(counts, key=counts.__getitem__)
-        return f"{start}: from {counts[fewest]:,} ({_short(fewest)}) to {counts[most]:,} ({_short(most)})"
+        return f"{start}: from {counts[fewest]:,} ({shortened(fewest)}) to {counts[most]:,} ({shortened(most)})"
 
     def _splits_line(self) -> str:
         shown = []
@@ -126,13 +127,13 @@ class Description:
         counts = self.classes
         by_count = sorted(counts, key=counts.__getitem__)
         if few := [name for name in by_count if counts[name] < FEW]:
-            named = ", ".join(f"{_short(name)} {counts[name]}" for name in few[:RARE]) + (", …" if len(few) > RARE else "")
+            named = ", ".join(f"{shortened(name)} {counts[name]}" for name in few[:RARE]) + (", …" if len(few) > RARE else "")
             number = f"{len(few)} of {len(counts)} classes have" if len(few) > 1 else "a class has"
             yield f"{number} fewer than {FEW} training samples ({named}): collect more, or merge or remove such classes"
         smallest, largest = by_count[0], by_count[-1]
         if counts[largest] > IMBALANCE * max(counts[smallest], 1):
             yield (
-                f"the classes are unequal: {_short(largest)} has {counts[largest]:,} training samples, {_short(smallest)} "
+                f"the classes are unequal: {shortened(largest)} has {counts[largest]:,} training samples, {shortened(smallest)} "
                 f"{counts[smallest]:,}. Accuracy says little about small classes; look at macro F1, and try --class-weights balanced"
             )
 
@@ -140,19 +141,19 @@ class Description:
         copies = self.copies or Copies()
         noun = self.kind
         if copies.test:
-            own, other = map(_short, copies.test_example)
+            own, other = map(shortened, copies.test_example)
             yield (
                 f"{copies.test:,} of {self.samples['test']:,} test {noun} are among the training or hold-out {noun}, too (such as {own}, "
                 f"equal to {other}): test accuracy is too high; remove the copies"
             )
         if copies.holdout:
-            own, other = map(_short, copies.holdout_example)
+            own, other = map(shortened, copies.holdout_example)
             yield (
                 f"{copies.holdout:,} of {self.samples['hold-out']:,} hold-out {noun} are among the training {noun}, too (such as {own}, "
                 f"equal to {other}): they select badly; remove the copies"
             )
         if copies.labels:
-            first, its, second, other = map(_short, copies.labels_example)
+            first, its, second, other = map(shortened, copies.labels_example)
             yield (
                 f"{copies.labels:,} training or hold-out {noun} are equal to ones of another class (such as {first}, {its}, and {second}, "
                 f"{other}): one of the labels is wrong, or the classes overlap; correct or remove them"
@@ -279,9 +280,3 @@ def _size(split: Split) -> int:
     if isinstance(split.inputs, Ragged):
         return int(split.inputs.lengths[split.positions].sum()) * split.inputs.tokens.itemsize
     return len(split) * int(np.prod(split.inputs.shape[1:])) * int(split.inputs.itemsize)
-
-
-def _short(name: str) -> str:
-    """Shorten a name to 40 characters, in one line."""
-    plain = " ".join(name.split())
-    return plain if len(plain) <= 40 else plain[:39] + "…"

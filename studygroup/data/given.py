@@ -10,10 +10,9 @@ from __future__ import annotations
 
 import hashlib
 import json
-import math
 import os
 import tempfile
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any, BinaryIO, TypeVar
@@ -24,6 +23,7 @@ import torch
 from studygroup.data.cache.disk import cache_errors
 from studygroup.data.images.arrays import split_images
 from studygroup.data.source import cache_folder
+from studygroup.data.texts.frames import frame_rows, is_frame, plain_value
 from studygroup.errors import UserError
 from studygroup.options import CacheOptions
 
@@ -66,37 +66,6 @@ def _store(data: object, folder: Path) -> Path:
     return _write(folder, "lists", ".jsonl", lambda file: _write_rows(file, rows))
 
 
-def is_frame(data: object) -> bool:
-    """Return whether an object is a DataFrame of pandas, which need not be installed."""
-    return type(data).__module__.partition(".")[0] == "pandas" and hasattr(data, "itertuples") and hasattr(data, "columns")
-
-
-def frame_rows(frame: Any) -> Iterator[dict[str, object]]:
-    """Yield the rows of a DataFrame in JSON's types; its index is left out, and missing values are null.
-
-    Raises:
-        UserError: it has no rows, or two columns of the same name.
-    """
-    names = [str(name) for name in frame.columns]
-    if len(set(names)) < len(names):
-        raise UserError(f"the DataFrame has more than one column {next(name for name in names if names.count(name) > 1)!r}; rename them")
-    if not len(frame):
-        raise UserError("the DataFrame has no rows; give texts and labels")
-    for row in frame.itertuples(index=False, name=None):
-        yield {name: _plain(value) for name, value in zip(names, row, strict=True)}
-
-
-def _plain(value: object) -> object:
-    """Convert a value of a cell to JSON's types."""
-    if isinstance(value, np.generic):
-        value = value.item()
-    if value is None or isinstance(value, str | bool | int):
-        return value
-    if isinstance(value, float):
-        return None if math.isnan(value) else value
-    return None if value != value or type(value).__name__ in ("NAType", "NaTType") else str(value)
-
-
 def _is_texts(samples: object) -> bool:
     return isinstance(samples, np.ndarray) and samples.dtype.kind in "UO"
 
@@ -125,7 +94,7 @@ def _labels(labels: object, count: int) -> list[Any]:
     Raises:
         UserError: they are not, or there are not as many as samples.
     """
-    values = [_plain(value) for value in _list(labels, "labels")]
+    values = [plain_value(value) for value in _list(labels, "labels")]
     if len(values) != count:
         raise UserError(f"there are {count} samples, but {len(values)} labels; give one label per sample")
     if not values:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import sys
 from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -15,16 +14,15 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from studygroup.data.class_folders import list_files
 from studygroup.data.images.arrays import convert_image, split_images
 from studygroup.data.images.augment import format_augment, parse_augment
 from studygroup.data.images.decode import decoding, find_images, read_file
 from studygroup.data.images.decode import suffixes as image_suffixes
 from studygroup.data.images.transform import ImageTransform
 from studygroup.data.pool import thread_map
-from studygroup.data.texts.paths import looks_like_file
+from studygroup.data.texts.files import check_encoding, read_text
+from studygroup.data.texts.paths import find_texts
 from studygroup.data.texts.ragged import Ragged
-from studygroup.data.texts.table import table_suffix
 from studygroup.data.texts.tokenizers import load_tokenizer
 from studygroup.data.tokenizer import Tokenizer, count_unknown
 from studygroup.data.transforms import TokenTransform, Transform
@@ -73,8 +71,8 @@ class Inputs(ABC):
         """Return the function from stored samples to network inputs."""
 
     @abstractmethod
-    def resolve_augment(self, augment: str, default: str) -> str:
-        """Return an augmentation without presets, which never flip if the data set's `default` does not.
+    def resolve_augment(self, augment: str, *, flips: bool = False) -> str:
+        """Return an augmentation without presets, which flip images if `flips`.
 
         Raises:
             UserError: it is unknown, or cannot be of such samples.
@@ -145,6 +143,14 @@ class Inputs(ABC):
         """
         raise UserError(f"as_text is given, but the inputs are {self.noun}s; leave it out")
 
+    def with_encoding(self, encoding: str) -> Inputs:
+        """Return inputs that read files with texts in an encoding.
+
+        Raises:
+            UserError: there is no such encoding, or the inputs are no texts.
+        """
+        raise UserError(f"encoding is given, but the inputs are {self.noun}s; leave it out")
+
     def count_unknown(self, samples: Sequence[Tensor]) -> tuple[int, int]:
         """Return how many parts of stored samples the network cannot tell apart because the training had none, and the number of all."""
         return 0, 0
@@ -186,9 +192,9 @@ class Images(Inputs):
         """Return the augmentation and normalisation."""
         return ImageTransform(self.shape, self.mean, self.std, augment, device, memory_format)
 
-    def resolve_augment(self, augment: str, default: str) -> str:
+    def resolve_augment(self, augment: str, *, flips: bool = False) -> str:
         """Resolve presets into operations."""
-        resolved = format_augment(parse_augment(augment, flips="flip" in default))
+        resolved = format_augment(parse_augment(augment, flips=flips))
         self.transform(augment=resolved)  # raises if it cannot be of these images
         return resolved
 
@@ -256,10 +262,12 @@ class Tokens(Inputs):
     Attributes:
         tokenizer: converts texts to ids.
         max_length: number of tokens that texts are truncated to.
+        encoding: of files with texts; None for UTF-8, or what a byte order mark says.
     """
 
     tokenizer: Tokenizer
     max_length: int
+    encoding: str | None = None
     noun = "text"
     sample_key = "text"
 
@@ -275,11 +283,11 @@ class Tokens(Inputs):
             raise UserError(f"augment is {augment!r}, which is for images; leave it out for texts")
         return TokenTransform(torch.device(device))
 
-    def resolve_augment(self, augment: str, default: str) -> str:
+    def resolve_augment(self, augment: str, *, flips: bool = False) -> str:
         """Return `none`, the only augmentation of texts."""
         if augment not in ("auto", "none"):
             raise UserError(f"augment is {augment!r}, which is for images; leave it out for texts")
-        return default
+        return "none"
 
     def spec(self) -> InputSpec:
         """Return the vocabulary size."""
@@ -287,7 +295,8 @@ class Tokens(Inputs):
 
     def to_card(self) -> dict[str, Any]:
         """Return the tokenizer's description and the maximum length."""
-        return {"tokenizer": self.tokenizer.describe(), "max_length": self.max_length}
+        encoding = {"encoding": self.encoding} if self.encoding is not None else {}
+        return {"tokenizer": self.tokenizer.describe(), "max_length": self.max_length, **encoding}
 
     def like_training(self, options: DataOptions) -> tuple[DataOptions, Tokenizer | None]:
         """Return the options with the same maximum length, and the same tokenizer."""
@@ -311,26 +320,7 @@ class Tokens(Inputs):
             raise UserError(
                 f"a value of type {type(given).__name__}{shape} is no text; give strings, paths of text files, or one list of them"
             )
-        if given == "-":
-            return (line.rstrip("\r\n") for line in sys.stdin)
-        if given == "":  # an empty text; as a path it would be the current folder
-            return [""]
-        try:
-            path = Path(given).expanduser()
-            is_folder, is_file = path.is_dir(), path.is_file()
-        except (OSError, ValueError, RuntimeError):  # no path: too long, with a zero byte, or the home of an unknown user
-            return [str(given)]
-        if is_folder:
-            if not (found := list_files(path, {".txt"})):
-                raise UserError(f"{path} has no texts; give a folder with .txt files")
-            return [path / name for name in found]
-        if is_file and table_suffix(path) is not None:
-            raise UserError(f"{given} is a table; classify its rows by --data {given} (`studygroup.predict(run, data=...)`)")
-        if is_file:
-            return [path]
-        if isinstance(given, Path) or looks_like_file(given, image_suffixes()):
-            raise UserError(f"{given} does not exist; give a file that does, or, if it is a text to classify, --as-text (as_text=True)")
-        return [given]
+        return find_texts(given, image_suffixes())
 
     def take_texts(self, given: Given | Iterable[Given]) -> Iterator[Sample]:
         """Iterate over texts as they are: none is taken for the name of a file.
@@ -346,11 +336,17 @@ class Tokens(Inputs):
     def read_sample(self, sample: Sample) -> Tensor:
         """Read a text as (T,) ids."""
         try:
-            text = sample.read_text(encoding="utf-8-sig") if isinstance(sample, Path) else str(sample)
-        except (OSError, UnicodeDecodeError) as error:
-            reason = error.strerror if isinstance(error, OSError) else f"byte {error.start} is no UTF-8"
-            raise UserError(f"{sample} cannot be read: {reason}; repair it, or leave it out") from error
+            text, problem = read_text(sample, self.encoding) if isinstance(sample, Path) else (str(sample), "")
+        except OSError as error:
+            problem = str(error.strerror)
+        if problem:
+            raise UserError(f"{sample} cannot be read: {problem}; repair it, or leave it out")
         return torch.from_numpy(self.tokenizer.encode([text], self.max_length)[0])
+
+    def with_encoding(self, encoding: str) -> Inputs:
+        """Return the same with another encoding."""
+        check_encoding(encoding)
+        return replace(self, encoding=encoding)
 
     def count_unknown(self, samples: Sequence[Tensor]) -> tuple[int, int]:
         """Return the number of unknown tokens, and of all."""
@@ -378,7 +374,7 @@ def inputs_of(card: Mapping[str, Any], folder: Path) -> Inputs:
     """
     if "tokenizer" not in card:
         return Images.of(card)
-    return Tokens(load_tokenizer(folder / TOKENIZER), card["max_length"])
+    return Tokens(load_tokenizer(folder / TOKENIZER), card["max_length"], card.get("encoding"))
 
 
 def _is_item(given: Given | Iterable[Given]) -> TypeGuard[Given]:

@@ -178,7 +178,7 @@ class Preparation(ABC, Generic[RawT, StoredT]):
             test=own["test"] if test is None else own["train"].take(test),
             own=frozenset(own),
             inputs=inputs,
-            augment=self.source.augment_for(prepared.classes),
+            flips=self.source.flips,
             key=key,
             original_sizes=self.source.original_sizes(),
         )

@@ -89,14 +89,14 @@ class Source(ABC, Generic[RawT]):
         name: name of the data set in tables.
         description: one line for `studygroup list data`.
         requires_path: whether the data set must be given with a path (`NAME:PATH`).
-        augment: default augmentation, with a flip if mirrored samples are of the same class.
+        flips: whether mirrored images are of the same class; None if their class names or the images must tell.
     """
 
     kind: ClassVar[Kind]
     name: str
     description: ClassVar[str]
     requires_path: ClassVar[bool] = False
-    augment: str = "none"
+    flips: bool | None = None
 
     def __init__(self, path: Path | None, options: DataOptions) -> None:
         """Find the files.
@@ -111,10 +111,6 @@ class Source(ABC, Generic[RawT]):
         self.path = path
         self.options = options
         self.cache = cache_folder(options.cache)
-
-    def augment_for(self, classes: tuple[str, ...]) -> str:
-        """Return the default augmentation, given the names of the classes."""
-        return self.augment
 
     def original_sizes(self) -> Sequence[tuple[int, int]]:
         """Return (width, height) of image files of different sizes, as far as they can be read, for the description of the data."""

@@ -7,16 +7,20 @@ from pathlib import Path
 from typing import Any
 
 from studygroup import errors
+from studygroup.data.archives import SUFFIXES as ARCHIVES
+from studygroup.data.archives import is_archive, suffixes_in
 from studygroup.data.class_folders import folders, ignored
 from studygroup.data.dataset import HOLDOUT, Dataset
 from studygroup.data.images.decode import suffixes as image_suffixes
 from studygroup.data.images.npz import SUFFIX as NPZ
 from studygroup.data.images.prepare import ImagePreparation
 from studygroup.data.prepare import Preparation
+from studygroup.data.regular import NOT_REGULAR
 from studygroup.data.source import Source
 from studygroup.data.texts.folder import SUFFIX
 from studygroup.data.texts.prepare import TextPreparation
-from studygroup.data.texts.table import is_table, table_suffix
+from studygroup.data.texts.table import SUFFIXES as TABLES
+from studygroup.data.texts.table import is_table, options_of_table, table_suffix
 from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
 from studygroup.options import DataOptions, keyword_function
@@ -117,16 +121,49 @@ def parse(data: str | Path) -> tuple[str, Path | None]:
         return "arrays", path
     if data and path.is_dir():
         return "texts" if is_text_folder(path) else "folder", path
+    if is_archive(path):
+        return kind_of_archive(path), path
     if path.is_file():
         raise UserError(
-            f"{data} is a file, but not named like a table; give a folder with one sub-folder of images or texts per class, "
-            f"a table (table:{data} if it is one), or cifar10:{data} for an archive"
+            f"{data} is a file, but not named like a table ({', '.join(TABLES)}) or an archive ({', '.join(ARCHIVES)}); rename it, or give "
+            "a folder with one sub-folder of images or texts per class"
         )
+    if data and path.exists():
+        raise UserError(f"{data} is {NOT_REGULAR}, nor a folder; give a folder of images or texts, or a table")
     if name in SOURCES:
         raise UserError(f"{name} needs a path: it is {SOURCES[name].description}")
     if os.sep in name or data.startswith((".", "~")) or table_suffix(path) is not None:
         raise UserError(f"{data} does not exist; give a folder of images or texts, a table, or one of {', '.join(sorted(SOURCES))}")
     raise UserError(f"{errors.unknown_name('data set', name, SOURCES)} There is no folder or table {data!r} either")
+
+
+def table_options(data: str | Path) -> frozenset[str]:
+    """Return the names of the `TableOptions` that a data set has a place for.
+
+    Raises:
+        UserError: there is no such data set.
+    """
+    name, path = parse(data)
+    if name == "table" and path is not None and path.exists():
+        return options_of_table(path)
+    return frozenset({"texts": ["encoding"], "hub": ["text_columns", "label_column"]}.get(name, []))
+
+
+def kind_of_archive(path: Path) -> str:
+    """Return the source for an archive: `folder` if there are images in its folders, `texts` if there are texts and no images.
+
+    Raises:
+        UserError: it cannot be read, or has neither.
+    """
+    found = suffixes_in(path)
+    if found & image_suffixes():
+        return "folder"
+    if SUFFIX in found:
+        return "texts"
+    raise UserError(
+        f"{path} has no images and no texts ({SUFFIX}) in folders; give one with a folder per class, unpack it if tables are in it, or "
+        f"name the data set if it is published (cifar10:{path})"
+    )
 
 
 def is_text_folder(path: Path) -> bool:

@@ -134,6 +134,7 @@ def describe_preparation(member: Member, options: ExportOptions) -> dict[str, ob
             **tokenizer.describe(),
             "pad": tokenizer.pad,
             "max_length": member.inputs.max_length,
+            **({"encoding": member.inputs.encoding} if member.inputs.encoding is not None else {}),
             **(symbols if isinstance(tokenizer, Chars) else {}),
         },
         "table": describe_table(member),

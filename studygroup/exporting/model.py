@@ -161,4 +161,4 @@ def read_inputs(card: Mapping[str, Any], folder: Path) -> Inputs:
     own = tokenizer.describe()
     if any(own.get(key) != described.get(key) for key in ("kind", "vocabulary", "hash")):
         raise UserError(f"the tokenizer in {folder} is of another file; copy the one beside the exported file, or {REMEDY}")
-    return Tokens(tokenizer, int(described["max_length"]))
+    return Tokens(tokenizer, int(described["max_length"]), described.get("encoding"))

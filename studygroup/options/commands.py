@@ -144,7 +144,7 @@ class PredictOptions(CodeOptions, DeviceOptions, ErrorOptions, TableOptions):
         kw_only=False,
         metadata={"help": "Image files or folders of images; for texts: texts, text files, or `-` for one text per line of standard input"},
     )
-    data: str | Path | None = option(
+    data: str | Path | PythonData | None = option(
         None,
         help="Table of texts, with or without labels, or folder of images or text files to classify, instead of inputs",
         default_help="the inputs",
@@ -164,15 +164,11 @@ class PredictOptions(CodeOptions, DeviceOptions, ErrorOptions, TableOptions):
             raise UserError(f"both inputs ({self.inputs[0]}, ...) and --data {self.data} are given; give one of them")
         if not self.inputs and self.data is None:
             raise UserError("there is nothing to classify; give images, texts or files, or --data with a table or a folder")
-        if not isinstance(self.data, str | Path | None):
-            raise UserError(
-                f"data is a {type(self.data).__name__}; give the path of a table or a folder, or a list of texts or images as inputs"
-            )
         if self.out is not None and self.top != 1:
             raise UserError(f"top is {self.top}, but --out has the most probable class only; take --format jsonl, or leave out --top")
         if self.data is not None and self.as_text:
             raise UserError("as_text is for inputs; the rows of --data are texts anyway: leave it out")
-        reading = next((name for name in parameters_of(TableOptions) if getattr(self, name)), None)
+        reading = next((name for name in parameters_of(TableOptions) if getattr(self, name) and name != "encoding"), None)
         if reading is not None and self.data is None:
             raise UserError(f"{reading} is for tables; give one by --data, or leave out --{reading.replace('_', '-')}")
 

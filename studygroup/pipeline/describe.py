@@ -3,20 +3,18 @@
 from __future__ import annotations
 
 import logging
+from dataclasses import asdict
 from typing import Any
 
 from torch import nn
 
-from studygroup.data import Images, parse_augment
+from studygroup.data import format_augment, parse_augment
 from studygroup.data.describe import describe
 from studygroup.networks.factory import Spec, spec_name
 from studygroup.options import RunOptions
 from studygroup.pipeline.presets import describe_recipe
 from studygroup.training.results import total_parameters
 from studygroup.training.splits import DataSplits
-
-FLIPPED = "mirrored images count as the same class (if they are not: --augment crop)"
-UNFLIPPED = "no flips, as mirrored digits, letters or sides are of another class (if they are not: --augment crop,flip)"
 
 logger = logging.getLogger(__name__)
 
@@ -32,7 +30,7 @@ def describe_run(options: RunOptions, splits: DataSplits, student: Spec | None =
     """
     found = describe(splits.dataset, split_seed=options.split_seed, cache=options.cache)
     lines = [*found.lines(), describe_augmentation(options, splits), describe_recipe(options)]
-    description = {**found.plain(), "augment": splits.augment}
+    description = {**found.plain(), "augment": splits.augment, **({"flips": asdict(splits.flips)} if splits.flips is not None else {})}
     if student is not None and network is not None:
         parameters = total_parameters(network)
         description["network"] = {"name": spec_name(student), "parameters": parameters}
@@ -46,8 +44,8 @@ def describe_run(options: RunOptions, splits: DataSplits, student: Spec | None =
 
 def describe_augmentation(options: RunOptions, splits: DataSplits) -> str:
     """Return the line on augmentation; of a preset it says whether images are flipped, which depends on the data."""
-    line = f"augmentation: {splits.augment}"
-    by_data = parse_augment(options.augment) != parse_augment(options.augment, flips=False)
-    if by_data and isinstance(splits.dataset.inputs, Images):
-        line += f"; {FLIPPED if 'flip' in splits.dataset.augment else UNFLIPPED}"
-    return line
+    line, flips = f"augmentation: {splits.augment}", splits.flips
+    if flips is None:
+        return line
+    contrary = format_augment(parse_augment(options.augment, flips=not flips.allowed))
+    return f"{line}; {flips.reason} (if {'not' if flips.allowed else 'they are of the same class'}: --augment {contrary})"

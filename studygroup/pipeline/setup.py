@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
-from studygroup.data import Dataset, Images, open_data, parse_augment, reads_texts
+from studygroup.data import Dataset, Images, asks_for_flips, decide_flips, open_data, parse_augment, reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.foreign import code_in, import_code, is_import_path
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
@@ -98,8 +98,10 @@ def open_splits(options: RunOptions) -> DataSplits:
     parse_augment(options.augment)  # before the data is prepared, which may take long
     tokenizer = options.tokenizer if options.tokenizer != "auto" else tokenizer_of(options.student)
     dataset = open_data(replace(DataOptions.of(options), tokenizer=tokenizer))
-    augment = dataset.inputs.resolve_augment(options.augment, dataset.augment)
-    return DataSplits(dataset, dataset.train, dataset.holdout, augment)
+    tested = isinstance(dataset.inputs, Images) and asks_for_flips(options.augment)
+    flips = decide_flips(dataset, options.cache) if tested else None
+    augment = dataset.inputs.resolve_augment(options.augment, flips=flips is not None and flips.allowed)
+    return DataSplits(dataset, dataset.train, dataset.holdout, augment, flips)
 
 
 def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list[Stage]:

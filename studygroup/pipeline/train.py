@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from studygroup import config
+from studygroup.data import Flips
 from studygroup.distributed import launch
 from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.errors import UserError
@@ -75,10 +76,12 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
     splits = replace(splits, dataset=with_normalisation(splits.dataset, weights_of(stages)))
     stages = with_stems(stages, run.stem, splits.dataset)
     untrained = dry_run(stages, splits)
-    description = ranks.on_rank_zero(lambda: describe_run(run, splits, stages[-1].student, untrained[stages[-1].name]))
     out = Path(options.out or default_folder(splits.dataset, method, run))
     check_apart(run, out)
     files = RunFiles(out)
+    if options.resume and ranks.on_rank_zero(files.config.is_file):
+        splits = with_recorded_flips(splits, run.augment, str(config.read(files.config).get("augment")))
+    description = ranks.on_rank_zero(lambda: describe_run(run, splits, stages[-1].student, untrained[stages[-1].name]))
     plan = None
     if run.time_limit is not None:
 
@@ -131,6 +134,21 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             if ranks.rank == 0:
                 remove_empty_run(out)
             raise
+
+
+def with_recorded_flips(splits: DataSplits, augment: str, recorded: str) -> DataSplits:
+    """Return the data of a resumed run with the flips that it was begun with, whatever would be decided now.
+
+    Args:
+        splits: the data, with the decision of now.
+        augment: augmentation with which the run is resumed.
+        recorded: augmentation that the run was begun with, without presets.
+    """
+    if splits.flips is None or recorded == splits.augment:
+        return splits
+    flips = Flips(not splits.flips.allowed, "as when the run began")
+    begun = splits.dataset.inputs.resolve_augment(augment, flips=flips.allowed) == recorded
+    return replace(splits, augment=recorded, flips=flips) if begun else splits
 
 
 def check_not_longer(files: RunFiles, epochs: int, flag: str) -> None:

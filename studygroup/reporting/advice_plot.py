@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studygroup.escape import shortened
 from studygroup.reporting.advice import control_of, title
 from studygroup.reporting.colours import COLOURS
-from studygroup.runs.escape import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

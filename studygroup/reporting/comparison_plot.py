@@ -6,9 +6,9 @@ from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studygroup.escape import shortened
 from studygroup.reporting.colours import KINDS, kind
 from studygroup.reporting.comparison_tables import name, scored_on, title
-from studygroup.runs.escape import shortened
 
 if TYPE_CHECKING:
     from matplotlib.axes import Axes

@@ -9,10 +9,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studygroup.escape import shortened
 from studygroup.reporting.colours import COLOURS, KINDS, LINES, kind
 from studygroup.reporting.comparison_tables import name
 from studygroup.reporting.leaderboard import grouped, label
-from studygroup.runs.escape import shortened
 from studygroup.runs.reader import RunRecord, number, read_runs, values
 
 if TYPE_CHECKING:

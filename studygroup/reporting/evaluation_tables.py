@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import TYPE_CHECKING, Any
 
-from studygroup.runs.escape import markdown_cell, shortened
+from studygroup.escape import markdown_cell, shortened
 from studygroup.runs.evaluation import Evaluation
 
 if TYPE_CHECKING:

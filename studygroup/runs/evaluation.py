@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studygroup.errors import UserError
-from studygroup.runs.escape import shortened
+from studygroup.escape import shortened
 from studygroup.runs.files import write_atomically
 from studygroup.runs.layout import RunFiles
 

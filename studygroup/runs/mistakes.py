@@ -11,7 +11,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studygroup.data import Split
-from studygroup.runs.escape import markdown_cell, one_line, shortened
+from studygroup.escape import markdown_cell, one_line, shortened
 from studygroup.runs.evaluation import Outcomes
 from studygroup.runs.files import write_atomically
 from studygroup.runs.layout import RunFiles

@@ -16,14 +16,16 @@ import torch
 from numpy.typing import NDArray
 from torch import Tensor
 
-from studygroup.data import Given, Inputs, OnError, Sample, Transform
+from studygroup.data import Given, Images, Inputs, OnError, Sample, Transform
+from studygroup.data.texts.frames import is_frame
+from studygroup.data.texts.unlabelled import TableRow, read_frame
 from studygroup.data.tokenizer import unknown_warning
 from studygroup.devices import pick_device
 from studygroup.errors import UserError
-from studygroup.options import DataOptions
+from studygroup.options import DataOptions, TableOptions
 
 BATCH_SIZE = 500
-Key = dict[str, str | int]  # `path`, `text` or `index` of a sample
+Key = dict[str, str | int]  # `path`, `text` or `index` of a sample; of a row of a table `row`, perhaps `true`, and `text`
 
 logger = logging.getLogger(__name__)
 
@@ -64,8 +66,8 @@ class Classifier(ABC):
     """A trained network that classifies images or texts.
 
     Its methods take paths and folders of images, PIL images, and NumPy arrays and torch tensors of uint8 pixels; or texts and paths of text
-    files; one of them, or an iterable, which is consumed batch by batch. An array or tensor is an image or a batch, with channels first or
-    last (`studygroup.data.images.arrays.split_images`).
+    files, or a DataFrame of pandas; one of them, or an iterable, which is consumed batch by batch. An array or tensor is an image or a
+    batch, with channels first or last (`studygroup.data.images.arrays.split_images`).
 
     Attributes:
         inputs: kind, size and preprocessing of the inputs.
@@ -142,10 +144,14 @@ class Classifier(ABC):
         device: str = "auto",
     ) -> Iterator[dict[str, Any]]:
         """Yield the rows of `predict` as batches are computed; no more than two batches of images are in memory."""
-        if top < 1:
-            raise UserError(f"top is {top}; it must be at least 1")
-        batches = self._batches(inputs, batch_size, on_error, as_text, device)
-        return (row for keys, probabilities in batches for row in self._rows(keys, probabilities, top))
+        samples = self._find_samples(inputs, on_error, as_text)
+        return self._stream(samples, top=top, batch_size=batch_size, on_error=on_error, device=device)
+
+    def stream_table(
+        self, table: Iterator[TableRow], *, top: int = 1, batch_size: int = BATCH_SIZE, device: str = "auto"
+    ) -> Iterator[dict[str, Any]]:
+        """Yield rows like `stream`, of the rows of a table: with `row` (from 1) and, if the table has labels, `true`."""
+        return self._stream(self._find_rows(table), top=top, batch_size=batch_size, device=device)
 
     def predict_proba(
         self, inputs: Given | Iterable[Given], *, batch_size: int = BATCH_SIZE, as_text: bool = False, device: str = "auto"
@@ -155,12 +161,20 @@ class Classifier(ABC):
         Raises:
             UserError: an argument or a sample cannot be used.
         """
-        found = self._batches(inputs, batch_size, "stop", as_text, device)
+        found = self._batches(self._find_samples(inputs, "stop", as_text), batch_size, "stop", device)
         batches = [probabilities.cpu().numpy() for _, probabilities in found]
         return np.concatenate([np.empty((0, len(self.classes)), np.float32), *batches])
 
+    def _stream(
+        self, samples: Iterator[tuple[Key, Sample]], *, top: int, batch_size: int, on_error: OnError = "stop", device: str
+    ) -> Iterator[dict[str, Any]]:
+        if top < 1:
+            raise UserError(f"top is {top}; it must be at least 1")
+        batches = self._batches(samples, batch_size, on_error, device)
+        return (row for keys, probabilities in batches for row in self._rows(keys, probabilities, top))
+
     def _batches(
-        self, inputs: Given | Iterable[Given], batch_size: int, on_error: OnError, as_text: bool, device: str
+        self, samples: Iterator[tuple[Key, Sample]], batch_size: int, on_error: OnError, device: str
     ) -> Iterator[tuple[list[Key], Tensor]]:
         """Check the arguments, and iterate over the keys and the probabilities (b, C) of each batch."""
         if batch_size < 1:
@@ -168,7 +182,6 @@ class Classifier(ABC):
         if on_error not in get_args(OnError):
             raise UserError(f"on_error is {on_error!r}; it must be {' or '.join(get_args(OnError))}")
         target = self.pick_device(device)
-        samples = self._with_keys(self.inputs.take_texts(inputs) if as_text else self.inputs.iterate_samples(inputs))
         unknown = UnknownTokens(self.inputs)
         classify = partial(self._classify, self.runner(target), self.prepare(target), on_error, unknown)
         batches = iter(lambda: list(islice(samples, batch_size)), [])
@@ -179,10 +192,32 @@ class Classifier(ABC):
 
         return classified()
 
-    def _with_keys(self, samples: Iterable[Sample]) -> Iterator[tuple[Key, Sample]]:
+    def read_frame(self, frame: object, options: DataOptions) -> Iterator[TableRow]:
+        """Return the rows of a DataFrame, with the columns of the training where none are given and it has them.
+
+        Raises:
+            UserError: the network takes images, or it is not clear which columns hold the texts.
+        """
+        if isinstance(self.inputs, Images):
+            raise UserError("the data is a DataFrame, and this network classifies images; give files, PIL images or an array of pixels")
+        try:
+            trained = TableOptions.of(self.data_options())
+        except UserError:  # a member of no run
+            trained = TableOptions()
+        return read_frame(frame, options, trained)
+
+    def _find_samples(self, inputs: Given | Iterable[Given], on_error: OnError, as_text: bool) -> Iterator[tuple[Key, Sample]]:
+        """Check the inputs, and iterate over their samples with their keys."""
+        if is_frame(inputs):
+            return self._find_rows(self.read_frame(inputs, DataOptions("", on_error=on_error)))
         index = count()
-        for sample in samples:
-            yield {self.inputs.sample_key: str(sample)} if isinstance(sample, str | Path) else {"index": next(index)}, sample
+        found = self.inputs.take_texts(inputs) if as_text else self.inputs.iterate_samples(inputs)
+        key = self.inputs.sample_key
+        return (({key: str(sample)} if isinstance(sample, str | Path) else {"index": next(index)}, sample) for sample in found)
+
+    def _find_rows(self, table: Iterator[TableRow]) -> Iterator[tuple[Key, Sample]]:
+        for row in table:
+            yield {"row": row.number, **({} if row.label is None else {"true": row.label}), self.inputs.sample_key: row.text}, row.text
 
     def _classify(
         self,

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 import csv
 import os
-from collections import deque
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 from studygroup.data.images.decode import find_images
 from studygroup.data.inputs import Images
-from studygroup.data.texts.columns import refuse_columns, refuse_encoding
+from studygroup.data.texts.columns import refuse_columns
+from studygroup.data.texts.frames import is_frame
 from studygroup.data.texts.table import SUFFIXES, table_suffix
-from studygroup.data.texts.unlabelled import columns_of_training, table_rows
+from studygroup.data.texts.unlabelled import read_table
 from studygroup.errors import UserError
-from studygroup.options import DataOptions, OnError, TableOptions
+from studygroup.options import DataOptions
 from studygroup.runs.predict import Classifier
 
 KEYS = ("row", "path", "text")
@@ -23,15 +23,15 @@ KEYS = ("row", "path", "text")
 
 
 def predict_data(
-    classifier: Classifier, data: str | Path, options: DataOptions, trained: TableOptions, *, top: int, batch_size: int, device: str
+    classifier: Classifier, data: object, options: DataOptions, *, top: int, batch_size: int, device: str
 ) -> Iterator[dict[str, Any]]:
     """Classify the rows of a table, or the files in a folder, as batches are computed.
 
     Args:
         classifier: a trained network.
-        data: table of texts, with labels or without; or folder of images or of `.txt` files, perhaps in sub-folders of classes.
-        options: how a table is read, and what to do about unreadable samples.
-        trained: how the training data was read; its columns and encoding are taken where none are given.
+        data: table of texts or DataFrame, with labels or without; or folder of images or of `.txt` files, perhaps in folders of classes.
+        options: how a table is read, and what to do about unreadable samples; columns and encoding are those of the training where none are
+            given.
         top: number of classes per sample.
         batch_size: number of samples at a time.
         device: to compute on.
@@ -43,36 +43,33 @@ def predict_data(
     Raises:
         UserError: the data cannot be read, or is not of the network's kind.
     """
+    how: dict[str, Any] = {"top": top, "batch_size": batch_size, "device": device}
+    if is_frame(data):
+        return classifier.stream_table(classifier.read_frame(data, options), **how)
+    if not isinstance(data, str | Path):
+        raise UserError(
+            f"data is a {type(data).__name__}; give a DataFrame, the path of a table or a folder, or a list of texts or images as inputs"
+        )
     path, images = Path(data).expanduser(), isinstance(classifier.inputs, Images)
     wanted = "a folder of images" if images else f"a table ({', '.join(SUFFIXES)}) or a folder of .txt files"
     if not path.exists():
         raise UserError(f"{data} does not exist; give {wanted}")
     if path.is_dir():
         refuse_columns(options, str(data))
-        refuse_encoding(options, str(data))
-        return _predict_files(classifier, path, options.on_error, top, batch_size, device)
+        return _predict_files(classifier, path, options, how)
     if images or table_suffix(path) is None:
         raise UserError(f"{data} is a file, and this run classifies {classifier.inputs.noun}s; give {wanted}")
-    rows = table_rows(path, columns_of_training(path, options, trained))
-    waiting: deque[dict[str, Any]] = deque()
-
-    def texts() -> Iterator[str]:
-        for row in rows:
-            waiting.append({"row": row.number, **({} if row.label is None else {"true": row.label})})
-            yield row.text
-
-    found = classifier.stream(texts(), top=top, batch_size=batch_size, as_text=True, device=device)
-    return ({**waiting.popleft(), **prediction} for prediction in found)
+    return classifier.stream_table(read_table(path, options, classifier.data_options()), **how)
 
 
-def _predict_files(
-    classifier: Classifier, folder: Path, on_error: OnError, top: int, batch_size: int, device: str
-) -> Iterator[dict[str, Any]]:
+def _predict_files(classifier: Classifier, folder: Path, options: DataOptions, how: Mapping[str, Any]) -> Iterator[dict[str, Any]]:
+    if options.encoding is not None:
+        classifier.inputs = classifier.inputs.with_encoding(options.encoding)
     paths = find_images(folder) if isinstance(classifier.inputs, Images) else list(classifier.inputs.iterate_samples(folder))
     known = set(classifier.classes)
     true = {str(path): next((part for part in Path(str(path)).relative_to(folder).parts[-2::-1] if part in known), "") for path in paths}
     labelled = any(true.values())
-    found = classifier.stream(paths, top=top, batch_size=batch_size, on_error=on_error, device=device)
+    found = classifier.stream(paths, on_error=options.on_error, **how)
     return ({**prediction, **({"true": true[prediction["path"]]} if labelled else {})} for prediction in _with_paths(found))
 
 

@@ -15,6 +15,7 @@ from typing import Any
 import torch
 
 from studygroup import config, reporting
+from studygroup.data import asks_for_flips
 from studygroup.devices import pick_device
 from studygroup.errors import UserError
 from studygroup.foreign import allow_flag, code_in
@@ -40,6 +41,7 @@ from studygroup.sweep.worker import Task
 from studygroup.threads import available_cpus, given_threads
 from studygroup.training.flops import TrainingCost
 from studygroup.training.signals import StopRequest
+from studygroup.training.splits import DataSplits
 
 
 def compare(options: CompareOptions) -> dict[str, object]:
@@ -49,6 +51,7 @@ def compare(options: CompareOptions) -> dict[str, object]:
     splits = open_splits(RunOptions.of(first, progress=options.progress))
     describe_run(first, splits)
     dataset = splits.dataset
+    variants = [with_flips(variant, splits) for variant in variants]
     if options.score_on_unused:
         for variant in variants:
             unused(open_splits(replace(variant.options, progress=False)).dataset, options.score_on_unused)
@@ -132,6 +135,14 @@ def copy_folder(source: Path, target: Path) -> None:
     shutil.rmtree(part, ignore_errors=True)
     shutil.copytree(source, part)
     part.rename(target)
+
+
+def with_flips(variant: Variant, splits: DataSplits) -> Variant:
+    """Return a variant without presets that the data decides on, so that all its seeds are augmented alike, whatever their splits."""
+    if splits.flips is None or not asks_for_flips(variant.options.augment):
+        return variant
+    augment = splits.dataset.inputs.resolve_augment(variant.options.augment, flips=splits.flips.allowed)
+    return replace(variant, options=replace(variant.options, augment=augment))
 
 
 def run_all(jobs: Sequence[Job], executor: Executor, *, progress: bool) -> bool:

@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from studygroup.batch import LabelLoss
-from studygroup.data import Dataset, Split, Tokens, Transform
+from studygroup.data import Dataset, Flips, Split, Tokens, Transform
 from studygroup.data.texts.dropout import TokenDropout
 from studygroup.errors import UserError, unknown_name
 from studygroup.training.settings import Settings
@@ -24,12 +24,14 @@ class DataSplits:
         train: training samples.
         holdout: samples that select the student; may be empty.
         augment: augmentation of training batches.
+        flips: the decision on flips, if a preset depends on it.
     """
 
     dataset: Dataset
     train: Split
     holdout: Split
     augment: str
+    flips: Flips | None = None
 
     def transform(self, settings: Settings) -> Transform:
         """Return the transform from stored samples to network inputs, for training and evaluation."""

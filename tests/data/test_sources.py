@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+import tarfile
 from collections.abc import Callable
 from importlib.metadata import EntryPoint
 from pathlib import Path
@@ -28,7 +29,7 @@ def test_digits(opened: Open) -> None:
     assert data.name == "digits"
     assert data.classes == tuple("0123456789")
     assert data.images.shape == (1, 8, 8)
-    assert data.augment == "crop"
+    assert data.flips is False
     assert (len(data.train), len(data.test)) == (1438, 359)
     digits = load_digits()
     scaled = np.rint(digits.images * 255 / 16).astype(np.uint8)
@@ -157,9 +158,13 @@ def test_unknown_data(opened: Open, data: str, named: str) -> None:
 
 
 def test_a_file_of_another_kind_is_refused(opened: Open, tmp_path: Path) -> None:
-    (tmp_path / "cifar-10-python.tar.gz").touch()
-    with pytest.raises(UserError, match=r"is a file, but not named like a table; .*cifar10:.*cifar-10-python\.tar\.gz"):
+    with tarfile.open(tmp_path / "cifar-10-python.tar.gz", "w:gz") as archive:
+        archive.addfile(tarfile.TarInfo("cifar-10-batches-py/data_batch_1"))
+    with pytest.raises(UserError, match=r"has no images and no texts .*cifar10:.*cifar-10-python\.tar\.gz"):
         opened(tmp_path / "cifar-10-python.tar.gz")
+    (tmp_path / "notes.doc").touch()
+    with pytest.raises(UserError, match=r"notes.doc is a file, but not named like a table \(.csv, .* or an archive \(.zip, "):
+        opened(tmp_path / "notes.doc")
 
 
 def test_a_folder_with_the_name_of_a_data_set(

@@ -15,7 +15,7 @@ from sklearn import metrics
 from studygroup.data import Images, Split
 from studygroup.data.texts.ragged import Ragged
 from studygroup.errors import UserError
-from studygroup.runs.escape import csv_cell, markdown_cell, one_line, shortened
+from studygroup.escape import csv_cell, markdown_cell, one_line, shortened
 from studygroup.runs.evaluation import Evaluation, Outcomes, calibration_error, read_evaluations, write_evaluations
 from studygroup.runs.layout import RunFiles, from_epoch_one
 from studygroup.runs.member import Run

@@ -18,7 +18,7 @@ import studygroup
 from studygroup import UserError, cli, config, output
 from studygroup.api import stream_predictions
 from studygroup.data import Split
-from studygroup.data.texts.unlabelled import table_rows
+from studygroup.data.texts.unlabelled import read_table
 from studygroup.options import TrainOptions
 from studygroup.pipeline.setup import open_splits, run_options
 from studygroup.runs.member import Run
@@ -140,7 +140,7 @@ def test_a_large_table_is_not_held_in_memory(run: Run, tmp_path: Path, monkeypat
             yield row
 
     read: list[Any] = []
-    monkeypatch.setattr("studygroup.runs.predict_data.table_rows", lambda *args: counted(table_rows(*args)))
+    monkeypatch.setattr("studygroup.runs.predict_data.read_table", lambda *args: counted(read_table(*args)))
     for done, _ in enumerate(stream_predictions(run.folder, data=path, batch_size=100), 1):
         ahead.append(len(read) - done)
     assert len(read) == 2000
@@ -179,7 +179,10 @@ def test_ordinary_texts_are_not_taken_for_files(run: Run, text: str) -> None:
     [
         ({}, "there is nothing to classify; give images, texts or files, or --data"),
         ({"inputs": ["a"], "data": "t.csv"}, r"both inputs \(a, ...\) and --data t.csv"),
-        ({"data": {"text": []}}, "data is a dict; give the path of a table or a folder, or a list of texts or images as inputs"),
+        (
+            {"data": {"text": []}},
+            "data is a dict; give a DataFrame, the path of a table or a folder, or a list of texts or images as inputs",
+        ),
         ({"data": "gone.csv"}, r"gone.csv does not exist; give a table"),
         ({"data": "t.csv", "out": "t.csv"}, "--out t.csv is the data that is read"),
         ({"data": "t.csv", "out": "gone/p.csv"}, "gone is no folder; make it"),
@@ -192,7 +195,8 @@ def test_ordinary_texts_are_not_taken_for_files(run: Run, text: str) -> None:
         ({"data": "none.csv"}, r"not clear which column of none.csv holds the texts \(--text-columns\)"),
         ({"data": "empty.csv", "out": "p.csv"}, "the data has no rows; nothing is written"),
         ({"data": "photo.png"}, "photo.png is a file, and this run classifies texts"),
-        ({"inputs": ["a"], "encoding": "latin-1"}, "encoding is for tables; give one by --data"),
+        ({"inputs": ["a"], "delimiter": ";"}, "delimiter is for tables; give one by --data"),
+        ({"inputs": ["a"], "encoding": "idna"}, "unknown encoding 'idna'"),
         ({"inputs": ["t.csv"]}, "t.csv is a table; classify its rows by --data t.csv"),
         ({"data": "t.csv", "delimiter": "::"}, "delimiter is '::'"),
     ],

@@ -97,7 +97,7 @@ def test_a_pace_of_nothing_watches_nothing() -> None:
 
 def splits(cache: Path) -> DataSplits:
     dataset = open_dataset("digits", cache=cache, progress=False)
-    return DataSplits(dataset, dataset.train, dataset.train, dataset.augment)
+    return DataSplits(dataset, dataset.train, dataset.train, "crop")
 
 
 @pytest.mark.parametrize("method", ["baseline", "cgl", "dml", "one", "okddip"])

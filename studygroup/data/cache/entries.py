@@ -136,15 +136,15 @@ def _write_atomically(folder: Path, write: Callable[[Path], None]) -> None:
 # ---------------------------------------------------------------- skipped samples
 
 
-def check_skipped(names: Sequence[str], noun: str, source: str, on_error: OnError, folder: Path) -> None:
-    """Log which samples were skipped when an entry was prepared.
+def check_skipped(names: Sequence[str], noun: str, source: str, on_error: OnError, folder: Path | None = None) -> None:
+    """Log which samples were skipped.
 
     Args:
         names: names of the samples.
         noun: word for a sample, in the singular.
         source: name of the data set.
         on_error: `stop` or `skip`.
-        folder: folder of the entry.
+        folder: of the entry with all their names, if there is one.
 
     Raises:
         UserError: samples were skipped, and `on_error` is `stop`.
@@ -153,7 +153,8 @@ def check_skipped(names: Sequence[str], noun: str, source: str, on_error: OnErro
         return
     if on_error == "stop":
         raise unreadable_error(names, noun, source)
-    shown = ", ".join(names[:MAX_LOGGED]) + (f" and more, listed in {folder / META}" if len(names) > MAX_LOGGED else "")
+    more = " and more" if folder is None else f" and more, listed in {folder / META}"
+    shown = ", ".join(names[:MAX_LOGGED]) + (more if len(names) > MAX_LOGGED else "")
     logger.warning("skipped %s of %s that cannot be read: %s", _count(names, noun), source, shown)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from studygroup.data.cache.entries import text_digest
 from studygroup.data.pool import thread_map
 from studygroup.data.progress import progress_bar
+from studygroup.data.regular import open_regular
 
 # A file that changed so shortly before it was hashed (nanoseconds) may change again without a change of its times.
 SETTLED = 2_000_000_000
@@ -59,7 +60,7 @@ def fingerprints(
     def read(i: int) -> Entry:
         path = root / names[i]
         try:
-            with path.open("rb") as file:
+            with open_regular(path) as file:
                 digest = hashlib.file_digest(file, lambda: hashlib.blake2b(digest_size=16)).hexdigest()
         except OSError:  # reported when the content is read
             return (*times[i], UNREADABLE, "")

@@ -101,6 +101,11 @@ def parse_augment(augment: str, *, flips: bool = True) -> dict[str, float]:
     return {name: found[name] for name in OPERATIONS if name in found}
 
 
+def asks_for_flips(augment: str) -> bool:
+    """Return whether an augmentation has a preset that flips images where the data allows it, and no flip of its own."""
+    return parse_augment(augment) != parse_augment(augment, flips=False)
+
+
 def _strength(name: str, text: str) -> float:
     largest = OPERATIONS[name].largest
     try:

@@ -43,7 +43,7 @@ class Cifar(ImageSource):
         class_count: number of classes.
     """
 
-    augment = "crop+flip"
+    flips = True
     remote: ClassVar[RemoteFile]
     folder: ClassVar[str]
     train_files: ClassVar[tuple[str, ...]]

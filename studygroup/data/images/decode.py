@@ -13,6 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studygroup.data.class_folders import list_files
+from studygroup.data.regular import NOT_REGULAR, open_regular
 from studygroup.errors import UserError
 
 if TYPE_CHECKING:
@@ -55,7 +56,7 @@ def find_images(path: str | Path) -> list[Path]:
     if path.is_file():
         return [path]
     if not path.is_dir():
-        raise UserError(f"{path} does not exist; give an image file or a folder of images")
+        raise UserError(f"{path} {f'is {NOT_REGULAR}' if path.exists() else 'does not exist'}; give an image file or a folder of images")
     found = [path / name for name in list_images(path)]
     if not found:
         raise UserError(f"{path} has no images; files with these suffixes count: {' '.join(sorted(suffixes()))}")
@@ -119,7 +120,7 @@ def decode(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
     from PIL import Image, ImageOps, UnidentifiedImageError
 
     try:
-        with Image.open(path, formats=formats()) as image:
+        with open_regular(path) as file, Image.open(file, formats=formats()) as image:
             # A large JPEG is decoded at a fraction of its size, at least twice the size that is needed.
             image.draft(None, (2 * shape[2], 2 * shape[1]))
             upright: Image.Image = image
@@ -135,7 +136,7 @@ def image_header(path: Path) -> str:
     """Return pixel format (PIL's name) and size of an image, `RGB 640x480`, within `decoding`; empty if it cannot be read."""
     from PIL import Image
 
-    with suppress(Exception), Image.open(path, formats=formats()) as image:  # decoding will report the error
+    with suppress(Exception), open_regular(path) as file, Image.open(file, formats=formats()) as image:  # decoding will report the error
         return f"{image.mode} {image.width}x{image.height}"
     return ""
 

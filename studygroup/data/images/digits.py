@@ -19,7 +19,7 @@ class Digits(ImageSource):
 
     name = "digits"
     description = "1,797 handwritten digits, 8x8, grey, 10 classes; installed with scikit-learn"
-    augment = "crop"
+    flips = False
 
     def __init__(self, path: Path | None, options: DataOptions) -> None:
         super().__init__(path, options)

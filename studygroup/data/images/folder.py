@@ -10,38 +10,31 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
+from studygroup.data.archives import open_content
 from studygroup.data.cache.entries import digest
-from studygroup.data.class_folders import FileKind, FolderContent, Sample, printable
-from studygroup.data.images.augment import flip_changes
-from studygroup.data.images.decode import GREY_MODES, DecodeError, decode, decoding, image_header, list_images
+from studygroup.data.class_folders import FileKind, Sample, printable
+from studygroup.data.images.decode import GREY_MODES, DecodeError, decode, decoding, image_header, suffixes
 from studygroup.data.pool import thread_map
 from studygroup.data.source import Chunk, ImageSource, RawImages, RawSplit
-from studygroup.errors import UserError
 from studygroup.options import DataOptions
 
 DEFAULT_SIZE = 32
 CHUNK = 1 << 23
 """Bytes of images that are decoded before they are written."""
-IMAGES = FileKind("image", list_images)
+IMAGES = FileKind("image", suffixes)
 
 
 class Folder(ImageSource):
     """The images in a folder."""
 
-    description = "any folder of images with one sub-folder per class, or with such folders train/ and test/: give its path"
+    description = (
+        "any folder of images with one sub-folder per class, or with such folders train/ and test/, or an archive of one: give its path"
+    )
     requires_path = True
-    augment = "crop+flip"
 
     def __init__(self, path: Path | None, options: DataOptions) -> None:
         super().__init__(path, options)
-        if path is None or not path.is_dir():
-            raise UserError(f"{path} does not exist; give a folder with one sub-folder of images per class")
-        self.name = path.resolve().name or "folder"
-        self.content = FolderContent.scan(path, IMAGES)
-
-    def augment_for(self, classes: tuple[str, ...]) -> str:
-        """Return a crop, and a flip unless the names of the classes say that mirrored images are of another class, or of none."""
-        return "crop" if flip_changes(classes) else self.augment
+        self.name, self.content = open_content(path, IMAGES, self.cache)
 
     def key(self) -> str:
         """See `Source`."""

@@ -93,7 +93,7 @@ class Mnist(Idx):
 
     name = "mnist"
     description = "70,000 handwritten digits, 28x28, grey, 10 classes; a folder of idx files, or --download"
-    augment = "crop"
+    flips = False
     classes = tuple("0123456789")
     remote = (
         RemoteFile(MNIST_HOST + "train-images-idx3-ubyte.gz", 9912422, "f68b3c2dcbeaaa9fbdd348bbdeb94873"),
@@ -108,7 +108,7 @@ class FashionMnist(Idx):
 
     name = "fashion-mnist"
     description = "70,000 pieces of clothing, 28x28, grey, 10 classes; a folder of idx files, Debian's package, or --download"
-    augment = "crop+flip"
+    flips = True
     classes = ("T-shirt/top", "Trouser", "Pullover", "Dress", "Coat", "Sandal", "Shirt", "Sneaker", "Bag", "Ankle boot")
     remote = (
         RemoteFile(FASHION_HOST + "train-images-idx3-ubyte.gz", 26421880, "8d4fb7e6c68d591d4c3dfef9ec88bf0d"),

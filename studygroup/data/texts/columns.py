@@ -6,8 +6,8 @@ import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
-from studygroup.data.texts.labels import shorten
 from studygroup.errors import UserError
+from studygroup.escape import shortened
 from studygroup.options import DataOptions
 
 # fmt: off
@@ -217,4 +217,4 @@ def _log_found(names: Sequence[str], columns: Columns, source: str) -> None:
 
 def _list(names: Sequence[str]) -> str:
     more = f" and {len(names) - MAX_SHOWN} more" if len(names) > MAX_SHOWN else ""
-    return ", ".join(repr(shorten(name)) for name in names[:MAX_SHOWN]) + more
+    return ", ".join(repr(shortened(name)) for name in names[:MAX_SHOWN]) + more

@@ -16,9 +16,10 @@ from pathlib import Path
 from studygroup.data.source import Meter
 from studygroup.data.texts.columns import LABEL_NAMES, TEXT_NAMES, normalise
 from studygroup.data.texts.files import csv_rows, encoding_problem, file_lines, file_size, find_encoding
-from studygroup.data.texts.labels import is_number, shorten
+from studygroup.data.texts.labels import is_number
 from studygroup.data.texts.records import FIRST_ROWS, Record
 from studygroup.errors import UserError
+from studygroup.escape import shortened
 from studygroup.options import DataOptions
 
 DELIMITERS = {",": "commas", ";": "semicolons", "\t": "tabs", "|": "|"}
@@ -90,7 +91,7 @@ class Delimited:
         if len(fields) == 1 and not self.one_column:
             delimiter = DELIMITERS.get(self.delimiter, repr(self.delimiter))
             raise UserError(
-                f"{self.path} has a single column, {shorten(fields[0])!r}; separate texts and labels by {delimiter}, or name what "
+                f"{self.path} has a single column, {shortened(fields[0])!r}; separate texts and labels by {delimiter}, or name what "
                 "separates them (--delimiter)"
             )
         if not self.numbered:
@@ -100,11 +101,11 @@ class Delimited:
                     "%s: the first row is taken for the names of the columns, but %r looks like data; if there is no header, give columns "
                     "by number, e.g. --text-columns 1 --label-column 2",
                     self.path.name,
-                    shorten(found),
+                    shortened(found),
                 )
             return names
         if any(normalise(name) in TEXT_NAMES for name in fields) and any(normalise(name) in LABEL_NAMES for name in fields):
-            shown = ", ".join(shorten(name) for name in fields)
+            shown = ", ".join(shortened(name) for name in fields)
             raise UserError(f"the first row of {self.path} is a header; give columns by its names ({shown}) instead of numbers")
         return [str(i + 1) for i in range(len(fields))]
 

@@ -13,12 +13,17 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
+from studygroup.data.regular import open_regular
 from studygroup.data.source import Meter
 from studygroup.errors import UserError, one_line
 from studygroup.options import OnError
 
 MAX_TEXT = 1 << 24
 """Maximum number of characters of a field, and of a line; longer ones are e.g. a quote that is never closed."""
+MAX_BYTES = 4 * MAX_TEXT
+"""Maximum size of a file with one text."""
+NO_TEXTS = frozenset({"idna", "punycode", "undefined", "unicode_escape", "raw_unicode_escape"})
+"""Names of encodings of Python that are of other things than files of texts."""
 MANY_UNREADABLE = 1000
 """Number of unreadable rows from which on most rows must be readable."""
 BUFFER = 1 << 18
@@ -102,11 +107,14 @@ def check_encoding(encoding: str | None) -> None:
     """Raise UserError if Python does not know a text encoding of this name."""
     if encoding is None:
         return
+    unknown = UserError(f"unknown encoding {encoding!r}; give one like utf-8, utf-16, latin-1, cp1252, gb18030 or shift_jis")
     try:
+        if codecs.lookup(encoding).name.replace("-", "_") in NO_TEXTS:
+            raise unknown
         b"".decode(encoding)
         "".encode(encoding)
     except (LookupError, ValueError) as error:
-        raise UserError(f"unknown encoding {encoding!r}; give one like utf-8, utf-16, latin-1, cp1252, gb18030 or shift_jis") from error
+        raise unknown from error
 
 
 def detect_encoding(start: bytes, encoding: str | None) -> str:
@@ -172,13 +180,17 @@ def decoded_lines(file: BinaryIO, encoding: str, source: str) -> Iterator[str]:
         UserError: a line is too long.
     """
     text = io.TextIOWrapper(file, encoding, errors=ERROR_HANDLER, newline="")
+    number = 0
     try:
-        number = 0
         while line := text.readline(MAX_TEXT + 1):
             number += 1
             if len(line) > MAX_TEXT:
                 raise UserError(f"line {number} of {source} has more than {MAX_TEXT} characters; is it a table of texts?")
             yield line
+    except UnicodeError as error:  # as UTF-16 without the mark that says which of the two bytes is the first
+        raise UserError(
+            f"line {number + 1} of {source} cannot be read as {encoding} ({one_line(error)}); give another --encoding, such as utf-16-le"
+        ) from error
     finally:
         text.detach()  # the caller closes the file
 
@@ -214,3 +226,24 @@ def _csv_problem(error: str) -> str:
     if "field limit" in error:
         return f"more than {MAX_TEXT} characters, or a quote that is not closed"
     return error
+
+
+def decode_text(data: bytes, encoding: str | None) -> tuple[str, str]:
+    """Return the text of a file, and its problem or an empty string."""
+    if len(data) > MAX_BYTES:
+        return "", f"more than {MAX_BYTES} bytes"
+    found = detect_encoding(data[:4], encoding)
+    try:
+        return data.decode(found), ""
+    except UnicodeError:
+        return "", encoding_problem(found)
+
+
+def read_text(path: Path, encoding: str | None) -> tuple[str, str]:
+    """Return the text of a file, and its problem or an empty string.
+
+    Raises:
+        OSError: it cannot be read.
+    """
+    with open_regular(path) as file:
+        return decode_text(file.read(MAX_BYTES + 1), encoding)

@@ -3,36 +3,33 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from functools import partial
 from pathlib import Path
 
+from studygroup.data.archives import open_content
 from studygroup.data.cache.entries import digest
-from studygroup.data.class_folders import FileKind, FolderContent, list_files, printable
+from studygroup.data.class_folders import FileKind, printable
 from studygroup.data.source import Meter, RawSplit, RawTexts, Row, TextSource
 from studygroup.data.texts.columns import refuse_columns
-from studygroup.data.texts.files import MAX_TEXT, UnreadableRows, check_encoding, detect_encoding, encoding_problem
-from studygroup.errors import UserError
+from studygroup.data.texts.files import UnreadableRows, check_encoding, read_text
 from studygroup.options import DataOptions
 
 SUFFIX = ".txt"
-MAX_BYTES = 4 * MAX_TEXT
-TEXTS = FileKind("text", partial(list_files, suffixes={SUFFIX}))
+TEXTS = FileKind("text", lambda: frozenset({SUFFIX}))
 
 
 class TextFolder(TextSource):
     """The texts in a folder."""
 
-    description = f"any folder of texts ({SUFFIX}) with one sub-folder per class, or with such folders train/ and test/: give its path"
+    description = (
+        f"a folder of texts ({SUFFIX}), one sub-folder per class, perhaps in train/ and test/, or an archive of one: give its path"
+    )
     requires_path = True
 
     def __init__(self, path: Path | None, options: DataOptions) -> None:
         super().__init__(path, options)
-        if path is None or not path.is_dir():
-            raise UserError(f"{path} is not a folder; give one with one sub-folder of texts ({SUFFIX}) per class")
         refuse_columns(options, str(path))
         check_encoding(options.encoding)
-        self.name = path.resolve().name or "folder"
-        self.content = FolderContent.scan(path, TEXTS)
+        self.name, self.content = open_content(path, TEXTS, self.cache)
 
     def key(self) -> str:
         """See `Source`."""
@@ -67,25 +64,12 @@ def read_files(
     for name, label in files:
         meter.count += 1
         try:
-            with (root / name).open("rb") as file:
-                data = file.read(MAX_BYTES + 1)
+            text, problem = read_text(root / name, encoding)
         except OSError as error:
             unreadable.add(f"{printable(name)} ({error.strerror})", meter.count)
             continue
-        text, problem = decode_text(data, encoding)
         if problem:
             unreadable.add(f"{printable(name)} ({problem})", meter.count)
         else:
             names.append(name)
             yield text, label
-
-
-def decode_text(data: bytes, encoding: str | None) -> tuple[str, str]:
-    """Return the text of a file, and its problem or an empty string."""
-    if len(data) > MAX_BYTES:
-        return "", f"more than {MAX_BYTES} bytes"
-    found = detect_encoding(data[:4], encoding)
-    try:
-        return data.decode(found), ""
-    except UnicodeError:
-        return "", encoding_problem(found)

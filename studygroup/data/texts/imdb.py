@@ -16,8 +16,8 @@ from studygroup.data.class_folders import list_files
 from studygroup.data.source import Meter, RawSplit, RawTexts, Row, TextSource
 from studygroup.data.texts.archive import archive_files, locate
 from studygroup.data.texts.columns import refuse_columns, refuse_encoding
-from studygroup.data.texts.files import UnreadableRows, file_size, read_errors
-from studygroup.data.texts.folder import MAX_BYTES, SUFFIX, decode_text, read_files
+from studygroup.data.texts.files import MAX_BYTES, UnreadableRows, decode_text, file_size, read_errors
+from studygroup.data.texts.folder import SUFFIX, read_files
 from studygroup.errors import UserError
 from studygroup.options import DataOptions
 

@@ -12,9 +12,9 @@ from pathlib import Path
 from studygroup.data.source import Meter
 from studygroup.data.texts.columns import refuse_delimiter
 from studygroup.data.texts.files import UNDECODABLE, encoding_problem, file_lines, file_size, find_encoding
-from studygroup.data.texts.labels import shorten
 from studygroup.data.texts.records import FIRST_ROWS, SURROGATE, Record
 from studygroup.errors import UserError
+from studygroup.escape import shortened
 from studygroup.options import DataOptions
 
 MISSING = object()
@@ -54,7 +54,7 @@ class JsonLines:
             for number, row, problem in objects:
                 values = tuple(row.get(name, MISSING) for name in columns)
                 if not problem and MISSING in values:
-                    problem = f"no {shorten(columns[values.index(MISSING)])!r}"
+                    problem = f"no {shortened(columns[values.index(MISSING)])!r}"
                 yield Record(f"line {number}: ", values, problem)
 
     @cached_property

@@ -7,6 +7,7 @@ import unicodedata
 from collections.abc import Collection, Iterable, Sequence
 
 from studygroup.errors import UserError
+from studygroup.escape import shortened
 
 MAX_CLASSES = 1000
 """Number of distinct labels above which they are not accepted as classes."""
@@ -39,7 +40,7 @@ class ClassIndex:
         """
         if name not in self.numbers:
             if self.fixed:
-                raise UserError(f"{shorten(name)!r} of {self.source} is none of its classes: {shorten(', '.join(self.numbers), 80)}")
+                raise UserError(f"{shortened(name)!r} of {self.source} is none of its classes: {shortened(', '.join(self.numbers), 80)}")
             self.numbers[name] = len(self.numbers)
             check_classes(self.numbers, None, self.source)
         return self.numbers[name]
@@ -120,11 +121,4 @@ def is_number(name: str) -> bool:
 
 def _examples(names: Iterable[str]) -> str:
     names = sorted(names)
-    return ", ".join(repr(shorten(name)) for name in names[:SHOWN]) + (", …" if len(names) > SHOWN else "")
-
-
-def shorten(text: str, length: int = 40) -> str:
-    """Shorten a text for a message: one line, at most `length` characters, encodable in UTF-8."""
-    start = " ".join(text[: 4 * length].split())
-    start = start if len(start) <= length and len(text) <= 4 * length else start[: length - 1] + "…"
-    return start.encode("utf-8", "replace").decode("utf-8")
+    return ", ".join(repr(shortened(name)) for name in names[:SHOWN]) + (", …" if len(names) > SHOWN else "")

@@ -19,11 +19,12 @@ from studygroup.data.dataset import Split
 from studygroup.data.inputs import Inputs, Tokens
 from studygroup.data.prepare import ArrayType, Preparation, Prepared
 from studygroup.data.source import RawSplit, RawTexts, Row
-from studygroup.data.texts.labels import ClassIndex, check_classes, shorten, sort_classes
+from studygroup.data.texts.labels import ClassIndex, check_classes, sort_classes
 from studygroup.data.texts.store import Texts, chunked
 from studygroup.data.texts.tokens import tokenize, trained_tokenizer
 from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
+from studygroup.escape import shortened
 
 
 class TextPreparation(Preparation[RawTexts, Texts]):
@@ -65,7 +66,7 @@ class TextPreparation(Preparation[RawTexts, Texts]):
             classes = self.raw.classes
         order = np.array([classes.index(label) for label in self.class_index.numbers], dtype=np.int64)
         counts = np.bincount(order[labels["train"]], minlength=len(classes))
-        empty = [shorten(label) for label, count in zip(classes, counts, strict=True) if not count]
+        empty = [shortened(label) for label, count in zip(classes, counts, strict=True) if not count]
         if empty and self.raw.classes is None:
             raise UserError(
                 f"{empty[0]!r} is a label in {name} that no training sample has; correct or remove it, or move some to training"
@@ -98,4 +99,8 @@ class TextPreparation(Preparation[RawTexts, Texts]):
         length = self.options.max_length or tokenizer.max_length
         tokens = tokenize(prepared, tokenizer, self.cache, length, progress=self.options.progress)
         splits = {name: Split(tokens[name], texts.labels, texts=texts) for name, texts in prepared.splits.items()}
-        return splits, Tokens(tokenizer, length), digest(prepared.key, tokenizer.describe(), length, division and ("stratified", *division))
+        return (
+            splits,
+            Tokens(tokenizer, length, self.options.encoding),
+            digest(prepared.key, tokenizer.describe(), length, division and ("stratified", *division)),
+        )

@@ -9,7 +9,7 @@ from typing import NamedTuple, Protocol
 from studygroup.data.source import Meter, Row
 from studygroup.data.texts.columns import Columns
 from studygroup.data.texts.files import UnreadableRows, is_utf8
-from studygroup.data.texts.labels import shorten
+from studygroup.escape import shortened
 
 FIRST_ROWS = 200
 """Number of rows that are read to find the columns and to tell text and label apart."""
@@ -98,10 +98,10 @@ def find_text_problem(texts: Sequence[object], names: Sequence[str], text_proble
     """Return the problem of the texts of a row, or an empty string."""
     for name, text in zip(names, texts, strict=False):
         if not isinstance(text, str):
-            problem = "is missing" if text is None else f"is {shorten(repr(text))}, not a text"
-            return f"column {shorten(name)!r} {problem}"
+            problem = "is missing" if text is None else f"is {shortened(repr(text))}, not a text"
+            return f"column {shortened(name)!r} {problem}"
         if not is_utf8(text):
-            return f"column {shorten(name)!r} has {text_problem}"
+            return f"column {shortened(name)!r} has {text_problem}"
     return ""
 
 
@@ -111,6 +111,6 @@ def _find_problem(values: Sequence[object], names: Sequence[str], text_problem: 
         return problem
     label = values[-1]
     if not isinstance(label, str | int | float | None):
-        return f"the label is {shorten(repr(label))}, not a name or number"
+        return f"the label is {shortened(repr(label))}, not a name or number"
     text = class_name(label)
     return "no label" if not text else "" if is_utf8(text) else f"the label has {text_problem}"

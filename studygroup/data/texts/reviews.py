@@ -25,9 +25,9 @@ from studygroup.data.texts.files import (
     is_utf8,
     read_errors,
 )
-from studygroup.data.texts.labels import shorten
 from studygroup.data.texts.records import join_texts
 from studygroup.errors import UserError
+from studygroup.escape import shortened
 from studygroup.options import DataOptions
 
 HOME = "http://goo.gl/JyCnZq"
@@ -99,7 +99,7 @@ class Reviews(TextSource):
             if not problem and len(fields) != count:
                 problem = f"{len(fields)} field{'s' if len(fields) > 1 else ''} instead of {count}"
             elif not problem and fields[0].strip() not in classes:
-                problem = f"the label {shorten(fields[0])!r} is not from 1 to {len(classes)}"
+                problem = f"the label {shortened(fields[0])!r} is not from 1 to {len(classes)}"
             elif not all(map(is_utf8, fields)):
                 problem = encoding_problem("utf-8")
             if problem:

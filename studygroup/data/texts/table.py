@@ -22,6 +22,7 @@ from pathlib import Path
 from studygroup.data.cache.entries import digest
 from studygroup.data.cache.fingerprint import fingerprints
 from studygroup.data.class_folders import SPLIT_NAMES, folders
+from studygroup.data.regular import NOT_REGULAR
 from studygroup.data.source import Meter, RawSplit, RawTexts, TextSource
 from studygroup.data.texts.columns import Columns, choose_columns
 from studygroup.data.texts.delimited import Delimited
@@ -111,12 +112,23 @@ def open_table(path: Path, options: DataOptions, *, one_column: bool = False) ->
     suffix = table_suffix(path)
     if suffix is None:
         raise UserError(f"{path} is no table by its name; known: {', '.join(SUFFIXES)}")
+    if not path.is_file():
+        raise UserError(f"{path} {f'is {NOT_REGULAR}' if path.exists() else 'does not exist'}; give a table")
     if suffix == ".parquet":
         return Parquet(path, options)
     suffix = suffix.removesuffix(".gz")
     if suffix in JSON_LINES:
         return JsonLines(path, options)
     return Delimited(path, options, DELIMITERS[suffix], one_column=one_column)
+
+
+def options_of_table(path: Path) -> frozenset[str]:
+    """Return the names of the `TableOptions` that a table, or a folder of tables, has a place for."""
+    suffix = table_suffix(_find_splits(path)["train"] if path.is_dir() else path) or ""
+    columns = frozenset({"text_columns", "label_column"})
+    if suffix == ".parquet":
+        return columns
+    return columns | {"encoding"} | (frozenset() if suffix.startswith(JSON_LINES) else {"delimiter"})
 
 
 def _find_splits(folder: Path) -> dict[str, Path]:

@@ -2,18 +2,23 @@
 
 from __future__ import annotations
 
-from pathlib import Path
-
-import numpy as np
 import pytest
 import torch
-from PIL import Image
 from torch import Tensor
 
 from studygroup import randomness
-from studygroup.data import Images, ImageTransform, open_dataset
+from studygroup.data import Images, ImageTransform
 from studygroup.data.images import operations
-from studygroup.data.images.augment import ERASED, OPERATIONS, TRIVIAL, Augmentation, flip_changes, format_augment, parse_augment
+from studygroup.data.images.augment import (
+    ERASED,
+    OPERATIONS,
+    TRIVIAL,
+    Augmentation,
+    asks_for_flips,
+    flip_changes,
+    format_augment,
+    parse_augment,
+)
 from studygroup.errors import UserError
 
 CPU = torch.device("cpu")
@@ -57,9 +62,11 @@ def test_presets_flip_only_where_that_keeps_the_class() -> None:
         assert "flip" not in parse_augment(preset, flips=False)
     assert "flip" in parse_augment("crop,flip", flips=False), "whoever names it gets it"
     digits = Images((1, 28, 28), (0.5,), (0.5,))
-    assert digits.resolve_augment("auto", "crop") == "crop"
-    assert digits.resolve_augment("medium", "crop") == "crop+trivial+erase"
-    assert digits.resolve_augment("medium", "crop+flip") == "crop+flip+trivial+erase"
+    assert digits.resolve_augment("auto") == "crop"
+    assert digits.resolve_augment("medium") == "crop+trivial+erase"
+    assert digits.resolve_augment("medium", flips=True) == "crop+flip+trivial+erase"
+    assert all(map(asks_for_flips, ("auto", "crop,strong")))
+    assert not any(map(asks_for_flips, ("crop,flip", "light,flip", "none", "mixup")))
 
 
 @pytest.mark.parametrize(
@@ -82,7 +89,7 @@ def test_mistakes_are_named(given: str, message: str) -> None:
 
 def test_color_of_grey_images_is_refused() -> None:
     with pytest.raises(UserError, match="augment has color, but the images are grey"):
-        Images((1, 8, 8), (0.5,), (0.5,)).resolve_augment("crop,color", "crop")
+        Images((1, 8, 8), (0.5,), (0.5,)).resolve_augment("crop,color")
     assert "color" not in augmentation("medium", 1).trivial
     assert "color" in augmentation("medium", 3).trivial
 
@@ -102,16 +109,6 @@ def test_color_of_grey_images_is_refused() -> None:
 )
 def test_a_flip_is_left_out_by_the_names_of_the_classes(classes: tuple[str, ...], changes: bool) -> None:
     assert flip_changes(classes) == changes
-
-
-@pytest.mark.parametrize(("names", "augment"), [(("3", "8"), "crop"), (("cat", "dog"), "crop+flip")])
-def test_folders_flip_by_the_names_of_their_classes(names: tuple[str, ...], augment: str, tmp_path: Path) -> None:
-    for name in names:
-        (tmp_path / "data" / name).mkdir(parents=True)
-        for k in range(5):
-            pixels = np.random.default_rng(k).integers(0, 256, (8, 8), dtype=np.uint8)
-            Image.fromarray(pixels).save(tmp_path / "data" / name / f"{k}.png")
-    assert open_dataset(str(tmp_path / "data"), cache=tmp_path / "cache", progress=False).augment == augment
 
 
 @pytest.mark.parametrize("augment", [*OPERATIONS, "medium", "strong"])

@@ -89,7 +89,7 @@ def check(data: Dataset, name: str) -> None:
     )
     assert data.name == name
     assert data.images.shape == (3, 32, 32)
-    assert data.augment == "crop+flip"
+    assert data.flips is True
     assert data.classes == tuple(f"class {i}" for i in range(len(data.classes)))
     assert len(data.classes) == (10 if name == "cifar10" else 100)
     for split, split_name in ((data.train, "train"), (data.test, "test")):

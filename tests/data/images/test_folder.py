@@ -35,7 +35,7 @@ def test_one_folder_is_divided(opened: Open, folder: Make) -> None:
     assert data.name == "photos"
     assert data.classes == ("cat", "dog")
     assert data.images.shape == (3, 32, 32)
-    assert data.augment == "crop+flip"
+    assert data.flips is None
     assert (len(data.train), len(data.test)) == (16, 4)
     expected = {
         read_image(path, data.images.shape).tobytes(): label for label, name in enumerate(data.classes) for path in (root / name).iterdir()

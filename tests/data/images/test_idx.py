@@ -29,7 +29,7 @@ def test_samples_equal_the_files(opened: Open, idx_folder: Make, name: str, zipp
     assert data.name == name
     assert data.images.shape == (1, 28, 28)
     assert len(data.classes) == 10
-    assert data.augment == ("crop" if name == "mnist" else "crop+flip")
+    assert data.flips == (name != "mnist")
     for split, stem in ((data.train, "train"), (data.test, "t10k")):
         inputs, labels = split.gather(np.arange(len(split)))
         assert np.array_equal(inputs[:, 0].numpy(), arrays[f"{stem}-images-idx3-ubyte"])

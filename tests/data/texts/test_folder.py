@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from studygroup.data.sources import is_text_folder
-from studygroup.data.texts import folder as text_folder
+from studygroup.data.texts import files as text_files
 from studygroup.data.texts.folder import TextFolder
 from studygroup.data.texts.prepare import TextPreparation
 from studygroup.errors import UserError
@@ -68,8 +68,8 @@ def test_folders_of_training_and_test_set(written: Write, cache: Path, caplog: p
 def test_invalid_folders_are_refused(written: Write, cache: Path, tmp_path: Path) -> None:
     root = written({"1.txt": "x"})
     for path, message in [
-        (root / "1.txt", "1.txt is not a folder; give one with one sub-folder of texts"),
-        (tmp_path / "gone", "is not a folder"),
+        (root / "1.txt", "1.txt is neither a folder nor an archive; give a folder with one sub-folder of texts"),
+        (tmp_path / "gone", "gone does not exist; give a folder with one sub-folder of texts"),
         (root, "no sub-folders; its texts are directly in it"),
     ]:
         with pytest.raises(UserError, match=message):
@@ -96,7 +96,7 @@ def test_encodings(written: Write, cache: Path) -> None:
 
 
 def test_unreadable_texts_are_skipped(written: Write, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(text_folder, "MAX_BYTES", 1000)
+    monkeypatch.setattr(text_files, "MAX_BYTES", 1000)
     root = written({"a/1.txt": "x" * 1000, "a/2.txt": "x" * 1001, "b/1.txt": "y", "b/2.txt": "z"})
     source = TextFolder(*source_args(root, cache, on_error="skip"))
     (root / "b" / "2.txt").unlink()

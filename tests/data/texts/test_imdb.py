@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from studygroup.data.texts import folder as text_folder
+from studygroup.data.texts import files as text_files
 from studygroup.data.texts import imdb
 from studygroup.data.texts.imdb import Imdb
 from studygroup.errors import UserError
@@ -144,7 +144,8 @@ def test_hostile_members_are_ignored(tmp_path: Path, cache: Path) -> None:
 
 def test_a_huge_member_is_unreadable(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(imdb, "MAX_BYTES", 1000)
-    monkeypatch.setattr(text_folder, "MAX_BYTES", 1000)
+    monkeypatch.setattr(text_files, "MAX_BYTES", 1000)
+    monkeypatch.setattr(imdb, "MAX_BYTES", 1000)
     path = pack(tmp_path / ARCHIVE, {**members(), "aclImdb/train/neg/9_1.txt": b"x" * 1_000_000})
     contents = Imdb(*source_args(path, cache, on_error="skip")).read()
     assert rows(contents) == expected()["train"]

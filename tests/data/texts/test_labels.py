@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from studygroup.data.texts.labels import check_classes, is_number, odd_names, shorten, sort_classes
+from studygroup.data.texts.labels import check_classes, is_number, odd_names, sort_classes
 from studygroup.errors import UserError
+from studygroup.escape import shortened
 
 
 def test_order_of_classes() -> None:
@@ -76,7 +77,7 @@ def test_long_labels_are_shortened() -> None:
         check_classes({"a b\n" * 10_000 + str(i) for i in range(20)}, 20, "t.csv")
     assert len(str(caught.value)) < 250
     assert "\n" not in str(caught.value)
-    assert shorten("short") == "short"
-    assert shorten("x" * 40) == "x" * 40
-    assert shorten("x" * 41) == "x" * 39 + "…"
-    assert shorten("x\udcff") == "x?"
+    assert shortened("short") == "short"
+    assert shortened("x" * 40) == "x" * 40
+    assert shortened("x" * 41) == "x" * 39 + "…"
+    assert shortened("x\udcff") == "x?"

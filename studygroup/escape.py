@@ -27,10 +27,10 @@ def one_line(text: str) -> str:
     return "".join("?" if unicodedata.category(letter) in ("Cc", "Cf", "Cs", "Co", "Cn") else letter for letter in line)
 
 
-def shortened(text: str, length: int) -> str:
+def shortened(text: str, length: int = 40) -> str:
     """Return a text in one line of at most so many characters."""
     line = one_line(text[: 20 * length])
-    return line if len(line) <= length else line[: length - 1] + "…"
+    return line if len(line) <= length and len(text) <= 20 * length else line[: length - 1] + "…"
 
 
 def _is_number(text: str) -> bool:
