@@ -28,6 +28,7 @@ LEAVES = {
     "registry",
     "lock",
     "escape",
+    "terminal",
     "devices",
     "threads",
     "losses",
