@@ -22,6 +22,7 @@ from typing import NoReturn, cast
 
 from studygroup import api
 from studygroup.errors import TrainingError, UserError, unknown_name
+from studygroup.escape import visible
 from studygroup.options import (
     RENAMED,
     AdviseOptions,
@@ -37,6 +38,7 @@ from studygroup.options import (
 )
 from studygroup.options.flags import ALIASES, SYNONYMS
 from studygroup.parameters import Parameter, parameters_of
+from studygroup.terminal import VisibleFormatter
 
 COMMANDS: dict[str, tuple[str, type[Options]]] = {  # command: public function, its options
     "train": ("train", TrainOptions),
@@ -353,11 +355,11 @@ def _messages_on_stderr() -> Iterator[None]:
 
     def show_warning(message: Warning | str, *_: object, **__: object) -> None:
         if RANK == "0":
-            print(f"studygroup: note: {' '.join(str(message).split())}", file=sys.stderr)
+            print(visible(f"studygroup: note: {' '.join(str(message).split())}"), file=sys.stderr)
 
     logger = logging.getLogger("studygroup")
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(message)s"))
+    handler.setFormatter(VisibleFormatter("%(message)s"))
     level = logger.level
     logger.addHandler(handler)
     logger.setLevel(logging.INFO if RANK == "0" else logging.ERROR)
@@ -372,9 +374,9 @@ def _messages_on_stderr() -> Iterator[None]:
 
 def _fail(message: str, code: int, show_traceback: bool = False) -> int:
     if show_traceback:
-        traceback.print_exc()
+        print(visible(traceback.format_exc()), end="", file=sys.stderr)
     who = "studygroup" if RANK == "0" else f"studygroup, rank {RANK}"
-    print(f"{who}: {message}", file=sys.stderr)
+    print(visible(f"{who}: {message}"), file=sys.stderr)
     return code
 
 

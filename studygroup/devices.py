@@ -25,6 +25,8 @@ def pick_device(name: str) -> torch.device:
         return torch.device("cuda" if torch.cuda.is_available() else "cpu")
     try:
         device = torch.device(name)
+        if device.type == "cpu" and device.index:
+            raise UserError(f"device is {name!r}, but the CPUs are one device; take cpu, and --threads for the number of its threads")
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try auto or cpu") from error

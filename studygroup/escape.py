@@ -1,4 +1,4 @@
-"""Names and texts that others wrote, made safe for a CSV file, a Markdown table and a line of a picture."""
+"""Names and texts that others wrote, made safe for a terminal, JSON, a CSV file, a Markdown table and a line of a picture."""
 
 from __future__ import annotations
 
@@ -7,12 +7,23 @@ import unicodedata
 
 FORMULA = ("=", "@", "+", "-", "\t", "\r")
 """What a spreadsheet takes for the begin of a formula (OWASP, CSV injection)."""
-MARKDOWN = re.compile(r"([\\`*_\[\]<>|~$#!])")
+MARKDOWN = re.compile(r"([\\`*\[\]<>|~$#!]|(?<!\w)_|_(?!\w))")
+CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069\ud800-\udfff]")
+"""Characters that move the cursor, change colours or the direction of writing, and more, and what cannot be encoded."""
+
+
+def visible(text: str) -> str:
+    """Return a text that does not control a terminal: with `?` for control characters, but line breaks and tabs."""
+    return CONTROL.sub("?", text)
+
+
+def visible_json(text: str) -> str:
+    """Return JSON with the same content and no control characters."""
+    return CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def csv_cell(text: str) -> str:
     """Return a text that no spreadsheet runs as a formula: with an apostrophe before `=`, `@`, `+`, `-`, unless it is a number."""
-    text = text.encode("utf-8", "replace").decode("utf-8")
     return f"'{text}" if text.lstrip(" \n").startswith(FORMULA) and not _is_number(text) else text
 
 

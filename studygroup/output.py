@@ -12,7 +12,9 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from studygroup.errors import UserError
+from studygroup.escape import csv_cell, visible, visible_json
 from studygroup.foreign import allow_flag, is_import_path
+from studygroup.terminal import safe_console
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -26,9 +28,7 @@ MAX_DETAILED = 2  # members whose scores by class are printed
 
 def console() -> Console:
     """Return a console on standard output."""
-    from rich.console import Console
-
-    return Console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
+    return safe_console(width=None if sys.stdout.isatty() else PIPE_WIDTH, highlight=False)
 
 
 def print_result(style: str, command: str, result: object, arguments: Mapping[str, object]) -> None:
@@ -53,7 +53,7 @@ def print_result(style: str, command: str, result: object, arguments: Mapping[st
 
 def print_json(result: object) -> None:
     """Print a result as JSON; numbers that are not finite become null."""
-    print(json.dumps(_plain(result), indent=2, ensure_ascii=False))
+    print(visible_json(json.dumps(_plain(result), indent=2, ensure_ascii=False)))
 
 
 def print_table(command: str, result: object, arguments: Mapping[str, object]) -> None:
@@ -149,6 +149,7 @@ def _stream_predictions(style: str, rows: Iterator[Mapping[str, object]], top: o
         raise UserError(f"top is {top}, but --format csv has the most probable class only; take --format jsonl, or leave out --top")
     if isinstance(sys.stdout, io.TextIOWrapper):  # file names that are no UTF-8: their bytes, or JSON's escapes
         sys.stdout.reconfigure(errors="surrogateescape" if style == "csv" else "backslashreplace")
+    cell = (lambda text: visible(csv_cell(text))) if sys.stdout.isatty() else csv_cell
     writer = csv.writer(sys.stdout, lineterminator="\n")
     for count, row in enumerate(rows):
         if style == "csv":
@@ -156,9 +157,9 @@ def _stream_predictions(style: str, rows: Iterator[Mapping[str, object]], top: o
             true = ["true"] if "true" in row else []
             if count == 0:
                 writer.writerow([key, *true, "label", "probability"])
-            writer.writerow([row[key], *(row[name] for name in true), row["label"], f"{row['probability']:.6f}"])
+            writer.writerow([*(cell(str(row[name])) for name in (key, *true, "label")), f"{row['probability']:.6f}"])
         else:
-            print(json.dumps(_plain(row), ensure_ascii=False))
+            print(visible_json(json.dumps(_plain(row), ensure_ascii=False)))
         sys.stdout.flush()
 
 

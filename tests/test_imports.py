@@ -30,6 +30,7 @@ LEAVES = {
     "foreign",
     "lock",
     "escape",
+    "terminal",
     "devices",
     "threads",
     "losses",

@@ -6,6 +6,9 @@ from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Literal
 
+from studygroup.escape import visible
+from studygroup.terminal import safe_console
+
 Unit = Literal["samples", "bytes", "percent"]
 
 
@@ -23,11 +26,10 @@ def progress_bar(text: str, total: int, unit: Unit, *, show: bool, done: int = 0
     if not show:
         yield lambda amount: None
         return
-    from rich.console import Console
     from rich.progress import BarColumn, DownloadColumn, MofNCompleteColumn, Progress, TaskProgressColumn, TextColumn, TimeRemainingColumn
 
     amounts = {"samples": MofNCompleteColumn, "bytes": DownloadColumn, "percent": TaskProgressColumn}
     columns = (TextColumn("{task.description}"), BarColumn(), amounts[unit](), TimeRemainingColumn())
-    with Progress(*columns, console=Console(stderr=True), transient=True) as progress:
-        task = progress.add_task(text, total=total, completed=done)
+    with Progress(*columns, console=safe_console(stderr=True), transient=True) as progress:
+        task = progress.add_task(visible(text), total=total, completed=done)
         yield lambda amount: progress.advance(task, amount)

@@ -23,7 +23,8 @@ from studygroup.data.texts.table import SUFFIXES as TABLES
 from studygroup.data.texts.table import is_table, options_of_table, table_suffix
 from studygroup.data.tokenizer import Tokenizer
 from studygroup.errors import UserError
-from studygroup.options import DataOptions, keyword_function
+from studygroup.options import DataOptions, TableOptions, keyword_function
+from studygroup.parameters import parameters_of
 from studygroup.registry import Registry
 
 SOURCES: Registry[type[Source[Any]]] = Registry(
@@ -49,7 +50,7 @@ SOURCES: Registry[type[Source[Any]]] = Registry(
 """Classes of sources by the name of the data set."""
 
 PREPARATIONS: dict[str, type[Preparation[Any, Any]]] = {"images": ImagePreparation, "texts": TextPreparation}
-OPTIONS_OF = {"images": ("image_size", "channels"), "texts": ("text_columns", "label_column", "encoding", "delimiter", "max_length")}
+OPTIONS_OF = {"images": ("image_size", "channels"), "texts": (*parameters_of(TableOptions), "max_length", "vocabulary", "tokenizer")}
 
 
 def open_data(
@@ -71,7 +72,7 @@ def open_data(
     name, path = parse(options.data)
     kind = SOURCES[name].kind
     for other, names in OPTIONS_OF.items():
-        if other != kind and (given := [option for option in names if getattr(options, option)]):
+        if other != kind and (given := [option for option in names if getattr(options, option) not in (None, (), "auto")]):
             raise UserError(f"{given[0]} is given, but {options.data} has {kind}; leave it out")
     if tokenizer is None:
         tokenizer = "bpe" if options.tokenizer == "auto" else options.tokenizer

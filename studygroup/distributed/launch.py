@@ -37,6 +37,8 @@ def needs_launch(options: RankOptions) -> bool:
         raise UserError(
             f"nodes is {options.nodes}: give --rendezvous HOST:PORT, the same on every node (HOST is one of them), or use torchrun"
         )
+    if options.nodes == 1 and options.rendezvous is not None:
+        raise UserError(f"rendezvous is {options.rendezvous}, but there is one node; give --nodes, too, or leave it out")
     return ranks > 1
 
 

@@ -14,6 +14,7 @@ import yaml
 from studygroup.data import Images, Tokens
 from studygroup.data.texts.tokenizers import Chars
 from studygroup.errors import UserError
+from studygroup.escape import markdown_cell
 from studygroup.exporting.check import Check
 from studygroup.exporting.formats import FORMATS, INPUT, OUTPUT
 from studygroup.options import ExportOptions, TableOptions
@@ -30,13 +31,13 @@ TEMPLATE = """\
 
 ## Model description
 
-`{network}` with {parameters} parameters, trained with studygroup by the method `{method}`.
+{network} with {parameters} parameters, trained with studygroup by the method {method}.
 It classifies {kind}s into {count} classes: {classes}.
 
 ## How to use
 
-`{file}` {use}.
-`{card}` says how {kind}s become inputs; docs/deploy.md of studygroup has complete programs.
+{file} {use}.
+{card} says how {kind}s become inputs; docs/deploy.md of studygroup has complete programs.
 
 ## Results
 
@@ -173,7 +174,7 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
     trained = {key: value for key, value in origin.items() if key != "run" and value is not None}
     shape, count = " x ".join(map(str, card["input"]["shape"])), len(card["classes"])
     weights = "is a folder that transformers opens" if chosen.is_folder else "holds the weights of the network"
-    graph = f"takes `{INPUT}` ({shape}, {card['input']['dtype']}) and returns logits (batch x {count})"
+    graph = f"takes {INPUT} ({shape}, {card['input']['dtype']}) and returns logits (batch x {count})"
     use = graph if chosen.has_graph else weights
     values = {
         "front": yaml.safe_dump(front, sort_keys=False, allow_unicode=True).strip(),
@@ -198,7 +199,8 @@ def model_card(card: Mapping[str, Any], kind: str) -> str:
         "origin": ", ".join(f"{key} {value}" for key, value in trained.items()),
         "versions": ", ".join(f"{name} {number}" for name, number in card["versions"].items()),
     }
-    return TEMPLATE.format(**values)
+    plain = ("front", "rows")  # YAML, and a table without names
+    return TEMPLATE.format(**{name: value if name in plain else markdown_cell(str(value)) for name, value in values.items()})
 
 
 def percent(fraction: float | None) -> str:

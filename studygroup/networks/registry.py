@@ -80,7 +80,7 @@ def create(name: str, num_classes: int, in_channels: int = 3, stem: str = "small
         UserError: an unknown name (the nearest are offered), a stem or an option that the network does not have, an invalid value, a
             vocabulary for an image network, or a count below 1.
     """
-    name, _, suffix = name.partition("@")
+    name, suffix = split_name(name)
     if num_classes < 1 or in_channels < 1:
         raise UserError(f"num_classes is {num_classes}, in_channels {in_channels}; both must be at least 1")
     if reads_texts(name):
@@ -135,13 +135,25 @@ def requires(factory: Callable[..., object], parameter: str) -> bool:
     return parameter in parameters and parameters[parameter].default is inspect.Parameter.empty
 
 
+def split_name(name: str) -> tuple[str, str]:
+    """Return the name of a network without its stem or options, and these.
+
+    Raises:
+        UserError: nothing follows the @.
+    """
+    base, at, suffix = name.partition("@")
+    if at and not suffix:
+        raise UserError(f"{name} has nothing after the @; give a stem or options, as in resnet18@large or transformer@depth=2, or {base}")
+    return base, suffix
+
+
 def reads_texts(name: str) -> bool:
     """Return whether a network of `NETWORKS` reads texts; otherwise it reads images.
 
     Raises:
         UserError: an unknown network; the nearest are offered.
     """
-    name = name.partition("@")[0]
+    name, _ = split_name(name)
     stems(name)
     if name in IMAGE_NETWORKS or name in TEXT_NETWORKS:
         return name in TEXT_NETWORKS
@@ -256,7 +268,7 @@ def canonical_name(name: str, stem: Stem | Literal["auto"] = "auto", size: int =
     Raises:
         UserError: an unknown network, or a stem or an option that it does not have.
     """
-    name, _, suffix = name.partition("@")
+    name, suffix = split_name(name)
     if reads_texts(name):
         check_stem(name, "small" if stem == "auto" else stem)
         values = _parse_options(name, suffix)

@@ -82,8 +82,14 @@ def method_of(options: RunOptions) -> Method:
 
 
 def settings_of(options: RunOptions) -> Settings:
-    """Return the trainer's settings, with everything automatic resolved for this machine."""
+    """Return the trainer's settings, with everything automatic resolved for this machine.
+
+    Raises:
+        UserError: the warm-up is longer than the run, or there is no such device.
+    """
     settings = Settings.of(options)
+    if settings.warmup > settings.epochs:
+        raise UserError(f"warmup is {settings.warmup:g} epochs, but the run has {settings.epochs}; give less, or more --epochs")
     device = settings.torch_device()
     precision: Precision = "bf16" if settings.autocast(device) is not None else "float32"
     return replace(settings, precision=precision, channels_last=settings.memory_format(device) == torch.channels_last)
@@ -97,7 +103,7 @@ def open_splits(options: RunOptions) -> DataSplits:
     """
     parse_augment(options.augment)  # before the data is prepared, which may take long
     tokenizer = options.tokenizer if options.tokenizer != "auto" else tokenizer_of(options.student)
-    dataset = open_data(replace(DataOptions.of(options), tokenizer=tokenizer))
+    dataset = open_data(DataOptions.of(options), tokenizer=tokenizer)
     tested = isinstance(dataset.inputs, Images) and asks_for_flips(options.augment)
     flips = decide_flips(dataset, options.cache) if tested else None
     augment = dataset.inputs.resolve_augment(options.augment, flips=flips is not None and flips.allowed)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any
 
+from studygroup.escape import markdown_cell
 from studygroup.reporting import tables
 from studygroup.reporting.comparison import LINEAR, seeds_text
 from studygroup.reporting.evaluation_tables import markdown_classes
@@ -186,7 +187,7 @@ def render_comparison_markdown(result: Mapping[str, Any]) -> str:
     """Return the leaderboard in Markdown, with failures, seeds, commit and command."""
     columns = _columns(result)
     numbers = [header for header, _ in columns if header not in TEXTS]
-    lines = [f"# {title(result)}", "", *tables.markdown(columns, numbers), ""]
+    lines = [f"# {markdown_cell(title(result))}", "", *tables.markdown(columns, numbers), ""]
     for note in notes(result):
         lines += [note, ""]
     if result["by_class"] is not None:

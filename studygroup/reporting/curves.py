@@ -62,7 +62,7 @@ def draw(runs: Sequence[str | Path], path: str | Path, rows: Sequence[Mapping[st
     seeds = sorted({len(members) for members, _ in groups})
     count = f"{seeds[0]}" if len(seeds) == 1 else f"{seeds[0]} to {seeds[-1]}"
     many = "1 seed" if seeds == [1] else f"{count} seeds: mean and one standard deviation"
-    figure.suptitle(f"{', '.join(data)} ({many})" if data else many, fontsize=11)
+    figure.suptitle(f"{shortened(', '.join(data), 100)} ({many})" if data else many, fontsize=11, parse_math=False)
     figure.tight_layout(rect=(0, (0.1 + 0.2 * legend_rows) / height, 1, 1), h_pad=2.0, w_pad=2.0)
     figure.savefig(path)
 

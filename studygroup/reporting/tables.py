@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from studygroup.errors import UserError
+from studygroup.escape import csv_cell, markdown_cell
 from studygroup.runs.reader import number, read_run, section, values
 
 if TYPE_CHECKING:
@@ -199,7 +200,7 @@ def _width(header: str, cells: Sequence[str], numbers: Container[str]) -> int:
 def render_markdown(rows: Sequence[Row]) -> str:
     """Return the leaderboard in Markdown."""
     title, columns = _columns(rows)
-    lines = [f"**{title}**", ""] if title else []
+    lines = [f"**{markdown_cell(title)}**", ""] if title else []
     lines += markdown([(header, [text(row) for row in rows]) for header, text in columns], dict(NUMBERS))
     return "\n".join([*lines, "", CAPTION, ""])
 
@@ -209,7 +210,8 @@ def markdown(columns: Sequence[Column], numbers: Container[str]) -> list[str]:
     lines = ["| " + " | ".join(header for header, _ in columns) + " |"]
     lines.append("|" + "|".join("---:" if header in numbers else "---" for header, _ in columns) + "|")
     rows = zip(*(cells for _, cells in columns), strict=True)
-    return lines + ["| " + " | ".join(cell.replace("|", "\\|") for cell in row) + " |" for row in rows]
+    escaped = [(str if header in numbers else markdown_cell) for header, _ in columns]
+    return lines + ["| " + " | ".join(escape(cell) for escape, cell in zip(escaped, row, strict=True)) + " |" for row in rows]
 
 
 def render_csv(rows: Sequence[Row]) -> str:
@@ -219,7 +221,7 @@ def render_csv(rows: Sequence[Row]) -> str:
     writer = csv.writer(buffer, lineterminator="\n")
     writer.writerow(keys)
     for row in rows:
-        writer.writerow(_cell(row.get(key)) for key in keys)
+        writer.writerow(csv_cell(_cell(row.get(key))) for key in keys)
     return buffer.getvalue()
 
 
@@ -303,8 +305,11 @@ def _columns(rows: Sequence[Row]) -> tuple[str, list[tuple[str, Callable[[Row], 
 def _table(title: str) -> Table:
     from rich import box
     from rich.table import Table
+    from rich.text import Text
 
-    table = Table(title=title or None, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left", title_style="bold")
+    table = Table(
+        title=Text(title) if title else None, box=box.SIMPLE_HEAD, title_justify="left", caption_justify="left", title_style="bold"
+    )
     table.caption_style = "dim"
     return table
 

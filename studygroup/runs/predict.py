@@ -22,6 +22,7 @@ from studygroup.data.texts.unlabelled import TableRow, read_frame
 from studygroup.data.tokenizer import unknown_warning
 from studygroup.devices import pick_device
 from studygroup.errors import UserError
+from studygroup.escape import visible
 from studygroup.options import DataOptions, TableOptions
 
 BATCH_SIZE = 500
@@ -237,7 +238,7 @@ class Classifier(ABC):
             error = UserError(f"index {key['index']}: {read}") if "index" in key else read
             if on_error == "stop":
                 raise error
-            print(f"skipped: {error}", file=sys.stderr)
+            print(visible(f"skipped: {error}"), file=sys.stderr)
         unknown.add(stored)
         if not stored:
             return None

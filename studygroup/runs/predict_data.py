@@ -15,6 +15,7 @@ from studygroup.data.texts.frames import is_frame
 from studygroup.data.texts.table import SUFFIXES, table_suffix
 from studygroup.data.texts.unlabelled import read_table
 from studygroup.errors import UserError
+from studygroup.escape import csv_cell
 from studygroup.options import DataOptions
 from studygroup.runs.predict import Classifier
 
@@ -118,7 +119,8 @@ def write_predictions_to(out: str | Path, rows: Iterable[Mapping[str, Any]], cla
                     counts["labelled"] += bool(true)
                     counts["unknown"] += bool(true) and true not in known
                     counts["right"] += true == row["label"]
-                    writer.writerow([row[key], *([true] if labelled else []), row["label"], f"{row['probability']:.6f}"])
+                    cells = (str(row[key]), *([true] if labelled else []), row["label"])
+                    writer.writerow([*map(csv_cell, cells), f"{row['probability']:.6f}"])
                 if not counts["samples"]:
                     raise UserError("there is nothing to classify: the data has no rows; nothing is written")
             os.replace(part, path)

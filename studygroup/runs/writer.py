@@ -50,4 +50,4 @@ def write_predictions(path: Path, outcomes: Outcomes, names: Sequence[str], clas
     rows = zip(names, *(column.tolist() for column in columns), strict=True)
     for sample, (name, label, predicted, probability, label_probability) in enumerate(rows):
         writer.writerow([sample, csv_cell(name), known[label], known[predicted], f"{probability:.6f}", f"{label_probability:.6f}"])
-    write_atomically(path, text.getvalue().encode())
+    write_atomically(path, text.getvalue().encode("utf-8", "replace"))

@@ -7,7 +7,9 @@ import time
 from collections.abc import Iterable
 from typing import Any
 
+from studygroup.escape import visible
 from studygroup.sweep.job import Job
+from studygroup.terminal import safe_console
 
 
 class SweepProgress:
@@ -26,11 +28,10 @@ class SweepProgress:
         self._work = sum(self._remaining(name, done) for name, done in self._before.items())
         self._bars: Any = None
         if wanted and sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, Progress, TextColumn
 
             columns = (TextColumn("{task.description:>20}"), BarColumn(bar_width=32), TextColumn("{task.fields[text]}"))
-            self._bars = Progress(*columns, console=Console(stderr=True))
+            self._bars = Progress(*columns, console=safe_console(stderr=True))
             self._total = self._bars.add_task("all", total=self._work or 1.0, text="")
             self._tasks: dict[str, Any] = {}
             self._bars.start()
@@ -62,7 +63,7 @@ class SweepProgress:
             if self._bars is not None:
                 self._bars.console.print(line, soft_wrap=True, markup=False, highlight=False)
             else:
-                print(line, file=sys.stderr, flush=True)
+                print(visible(line), file=sys.stderr, flush=True)
 
     def time_left(self) -> str:
         """Return the estimated time left, such as `, about 3 min left`; empty at first."""

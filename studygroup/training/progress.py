@@ -6,6 +6,8 @@ import sys
 from collections.abc import Sequence
 from typing import Any
 
+from studygroup.terminal import safe_console
+
 MAX_BARS = 16  # members; more would fill the screen
 
 
@@ -18,7 +20,6 @@ class Progress:
         self.title = title
         self.bars: Any = None
         if wanted and sys.stderr.isatty():
-            from rich.console import Console
             from rich.progress import BarColumn, Task, TextColumn, TimeRemainingColumn
             from rich.progress import Progress as Bars
             from rich.text import Text
@@ -34,7 +35,7 @@ class Progress:
                 BarColumn(bar_width=32),
                 TextColumn("{task.fields[text]}"),
                 TimeLeft(elapsed_when_finished=True),
-                console=Console(stderr=True),
+                console=safe_console(stderr=True),
             )
             self.total = self.bars.add_task(title, total=epochs * steps, text="")
             self.members = {name: self.bars.add_task(name, total=1.0, start=False, text="") for name in members[:MAX_BARS]}

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sys
 import tarfile
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import EntryPoint
 from pathlib import Path
 from types import SimpleNamespace
@@ -46,6 +47,15 @@ def test_digits(opened: Open) -> None:
 
 def test_digits_at_another_size(opened: Open) -> None:
     assert opened("digits", image_size=16, channels=3).train.inputs.shape == (1797, 3, 16, 16)
+
+
+@pytest.mark.parametrize(
+    "options", [{"tokenizer": "bpe"}, {"vocabulary": 300}, {"max_length": 5}, {"delimiter": ";"}, {"encoding": "utf-8"}]
+)
+def test_options_of_texts_are_refused_for_images(opened: Open, options: dict[str, object]) -> None:
+    (name,) = options
+    with pytest.raises(UserError, match=f"{name} is given, but digits has images; leave it out"):
+        opened("digits", **options)
 
 
 def test_the_key_depends_on_the_options(opened: Open) -> None:
@@ -106,6 +116,7 @@ def test_a_given_tokenizer(tmp_path: Path, cache: Path) -> None:
     (tmp_path / "t.csv").write_text("text,label\n" + "a,x\nb,y\n" * 5)
     options = DataOptions(tmp_path / "t.csv", vocabulary=300, cache=cache, progress=False)
     assert open_data(options).inputs.to_card()["tokenizer"]["kind"] == "bpe", "auto"
+    options = replace(options, vocabulary=None)
     assert open_data(options, tokenizer="chars").inputs.to_card()["tokenizer"]["kind"] == "chars"
     given = Chars()
     data = open_data(options, tokenizer=given)

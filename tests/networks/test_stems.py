@@ -16,7 +16,7 @@ import studygroup
 from studygroup import UserError, config
 from studygroup.networks import IMAGE_NETWORKS, create, extract_features, parameter_count
 from studygroup.networks.factory import resolve_spec
-from studygroup.networks.registry import canonical_name, stems
+from studygroup.networks.registry import canonical_name, reads_texts, stems
 from studygroup.options import TrainOptions
 from studygroup.runs.member import Run
 
@@ -74,6 +74,13 @@ def test_the_large_stem_pools_the_activated_map() -> None:
     x = noise(2, 3, 40, 40)
     expected = nn.functional.max_pool2d(stem[1](stem[0](x)).relu(), 3, stride=2, padding=1)
     torch.testing.assert_close(stem(x), expected)
+
+
+@pytest.mark.parametrize("name", ["resnet8@", "transformer@"])
+def test_nothing_after_the_at(name: str) -> None:
+    for use in (lambda: create(name, 10), lambda: reads_texts(name), lambda: canonical_name(name)):
+        with pytest.raises(UserError, match=f"{name} has nothing after the @; give a stem or options, as in .*, or {name[:-1]}"):
+            use()
 
 
 @pytest.mark.parametrize("name", ["resnet8@medium", "resnet8@large", "mobilenetv2@large"])

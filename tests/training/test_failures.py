@@ -11,6 +11,7 @@ import sys
 import time
 from collections.abc import Callable
 from contextlib import ExitStack
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +25,8 @@ from studygroup.clock import Clock
 from studygroup.devices import pick_device
 from studygroup.methods import Baseline
 from studygroup.networks import NetworkFactory
+from studygroup.options import RunOptions
+from studygroup.pipeline.setup import settings_of
 from studygroup.runs import checkpoint
 from studygroup.runs.folder import lock_run_dir
 from studygroup.runs.member import Run
@@ -229,6 +232,16 @@ def test_devices() -> None:
     for name in ("cuda:99", "abacus"):
         with pytest.raises(UserError, match=f"device '{name}' cannot be used"):
             pick_device(name)
+    assert pick_device("cpu:0").type == "cpu"
+    with pytest.raises(UserError, match="device is 'cpu:7', but the CPUs are one device; take cpu"):
+        pick_device("cpu:7")
+
+
+def test_a_warm_up_longer_than_the_run() -> None:
+    options = RunOptions(data="digits", epochs=2, warmup=2.5, student="resnet8")
+    with pytest.raises(UserError, match=r"warmup is 2.5 epochs, but the run has 2; give less"):
+        settings_of(options)
+    assert settings_of(replace(options, warmup=2.0)).warmup == 2
 
 
 def test_other_value_errors_are_not_taken_for_batch_norms() -> None:

@@ -33,6 +33,8 @@ def test_ranks_are_started_once(options: RankOptions, env: dict[str, str], expec
 def test_options_must_match_the_ranks_that_torchrun_started(monkeypatch: pytest.MonkeyPatch) -> None:
     with pytest.raises(UserError, match="--rendezvous HOST:PORT"):
         launch.needs_launch(RankOptions(nodes=2))
+    with pytest.raises(UserError, match="rendezvous is a:1, but there is one node"):
+        launch.needs_launch(RankOptions(rendezvous="a:1"))
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="devices is 3, nodes 1, but torchrun started 4 ranks"):

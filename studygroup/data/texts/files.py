@@ -36,6 +36,9 @@ BYTE_ORDER_MARKS = (
     (codecs.BOM_UTF16_BE, "utf-16"),
 )
 
+WITHOUT_MARK = {"x0x0": "utf-16-le", "0x0x": "utf-16-be"}
+"""Encodings by which of the first four bytes are zero, in files of letters without a byte order mark."""
+
 UNDECODABLE = "\udcff"
 """Replacement of bytes that cannot be decoded: an unpaired surrogate, which no decoder produces, so `is_utf8` finds the rows with it."""
 ERROR_HANDLER = "studygroup.undecodable"
@@ -118,9 +121,10 @@ def check_encoding(encoding: str | None) -> None:
 
 
 def detect_encoding(start: bytes, encoding: str | None) -> str:
-    """Return the encoding of a file: the given one, else that of the byte order mark in its first four bytes, else UTF-8."""
+    """Return the encoding of a file: the given one, else what its first four bytes show, a byte order mark or UTF-16 of two letters."""
     if encoding is None:
-        return next((name for mark, name in BYTE_ORDER_MARKS if start.startswith(mark)), "utf-8")
+        found = next((name for mark, name in BYTE_ORDER_MARKS if start.startswith(mark)), None)
+        return found or WITHOUT_MARK.get("".join("0" if byte == 0 else "x" for byte in start), "utf-8")
     return "utf-8-sig" if codecs.lookup(encoding).name == "utf-8" else encoding
 
 
@@ -234,7 +238,7 @@ def decode_text(data: bytes, encoding: str | None) -> tuple[str, str]:
         return "", f"more than {MAX_BYTES} bytes"
     found = detect_encoding(data[:4], encoding)
     try:
-        return data.decode(found), ""
+        return codecs.getincrementaldecoder(found)().decode(data, True), ""  # which asks UTF-16 for its mark
     except UnicodeError:
         return "", encoding_problem(found)
 

@@ -54,7 +54,9 @@ def trained_tokenizer(
         UserError: the tokenizer is unknown, or cannot be loaded or trained.
     """
     if kind not in BPE:
-        return make_tokenizer(kind, lambda: iter(()), vocabulary=vocabulary)
+        if vocabulary is not None:
+            raise UserError(f"vocabulary is {vocabulary}, but {kind} has a vocabulary of its own; leave it out, or take --tokenizer bpe")
+        return make_tokenizer(kind, lambda: iter(()))
     texts = prepared.splits["train"]
     chosen = sample_texts(texts, np.asarray(positions, dtype=np.int64), seed)
     positions_digest = hashlib.blake2b(chosen.tobytes(), digest_size=16).hexdigest()

@@ -319,6 +319,8 @@ def many(n: int = 60) -> list[Row]:
 def test_a_vocabulary_is_trained_on_the_given_texts_only(cache: Path) -> None:
     found = stored(Reviews([*many(), *[("zyzzyva zyzzyva zyzzyva", "a")] * 30], [("zyzzyva", "a")]), cache)
     chosen = np.arange(60)
+    with pytest.raises(UserError, match="vocabulary is 330, but chars has a vocabulary of its own"):
+        trained_tokenizer(found, chosen, "chars", cache, vocabulary=330)
     tokenizer = trained_tokenizer(found, chosen, "bpe", cache, vocabulary=330)
     assert isinstance(tokenizer, Bpe)
     assert tokenizer.model == Bpe.train([text for text, _ in many()], vocabulary=330).model

@@ -154,6 +154,14 @@ def test_byte_order_marks(table: Opened, encoding: str) -> None:
     assert read(table("t.csv", content.encode("utf-8-sig"), encoding="UTF8", text_columns=("text",)))["train"][0] == ("üñ😀", "x")
 
 
+@pytest.mark.parametrize("encoding", ["utf-16-le", "utf-16-be"])
+def test_utf_16_without_a_mark(table: Opened, encoding: str) -> None:
+    content = "text,label\nüñ😀,x\nb,y\n".encode(encoding)
+    assert read(table("t.csv", content))["train"] == [("üñ😀", "x"), ("b", "y")]
+    with pytest.raises(UserError, match=r"line 1 of .*u.csv cannot be read as utf-16 \(.*\); give another --encoding, such as utf-16-le"):
+        read(table("u.csv", "ü,label\nb,y\n".encode(encoding), encoding="utf-16"))
+
+
 @pytest.mark.parametrize("encoding", ["latin-1", "cp1252", "gb18030", "shift_jis", "utf-16-le"])
 def test_other_encodings(table: Opened, encoding: str) -> None:
     text = "é" if encoding in ("latin-1", "cp1252") else "日本"
@@ -179,7 +187,7 @@ def test_bytes_that_cannot_be_decoded(table: Opened) -> None:
     assert names == [f"row 2 of t.csv (line 3: the label has bytes that are not utf-16; {hint})"]
 
 
-@pytest.mark.parametrize("encoding", ["klingon", "rot13", "", "undefined", "a\0b"])
+@pytest.mark.parametrize("encoding", ["klingon", "rot13", "", "undefined", "a\0b", "idna", "punycode", "unicode_escape"])
 def test_unknown_encodings(table: Opened, encoding: str) -> None:
     with pytest.raises(UserError, match=r"unknown encoding .*give one like utf-8"):
         table("t.csv", CSV, encoding=encoding)
