@@ -103,6 +103,10 @@ class Advice:
         finished = self.find_length()
         needed = self.needed(finished)
         known = self.measured_candidates(candidates)
+        if not known:
+            raise UserError(
+                f"none of the candidates can be trained here: {'; '.join(f'{name}: {why}' for name, why in self.left_out.items())}"
+            )
         entries = self.climb(known, needed)
         found = Findings(self.lengths, entries, finished, needed, self.left_out)
         return answer(self.options, self.base, self.splits, self.comparisons, found, candidates)

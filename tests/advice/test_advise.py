@@ -179,6 +179,11 @@ def test_candidates_that_all_fail_are_named(advise: Advise, world: World, tmp_pa
     assert "left out: dml: failed: the cross_entropy loss is not finite" in (tmp_path / "out" / "advice.md").read_text()
 
 
+def test_candidates_that_cannot_be_trained_here_are_named(advise: Advise) -> None:
+    with pytest.raises(UserError, match="none of the candidates can be trained here: one: this network has no branches; take another"):
+        advise(candidates=["one"])
+
+
 def test_a_student_that_cannot_be_trained_is_an_error(advise: Advise, world: World) -> None:
     def accuracy(options: TrainOptions) -> float:
         raise TrainingError("the cross_entropy loss is not finite")

@@ -42,7 +42,8 @@ def test_only_some_are_asked_for() -> None:
 
 
 def test_the_weight_decay_is_stronger_than_the_students() -> None:
-    for optimizer, expected in (("sgd", {"weight_decay": 0.002}), ("adam", {"optimizer": "adamw", "weight_decay": 0.05})):
-        base = run_options(RunOptions("digits", method="baseline", student="resnet8", optimizer=optimizer))
+    expected: dict[str, dict[str, object]] = {"sgd": {"weight_decay": 0.002}, "adam": {"optimizer": "adamw", "weight_decay": 0.05}}
+    for optimizer in expected:
+        base = run_options(RunOptions.from_plain({"data": "digits", "method": "baseline", "student": "resnet8", "optimizer": optimizer}))
         found = {one.name: one.options for one in candidates_for(base, AdviseOptions("digits"), texts=False)}
-        assert found["weight-decay"] == expected
+        assert found["weight-decay"] == expected[optimizer]
