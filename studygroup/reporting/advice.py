@@ -98,7 +98,8 @@ def _length(advice: Mapping[str, Any]) -> str:
     change = f"changed the hold-out by {points(gain['gain'])} points, with a standard error of {100 * gain['noise']:.2f}"
     if advice["finished"]:
         return f"{student} alone needs about {epochs(needed)}: twice as many {change}, which is no more than noise."
-    return f"{student} alone is not finished after {epochs(needed)}: the last doubling {change}, and there was no time for the next one."
+    worse = "" if gain["gain"] > gain["noise"] else ", but it is worse than the linear model and does not over-fit"
+    return f"{student} alone is not finished after {epochs(needed)}: the last doubling {change}{worse}. There was no time for the next one."
 
 
 def _curves(advice: Mapping[str, Any]) -> str:
