@@ -11,11 +11,11 @@ from typing import Any
 
 import numpy as np
 
-from studygroup import config
+from studygroup import config, reporting
 from studygroup.advice.answer import Entry, Findings, answer, failure
 from studygroup.advice.candidates import ALONE, Candidate, candidates_for, larger_network
 from studygroup.advice.journal import Journal
-from studygroup.advice.judgement import Scored, better_half, gains
+from studygroup.advice.judgement import Scored, better_half, gains, read_curves
 from studygroup.advice.measure import Measured, measure
 from studygroup.advice.plan import Pace, largest, rung_sizes
 from studygroup.advice.rungs import TEACHER, Comparisons
@@ -29,6 +29,7 @@ from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.setup import epochs_of, open_splits, run_options, short_name, student_of
 from studygroup.runs.folder import clear_dir
 from studygroup.runs.layout import AdviceFiles
+from studygroup.runs.reader import read_run
 from studygroup.sweep.comparison import processes
 from studygroup.sweep.variants import BASELINE, Variant
 from studygroup.training.splits import DataSplits
@@ -103,6 +104,10 @@ class Advice:
         finished = self.find_length()
         needed = self.needed(finished)
         known = self.measured_candidates(candidates)
+        if not known:
+            raise UserError(
+                f"none of the candidates can be trained here: {'; '.join(f'{name}: {why}' for name, why in self.left_out.items())}"
+            )
         entries = self.climb(known, needed)
         found = Findings(self.lengths, entries, finished, needed, self.left_out)
         return answer(self.options, self.base, self.splits, self.comparisons, found, candidates)
@@ -184,7 +189,7 @@ class Advice:
             last, before = (self.lengths[n].scored for n in (lengths[-1], lengths[-2]))
             if last is None or before is None:
                 raise TrainingError(f"the student alone failed: {failure(rows[f'{ALONE}-{lengths[0]}'])}")
-            if not gains(last, before):
+            if not gains(last, before) and self.has_learned(self.lengths[lengths[-1]], rows):
                 return True
             following = 2 * lengths[-1]
             seconds = comparisons.wall(comparisons.planned_alone([following]))
@@ -193,6 +198,14 @@ class Advice:
                     return False
                 journal.note(f"length {following}", True)
             lengths.append(following)
+
+    def has_learned(self, entry: Entry, rows: Mapping[str, Mapping[str, Any]]) -> bool:
+        """Return whether a student that gains no more has learned what it can: it over-fits, or is as good as the linear model."""
+        linear = rows.get(reporting.LINEAR)
+        if linear is None or linear["holdout"] is None or entry.row["holdout"] >= linear["holdout"]:
+            return True
+        runs = [read_run(self.files.folder / entry.comparison / path) for path in entry.row["runs"]]
+        return read_curves(runs, finished=True).verdict == "over-fitting"
 
     def needed(self, finished: bool) -> int:
         """Return the epochs that the student alone needs, as far as they are known."""

@@ -9,10 +9,9 @@ from typing import Any
 from studygroup import config, reporting
 from studygroup.advice.candidates import ALONE, Candidate
 from studygroup.advice.hand_over import score_on_test, train_command
-from studygroup.advice.judgement import Scored, choose, differences, read_curves, standard_error
+from studygroup.advice.judgement import Scored, choose, interval, read_curves, standard_error
 from studygroup.advice.rungs import TEACHER, Comparisons
 from studygroup.options import AdviseOptions, RunOptions
-from studygroup.reporting.student_t import interval
 from studygroup.runs.reader import read_run
 from studygroup.sweep.variants import BASELINE
 from studygroup.training.splits import DataSplits
@@ -147,9 +146,8 @@ def make_row(entry: Entry, control: Entry, *, winner: bool) -> dict[str, Any]:
         "inference": scored.inference,
     }
     if entry is not control:
-        apart = differences(scored, reference)
-        low, high = interval(apart) or (None, None)
-        row |= {"difference": sum(apart) / len(apart), "low": low, "high": high, "noise": standard_error(scored, reference)}
+        difference, low, high = interval(scored, reference)
+        row |= {"difference": difference, "low": low, "high": high, "noise": standard_error(scored, reference)}
     return row
 
 

@@ -5,8 +5,9 @@ hold-out samples per seed, the standard error of the mean difference is sqrt(v /
 
     v = (v_0 + (n - 1) s^2) / n,    v_0 = (e_1 + e_2) / N
 
-s^2 is the sample variance of d; v_0 is the binomial variance of a difference if the two err on different samples, which is an upper limit.
-The mean of the two weights them by their degrees of freedom, as if v_0 were one seed's: two or three seeds alone say little about s.
+s^2 is the sample variance of d; v_0 is the binomial variance of a difference if the two err on different samples, which is an upper
+limit. The mean of the two weights them by their degrees of freedom, as if v_0 were one seed's: two or three seeds alone say little about
+s, and may be equal by chance. The 95% interval is that of Student's t with n degrees of freedom.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
+from studygroup.reporting.student_t import quantile
 from studygroup.runs.reader import RunRecord, values
 
 TIE = 0.003
@@ -60,6 +62,13 @@ def standard_error(one: Scored, other: Scored) -> float:
     binomial = ((1 - one.mean) + (1 - other.mean)) / one.samples
     sample = statistics.variance(d) if n > 1 else 0.0
     return math.sqrt((binomial + (n - 1) * sample) / n / n)
+
+
+def interval(one: Scored, other: Scored) -> tuple[float, float, float]:
+    """Return the mean difference of two candidates with its 95% interval: mean, lower and upper end."""
+    d = differences(one, other)
+    mean, reach = statistics.fmean(d), quantile(0.95, len(d)) * standard_error(one, other)
+    return mean, mean - reach, mean + reach
 
 
 def gains(longer: Scored, shorter: Scored) -> bool:

@@ -16,9 +16,9 @@ Row = Mapping[str, Any]
 TEXTS = ("candidate", "trained in")
 CAPTION = (
     "hold-out: accuracy in %, mean ± sample standard deviation over seeds, each with its own hold-out set. difference: to the student "
-    "alone at the same total compute, in points, paired by seed, with the 95% interval of Student's t (of the student alone with other "
-    "epochs: to itself in the last rung). noise: standard error of that difference, binomial and over seeds. training: operations with all "
-    "members, stages and teachers. prediction: operations for one sample."
+    "alone at the same total compute, in points, paired by seed, with its 95% interval (of the student alone with other epochs: to itself "
+    "in the last rung). noise: standard error of that difference, binomial and over seeds. training: operations with all members, stages "
+    "and teachers. prediction: operations for one sample."
 )
 SURE = 2.0
 """Standard errors from which on a difference is called one."""
@@ -69,29 +69,25 @@ def _margin(advice: Mapping[str, Any]) -> str:
     """Say how good the winner is, and how much better than the student alone at equal compute."""
     winner, control = advice["winner"], control_of(advice)
     found = f"It reaches {percent(winner['holdout'])} on the hold-out"
-    compute = f"with all compute, {epochs(advice['budget_epochs'])}"
-    if winner["control"]:
-        rivals = [row for row in advice["rows"] if row["kind"] != "alone" and row["comparison"] == control["comparison"]]
-        if not rivals:
-            return f"{found}."
-        best = max(rivals, key=lambda row: float(row["holdout"]))
-        reached = f"{best['about']}, reaches {percent(best['holdout'])} ({interval_text(best)})"
-        return f"{found}; the best candidate at the same total compute, {reached}."
-    if winner["kind"] == "alone" and winner["epochs"] > control["epochs"]:
-        return f"{found}. There was time for candidates at the compute of {epochs(control['epochs'])} only; none of them came as far."
-    if winner["kind"] == "alone":
-        return f"{found}; {compute}, it reaches {percent(control['holdout'])}: more is not better by more than it matters."
-    sure = winner["difference"] > SURE * winner["noise"]
-    certain = "" if sure else " This is within what chance does: another seed or split may turn it round."
-    return f"{found}; the student alone {compute}, reaches {percent(control['holdout'])}: a difference of {interval_text(winner)}.{certain}"
+    if winner["kind"] != "alone":
+        sure = winner["difference"] > SURE * winner["noise"]
+        certain = "" if sure else " This is within what chance does: another seed or split may turn it round."
+        alone = f"the student alone at the same total compute, {epochs(control['epochs'])}, reaches {percent(control['holdout'])}"
+        return f"{found}; {alone}: a difference of {interval_text(winner)}.{certain}"
+    if winner["epochs"] > control["epochs"]:
+        found += f", the candidates had time for the compute of {epochs(control['epochs'])} only"
+    elif winner["epochs"] < control["epochs"]:
+        found += f", and {percent(control['holdout'])} with {epochs(control['epochs'])}, which is no more than a tie"
+    rivals = [row for row in advice["rows"] if row["kind"] != "alone" and row["comparison"] == control["comparison"]]
+    if not rivals:
+        return f"{found}."
+    best = max(rivals, key=lambda row: float(row["holdout"]))
+    return f"{found}. The best candidate, {best['about']}, differs by {interval_text(best)} at the same total compute."
 
 
 def interval_text(row: Row) -> str:
     """Return a difference with its interval in words."""
-    found = f"{points(row['difference'])} points"
-    if row["low"] is not None:
-        return f"{found}, 95% interval {points(row['low'])} to {points(row['high'])}"
-    return f"{found}, standard error {100 * row['noise']:.2f}"
+    return f"{points(row['difference'])} points (95% interval {points(row['low'])} to {points(row['high'])})"
 
 
 def _length(advice: Mapping[str, Any]) -> str:
@@ -102,7 +98,8 @@ def _length(advice: Mapping[str, Any]) -> str:
     change = f"changed the hold-out by {points(gain['gain'])} points, with a standard error of {100 * gain['noise']:.2f}"
     if advice["finished"]:
         return f"{student} alone needs about {epochs(needed)}: twice as many {change}, which is no more than noise."
-    return f"{student} alone is not finished after {epochs(needed)}: the last doubling {change}, and there was no time for the next one."
+    worse = "" if gain["gain"] > gain["noise"] else ", but it is worse than the linear model and does not over-fit"
+    return f"{student} alone is not finished after {epochs(needed)}: the last doubling {change}{worse}. There was no time for the next one."
 
 
 def _curves(advice: Mapping[str, Any]) -> str:
@@ -183,7 +180,7 @@ def control_of(advice: Mapping[str, Any]) -> Row:
 def _difference(row: Row) -> str:
     if row["difference"] is None:
         return "–"
-    return points(row["difference"]) + (f" [{points(row['low'])}, {points(row['high'])}]" if row["low"] is not None else "")
+    return f"{points(row['difference'])} [{points(row['low'])}, {points(row['high'])}]"
 
 
 def _stage(row: Row) -> str:

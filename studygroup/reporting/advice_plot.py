@@ -23,6 +23,8 @@ KINDS = {
     "teacher": ("taught by a larger network", COLOURS[1], "v"),
 }
 """Kind of a candidate -> legend, colour, marker."""
+CHARACTER = (6.5, 13.0)
+"""Width and height of a character of a label in pixels."""
 
 
 def draw_advice(advice: Mapping[str, Any], path: str | Path) -> None:
@@ -47,16 +49,10 @@ def draw_advice(advice: Mapping[str, Any], path: str | Path) -> None:
         [row["training"] / control["training"] for row in alone], [100 * row["holdout"] for row in alone], color=KINDS["alone"][1], lw=1
     )
     if advice["linear"]:
+        height = 100 * advice["linear"]["holdout"]
         for axes in (left, right):
-            axes.axhline(100 * advice["linear"]["holdout"], color="0.6", linestyle=":", linewidth=1.2)
-        left.annotate(
-            "linear model",
-            (0.01, 100 * advice["linear"]["holdout"]),
-            xycoords=("axes fraction", "data"),
-            fontsize=8,
-            color="0.4",
-            va="bottom",
-        )
+            axes.axhline(height, color="0.6", linestyle=":", linewidth=1.2)
+        left.annotate("linear model", (0.01, height), xycoords=("axes fraction", "data"), fontsize=8, color="0.4", va="bottom")
     left.set_ylabel("hold-out accuracy in %, mean and standard error")
     used = {row["kind"] for row in rows}
     for kind, (label, colour, marker) in KINDS.items():
@@ -64,6 +60,13 @@ def draw_advice(advice: Mapping[str, Any], path: str | Path) -> None:
             right.plot([], [], marker, color=colour, label=label)
     figure.legend(loc="outside lower center", ncols=len(used), frameon=False, fontsize=9)
     figure.suptitle(shortened(title(advice), 130), fontsize=12, parse_math=False)
+    left.margins(x=0.25)
+    right.margins(x=0.15)
+    figure.draw_without_rendering()  # which fixes the places of points, and with that those of their labels
+    _label(left, rows, "training", control)
+    ranked = sorted(rows, key=lambda row: (bool(row["winner"]), float(row["holdout"])))
+    best = {round(row["inference"] / control["inference"], 2): row for row in ranked}
+    _label(right, list(best.values()), "inference", control)
     figure.savefig(path)
 
 
@@ -77,9 +80,23 @@ def _scatter(axes: Axes, rows: Sequence[Row], key: str, control: Row, label: str
         axes.errorbar(x, y, yerr=reach or None, fmt=marker, color=colour, alpha=1.0 if final else 0.35, capsize=2, linewidth=1)
         if row["winner"]:
             axes.plot(x, y, "o", markersize=15, markerfacecolor="none", color="#E69F00", markeredgewidth=2)
-        if final:
-            axes.annotate(row["name"], (x, y), xytext=(7, 4), textcoords="offset points", fontsize=8, parse_math=False)
     axes.set_xlabel(label)
     axes.grid(visible=True, color="0.9", linewidth=0.8)
     axes.set_axisbelow(True)
     axes.spines[["top", "right"]].set_visible(False)
+
+
+def _label(axes: Axes, rows: Sequence[Row], key: str, control: Row) -> None:
+    """Write the names of rows beside their points, from top to bottom, lower where another name is in the way."""
+    places = [(row[key] / control[key], 100 * row["holdout"], str(row["name"])) for row in rows]
+    placed: list[tuple[float, float, float]] = []
+    for x, y, name in sorted(places, key=lambda place: (-place[1], place[0])):
+        left, height = axes.transData.transform((x, y))
+        right, wanted = left + CHARACTER[0] * len(name) + 12, height
+        while any(
+            left < other_right and other_left < right and abs(wanted - other) < CHARACTER[1] for other_left, other_right, other in placed
+        ):
+            wanted -= 2
+        placed.append((left, right, wanted))
+        label = axes.annotate(name, (x, y), xytext=(10, wanted - height - 2), textcoords="offset pixels", fontsize=7.5, parse_math=False)
+        label.set_in_layout(False)

@@ -41,6 +41,7 @@ class World:
         factor: real seconds of an epoch over measured ones.
         accuracy: rule: options of a run -> hold-out accuracy; an error it raises is the run's failure.
         started: names of the comparison and the run, in order.
+        linear: hold-out accuracy of the linear model; None for none.
         interrupt: number of runs after which the user stops everything; None for never.
     """
 
@@ -49,6 +50,7 @@ class World:
     def __init__(self) -> None:
         self.now, self.overhead, self.factor = 0.0, 8.0, 1.3
         self.accuracy: Accuracy = lambda options: 0.9
+        self.linear: float | None = None
         self.started: list[tuple[str, str]] = []
         self.interrupt: int | None = None
         self.measured: list[str] = []
@@ -80,6 +82,8 @@ class World:
         path = folder / "result.json"
         result = json.loads(path.read_text())
         result["selected"]["test"], result["last"]["test"], result["test_samples"] = None, {}, 0
+        if self.linear is not None:
+            result["linear"] = {"model": "linear", "holdout": self.linear, "test": None, "parameters": 650}
         path.write_text(json.dumps(result))
         return {}
 

@@ -104,6 +104,18 @@ def test_a_student_that_still_gains_is_trained_longer(advise: Advise, world: Wor
     assert result["winner"]["epochs"] == max(row["epochs"] for row in result["rows"] if row["kind"] == "alone")
 
 
+@pytest.mark.parametrize(("linear", "finished"), [(0.2, True), (0.6, False)])
+def test_a_student_below_the_linear_model_has_not_begun_to_learn(
+    advise: Advise, world: World, tmp_path: Path, linear: float, finished: bool
+) -> None:
+    world.accuracy, world.linear = lambda options: 0.3, linear
+    result = advise(time_limit="20m", candidates=["dml"])
+    assert result["finished"] is finished
+    assert result["linear"]["holdout"] == pytest.approx(linear)
+    assert (len(result["lengths"]) > 2) is not finished
+    assert ("it is worse than the linear model" in (tmp_path / "out" / "advice.md").read_text()) is not finished
+
+
 def test_every_seed_has_its_own_hold_out_and_all_share_the_test_set(advise: Advise, tmp_path: Path) -> None:
     advise(candidates=["dml"], seeds=2, split_seed=5)
     runs = [trained(path) for path in sorted((tmp_path / "out" / "rung1" / "runs").iterdir())]
@@ -177,6 +189,11 @@ def test_candidates_that_all_fail_are_named(advise: Advise, world: World, tmp_pa
     assert result["winner"]["kind"] == "alone"
     assert result["left_out"] == {"dml": "failed: the cross_entropy loss is not finite"}
     assert "left out: dml: failed: the cross_entropy loss is not finite" in (tmp_path / "out" / "advice.md").read_text()
+
+
+def test_candidates_that_cannot_be_trained_here_are_named(advise: Advise) -> None:
+    with pytest.raises(UserError, match="none of the candidates can be trained here: one: this network has no branches; take another"):
+        advise(candidates=["one"])
 
 
 def test_a_student_that_cannot_be_trained_is_an_error(advise: Advise, world: World) -> None:

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 import scipy.stats
 
-from studygroup.advice.judgement import Scored, better_half, choose, gains, read_curves, standard_error, tied, wilson
+from studygroup.advice.judgement import Scored, better_half, choose, gains, interval, read_curves, standard_error, tied, wilson
 from studygroup.runs.reader import read_run
 from tests.run_folders import write_run
 
@@ -25,6 +25,14 @@ def test_the_standard_error_weights_seeds_and_samples() -> None:
     assert standard_error(one, other) == pytest.approx(math.sqrt((binomial + 2 * sample) / 3 / 3))
     alone = scored("a", 0.92, samples=400), scored("b", 0.90, samples=400)
     assert standard_error(*alone) == pytest.approx(math.sqrt(binomial))
+
+
+def test_the_interval_is_of_students_t_and_never_empty() -> None:
+    one, other = scored("a", 0.92, 0.92, 0.92, samples=400), scored("b", 0.90, 0.90, 0.90, samples=400)
+    mean, low, high = interval(one, other)
+    assert mean == pytest.approx(0.02)
+    assert high - mean == pytest.approx(mean - low) == pytest.approx(scipy.stats.t.ppf(0.975, 3) * standard_error(one, other))
+    assert low < mean
 
 
 def test_only_common_seeds_are_compared() -> None:
