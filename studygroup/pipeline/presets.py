@@ -30,9 +30,9 @@ class Preset:
 
 
 IMAGES: Mapping[str, Preset] = {
-    "quick": Preset(160_000, 5, 60, {"augment": "light", "label_smoothing": 0.1}),
-    "balanced": Preset(500_000, 15, 200, {"augment": "light", "label_smoothing": 0.1}),
-    "best": Preset(2_000_000, 50, 600, {"augment": "medium", "label_smoothing": 0.1, "ema": 0.999}),
+    "quick": Preset(160_000, 5, 60, {"augment": "light"}),
+    "balanced": Preset(500_000, 15, 200, {"augment": "medium"}),
+    "best": Preset(2_000_000, 50, 600, {"augment": "medium"}),
     "none": Preset(0, 100, 100, {}),
 }
 TEXTS: Mapping[str, Preset] = {
