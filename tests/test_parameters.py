@@ -13,7 +13,17 @@ from torch import nn
 from studygroup import api, cli
 from studygroup.errors import UserError
 from studygroup.kinds import Kind
-from studygroup.options import BenchmarkOptions, CompareOptions, Options, RunOptions, TrainOptions, checked, keyword_function, plain
+from studygroup.options import (
+    BenchmarkOptions,
+    CompareOptions,
+    Options,
+    PredictOptions,
+    RunOptions,
+    TrainOptions,
+    checked,
+    keyword_function,
+    plain,
+)
 from studygroup.parameters import Bounds, check_values, kind_of, option, parameters_of, show
 
 
@@ -179,6 +189,15 @@ def test_options_are_frozen_checked_and_copied() -> None:
     assert child.plain() == {"size": 4, "colour": "blue", "speed": 2.0, "widths": {"a": 1}}
     with pytest.raises(UserError, match="unknown option 'sizes'; did you mean size"):
         Child.from_plain({"sizes": 3})
+
+
+def test_a_text_for_a_list_is_read_as_on_the_command_line() -> None:
+    milestones: Any = "60,120"
+    options = TrainOptions("t.csv", text_columns="title,text", milestones=milestones, peers="resnet8")
+    assert (options.text_columns, options.milestones, options.peers) == (("title", "text"), (60, 120), ("resnet8",))
+    assert PredictOptions("run", "one text, with a comma").inputs == ("one text, with a comma",)
+    with pytest.raises(UserError, match="milestones is 'a'"):
+        TrainOptions("t.csv", milestones="a")  # type: ignore[arg-type]
 
 
 def test_objects_become_notes_that_cannot_be_loaded() -> None:

@@ -37,8 +37,16 @@ class Options:
     title: ClassVar[str] = ""
 
     def __post_init__(self) -> None:
-        """Check words against their choices and numbers against their ranges."""
-        check_values(parameters_of(type(self)), vars(self))
+        """Check words against their choices and numbers against their ranges; a text for a list is read as on the command line."""
+        known = parameters_of(type(self))
+        for name, parameter in known.items():
+            value = getattr(self, name)
+            if parameter.kind.base == "list" and isinstance(value, str):
+                try:
+                    object.__setattr__(self, name, (value,) if parameter.positional else parameter.kind.parse(value))
+                except ValueError as error:
+                    raise UserError(f"{name} is {error}") from None
+        check_values(known, vars(self))
 
     @classmethod
     def of(cls, other: Options, **values: object) -> Self:

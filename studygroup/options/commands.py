@@ -160,9 +160,12 @@ class PredictOptions(CodeOptions, DeviceOptions, ErrorOptions, TableOptions):
     def __post_init__(self) -> None:
         """Check that there is something to classify, once."""
         super().__post_init__()
-        if self.inputs and self.data is not None:
-            raise UserError(f"both inputs ({self.inputs[0]}, ...) and --data {self.data} are given; give one of them")
-        if not self.inputs and self.data is None:
+        given = not isinstance(self.inputs, list | tuple) or bool(self.inputs)  # from Python, anything that can be classified
+        if given and self.data is not None:
+            inputs = f" ({self.inputs[0]}, ...)" if isinstance(self.inputs, list | tuple) else ""
+            data = f" {self.data}" if isinstance(self.data, str | Path) else ""
+            raise UserError(f"both inputs{inputs} and --data{data} are given; give one of them")
+        if not given and self.data is None:
             raise UserError("there is nothing to classify; give images, texts or files, or --data with a table or a folder")
         if self.out is not None and self.top != 1:
             raise UserError(f"top is {self.top}, but --out has the most probable class only; take --format jsonl, or leave out --top")

@@ -35,7 +35,7 @@ class MethodObject(Protocol):
 EPOCHS_HELP = "the preset's, by the number of training samples"
 DATA_HELP = (
     "Name of a data set (`studygroup list data`), optionally with its location (`cifar10:/path/to/archive`), a folder of images or texts "
-    "with one sub-folder per class, or a table of texts and labels (CSV, TSV, JSONL, Parquet)"
+    "with one sub-folder per class, an archive of one, or a table of texts and labels (CSV, TSV, JSONL, Parquet)"
 )
 
 

@@ -8,6 +8,7 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studygroup.data.archives import is_archive
 from studygroup.data.images.decode import find_images
 from studygroup.data.inputs import Images
 from studygroup.data.texts.columns import refuse_columns
@@ -59,7 +60,8 @@ def predict_data(
         refuse_columns(options, str(data))
         return _predict_files(classifier, path, options, how)
     if images or table_suffix(path) is None:
-        raise UserError(f"{data} is a file, and this run classifies {classifier.inputs.noun}s; give {wanted}")
+        what = "an archive; unpack it, and" if is_archive(path) else f"a file, and this run classifies {classifier.inputs.noun}s;"
+        raise UserError(f"{data} is {what} give {wanted}")
     return classifier.stream_table(read_table(path, options, classifier.data_options()), **how)
 
 

@@ -11,6 +11,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
+import studygroup as sg
 from studygroup import Member, UserError
 from studygroup.data import Images, Tokens
 from studygroup.data.inputs import inputs_of
@@ -111,6 +112,20 @@ def test_a_file_of_predictions(member: Member, tmp_path: Path) -> None:
 def test_frames_that_cannot_be_classified(member: Member, columns: dict[Any, list[Any]], message: str) -> None:
     with pytest.raises(UserError, match=message):
         member.predict(Frame(columns))
+
+
+def test_frames_as_inputs_and_as_data(member: Member, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("studygroup.commands.predict.open_classifier", lambda *_: member)
+    for found in (sg.predict("run", frame()), sg.predict("run", data=frame())):
+        assert [row["label"] for row in found] == ["short", "long", "short"]
+    with pytest.raises(UserError, match="both inputs and --data are given"):
+        sg.predict("run", frame(), data=frame())
+    with pytest.raises(UserError, match="the DataFrame has an encoding of its own; leave out --encoding latin-1"):
+        sg.predict("run", data=frame(), encoding="latin-1")
+    with pytest.raises(UserError, match="the DataFrame is no CSV or TSV file; leave out --delimiter ;"):
+        sg.predict("run", data=frame(), delimiter=";")
+    with pytest.raises(UserError, match="the DataFrame has no rows"):
+        member.predict(Frame({}))
 
 
 def test_unreadable_rows_are_skipped_and_named(member: Member, caplog: pytest.LogCaptureFixture) -> None:

@@ -6,10 +6,10 @@ the nearest image of its class and o to the nearest of another class, before and
 
     margin = log(o / s),    loss = log(o / s) - log(o' / s')
 
-the loss tells by how much the mirrored copies move x towards other classes. A flip is left out if, over all images or over those of a
-class, the mean loss is above `LOSS`, above `SHARE` of the mean margin (so that images with nearly equal ones in their class are no
-evidence) and above `ERRORS` standard errors, and mirrored images of other classes are nearer than those of the own. Distances are
-Euclidean, between histograms of oriented gradients (Dalal and Triggs, 2005).
+the loss tells by how much the mirrored copies move x towards other classes. A flip is left out if the mean loss of all images is above
+`LOSS`, or that of a class above `CLASS_LOSS`, if it is above `SHARE` of their mean margin (so that images with nearly equal ones in their
+class are no evidence) and above `ERRORS` standard errors, and if mirrored images of other classes are nearer to them than those of the
+own. Distances are Euclidean, between histograms of oriented gradients (Dalal and Triggs, 2005).
 
 <cache>/flips/<name>-<key>/flips.json     what the test found
 """
@@ -35,8 +35,8 @@ from studygroup.escape import shortened
 
 SAMPLES, FEWEST = 3000, 10
 """Largest number of images that are tested, and smallest number of images of a class whose mean loss counts."""
-LOSS, SHARE, ERRORS = 0.02, 0.04, 4.5
-"""Mean loss, as it is, as a share of the margin, and in standard errors, above which flips are left out (docs/augmentation.md)."""
+LOSS, CLASS_LOSS, SHARE, ERRORS = 0.01, 0.03, 0.025, 4.5
+"""Mean loss of all images, of those of a class, as a share of the margin, and in standard errors, above which flips are left out."""
 SIZE, CELLS, ORIENTATIONS = 32, 8, 8
 """Height and width of the tested images, cells per side, and orientations of a histogram."""
 NEAREST = 1e-3
@@ -104,8 +104,8 @@ def judge_by_images(images: NDArray[np.uint8], labels: NDArray[np.int64], classe
     compared = count[labels] >= 2  # others have no neighbour of their class
     images, labels = images[compared], labels[compared]
     margin, loss, own, other, confused = _compare(histograms(fit_array(images, (1, SIZE, SIZE))[:, 0]), labels)
-    groups = [np.ones(len(labels), dtype=bool), *(labels == label for label in np.flatnonzero(count >= FEWEST))]
-    changed = [group for group in groups if _changes(margin[group], loss[group], other[group] / own[group])]
+    groups = [(np.ones(len(labels), dtype=bool), LOSS), *((labels == label, CLASS_LOSS) for label in np.flatnonzero(count >= FEWEST))]
+    changed = [group for group, least in groups if _changes(margin[group], loss[group], other[group] / own[group], least)]
     if not changed:
         return Flips(True, f"mirrored images count as the same class, as far as the nearest of {tested} tell")
     worst = max(changed, key=lambda group: float(loss[group].mean()))
@@ -114,16 +114,17 @@ def judge_by_images(images: NDArray[np.uint8], labels: NDArray[np.int64], classe
     return Flips(False, f"no flips, as mirrored images of {mirrored} look like {label}, by the nearest of {tested}")
 
 
-def _changes(margin: NDArray[np.float32], loss: NDArray[np.float32], mirrored: NDArray[np.float32]) -> bool:
+def _changes(margin: NDArray[np.float32], loss: NDArray[np.float32], mirrored: NDArray[np.float32], least: float) -> bool:
     """Return whether mirrored copies move images towards other classes.
 
     Args:
         margin: (n,) of the images.
         loss: (n,) of the margins.
         mirrored: (n,) distance to the nearest mirrored image of another class, over that of the same class.
+        least: mean loss from which on it matters.
     """
     error = loss.std(ddof=1) / len(loss) ** 0.5
-    return bool(loss.mean() > max(LOSS, SHARE * margin.mean(), ERRORS * error) and np.log(mirrored).mean() < 0)
+    return bool(loss.mean() > max(least, SHARE * margin.mean(), ERRORS * error) and np.log(mirrored).mean() < 0)
 
 
 def _compare(

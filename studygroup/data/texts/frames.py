@@ -47,12 +47,18 @@ def plain_value(value: object) -> object:
 
 
 class Frame:
-    """A DataFrame as a table (`records.Format`)."""
+    """A DataFrame as a table (`records.Format`).
+
+    Raises:
+        UserError: it has no rows.
+    """
 
     text_problem = SURROGATE
     column_hint = ""
 
     def __init__(self, frame: Any) -> None:
+        if not len(frame):
+            raise UserError("the DataFrame has no rows; give texts")
         self.frame = frame
         self.size = len(frame)
 

@@ -9,7 +9,7 @@ from typing import Any, NamedTuple
 
 from studygroup.data.cache.entries import check_skipped
 from studygroup.data.source import Meter
-from studygroup.data.texts.columns import choose_columns_to_predict
+from studygroup.data.texts.columns import choose_columns_to_predict, refuse_delimiter, refuse_encoding
 from studygroup.data.texts.files import UnreadableRows, check_encoding
 from studygroup.data.texts.frames import Frame
 from studygroup.data.texts.records import Format, class_name, find_text_problem, join_texts
@@ -54,6 +54,8 @@ def read_table(path: Path, options: DataOptions, trained: TableOptions) -> Itera
 
 def read_frame(frame: Any, options: DataOptions, trained: TableOptions) -> Iterator[TableRow]:
     """Check a DataFrame, and return its rows; arguments and errors as of `read_table`."""
+    refuse_delimiter(options, "the DataFrame")
+    refuse_encoding(options, "the DataFrame")
     table = Frame(frame)
     return _rows(table, "the DataFrame", with_trained_columns(options, trained, table.names))
 

@@ -42,7 +42,7 @@ def digits(count: int) -> tuple[NDArray[np.uint8], NDArray[np.int64]]:
     return (data.images[:count, None] * 15).astype(np.uint8), data.target[:count].astype(np.int64)
 
 
-@pytest.mark.parametrize("count", [600, 1294])
+@pytest.mark.parametrize("count", [300, 1294])
 def test_digits_must_not_be_flipped(count: int) -> None:
     found = judge_by_images(*digits(count), NEUTRAL)
     assert not found.allowed
@@ -81,7 +81,7 @@ def test_clothes_may_be_flipped(tmp_path: Path) -> None:
     [
         (0.5, 0.05, 0.9, True),
         (0.5, 0.019, 0.9, False),  # too small to matter
-        (1.3, 0.05, 0.9, False),  # images have nearly equal ones in their class
+        (2.1, 0.05, 0.9, False),  # images have nearly equal ones in their class
         (0.5, 0.05, 1.1, False),  # mirrored images of the own class are nearer
         (-0.1, 0.05, 0.9, True),
     ],
@@ -90,8 +90,8 @@ def test_when_a_loss_counts(margin: float, loss: float, mirrored: float, changes
     noise = np.random.default_rng(0).normal(0, 0.05, 100).astype(np.float32)
     noise -= noise.mean()
     values = [np.full(100, value, dtype=np.float32) for value in (margin, loss, mirrored)]
-    assert flips._changes(values[0] + noise, values[1] + noise, values[2]) == changes
-    assert not flips._changes(values[0], values[1] + 50 * noise, values[2]), "it may be chance"
+    assert flips._changes(values[0] + noise, values[1] + noise, values[2], 0.02) == changes
+    assert not flips._changes(values[0], values[1] + 50 * noise, values[2], 0.02), "it may be chance"
 
 
 def test_against_all_pairs() -> None:
