@@ -94,7 +94,7 @@ def answer(
     best = choose([entry.scored for entry in compared if entry.scored is not None])
     winner = next(entry for entry in compared if entry.scored is best)
     run = files.comparison(winner.comparison).run(str(winner.row["variant"]), 0)
-    test = score_on_test(run)
+    test = score_on_test(run) if options.score_test else None
     controls = {entry.comparison: entry for entry in found.entries if entry.kind == ALONE}
     rows = [make_row(entry, control, winner=entry is winner) for entry in compared]
     rows += [make_row(entry, controls[entry.comparison], winner=False) for entry in found.dropped()]

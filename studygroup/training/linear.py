@@ -83,8 +83,8 @@ def fit_texts(train: Split, scored: Mapping[str, Split]) -> dict[str, Any]:
     """Fit the model on texts; arguments and result as of `linear_scores`, `holdout` among the scored splits."""
     name = "tf-idf + logistic regression"
     tokens = int(np.sum(train.inputs.lengths if train.rows is None else train.inputs.lengths[train.rows]))
-    if tokens > MAX_TOKENS:
-        return {"model": name, "skipped": f"more than {MAX_TOKENS:,} training tokens"}
+    if reason := _reason_against(train, tokens, MAX_TOKENS, "training tokens"):
+        return {"model": name, "skipped": reason}
     exact = tokens <= MAX_EXACT
     logger.info("fitting the linear model (tf-idf) on %d texts; --no-linear-model leaves it out", len(train))
     features = _vectorizer(exact)
@@ -99,13 +99,20 @@ def fit_images(train: Split, scored: Mapping[str, Split]) -> dict[str, Any]:
 
     name, (channels, height, width) = "pixels + logistic regression", train.inputs.shape[1:]
     pixels = len(train) * channels * min(height, MAX_SIDE) * min(width, MAX_SIDE)
-    if pixels > MAX_PIXELS:
-        return {"model": name, "skipped": f"more than {MAX_PIXELS:,} pixels of training images"}
+    if reason := _reason_against(train, pixels, MAX_PIXELS, "pixels of training images"):
+        return {"model": name, "skipped": reason}
     exact = pixels <= MAX_EXACT_PIXELS
     logger.info("fitting the linear model (pixels) on %d images; --no-linear-model leaves it out", len(train))
     fits = _exact_fits("images") if exact else _descents("images")
     fitted = _select(fits, StandardScaler(), _pixels, train, scored)
     return {"model": name if exact else f"{name} (SGD)", **fitted}
+
+
+def _reason_against(train: Split, size: int, most: int, unit: str) -> str:
+    """Return why there can be no linear model of the training samples, or nothing."""
+    if len(set(train.labels.tolist())) < 2:
+        return "all training samples are of one class"
+    return f"more than {most:,} {unit}" if size > most else ""
 
 
 def _select(
@@ -122,8 +129,6 @@ def _select(
     """
     from sklearn.exceptions import ConvergenceWarning
 
-    if len(set(train.labels.tolist())) < 2:
-        return {"skipped": "all training samples are of one class"}
     start = time.monotonic()
     train_features = features.fit_transform(samples_of(train))
     samples = {split: (features.transform(samples_of(rows)), rows.labels) for split, rows in scored.items() if len(rows)}

@@ -154,6 +154,12 @@ def test_a_stopped_advice_goes_on_and_ends_the_same(advise: Advise, world: World
     assert len(world.started) == before, "a finished one is only read"
 
 
+def test_the_test_set_may_stay_closed(advise: Advise, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    monkeypatch.setattr("studygroup.advice.answer.score_on_test", lambda _: pytest.fail("nobody asked for it"))
+    assert advise(candidates=["dml"], score_test=False)["test"] is None
+    assert "test set" not in (tmp_path / "out" / "advice.md").read_text()
+
+
 def test_other_options_need_another_folder(advise: Advise, tmp_path: Path) -> None:
     advise(candidates=["dml"])
     with pytest.raises(UserError, match=r"the advice in .*out had other options \(seeds was 3, is 2\); take another --out"):

@@ -170,7 +170,8 @@ def test_killed_with_sigkill_and_resumed(train: Callable[..., Run], tmp_path: Pa
         "import sys, torch, studygroup\n"
         f"torch.set_num_threads({torch.get_num_threads()})\n"
         f"studygroup.train('digits', method='dml', epochs=4, checkpoint_steps=2, train_size=160, holdout=48, batch_size=32, progress=False,"
-        f" preset='none', precision='float32', cache={str(cache)!r}, out={str(tmp_path / 'killed')!r}, resume=True)"
+        f" preset='none', linear_model=False, precision='float32',"
+        f" cache={str(cache)!r}, out={str(tmp_path / 'killed')!r}, resume=True)"
     )
     kills = 0
     for patience in (1, 3, 10**9):  # killed after so many checkpoints have been seen, then left to finish

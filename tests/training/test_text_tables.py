@@ -333,9 +333,4 @@ def test_large_data_gets_a_hashed_model_or_none(run: Run, monkeypatch: pytest.Mo
     assert "one class" in fit_texts(same, {})["skipped"]
 
 
-def test_images_have_no_linear_model(tmp_path: Path) -> None:
-    splits = open_splits(run_options(TrainOptions("digits", cache=tmp_path, progress=False)))
-    assert linear_scores(splits, {}, tmp_path) is None
-
-
 # ---------------------------------------------------------------- defaults
