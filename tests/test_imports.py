@@ -30,6 +30,7 @@ LEAVES = {
     "foreign",
     "lock",
     "escape",
+    "atomic",
     "devices",
     "threads",
     "losses",
