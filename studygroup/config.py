@@ -17,6 +17,7 @@ from typing import TypeVar
 
 import yaml
 
+from studygroup.atomic import write_atomically
 from studygroup.errors import UserError
 from studygroup.options import RENAMED, Options, checked
 from studygroup.parameters import parameters_of
@@ -105,6 +106,11 @@ def read(path: str | Path) -> dict[str, object]:
     return content
 
 
+def is_given(path: Path) -> bool:
+    """Return whether there is a recipe with content; a disk that was full may have left an empty one."""
+    return path.is_file() and bool(path.read_bytes().strip())
+
+
 def load(path: str | Path, *groups: type[Options]) -> dict[str, object]:
     """Read the options that a recipe gives.
 
@@ -143,6 +149,8 @@ def load_group(path: str | Path, group: type[G]) -> G:
     if old := sorted(set(content) & set(RENAMED)):
         raise UserError(f"{path} was written by an earlier version ({old[0]} is called {RENAMED[old[0]]} now); train the run again")
     known = parameters_of(group)
+    if missing := [name for name, parameter in known.items() if parameter.required and name not in content]:
+        raise UserError(f"{path} gives no {missing[0]}: it is damaged; train the run again with the same options and --resume")
     return group.from_plain({name: value for name, value in content.items() if name in known and name not in NOT_SAVED})
 
 
@@ -159,7 +167,7 @@ def save(path: str | Path, options: Options) -> None:
     else:
         content["method"] = {"name": content["method"], **(own if isinstance(own, Mapping) else {})}
     text = yaml.dump(content, Dumper=Dumper, sort_keys=False, default_flow_style=False, allow_unicode=True)
-    Path(path).write_text(text, encoding="utf-8")
+    write_atomically(Path(path), text.encode())
 
 
 def split_method(content: Mapping[str, object], where: str) -> dict[str, object]:

@@ -31,6 +31,7 @@ LEAVES = {
     "lock",
     "escape",
     "terminal",
+    "atomic",
     "devices",
     "threads",
     "losses",

@@ -13,6 +13,7 @@ from typing import Any
 
 from torch import nn
 
+from studygroup.atomic import write_atomically
 from studygroup.data import Images, Tokens
 from studygroup.errors import UserError
 from studygroup.exporting.card import make_card, model_card
@@ -22,7 +23,7 @@ from studygroup.exporting.int8 import quantise
 from studygroup.exporting.networks import Ensemble, Normalised, float32_copy
 from studygroup.exporting.samples import Samples, calibration_inputs, check_samples, random_inputs
 from studygroup.options import ExportOptions
-from studygroup.runs.files import write_atomically, write_json
+from studygroup.runs.files import write_json
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import ENSEMBLE, Member, Run
 

@@ -15,7 +15,7 @@ from studygroup import config
 from studygroup.data import Flips
 from studygroup.distributed import launch
 from studygroup.distributed.context import DistContext, init_distributed
-from studygroup.errors import UserError
+from studygroup.errors import TrainingError, UserError
 from studygroup.foreign import allow_flag, code_in
 from studygroup.methods import method_name
 from studygroup.options import OptimizerOptions, TrainOptions
@@ -35,6 +35,7 @@ from studygroup.pipeline.setup import (
 )
 from studygroup.pipeline.stages import Stage, dry_run, run_stages, weights_of
 from studygroup.pipeline.weights import check_apart, with_normalisation
+from studygroup.runs.contents import mark
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
 from studygroup.runs.folder import lock_run_dir, remove_empty_run
@@ -88,7 +89,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         def stages_of(epochs: int) -> list[Stage]:
             return with_stems(plan_stages(run, method, replace(settings, epochs=epochs)), run.stem, splits.dataset)
 
-        if options.resume and ranks.on_rank_zero(files.config.is_file):
+        if options.resume and ranks.on_rank_zero(lambda: config.is_given(files.config)):
             epochs = config.load_group(files.config, OptimizerOptions).epochs
         else:
             elapsed = partial(seconds_since, started)
@@ -117,10 +118,15 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
 
     def begin() -> None:
         lock.enter_context(lock_run_dir(out, resume=options.resume, overwrite=options.overwrite))
-        if not (options.resume and files.config.exists()):
-            config.save(files.config, resolved)
-            write_json(files.data, description)
-            write_json(files.environment, environment(settings.seed) | ({"plan": asdict(plan)} if plan is not None else {}))
+        try:
+            mark(out, "run")
+            if not (options.resume and config.is_given(files.config)):
+                config.save(files.config, resolved)
+                write_json(files.data, description)
+                write_json(files.environment, environment(settings.seed) | ({"plan": asdict(plan)} if plan is not None else {}))
+        except TrainingError:  # the disk is full
+            remove_empty_run(out)
+            raise
 
     hint = f"studygroup train --config {shlex.quote(str(files.config))} --out {shlex.quote(str(out))} --resume{flag}"
     with ExitStack() as lock:
@@ -162,7 +168,7 @@ def check_not_longer(files: RunFiles, epochs: int, flag: str) -> None:
     Raises:
         UserError: it is; the message names the command that trains a new run from its weights.
     """
-    if not (files.result.is_file() and files.config.is_file()):
+    if not (files.result.is_file() and config.is_given(files.config)):
         return
     trained = config.load_group(files.config, OptimizerOptions).epochs
     if trained is not None and epochs > trained:

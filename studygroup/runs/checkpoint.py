@@ -15,8 +15,8 @@ from typing import Any
 
 import torch
 
+from studygroup.atomic import write_atomically
 from studygroup.errors import TrainingError
-from studygroup.runs.files import write_atomically
 
 KEPT = 2
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")

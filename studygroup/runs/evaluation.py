@@ -14,9 +14,9 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from studygroup.atomic import write_atomically
 from studygroup.errors import UserError
 from studygroup.escape import shortened
-from studygroup.runs.files import write_atomically
 from studygroup.runs.layout import RunFiles
 
 if TYPE_CHECKING:

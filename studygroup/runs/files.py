@@ -1,39 +1,11 @@
-"""Write small files atomically: a reader finds the old content or the new, never half of it."""
+"""Read and write the JSON files of a run folder."""
 
 from __future__ import annotations
 
 import json
-import os
 from pathlib import Path
 
-from studygroup.errors import TrainingError
-
-
-def write_atomically(path: Path, data: bytes) -> None:
-    """Write a file atomically, by renaming a temporary one.
-
-    Raises:
-        TrainingError: the disk is full or cannot be written to.
-    """
-    temporary = path.with_name(f".{path.name}.part")
-    try:
-        path.parent.mkdir(parents=True, exist_ok=True)
-        with open(temporary, "wb") as file:
-            file.write(data)
-            file.flush()
-            os.fsync(file.fileno())
-        os.replace(temporary, path)
-        if os.name == "posix":
-            folder = os.open(path.parent, os.O_RDONLY)
-            try:
-                os.fsync(folder)
-            finally:
-                os.close(folder)
-    except OSError as error:
-        temporary.unlink(missing_ok=True)
-        raise TrainingError(
-            f"cannot write {path}: {error.strerror}; free some space or take another disk, then continue with --resume"
-        ) from error
+from studygroup.atomic import write_atomically
 
 
 def write_json(path: Path, content: object) -> None:

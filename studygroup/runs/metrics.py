@@ -6,8 +6,8 @@ import json
 from pathlib import Path
 from typing import Any
 
+from studygroup.atomic import write_atomically
 from studygroup.errors import UserError
-from studygroup.runs.files import write_atomically
 from studygroup.runs.layout import RunFiles
 
 Record = dict[str, Any]

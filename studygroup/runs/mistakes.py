@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 from numpy.typing import NDArray
 
+from studygroup.atomic import write_atomically
 from studygroup.data import Split
 from studygroup.escape import markdown_cell, one_line, shortened
 from studygroup.runs.evaluation import Outcomes
-from studygroup.runs.files import write_atomically
 from studygroup.runs.layout import RunFiles
 
 if TYPE_CHECKING:

@@ -12,10 +12,11 @@ import numpy as np
 import safetensors.torch
 from torch import Tensor, nn
 
+from studygroup.atomic import write_atomically
 from studygroup.escape import csv_cell
 from studygroup.networks.hugging_face import CONFIG, SequenceClassifier
 from studygroup.runs.evaluation import Outcomes
-from studygroup.runs.files import write_atomically, write_json
+from studygroup.runs.files import write_json
 from studygroup.runs.layout import FORMAT, RunFiles
 from studygroup.runs.member import CONFIG_FOLDER
 

@@ -24,9 +24,10 @@ from studygroup.options import CompareOptions, RunOptions, TrainOptions, plain
 from studygroup.parameters import parameters_of, show
 from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.setup import epochs_of, given_code, open_splits, short_name, student_of, uses_gpu
+from studygroup.runs.contents import kind_of_folder, mark, names_in
 from studygroup.runs.environment import environment
 from studygroup.runs.files import write_json
-from studygroup.runs.folder import clear_dir
+from studygroup.runs.folder import check_own, clear_dir
 from studygroup.runs.layout import ComparisonFiles, run_name
 from studygroup.runs.reader import read_manifest
 from studygroup.sweep.budget import control_of, within_budget
@@ -107,6 +108,7 @@ def train_variants(
     with lock_dir(files.folder):
         if options.overwrite:
             clear_dir(files.folder)
+        mark(files.folder, "comparison")
         write_json(files.manifest, manifest)
         config.save(files.recipe, CompareOptions.of(options, out=str(files.folder)))
         jobs = make_jobs(variants, costs, files, options)
@@ -166,9 +168,11 @@ def read_previous(files: ComparisonFiles, *, overwrite: bool) -> dict[str, Any]:
     """
     folder = files.folder
     try:
-        content = sorted(item.name for item in folder.iterdir()) if folder.exists() else []
-        if content and files.manifest.name not in content:
+        content = names_in(folder)
+        if content and kind_of_folder(folder) != "comparison" and (overwrite or files.manifest.name not in content):
             raise UserError(f"{folder} is not empty and holds no comparison ({', '.join(content[:3])}); take another --out")
+        if content and overwrite:
+            check_own(folder)
         return {} if overwrite else read_manifest(folder) or {}
     except OSError as error:
         raise UserError(f"cannot use {folder}: {error.strerror}; take another --out") from error

@@ -48,13 +48,14 @@ def work(task: Task) -> Outcome:
         Nothing, or `stopped`, or an `error` with its `traceback`; what was trained is in the run folder.
     """
     from dataclasses import replace
+    from pathlib import Path
 
     import torch
 
     from studygroup.errors import TrainingError, UserError
     from studygroup.options import TrainOptions
     from studygroup.pipeline.train import train
-    from studygroup.runs.layout import RunFiles
+    from studygroup.runs.contents import kind_of_folder
     from studygroup.sweep.unused import score_unused
 
     if task.threads:
@@ -62,8 +63,8 @@ def work(task: Task) -> Outcome:
     os.chdir(task.directory)
     try:
         options = TrainOptions.from_plain(task.options)
-        files = RunFiles.of(options.out or "")
-        run = train(replace(options, resume=files.config.exists(), overwrite=False))
+        resume = kind_of_folder(Path(options.out or "")) == "run"
+        run = train(replace(options, resume=resume, overwrite=False))
         if task.score_on_unused:
             score_unused(run, task.score_on_unused)
     except KeyboardInterrupt:

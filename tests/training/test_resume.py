@@ -126,7 +126,7 @@ def test_killed_within_an_epoch_and_resumed(
     "where",
     [
         "studygroup.training.trainer.Trainer.save",  # the epoch is evaluated, its checkpoint is not written
-        "studygroup.runs.files.os.replace",  # a temporary file lies beside the checkpoints
+        "studygroup.atomic.os.replace",  # a temporary file lies beside the checkpoints
         "studygroup.runs.metrics.MetricsLog.append",  # the checkpoint is there, the record is not
         "studygroup.training.results.write_member",  # trained to the end, but no member is written
         "studygroup.training.results.test_selected",  # members are there, the result is not
