@@ -79,6 +79,15 @@ class Format:
     is_folder: bool = False
     extra: str = "export"
 
+    @property
+    def needs_network(self) -> bool:
+        """Whether running a file needs the network's code, as the file holds weights alone."""
+        return not self.has_graph and not self.is_folder
+
+    def weights(self, path: Path) -> Path:
+        """Return the file whose SHA-256 is in the card: the file itself, or the weights in a folder."""
+        return path / "model.safetensors" if self.is_folder else path
+
     def cards(self, path: Path) -> tuple[Path, Path]:
         """Return the paths of a file's cards, JSON and Markdown."""
         if self.is_folder:
@@ -214,9 +223,20 @@ def write_safetensors(graph: Graph, path: Path) -> None:
 
 
 def open_safetensors(path: Path, network: nn.Module) -> Forward:
-    """Return the function of a network with the weights of a file."""
-    network.load_state_dict(safetensors.torch.load_file(path))
-    return network
+    """Return the function of a network with the weights of a file.
+
+    Raises:
+        UserError: they are not the network's.
+    """
+    weights = safetensors.torch.load_file(path)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = one_line(Exception(str(error).partition("\n")[2]))  # after the title
+        raise UserError(
+            f"{path} holds the weights of another network ({reason}); give the network that they are of, or export the member again"
+        ) from error
+    return network.eval()
 
 
 def write_huggingface(graph: Graph, path: Path) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import warnings
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -11,14 +12,25 @@ from torch import nn
 
 import studygroup
 from studygroup.exporting.formats import FORMATS, Forward
+from studygroup.networks import NETWORKS
+from studygroup.networks.vdcnn import vdcnn
 from studygroup.runs.member import Run
 
 SMALL: dict[str, Any] = {"batch_size": 32, "progress": False, "precision": "float32", "holdout": 48}
 WORDS = {"sea": ["wave", "ship", "fish", "salt", "tide"], "wood": ["tree", "leaf", "deer", "moss", "path"]}
 TRANSFORMER = "transformer@depth=1,heads=2,hidden=16,embedding=16,feedforward=32"
-VDCNN = "vdcnn9@width=8,hidden=32"
+VDCNN = "vdcnn5@width=8,hidden=32"
 MODULE = """\
 from torch import nn
+
+class TextNetwork(nn.Module):
+    def __init__(self, num_classes, vocabulary):
+        super().__init__()
+        self.embedding = nn.Embedding(vocabulary, 16, padding_idx=0)
+        self.classifier = nn.Linear(16, num_classes)
+
+    def forward(self, ids):
+        return self.classifier(self.embedding(ids).sum(1))
 
 class Network(nn.Sequential):
     def __init__(self, num_classes):
@@ -44,6 +56,8 @@ class Unlike(Network):
         import torch
         return super().forward(x) + torch.compiler.is_exporting()
 """
+vdcnn5 = partial(vdcnn, (1, 1))
+"""`vdcnn9` without its last two stages, whose exports take half the time; the slow tests export all networks."""
 done: dict[tuple[object, ...], dict[str, Any]] = {}
 
 
@@ -69,3 +83,8 @@ def open_file(name: str, path: str | Path, network: nn.Module | None = None) -> 
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")  # TorchScript is deprecated
         return FORMATS[name].open(Path(path), network or nn.Identity())
+
+
+def register_networks(patch: pytest.MonkeyPatch) -> None:
+    """Register `vdcnn5` as if a package of the user had done so."""
+    patch.setitem(NETWORKS.built_in, "vdcnn5", f"{__name__}:vdcnn5")
