@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import os
+import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -103,12 +104,14 @@ class Format:
                 raise UserError(f"{purpose} needs the package {package}; pip install 'studygroup[{self.extra}]'") from error
 
 
-def export_error(name: str, label: str, error: BaseException) -> UserError:
+def export_error(
+    name: str, label: str, error: BaseException, remedy: str = "change its forward function, or take another --format"
+) -> UserError:
     """Make the error for a network that an exporter cannot take, with the reason of the first error in the chain."""
     while error.__cause__ is not None:
         error = error.__cause__
     reason = one_line(Exception(str(error).strip().partition("\n")[0])) or type(error).__name__
-    return UserError(f"{name} cannot be exported as {label} ({reason}); change its forward function, or take another --format")
+    return UserError(f"{name} cannot be exported as {label} ({reason}); {remedy}")
 
 
 # ---------------------------------------------------------------- ONNX
@@ -184,8 +187,11 @@ def open_pt2(path: Path, network: nn.Module) -> Forward:
         constants = [name.partition("/constants/")[2] for name in archive.namelist()]
     if strange := next((name for name in constants if name and not name.startswith(("tensor_", "model_constants"))), None):
         raise UserError(f"{path} holds the Python object {strange}, which is not loaded; export the network again")
-    with only_weights():
-        module: nn.Module = torch.export.load(path).module()
+    try:
+        with only_weights():
+            module: nn.Module = torch.export.load(path).module()
+    except pickle.UnpicklingError as error:  # torch's message tells how to load it nevertheless
+        raise UserError(f"{path} holds Python objects, which are not loaded; export the network again") from error
     return module
 
 

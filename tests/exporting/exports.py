@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+import json
+import shutil
 import warnings
 from functools import partial
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 from torch import nn
 
@@ -88,3 +91,37 @@ def open_file(name: str, path: str | Path, network: nn.Module | None = None) -> 
 def register_networks(patch: pytest.MonkeyPatch) -> None:
     """Register `vdcnn5` as if a package of the user had done so."""
     patch.setitem(NETWORKS.built_in, "vdcnn5", f"{__name__}:vdcnn5")
+
+
+def copied(card: dict[str, Any], folder: Path) -> Path:
+    """Copy an exported file, its cards and its tokenizer; return the path of the file."""
+    path = Path(card["path"])
+    folder.mkdir(exist_ok=True)
+    if path.is_dir():
+        return Path(shutil.copytree(path, folder / path.name))
+    for file in path.parent.glob(f"{path.name}*"):
+        shutil.copy(file, folder)
+    if (path.parent / "tokenizer").is_dir():
+        shutil.copytree(path.parent / "tokenizer", folder / "tokenizer", dirs_exist_ok=True)
+    return folder / path.name
+
+
+def card_of(path: Path) -> Path:
+    """Return the path of the card of a file or folder."""
+    return path / "studygroup.json" if path.is_dir() else path.with_name(f"{path.name}.json")
+
+
+def describe(path: Path, **values: object) -> None:
+    """Change the card of a file or folder."""
+    card = card_of(path)
+    card.write_text(json.dumps({**json.loads(card.read_text()), **values}))
+
+
+def weights_of(path: Path) -> Path:
+    """Return the file with the weights: a file itself, or that in a folder."""
+    return path / "model.safetensors" if path.is_dir() else path
+
+
+def pixels(count: int, seed: int = 0) -> Any:
+    """Random grey images of other sizes than the network's."""
+    return np.random.default_rng(seed).integers(0, 256, (count, 12, 9, 1), dtype=np.uint8)

@@ -135,6 +135,16 @@ def test_int8_needs_training_samples(digits: Run, monkeypatch: pytest.MonkeyPatc
         studygroup.export(digits.folder, int8=True)
 
 
+def test_a_network_that_cannot_be_quantised(digits: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no type\nof this tensor")
+
+    monkeypatch.setattr("studygroup.exporting.write.quantise", fail)
+    with pytest.raises(UserError, match=r"^resnet8 cannot be exported as int8 \(no type\); leave out --int8$"):
+        studygroup.export(digits.folder, int8=True, out=tmp_path / "new" / "best.onnx", cache=cache)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80\x04cos\nsystem\n", "half"])
 def test_weights_that_are_truncated_or_no_weights(digits: Run, tmp_path: Path, content: bytes | str) -> None:
     folder = copy_of(digits, tmp_path / "run")
