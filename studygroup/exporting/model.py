@@ -22,6 +22,7 @@ from studygroup.exporting.samples import Raw
 from studygroup.networks.external import TIMM
 from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import CONFIG
+from studygroup.networks.registry import HUGGING_FACE
 from studygroup.options import DataOptions, TableOptions
 from studygroup.runs.predict import Classifier, check_shape
 
@@ -88,13 +89,13 @@ class ExportedModel(Classifier):
         """Make the network that the card names.
 
         Raises:
-            UserError: it is of another package, whose code is not imported because a card says so.
+            UserError: it is of another package: nothing is imported because a card says so.
         """
         if ":" in self._name and not self._name.startswith(TIMM):
-            remedy = f"give it from Python, `ExportedModel(FILE, network=...)`, or give the run folder instead of {self.path}"
-            raise UserError(
-                f"{self.path} holds weights alone, of the network {self._name}, whose code is not imported for a file; {remedy}"
-            )
+            remedy = "give it from Python, `ExportedModel(FILE, network=...)`, or give the run folder"
+            if self._name.startswith(HUGGING_FACE):
+                remedy = "export the member with --format huggingface, or give the run folder"
+            raise UserError(f"{self.path} holds weights alone, of the network {self._name}, which is not imported for a file; {remedy}")
         spec = self.inputs.spec()
         return build_network(self._name, num_classes=len(self.classes), in_channels=spec.in_channels, vocabulary=spec.vocabulary)
 

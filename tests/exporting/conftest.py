@@ -32,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
     """A run of two students that have learnt something."""
     folder = tmp_path_factory.mktemp("digits") / "run"
-    return studygroup.train("digits", method="dml", student="resnet8", epochs=4, out=folder, cache=cache, **SMALL)
+    return studygroup.train("digits", method="dml", student="resnet8", epochs=2, out=folder, cache=cache, **SMALL)
 
 
 @pytest.fixture(scope="session")

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import shutil
 import warnings
-from functools import partial
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,15 +14,17 @@ import pytest
 from torch import nn
 
 import studygroup
-from studygroup.exporting.formats import FORMATS, Forward
+from studygroup.exporting.formats import FORMATS, Format, Forward, Graph
 from studygroup.networks import NETWORKS
-from studygroup.networks.vdcnn import vdcnn
+from studygroup.networks.chain import Chain
+from studygroup.networks.layers import TokenEmbedding
+from studygroup.networks.vdcnn import ConvolutionLayer, KMaxPool, Stem
 from studygroup.runs.member import Run
 
 SMALL: dict[str, Any] = {"batch_size": 32, "progress": False, "precision": "float32", "holdout": 48}
 WORDS = {"sea": ["wave", "ship", "fish", "salt", "tide"], "wood": ["tree", "leaf", "deer", "moss", "path"]}
 TRANSFORMER = "transformer@depth=1,heads=2,hidden=16,embedding=16,feedforward=32"
-VDCNN = "vdcnn5@width=8,hidden=32"
+VDCNN = "small_vdcnn"
 MODULE = """\
 from torch import nn
 
@@ -59,26 +61,54 @@ class Unlike(Network):
         import torch
         return super().forward(x) + torch.compiler.is_exporting()
 """
-vdcnn5 = partial(vdcnn, (1, 1))
-"""`vdcnn9` without its last two stages, whose exports take half the time; the slow tests export all networks."""
+
+
+def small_vdcnn(*, num_classes: int, vocabulary: int) -> Chain:
+    """Make a network with each operation of `vdcnn9` once, whose exports take less time; the slow tests export all networks."""
+    return Chain(
+        {
+            "embedding": {"embedding": TokenEmbedding(vocabulary, 8)},
+            "stem": {"stem": Stem(8, 8)},
+            "stage1": {"stage1_block1": ConvolutionLayer(8, 16, halve=True)},
+            "head": {"pool": KMaxPool(8), "classifier": nn.Linear(8 * 16, num_classes)},
+        }
+    )
+
+
 done: dict[tuple[object, ...], dict[str, Any]] = {}
 
 
 def export(run: Run, cache: Path, **options: Any) -> dict[str, Any]:
-    """Export a member of a run, unless a test before has; TorchScript warns."""
+    """Export a member of a run, unless a test before has.
+
+    TorchScript warns. An int8 file is made of the float32 file that a test before has exported, or this function does.
+    """
     options.setdefault("format", "onnx")
     key = (run.folder, *sorted(options.items()))
     if key in done:
         return done[key]
-    if options.get("with_preprocessing"):
-        (run.folder / "pixels").mkdir(exist_ok=True)
-        options["out"] = run.folder / "pixels"
-    if options.get("format") == "torchscript":
-        with pytest.warns(UserWarning, match="TorchScript deprecated; take --format pt2 or onnx"):
+    with pytest.MonkeyPatch.context() as patch:
+        if options.get("int8"):
+            float32 = export(run, cache, **{name: value for name, value in options.items() if name != "int8"})["path"]
+            patch.setitem(FORMATS, "onnx", copies(float32))
+        if options.get("with_preprocessing"):
+            (run.folder / "pixels").mkdir(exist_ok=True)
+            options["out"] = run.folder / "pixels"
+        if options["format"] == "torchscript":
+            with pytest.warns(UserWarning, match="TorchScript deprecated; take --format pt2 or onnx"):
+                done[key] = studygroup.export(run.folder, cache=cache, **options)
+        else:
             done[key] = studygroup.export(run.folder, cache=cache, **options)
-    else:
-        done[key] = studygroup.export(run.folder, cache=cache, **options)
     return done[key]
+
+
+def copies(float32: str) -> Format:
+    """Return ONNX with an exporter that copies a file instead."""
+
+    def write(graph: Graph, path: Path) -> None:
+        shutil.copy(float32, path)
+
+    return replace(FORMATS["onnx"], write=write)
 
 
 def open_file(name: str, path: str | Path, network: nn.Module | None = None) -> Forward:
@@ -89,8 +119,8 @@ def open_file(name: str, path: str | Path, network: nn.Module | None = None) -> 
 
 
 def register_networks(patch: pytest.MonkeyPatch) -> None:
-    """Register `vdcnn5` as if a package of the user had done so."""
-    patch.setitem(NETWORKS.built_in, "vdcnn5", f"{__name__}:vdcnn5")
+    """Register `small_vdcnn` as if a package of the user had done so."""
+    patch.setitem(NETWORKS.built_in, "small_vdcnn", f"{__name__}:small_vdcnn")
 
 
 def copied(card: dict[str, Any], folder: Path) -> Path:

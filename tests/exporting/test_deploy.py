@@ -50,6 +50,8 @@ for line in sys.stdin:
     print(json.dumps([shown.getvalue().strip(), error]), flush=True)
 """
 TEXTS = ["the wave and the ship", "the tree and the path", "Moss, LEAF\tand deer\n日本", "", "moss and deer " * 30]
+MOST = {"pt2": 1}
+"""Number of samples for formats that take long to load; another format takes the same program through all of them."""
 RunProgram = Callable[..., str]
 
 
@@ -126,13 +128,17 @@ def test_images(
     card = export(digits, cache, format=format_name, **options)
     expected = [row["label"] for row in studygroup.predict(digits.folder, pictures)]
     assert len(set(expected)) > 1
-    assert [run_program(program, card["path"], picture, folder=tmp_path) for picture in pictures] == expected
+    count = MOST.get(format_name)
+    assert [run_program(program, card["path"], picture, folder=tmp_path) for picture in pictures[:count]] == expected[:count]
 
 
 def test_int8(digits: Run, texts: Run, cache: Path, pictures: list[Path], tmp_path: Path, run_program: RunProgram) -> None:
-    asked: list[Any] = [pictures, TEXTS]
-    for program, run, samples in zip(("image-onnx", "text-onnx"), (digits, texts), asked, strict=True):
-        card = export(run, cache, int8=True)
+    cases: list[tuple[str, Run, Any, dict[str, Any]]] = [
+        ("image-onnx", digits, pictures, {"with_preprocessing": True}),
+        ("text-onnx", texts, TEXTS, {}),
+    ]
+    for program, run, samples, options in cases:
+        card = export(run, cache, int8=True, **options)
         expected = [row["label"] for row in ExportedModel(card["path"]).predict(samples)]
         assert [run_program(program, card["path"], sample, folder=tmp_path) for sample in samples] == expected
 
@@ -152,7 +158,7 @@ def test_weights_alone(
     samples: list[Any] = pictures if kind == "image" else TEXTS
     name, data = ("Network", "digits") if kind == "image" else ("TextNetwork", table)
     options: dict[str, Any] = {"learning_rate": 0.01, "epochs": 3, "out": tmp_path / "run", "cache": cache, **SMALL}
-    sizes: dict[str, int] = {} if kind == "image" else {"vocabulary": 300}
+    sizes: dict[str, Any] = {} if kind == "image" else {"vocabulary": 300}
     run = studygroup.train(data, method="baseline", student=f"my_network:{name}", test_size=40.0, **sizes, **options)
     classes = len(open_dataset(data, cache=cache, progress=False).classes)
     best = run.member("best", getattr(importlib.import_module("my_network"), name)(classes, **sizes))
@@ -169,8 +175,9 @@ def test_texts(request: pytest.FixtureRequest, cache: Path, tmp_path: Path, run_
     card = export(run, cache, format=format_name)
     expected = [row["label"] for row in run.best.predict(TEXTS)]
     assert len(set(expected)) > 1
+    count = MOST.get(format_name)
     program = "text-onnx" if format_name == "onnx" else "text-torch"
-    assert [run_program(program, card["path"], text, folder=tmp_path) for text in TEXTS] == expected
+    assert [run_program(program, card["path"], text, folder=tmp_path) for text in TEXTS[:count]] == expected[:count]
 
 
 @pytest.mark.parametrize("format_name", ["onnx", "pt2", "torchscript", "huggingface"])
@@ -180,8 +187,9 @@ def test_texts_with_the_tokenizer_of_a_hugging_face_model(
     card = export(hugging_face, cache, format=format_name)
     expected = [row["label"] for row in hugging_face.best.predict(TEXTS)]
     assert len(set(expected)) > 1
+    count = MOST.get(format_name)
     program = {"onnx": "text-hf-onnx", "huggingface": "text-transformers"}.get(format_name, "text-hf-torch")
-    assert [run_program(program, card["path"], text, folder=tmp_path) for text in TEXTS] == expected
+    assert [run_program(program, card["path"], text, folder=tmp_path) for text in TEXTS[:count]] == expected[:count]
 
 
 def test_each_format_has_a_program() -> None:

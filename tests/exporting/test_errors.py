@@ -13,8 +13,9 @@ import pytest
 
 import studygroup
 from studygroup import TrainingError, UserError
+from studygroup.exporting.formats import FORMATS
 from studygroup.runs.member import Member, Run
-from tests.exporting.exports import SMALL
+from tests.exporting.exports import SMALL, copies, export
 from tests.fake_api import error_of
 
 
@@ -139,7 +140,9 @@ def test_a_network_that_cannot_be_quantised(digits: Run, cache: Path, tmp_path: 
     def fail(*_: object) -> None:
         raise ValueError("no type\nof this tensor")
 
+    float32 = copies(export(digits, cache)["path"])
     monkeypatch.setattr("studygroup.exporting.write.quantise", fail)
+    monkeypatch.setitem(FORMATS, "onnx", float32)
     with pytest.raises(UserError, match=r"^resnet8 cannot be exported as int8 \(no type\); leave out --int8$"):
         studygroup.export(digits.folder, int8=True, out=tmp_path / "new" / "best.onnx", cache=cache)
     assert list((tmp_path / "new").iterdir()) == []
@@ -164,7 +167,7 @@ def test_weights_of_another_network(digits: Run, tmp_path: Path) -> None:
 
 
 def test_the_tokenizer_of_another_run_is_kept(texts: Run, characters: Run, cache: Path, tmp_path: Path) -> None:
-    studygroup.export(texts.folder, out=tmp_path / "a.onnx", cache=cache)
+    studygroup.export(texts.folder, format="safetensors", out=tmp_path / "a.safetensors", cache=cache)
     with pytest.raises(UserError, match=r"tokenizer is of another run; give another --out"):
         studygroup.export(characters.folder, format="safetensors", out=tmp_path / "b.safetensors", cache=cache)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.json", "a.onnx.md", "tokenizer"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a.safetensors{end}" for end in ("", ".json", ".md")] + ["tokenizer"]

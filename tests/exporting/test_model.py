@@ -89,25 +89,30 @@ def test_files_are_evaluated_as_their_member(digits: Run, cache: Path, capsys: p
 
 
 def test_int8_classifies_as_the_network_does_mostly(digits: Run, texts: Run, cache: Path) -> None:
-    for run, data in ((digits, pixels(50)), (texts, TEXTS)):
-        model = ExportedModel(export(run, cache, int8=True)["path"])
+    cases: list[tuple[Run, Any, dict[str, Any]]] = [(digits, pixels(50), {"with_preprocessing": True}), (texts, TEXTS, {})]
+    for run, data, options in cases:
+        model = ExportedModel(export(run, cache, int8=True, **options)["path"])
         found, expected = model.predict_proba(data), run.best.predict_proba(data)
         assert (found.argmax(-1) == expected.argmax(-1)).mean() > 0.8
         assert np.abs(found - expected).max() > 1e-5, "it is no float32 file"
+        np.testing.assert_allclose(model.predict_proba(data[0]), found[:1], atol=1e-4, err_msg="a batch of one")
 
 
-def test_the_network_of_weights_alone_is_given_from_python(own_network: Path, cache: Path, tmp_path: Path, capsys: Any) -> None:
+def test_the_network_of_weights_alone_is_given_from_python(cache: Path, tmp_path: Path, capsys: Any) -> None:
     module = nn.Sequential(nn.Flatten(), nn.Linear(64, 10))
     run = studygroup.train("digits", method="baseline", student=module, epochs=1, out=tmp_path / "run", cache=cache, **SMALL)
     best = run.member("best", nn.Sequential(nn.Flatten(), nn.Linear(64, 10)))
     path = best.export("safetensors", cache=cache)["path"]
-    given = nn.Sequential(nn.Flatten(), nn.Linear(64, 10)).double()
-    before = given[1].weight.clone()
+    linear = nn.Linear(64, 10).double()
+    given, before = nn.Sequential(nn.Flatten(), linear), linear.weight.clone()
     model = ExportedModel(path, network=given)
     np.testing.assert_allclose(model.predict_proba(pixels(5)), best.predict_proba(pixels(5)), atol=1e-5)
-    assert torch.equal(given[1].weight, before), "the given module is copied"
+    assert torch.equal(linear.weight, before), "the given module is copied"
     line = error_of(capsys, "predict", path, "x.png", code=1)
-    assert "best.safetensors holds weights alone, of the network torch.nn.modules.container:Sequential, whose code is not imported" in line
+    assert (
+        "best.safetensors holds weights alone, of the network torch.nn.modules.container:Sequential, which is not imported for a file"
+        in line
+    )
     assert "give it from Python, `ExportedModel(FILE, network=...)`, or give the run folder" in line
 
 
@@ -116,9 +121,10 @@ def test_a_card_imports_nothing(digits: Run, cache: Path, tmp_path: Path, monkey
     monkeypatch.syspath_prepend(tmp_path)
     monkeypatch.chdir(tmp_path)
     path = copied(export(digits, cache, format="safetensors"), tmp_path)
-    for name in ("planted:Network", "os:abort", f"hf:{tmp_path}"):
+    remedies = {"planted:Network": "give it from Python", "os:abort": "give it from Python", f"hf:{tmp_path}": "--format huggingface"}
+    for name, remedy in remedies.items():
         describe(path, network=name)
-        with pytest.raises(UserError, match=rf"of the network {name}, whose code is not imported for a file"):
+        with pytest.raises(UserError, match=rf"of the network {name}, which is not imported for a file; .*{remedy}"):
             ExportedModel(path)
     assert not (tmp_path / "touched").exists()
 
@@ -143,10 +149,10 @@ def test_tables_are_read_with_the_columns_of_the_training(cache: Path, table: Pa
     options: dict[str, Any] = {"tokenizer": "chars", "max_length": 60, "epochs": 1, "text_columns": ["words"], "label_column": "place"}
     student = texts.result["student"]
     run = studygroup.train(odd, method="baseline", student=student, out=tmp_path / "run", cache=cache, **options, **SMALL)
-    path = export(run, cache, format="pt2")["path"]
+    path = export(run, cache, format="safetensors")["path"]
     shutil.rmtree(tmp_path / "run" / "members")  # the file stands alone
     (tmp_path / "run" / "config.yaml").unlink()
-    found = studygroup.evaluate(path, data=odd, cache=cache, progress=False)["best.pt2"]
+    found = studygroup.evaluate(path, data=odd, cache=cache, progress=False)["best.safetensors"]
     assert found["samples"] == len(rows)
     (summary,) = studygroup.predict(path, data=odd, out=tmp_path / "predictions.csv")
     assert summary["accuracy"] == found["accuracy"]
