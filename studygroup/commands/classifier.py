@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from studygroup.errors import UserError
-from studygroup.exporting.model import ExportedModel
+from studygroup.exporting.model import ExportedModel, is_exported
 from studygroup.runs.member import BEST, Run
 from studygroup.runs.predict import Classifier
 
@@ -24,7 +24,7 @@ def open_classifier(path: str | Path, member: str, allow_code: Sequence[str] = (
     Raises:
         UserError: there is no such run or member, or the file cannot be used.
     """
-    if not Path(path).expanduser().is_file():
+    if not is_exported(path):
         return Run(path, allow_code).member(member)
     if member != BEST:
         raise UserError(f"{path} is an exported file, which has no member {member}; leave it out, or give the run folder")
@@ -37,7 +37,7 @@ def open_classifiers(path: str | Path, members: Sequence[str], allow_code: Seque
     Raises:
         UserError: see `open_classifier`.
     """
-    if not Path(path).expanduser().is_file():
+    if not is_exported(path):
         names = [name for name in Run(path).names() if name != BEST] if ALL in members else members
         return {name: open_classifier(path, name, allow_code) for name in names}
-    return {Path(path).name: open_classifier(path, member) for member in members}
+    return {Path(path).expanduser().absolute().name: open_classifier(path, member) for member in members}

@@ -58,7 +58,7 @@ def make_card(member: Member, options: ExportOptions, file: Path, check: Check) 
     """Return the card of an exported file, in JSON's types."""
     return {
         "file": file.name,
-        "sha256": hash_of(file / "model.safetensors" if file.is_dir() else file),
+        "sha256": hash_of(FORMATS[options.format].weights(file)),
         "format": options.format,
         "precision": "int8" if options.int8 else "float32",
         "network": member.card["network"],

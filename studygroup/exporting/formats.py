@@ -6,6 +6,7 @@ import contextlib
 import importlib
 import logging
 import os
+import pickle
 import warnings
 import zipfile
 from collections.abc import Callable, Iterable, Iterator
@@ -79,6 +80,15 @@ class Format:
     is_folder: bool = False
     extra: str = "export"
 
+    @property
+    def needs_network(self) -> bool:
+        """Whether running a file needs the network's code, as the file holds weights alone."""
+        return not self.has_graph and not self.is_folder
+
+    def weights(self, path: Path) -> Path:
+        """Return the file whose SHA-256 is in the card: the file itself, or the weights in a folder."""
+        return path / "model.safetensors" if self.is_folder else path
+
     def cards(self, path: Path) -> tuple[Path, Path]:
         """Return the paths of a file's cards, JSON and Markdown."""
         if self.is_folder:
@@ -94,12 +104,14 @@ class Format:
                 raise UserError(f"{purpose} needs the package {package}; pip install 'studygroup[{self.extra}]'") from error
 
 
-def export_error(name: str, label: str, error: BaseException) -> UserError:
+def export_error(
+    name: str, label: str, error: BaseException, remedy: str = "change its forward function, or take another --format"
+) -> UserError:
     """Make the error for a network that an exporter cannot take, with the reason of the first error in the chain."""
     while error.__cause__ is not None:
         error = error.__cause__
     reason = one_line(Exception(str(error).strip().partition("\n")[0])) or type(error).__name__
-    return UserError(f"{name} cannot be exported as {label} ({reason}); change its forward function, or take another --format")
+    return UserError(f"{name} cannot be exported as {label} ({reason}); {remedy}")
 
 
 # ---------------------------------------------------------------- ONNX
@@ -175,8 +187,11 @@ def open_pt2(path: Path, network: nn.Module) -> Forward:
         constants = [name.partition("/constants/")[2] for name in archive.namelist()]
     if strange := next((name for name in constants if name and not name.startswith(("tensor_", "model_constants"))), None):
         raise UserError(f"{path} holds the Python object {strange}, which is not loaded; export the network again")
-    with only_weights():
-        module: nn.Module = torch.export.load(path).module()
+    try:
+        with only_weights():
+            module: nn.Module = torch.export.load(path).module()
+    except pickle.UnpicklingError as error:  # torch's message tells how to load it nevertheless
+        raise UserError(f"{path} holds Python objects, which are not loaded; export the network again") from error
     return module
 
 
@@ -214,9 +229,20 @@ def write_safetensors(graph: Graph, path: Path) -> None:
 
 
 def open_safetensors(path: Path, network: nn.Module) -> Forward:
-    """Return the function of a network with the weights of a file."""
-    network.load_state_dict(safetensors.torch.load_file(path))
-    return network
+    """Return the function of a network with the weights of a file.
+
+    Raises:
+        UserError: they are not the network's.
+    """
+    weights = safetensors.torch.load_file(path)
+    try:
+        network.load_state_dict(weights)
+    except RuntimeError as error:
+        reason = one_line(Exception(str(error).partition("\n")[2]))  # after the title
+        raise UserError(
+            f"{path} holds the weights of another network ({reason}); give the network that they are of, or export the member again"
+        ) from error
+    return network.eval()
 
 
 def write_huggingface(graph: Graph, path: Path) -> None:

@@ -84,7 +84,7 @@ def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:
                     try:
                         quantise(float32, draft, calibration)
                     except Exception as error:  # as above
-                        raise export_error(str(member.card["network"]), "int8", error) from error
+                        raise export_error(str(member.card["network"]), "int8", error, "leave out --int8") from error
                     float32.unlink()
                     checked = check_file(network, draft, samples, options, tolerance=sys.float_info.max)
             card = make_card(member, options, draft, checked)

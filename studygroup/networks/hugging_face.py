@@ -144,11 +144,19 @@ def pretrained_weights(folder: str) -> tuple[dict[str, Tensor], tuple[str, ...] 
 
 
 def open_pretrained(folder: Path) -> SequenceClassifier:
-    """Open a folder that `SequenceClassifier.save_pretrained` wrote as any user of transformers does, in eval mode."""
+    """Open a folder that `SequenceClassifier.save_pretrained` wrote as any user of transformers does, in eval mode.
+
+    Raises:
+        UserError: the weights in it are not those of the model that its configuration describes.
+    """
     transformers: Any = importlib.import_module("transformers")
     offline = {"local_files_only": True, "trust_remote_code": False}
     with _quiet(transformers):
-        network = transformers.AutoModelForSequenceClassification.from_pretrained(folder, use_safetensors=True, **offline)
+        network, loaded = transformers.AutoModelForSequenceClassification.from_pretrained(
+            folder, use_safetensors=True, output_loading_info=True, **offline
+        )
+    if other := sorted({*loaded["missing_keys"], *loaded["unexpected_keys"]}):
+        raise UserError(f"the weights in {folder} are of another model than its {CONFIG} describes ({other[0]}); restore the folder")
     return SequenceClassifier(network.eval(), network.config.pad_token_id)
 
 

@@ -12,12 +12,13 @@ import pytest
 
 import studygroup
 from studygroup.runs.member import Run
-from tests.exporting.exports import MODULE, SMALL, TRANSFORMER, VDCNN, WORDS
+from tests.exporting.exports import MODULE, SMALL, TRANSFORMER, VDCNN, WORDS, register_networks
 
 
 @pytest.fixture(autouse=True)
-def short_measurements(monkeypatch: pytest.MonkeyPatch) -> None:
-    """Measure times briefly."""
+def small_and_short(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Register a small network, and measure times briefly."""
+    register_networks(monkeypatch)
     monkeypatch.setattr("studygroup.exporting.check.SECONDS", 0.01)
 
 
@@ -31,7 +32,7 @@ def cache(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def digits(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Run:
     """A run of two students that have learnt something."""
     folder = tmp_path_factory.mktemp("digits") / "run"
-    return studygroup.train("digits", method="dml", student="resnet8", epochs=4, out=folder, cache=cache, **SMALL)
+    return studygroup.train("digits", method="dml", student="resnet8", epochs=2, out=folder, cache=cache, **SMALL)
 
 
 @pytest.fixture(scope="session")
@@ -68,8 +69,10 @@ def texts(tmp_path_factory: pytest.TempPathFactory, cache: Path, table: Path) ->
 def characters(tmp_path_factory: pytest.TempPathFactory, cache: Path, table: Path) -> Run:
     """A run of a convolutional network on characters."""
     folder = tmp_path_factory.mktemp("characters") / "run"
-    options: dict[str, Any] = {"max_length": 80, "epochs": 2, "test_size": 40.0, **SMALL}
-    return studygroup.train(table, method="baseline", student=VDCNN, out=folder, cache=cache, **options)
+    options: dict[str, Any] = {"tokenizer": "chars", "max_length": 80, "learning_rate": 0.01, "epochs": 6, "test_size": 40.0, **SMALL}
+    with pytest.MonkeyPatch.context() as patch:
+        register_networks(patch)
+        return studygroup.train(table, method="baseline", student=VDCNN, out=folder, cache=cache, **options)
 
 
 @pytest.fixture(scope="session")
@@ -81,7 +84,7 @@ def hugging_face(tmp_path_factory: pytest.TempPathFactory, cache: Path, table: P
 
     folder = tmp_path_factory.mktemp("hugging_face")
     model = save_model(folder / "model")
-    options: dict[str, Any] = {"learning_rate": 0.01, "epochs": 2, "test_size": 40.0, **SMALL}
+    options: dict[str, Any] = {"learning_rate": 0.01, "epochs": 6, "test_size": 40.0, **SMALL}
     run = studygroup.train(table, method="baseline", student=f"hf:{model}", out=folder / "run", cache=cache, **options)
     shutil.rmtree(model)
     return run

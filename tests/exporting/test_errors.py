@@ -13,8 +13,9 @@ import pytest
 
 import studygroup
 from studygroup import TrainingError, UserError
+from studygroup.exporting.formats import FORMATS
 from studygroup.runs.member import Member, Run
-from tests.exporting.exports import SMALL
+from tests.exporting.exports import SMALL, copies, export
 from tests.fake_api import error_of
 
 
@@ -135,6 +136,18 @@ def test_int8_needs_training_samples(digits: Run, monkeypatch: pytest.MonkeyPatc
         studygroup.export(digits.folder, int8=True)
 
 
+def test_a_network_that_cannot_be_quantised(digits: Run, cache: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def fail(*_: object) -> None:
+        raise ValueError("no type\nof this tensor")
+
+    float32 = copies(export(digits, cache)["path"])
+    monkeypatch.setattr("studygroup.exporting.write.quantise", fail)
+    monkeypatch.setitem(FORMATS, "onnx", float32)
+    with pytest.raises(UserError, match=r"^resnet8 cannot be exported as int8 \(no type\); leave out --int8$"):
+        studygroup.export(digits.folder, int8=True, out=tmp_path / "new" / "best.onnx", cache=cache)
+    assert list((tmp_path / "new").iterdir()) == []
+
+
 @pytest.mark.parametrize("content", [b"", b"\x80\x04cos\nsystem\n", "half"])
 def test_weights_that_are_truncated_or_no_weights(digits: Run, tmp_path: Path, content: bytes | str) -> None:
     folder = copy_of(digits, tmp_path / "run")
@@ -154,7 +167,7 @@ def test_weights_of_another_network(digits: Run, tmp_path: Path) -> None:
 
 
 def test_the_tokenizer_of_another_run_is_kept(texts: Run, characters: Run, cache: Path, tmp_path: Path) -> None:
-    studygroup.export(texts.folder, out=tmp_path / "a.onnx", cache=cache)
+    studygroup.export(texts.folder, format="safetensors", out=tmp_path / "a.safetensors", cache=cache)
     with pytest.raises(UserError, match=r"tokenizer is of another run; give another --out"):
         studygroup.export(characters.folder, format="safetensors", out=tmp_path / "b.safetensors", cache=cache)
-    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.onnx", "a.onnx.json", "a.onnx.md", "tokenizer"]
+    assert sorted(path.name for path in tmp_path.iterdir()) == [f"a.safetensors{end}" for end in ("", ".json", ".md")] + ["tokenizer"]

@@ -15,7 +15,7 @@ import yaml
 import studygroup
 from studygroup import ExportedModel, UserError, cli
 from studygroup.runs.member import Run
-from tests.exporting.exports import export
+from tests.exporting.exports import copied, export
 from tests.fake_api import error_of
 
 transformers = pytest.importorskip("transformers")
@@ -52,6 +52,22 @@ def test_a_model_of_hugging_face_as_a_graph(hugging_face: Run, cache: Path, name
     np.testing.assert_allclose(model.predict_proba(TEXTS), hugging_face.best.predict_proba(TEXTS), atol=1e-5)
     for text in TEXTS:
         np.testing.assert_allclose(model.predict_proba(text), hugging_face.best.predict_proba(text), atol=1e-5)
+
+
+def test_a_folder_classifies_as_its_member(hugging_face: Run, cache: Path, table: Path, tmp_path: Path, capsys: Any) -> None:
+    folder = copied(export(hugging_face, cache, format="huggingface"), tmp_path).rename(tmp_path / "renamed")
+    model, best = ExportedModel(folder), hugging_face.best
+    assert (model.classes, str(model.inputs)) == (best.classes, str(best.inputs))
+    np.testing.assert_allclose(model.predict_proba(TEXTS), best.predict_proba(TEXTS), atol=1e-5)
+    for text in TEXTS:
+        np.testing.assert_allclose(model.predict_proba(text), best.predict_proba(text), atol=1e-5, err_msg="a batch of one")
+    (expected,) = studygroup.evaluate(hugging_face.folder, data=table, cache=cache, progress=False).values()
+    found = studygroup.evaluate(folder, data=table, cache=cache, progress=False)
+    assert list(found) == ["renamed"]
+    assert found["renamed"]["accuracy"] == expected["accuracy"] > 0.8
+    assert cli.main(["predict", str(folder), *TEXTS, "--format", "jsonl"]) == 0
+    rows = [json.loads(line) for line in capsys.readouterr().out.splitlines()]
+    assert [row["label"] for row in rows] == [row["label"] for row in best.predict(TEXTS)]
 
 
 def test_a_folder_with_files_is_kept(hugging_face: Run, cache: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
