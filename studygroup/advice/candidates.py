@@ -11,6 +11,8 @@ from studygroup.options.base import plain
 
 ALONE = "alone"
 REGULARISED = "regularisation"
+SAME: Mapping[object, tuple[str, ...]] = {"light": ("light", "auto")}
+"""Values of an option that mean the same as one of a candidate's."""
 LARGER = {  # the next one of the family that costs about twice as much, or more
     "resnet8": "resnet14",
     "resnet14": "resnet26",
@@ -99,6 +101,7 @@ def candidates_for(base: RunOptions, options: AdviseOptions, *, texts: bool) -> 
         Candidate("smoothing", "label smoothing of 0.1", REGULARISED, {"label_smoothing": 0.1}, costs_as_alone=True),
         Candidate("kd", f"a trained {larger} as its teacher (kd)", "teacher", {"method": "kd"}, needs_teacher=True),
         second,
+        *([] if texts else [Candidate("augment-light", "light augmentation", REGULARISED, {"augment": "light"})]),
         Candidate("one", "branches that learn from their ensemble (one)", "group", {"method": "one"}),
         Candidate("weight-decay", decayed, REGULARISED, decay, costs_as_alone=True),
         Candidate("cgl", "routes through one network that teach each other (cgl)", "group", {"method": "cgl"}),
@@ -108,7 +111,7 @@ def candidates_for(base: RunOptions, options: AdviseOptions, *, texts: bool) -> 
         candidate
         for candidate in known
         if (larger is not None or not (candidate.needs_teacher or candidate.kind == "larger"))
-        and any(plain(getattr(base, name)) != plain(value) for name, value in candidate.options.items())
+        and any(plain(getattr(base, name)) not in SAME.get(value, (plain(value),)) for name, value in candidate.options.items())
     ]
     names = [candidate.name for candidate in known]
     for name in options.candidates:

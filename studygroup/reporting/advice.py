@@ -26,7 +26,7 @@ SURE = 2.0
 
 def points(value: float) -> str:
     """Format a difference of accuracies in percentage points."""
-    return f"{100 * value:+.2f}"
+    return f"{round(100 * value, 2) + 0.0:+.2f}"  # not -0.00
 
 
 def percent(value: float) -> str:

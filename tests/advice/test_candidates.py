@@ -29,6 +29,8 @@ def test_images_are_augmented_and_tokens_of_texts_left_out() -> None:
 def test_what_the_student_alone_has_already_is_no_candidate() -> None:
     assert "smoothing" not in names(False, label_smoothing=0.1)
     assert "augment-medium" not in names(False, augment="medium")
+    assert "augment-light" in names(False, augment="medium"), "less may be better than what the recipe has"
+    assert "augment-light" not in names(False, augment="light")
 
 
 def test_without_a_larger_network_there_is_no_teacher() -> None:
