@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studygroup.data.class_folders import list_files
-from studygroup.data.regular import NOT_REGULAR, open_regular
+from studygroup.data.regular import open_regular
 from studygroup.errors import UserError
 
 if TYPE_CHECKING:
@@ -53,10 +53,10 @@ def find_images(path: str | Path) -> list[Path]:
         UserError: the path does not exist, or the folder has no images.
     """
     path = Path(path).expanduser()
-    if path.is_file():
+    if not path.exists():
+        raise UserError(f"{path} does not exist; give an image file or a folder of images")
+    if not path.is_dir():  # if it is not a regular file, it cannot be read
         return [path]
-    if not path.is_dir():
-        raise UserError(f"{path} {f'is {NOT_REGULAR}' if path.exists() else 'does not exist'}; give an image file or a folder of images")
     found = [path / name for name in list_images(path)]
     if not found:
         raise UserError(f"{path} has no images; files with these suffixes count: {' '.join(sorted(suffixes()))}")
@@ -128,7 +128,9 @@ def decode(path: Path, shape: tuple[int, int, int]) -> NDArray[np.uint8]:
                 upright = ImageOps.exif_transpose(image)
             return fit(upright, shape)
     except Exception as error:  # PIL's decoders raise nearly anything on nearly anything
-        reason = "not an image in a format that can be read" if isinstance(error, UnidentifiedImageError) else str(error)
+        reason = (error.strerror if isinstance(error, OSError) else None) or str(error)
+        if isinstance(error, UnidentifiedImageError):
+            reason = "not an image in a format that can be read"
         raise DecodeError(" ".join(reason.split()) or type(error).__name__) from error
 
 

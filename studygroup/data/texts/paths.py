@@ -8,7 +8,6 @@ from collections.abc import Iterable
 from pathlib import Path
 
 from studygroup.data.class_folders import list_files
-from studygroup.data.regular import NOT_REGULAR
 from studygroup.data.texts.table import SUFFIXES as TABLE_SUFFIXES
 from studygroup.data.texts.table import table_suffix
 from studygroup.errors import UserError
@@ -34,7 +33,7 @@ def find_texts(given: str | Path, suffixes: Iterable[str]) -> Iterable[str | Pat
         return [""]
     try:
         path = Path(given).expanduser()
-        is_folder, is_file, exists = path.is_dir(), path.is_file(), path.exists()
+        is_folder, is_file = path.is_dir(), path.exists()
     except (OSError, ValueError, RuntimeError):  # no path: too long, with a zero byte, or the home of an unknown user
         return [str(given)]
     if is_folder:
@@ -43,11 +42,10 @@ def find_texts(given: str | Path, suffixes: Iterable[str]) -> Iterable[str | Pat
         return [path / name for name in found]
     if is_file and table_suffix(path) is not None:
         raise UserError(f"{given} is a table; classify its rows by --data {given} (`studygroup.predict(run, data=...)`)")
-    if is_file:
+    if is_file:  # if it is not a regular one, it cannot be read
         return [path]
-    if exists or isinstance(given, Path) or looks_like_file(given, suffixes):
-        problem = f"is {NOT_REGULAR}" if exists else "does not exist"
-        raise UserError(f"{given} {problem}; give a file that does, or, if it is a text to classify, --as-text (as_text=True)")
+    if isinstance(given, Path) or looks_like_file(given, suffixes):
+        raise UserError(f"{given} does not exist; give a file that does, or, if it is a text to classify, --as-text (as_text=True)")
     return [given]
 
 
