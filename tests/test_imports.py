@@ -36,7 +36,7 @@ LEAVES = {
     "threads",
     "losses",
 }
-READERS = {"runs.layout", "runs.reader", "runs.files", "runs.evaluation"}  # of run folders, without torch
+READERS = {"runs.layout", "runs.reader", "runs.files", "runs.records", "runs.evaluation"}  # of run folders, without torch
 # package: the packages and modules that it may import besides itself and the leaves
 MAY_IMPORT: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},

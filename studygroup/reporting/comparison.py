@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import statistics
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
@@ -14,6 +13,7 @@ from studygroup.reporting.leaderboard import mean_and_std, measures
 from studygroup.reporting.student_t import interval
 from studygroup.runs.layout import ComparisonFiles, RunFiles, run_name
 from studygroup.runs.reader import RunRecord, number, read_manifest, read_run, section
+from studygroup.runs.records import read_object, read_unused
 
 LINEAR = "linear"
 """Role, variant and key in `result.json` of the linear model beside the networks."""
@@ -76,7 +76,8 @@ def _runs(folder: Path, variant: str, manifest: Mapping[str, Any]) -> dict[int, 
             if not manifest["score_on_unused"]:
                 found[seed] = record
             elif files.unused_scores.is_file():
-                found[seed] = _on_unused(record, json.loads(files.unused_scores.read_text(encoding="utf-8")))
+                again = f"delete {files.result}, and run the comparison again"
+                found[seed] = _on_unused(record, read_unused(files.unused_scores, again))
     return found
 
 
@@ -211,7 +212,7 @@ def _ratio(own: float | None, base: float | None) -> float | None:
 
 def _commit(record: RunRecord) -> str | None:
     path = RunFiles(record.folder).environment
-    commit = json.loads(path.read_text(encoding="utf-8")).get("commit") if path.is_file() else None
+    commit = read_object(path, "delete it").get("commit") if path.is_file() else None
     return commit if isinstance(commit, str) else None
 
 

@@ -10,15 +10,19 @@ import hashlib
 import io
 import re
 import warnings
+from collections.abc import Mapping
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from studygroup.atomic import write_atomically
-from studygroup.errors import TrainingError
+from studygroup.errors import TrainingError, one_line
 
 KEPT = 2
+STATE: Mapping[str, type] = {"identity": str, "history": str, "method": dict, "optimizer": dict, "epoch": int, "step": int}
+"""Entries of the state of every training, of earlier versions, too."""
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
 
 
@@ -50,8 +54,12 @@ def newest_first(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2])), reverse=True)]
 
 
-def load_newest(folder: Path) -> dict[str, Any] | None:
+def load_newest(folder: Path, entries: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any] | None:
     """Load the newest intact checkpoint, or return None if there is none; warn of damaged ones.
+
+    Args:
+        folder: of the checkpoints.
+        entries: that a state must have, with their types.
 
     Raises:
         TrainingError: there are checkpoints, and all are damaged.
@@ -59,7 +67,7 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     paths = newest_first(folder)
     for path in paths:
         try:
-            state = _read(path)
+            state = _read(path, entries)
         except (ValueError, OSError) as error:
             warnings.warn(f"checkpoint {path.name} is damaged ({error}); falling back to the one before", stacklevel=2)
             path.unlink(missing_ok=True)  # it would count as one of the two to keep
@@ -70,9 +78,16 @@ def load_newest(folder: Path) -> dict[str, Any] | None:
     return None
 
 
-def _read(path: Path) -> dict[str, Any]:
+def _read(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
     data = path.read_bytes()
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         raise ValueError("its checksum does not match")
-    state: dict[str, Any] = torch.load(io.BytesIO(data[32:]), weights_only=True, map_location="cpu")
+    try:
+        state: object = torch.load(io.BytesIO(data[32:]), weights_only=True, map_location="cpu")
+    except Exception as error:  # whatever the reader raises for what is no archive
+        raise ValueError(one_line(error, 80)) from error
+    if not isinstance(state, dict):
+        raise ValueError("it holds no state")
+    if wrong := [name for name, kind in entries.items() if not isinstance(state.get(name), kind)]:
+        raise ValueError(f"it holds no {wrong[0]}")
     return state

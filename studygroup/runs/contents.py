@@ -32,7 +32,7 @@ STAGE = (
     *_under("members", ("*.safetensors", "*.json", "*.hf/config.json")),
     *_under("predictions", ("test.csv", "mistakes.png", "mistakes.md")),
     *_under("tokenizer", ("tokenizer.json", "bpe.model", "hf.json")),
-    *_under("exported", ("*.onnx", "*.onnx.data", "*.pt2", "*.pt", "*.safetensors", "*.json", "*.md", "*.hf/*")),
+    *_under("exported", ("*.onnx", "*.onnx.data", "*.pt2", "*.pt", "*.safetensors", "*.json", "*.md", "*.hf/*", "tokenizer/*")),
     *("tensorboard/events.out.tfevents.*", MARK, *REPORT),
 )
 COMPARED = STAGE + _under("stages/*", STAGE)

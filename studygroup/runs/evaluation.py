@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import json
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -131,11 +131,31 @@ class Evaluation:
         """Create it from JSON's types.
 
         Raises:
-            KeyError, TypeError: something is missing.
+            KeyError, TypeError, ValueError: something is missing or of another type.
         """
         values = {field.name: content[field.name] for field in fields(cls)}
-        lists = {name: tuple(value) for name, value in values.items() if isinstance(value, list)}
-        return cls(**{**values, **lists, "confusions": tuple((int(a), int(b), int(n)) for a, b, n in values["confusions"])})
+        classes = [str(name) for name in values["classes"]]
+        known = range(len(classes))
+        precision, recall, f1 = (_numbers(values[name]) for name in ("precision", "recall", "f1"))
+        support = tuple(int(count) for count in values["support"])
+        confusions = tuple((int(true), int(predicted), int(count)) for true, predicted, count in values["confusions"])
+        if any(len(column) != len(classes) for column in (precision, recall, f1, support)):
+            raise ValueError("its lists are not of one value per class")
+        if any(true not in known or predicted not in known for true, predicted, _ in confusions):
+            raise ValueError("it confuses classes that it has not")
+        return cls(
+            classes=tuple(classes),
+            samples=int(values["samples"]),
+            accuracy=float(values["accuracy"]),
+            top5=_numbers([values["top5"]])[0],
+            negative_log_likelihood=float(values["negative_log_likelihood"]),
+            calibration_error=float(values["calibration_error"]),
+            precision=precision,
+            recall=recall,
+            f1=f1,
+            support=support,
+            confusions=confusions,
+        )
 
     def to_plain(self) -> dict[str, Any]:
         """Return it in JSON's types."""
@@ -185,6 +205,10 @@ class Evaluation:
         return f"Evaluation({self.summary()}; lowest F1: {weakest}; most confused: {confused or 'none'})"
 
 
+def _numbers(values: Iterable[Any]) -> tuple[float | None, ...]:
+    return tuple(None if value is None else float(value) for value in values)
+
+
 def calibration_error(probability: NDArray[np.float64], right: NDArray[np.bool_]) -> float:
     """Return the expected calibration error of N predictions.
 
@@ -221,5 +245,5 @@ def read_evaluations(folder: Path) -> dict[str, Evaluation]:
         return {}
     try:
         return {str(name): Evaluation.from_plain(content) for name, content in json.loads(path.read_text(encoding="utf-8")).items()}
-    except (ValueError, KeyError, TypeError, AttributeError) as error:
+    except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is damaged; delete it, and evaluate the run anew with `studygroup evaluate {folder}`") from error

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import json
+import hashlib
 from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
@@ -22,12 +22,15 @@ from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.options import DataOptions, ExportOptions
 from studygroup.runs.evaluation import Evaluation, read_evaluations
-from studygroup.runs.layout import RunFiles, finished_runs, from_epoch_one
+from studygroup.runs.layout import RunFiles, finished_runs
 from studygroup.runs.predict import Classifier
+from studygroup.runs.records import read_card, read_result
 
 BEST = "best"
 ENSEMBLE = "ensemble"
 """Name of the mean of the students' probabilities."""
+DIGEST = "sha256"
+"""Key in a card: the SHA-256 of the file of the weights."""
 CONFIG_FOLDER = "config_folder"
 """Key in the card of a Hugging Face model: the folder in the run folder that holds its `config.json`."""
 
@@ -165,10 +168,7 @@ class Run:
                 raise UserError(f"there is no run folder {self.folder}; `studygroup train` makes one")
             remedy = "its run is not finished; continue it with --resume" if self.files.config.is_file() else "it is not a run folder"
             raise UserError(f"{self.folder} holds no finished run: {remedy}")
-        try:
-            self.result: dict[str, Any] = from_epoch_one(json.loads(self.files.result.read_text(encoding="utf-8")))
-        except ValueError as error:
-            raise UserError(f"{self.files.result} is damaged ({error}); finish the run with --resume") from error
+        self.result: dict[str, Any] = read_result(self.files.result)
 
     def __repr__(self) -> str:
         """Return folder, method, student, data and accuracies."""
@@ -224,11 +224,8 @@ class Run:
         """
         if name not in self.names():
             raise unknown_name(f"member of {self.folder}", name, self.names())
+        card = read_card(self.files.card(name), self.files.result)
         weights = self.weights(self.files.weights(name))
-        try:
-            card = from_epoch_one(json.loads(self.files.card(name).read_text(encoding="utf-8")))
-        except (OSError, ValueError) as error:
-            raise UserError(f"member {name} of {self.folder} cannot be read ({error}); its files are damaged") from error
         inputs = inputs_of(card, self.folder)
         if network is None:
             spec = inputs.spec()
@@ -249,7 +246,7 @@ class Run:
         return Member(name, network, inputs, card, self.folder)
 
     def weights(self, path: Path) -> dict[str, Tensor]:
-        """Load a state dict of this run to the CPU.
+        """Load a state dict of this run to the CPU; check a member's by the digest in its card, which cards of earlier versions lack.
 
         Args:
             path: of a member or a module (`RunFiles.weights`, `RunFiles.module`).
@@ -257,11 +254,21 @@ class Run:
         Raises:
             UserError: the file is missing or damaged.
         """
+        is_member = path.parent == self.files.members
+        digest = read_card(self.files.card(path.stem), self.files.result).get(DIGEST) if is_member else None
         try:
+            if digest is not None and file_digest(path) != digest:
+                raise ValueError("its checksum is not the one in its card")
             return safetensors.torch.load_file(path)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             name = path.relative_to(self.folder).with_suffix("")
             raise UserError(f"{name} of {self.folder} cannot be read ({error}); its files are damaged") from error
+
+
+def file_digest(path: Path) -> str:
+    """Return the SHA-256 of a file in hexadecimal digits."""
+    with path.open("rb") as file:
+        return hashlib.file_digest(file, "sha256").hexdigest()
 
 
 def list_runs(folder: str | Path = "runs", allow_code: Collection[str] = ()) -> list[Run]:

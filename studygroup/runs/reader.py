@@ -13,7 +13,8 @@ from studygroup.errors import UserError
 from studygroup.options import TrainOptions
 from studygroup.parameters import parameters_of
 from studygroup.runs.evaluation import Evaluation, read_evaluations
-from studygroup.runs.layout import ComparisonFiles, RunFiles, from_epoch_one
+from studygroup.runs.layout import ComparisonFiles, RunFiles
+from studygroup.runs.records import EPOCH, problem, read_result
 
 INCIDENTAL = {"seed", *(name for name, parameter in parameters_of(TrainOptions).items() if parameter.affects == "nothing")}
 """Options in which runs of one experiment may differ."""
@@ -95,7 +96,7 @@ def read_run(folder: str | Path) -> RunRecord:
         hint = f"did you mean {folder / inside[0]}?" if inside else "give the folder that `studygroup train --out` made"
         raise UserError(f"{folder} holds no run; {hint}")
     settings = _flat(config.read(files.config)) if files.config.exists() else {}
-    results = [_read_result(stage.result) for stage in (files, *files.stages())]
+    results = [read_result(stage.result) if stage.result.exists() else None for stage in (files, *files.stages())]
     stages = [stage for stage in results[1:] if stage is not None]
     return RunRecord(folder, settings, _read_epochs(files.metrics), results[0], stages, read_evaluations(folder))
 
@@ -163,33 +164,27 @@ def _flat(content: Mapping[str, object]) -> dict[str, object]:
     return flat
 
 
-def _read_result(path: Path) -> Mapping[str, object] | None:
-    if not path.exists():
-        return None
-    try:
-        result = json.loads(path.read_text(encoding="utf-8"))
-    except ValueError:
-        raise UserError(f"{path} is damaged; finish the run with --resume") from None
-    if not isinstance(result, dict):
-        raise UserError(f"{path} is damaged; finish the run with --resume")
-    return from_epoch_one(result)
-
-
 def _read_epochs(path: Path) -> list[dict[str, object]]:
     """Read the records in the order of epochs, counted from 1; skip a last line that a killed process left incomplete."""
     if not path.exists():
         return []
-    lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    try:
+        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+    except OSError as error:
+        raise UserError(f"{path} cannot be read ({error.strerror}); train the run again") from error
     by_epoch: dict[int, dict[str, object]] = {}
     for count, line in enumerate(lines, start=1):
         if not line.strip():
             continue
         try:
             record = json.loads(line)
-            by_epoch[int(record["epoch"])] = record
-        except (ValueError, KeyError, TypeError):
+        except (ValueError, RecursionError):
             if count == len(lines):
                 break
-            raise UserError(f"{path} is damaged at line {count}; remove that line, or train the run again") from None
+            record = None
+        wrong = problem(record, EPOCH) if isinstance(record, dict) else "it is no JSON object"
+        if wrong is not None:
+            raise UserError(f"{path} is damaged at line {count} ({wrong}); remove that line, or train the run again")
+        by_epoch[record["epoch"]] = record
     shift = 1 if 0 in by_epoch else 0  # earlier versions counted from 0
     return [{**by_epoch[epoch], "epoch": epoch + shift} for epoch in sorted(by_epoch)]

@@ -18,13 +18,13 @@ from studygroup.networks.hugging_face import CONFIG, SequenceClassifier
 from studygroup.runs.evaluation import Outcomes
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import FORMAT, RunFiles
-from studygroup.runs.member import CONFIG_FOLDER
+from studygroup.runs.member import CONFIG_FOLDER, DIGEST, file_digest
 
 
 def write_member(files: RunFiles, name: str, network: nn.Module, card: Mapping[str, Any]) -> None:
     """Write a plain network's weights and its card, and what a Hugging Face model is made again from."""
     write_weights(files.weights(name), network.state_dict())
-    card = {"name": name, "format": FORMAT, **card}
+    card = {"name": name, "format": FORMAT, DIGEST: file_digest(files.weights(name)), **card}
     if isinstance(network, SequenceClassifier):
         folder = files.hugging_face(name)
         write_atomically(folder / CONFIG, network.config_json().encode())

@@ -335,7 +335,7 @@ class Trainer:
             UserError: it is of a run with another method, group, data set or settings, or of another version.
             TrainingError: all checkpoints are damaged.
         """
-        saved = checkpoint.load_newest(self.files.checkpoints)
+        saved = checkpoint.load_newest(self.files.checkpoints, checkpoint.STATE)
         if saved is None:
             self.log.restore([])
             return

@@ -68,8 +68,9 @@ def write_run(folder: Path) -> Path:
     files = RunFiles(folder)
     files.members.mkdir(parents=True)
     write_member(files, "best", network(), CARD)
-    selected = {"holdout": 0.5, "test": None}
-    files.result.write_text(json.dumps({"selected": selected, "method": "dml", "student": "resnet8", "data": "photos"}))
+    selected = {"member": "student0", "epoch": 1, "holdout": 0.5, "test": None}
+    last = {"epoch": 1, "holdout": {}, "test": {}}
+    files.result.write_text(json.dumps({"selected": selected, "last": last, "method": "dml", "student": "resnet8", "data": "photos"}))
     return folder
 
 
@@ -337,7 +338,7 @@ def test_listing_runs(tmp_path: Path) -> None:
     with pytest.raises(UserError, match=r"there is no folder .*nowhere; give the folder that holds your runs"):
         sg.list_runs(tmp_path / "nowhere")
     (folders[1] / "result.json").write_text("{")
-    with pytest.raises(UserError, match=r"deep/a/result.json is damaged \(.*; finish the run with --resume"):
+    with pytest.raises(UserError, match=r"deep/a/result.json is damaged \(.*; .* finish the run with --resume"):
         sg.list_runs(tmp_path / "runs")
 
 
