@@ -97,7 +97,10 @@ def test_any_text_has_an_answer(learnt: Path, tmp_path: Path, monkeypatch: pytes
     [
         ("letter.txt", "letter.txt does not exist; give a file that does, or, if it is a text to classify, --as-text"),
         ("some/where", "some/where does not exist"),
-        ("latin.txt.bin", "latin.txt.bin cannot be read: byte 3 is no UTF-8; repair it, or leave it out"),
+        (
+            "latin.txt.bin",
+            "latin.txt.bin cannot be read: bytes that are not utf-8; give another encoding by --encoding; repair it, or leave it out",
+        ),
         ("nothing", "nothing has no texts; give a folder with .txt files"),
     ],
 )

@@ -54,9 +54,10 @@ def trained_tokenizer(
         UserError: the tokenizer is unknown, or cannot be loaded or trained.
     """
     if kind not in BPE:
+        tokenizer = make_tokenizer(kind, lambda: iter(()))
         if vocabulary is not None:
-            raise UserError(f"vocabulary is {vocabulary}, but {kind} has a vocabulary of its own; leave it out, or take --tokenizer bpe")
-        return make_tokenizer(kind, lambda: iter(()))
+            logger.warning("vocabulary is %d, but %s has its own, of %d tokens, which is taken", vocabulary, kind, tokenizer.vocabulary)
+        return tokenizer
     texts = prepared.splits["train"]
     chosen = sample_texts(texts, np.asarray(positions, dtype=np.int64), seed)
     positions_digest = hashlib.blake2b(chosen.tobytes(), digest_size=16).hexdigest()
