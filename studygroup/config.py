@@ -44,13 +44,12 @@ class Loader(yaml.SafeLoader):
 
     def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
         """Compose a node as the base class does, but refuse aliases and too deep nesting."""
-        event: Any = self.peek_event()  # type: ignore[no-untyped-call]
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        mark: Any = event.start_mark
         if isinstance(event, yaml.AliasEvent):
-            raise yaml.composer.ComposerError(
-                None, None, f"aliases are not read: write out what *{event.anchor} stands for", event.start_mark
-            )
+            raise yaml.composer.ComposerError(None, None, f"aliases are not read: write out what *{event.anchor} stands for", mark)
         if self.depth == MAX_DEPTH:
-            raise yaml.composer.ComposerError(None, None, f"it nests more than {MAX_DEPTH} levels deep", event.start_mark)
+            raise yaml.composer.ComposerError(None, None, f"it nests more than {MAX_DEPTH} levels deep", mark)
         self.depth += 1
         try:
             return super().compose_node(parent, index)
