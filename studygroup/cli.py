@@ -146,6 +146,8 @@ def main(argv: Sequence[str] | None = None) -> int:
         where = f": {error.filename}" if error.filename else ""
         return _fail(f"error: {error.strerror}{where}" if error.strerror else f"error: {_line(error)}", 1, show_traceback)
     except Exception as error:  # noqa: BLE001 (users get one line, and the traceback on request)
+        if isinstance(error, MemoryError) or type(error).__name__ == "OutOfMemoryError" or "can't allocate memory" in str(error):
+            return _fail("error: out of memory; take a smaller --batch-size, network or image size, or more memory", 1, show_traceback)
         hint = "" if show_traceback else "; run again with --traceback to see where"
         return _fail(f"error: {type(error).__name__}: {_line(error)}{hint}", 1, show_traceback)
 

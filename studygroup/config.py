@@ -13,12 +13,12 @@ from __future__ import annotations
 import re
 from collections.abc import Hashable, Mapping
 from pathlib import Path
-from typing import TypeVar
+from typing import Any, TypeVar
 
 import yaml
 
 from studygroup.atomic import write_atomically
-from studygroup.errors import UserError
+from studygroup.errors import UserError, one_line
 from studygroup.options import RENAMED, Options, checked
 from studygroup.parameters import parameters_of
 
@@ -27,10 +27,41 @@ ALLOW_CODE = "allow_code"  # which code may run is for the caller to say, not fo
 NOT_SAVED = ("resume", "overwrite", ALLOW_CODE)  # what to do about an existing folder is not part of a run's configuration
 
 
+MAX_DEPTH = 50  # of brackets within brackets
+
+
 class Loader(yaml.SafeLoader):
-    """A safe loader with YAML 1.2's plain scalars that refuses a key given twice."""
+    """A safe loader with YAML 1.2's plain scalars that refuses a key given twice, aliases, and what nests too deep.
+
+    A few lines of aliases of aliases stand for more values than fit into memory.
+    """
 
     yaml_implicit_resolvers: dict[str, list[tuple[str, re.Pattern[str]]]] = {}  # noqa: RUF012 (as the base class has it)
+
+    def __init__(self, text: str) -> None:
+        super().__init__(text)
+        self.depth = 0
+
+    def compose_node(self, parent: yaml.Node | None, index: Any) -> yaml.Node | None:
+        """Compose a node as the base class does, but refuse aliases and too deep nesting."""
+        event = self.peek_event()  # type: ignore[no-untyped-call]
+        mark: Any = event.start_mark
+        if isinstance(event, yaml.AliasEvent):
+            raise yaml.composer.ComposerError(None, None, f"aliases are not read: write out what *{event.anchor} stands for", mark)
+        if self.depth == MAX_DEPTH:
+            raise yaml.composer.ComposerError(None, None, f"it nests more than {MAX_DEPTH} levels deep", mark)
+        self.depth += 1
+        try:
+            return super().compose_node(parent, index)
+        finally:
+            self.depth -= 1
+
+    def construct_object(self, node: yaml.Node, deep: bool = False) -> Any:
+        """Construct a value as the base class does; text that is no value of its tag is an error of YAML like others."""
+        try:
+            return super().construct_object(node, deep=deep)
+        except (ValueError, OverflowError) as error:
+            raise yaml.constructor.ConstructorError(None, None, one_line(error, 80), node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
         """Construct a mapping as the base class does, but refuse a repeated key."""
@@ -44,7 +75,11 @@ class Loader(yaml.SafeLoader):
 
 
 class Dumper(yaml.SafeDumper):
-    """A safe dumper that quotes text which YAML 1.1 or 1.2 would read as another type."""
+    """A safe dumper that quotes text which YAML 1.1 or 1.2 would read as another type, and writes no aliases."""
+
+    def ignore_aliases(self, data: object) -> bool:
+        """Return that every value is written out."""
+        return True
 
 
 def _represent_text(dumper: yaml.SafeDumper, text: str) -> yaml.ScalarNode:
@@ -71,7 +106,7 @@ def scalar(text: str) -> object:
     """Parse a method's option typed on the command line: a YAML scalar, or a list or mapping in brackets.
 
     Raises:
-        UserError: a bracket is not closed.
+        UserError: a bracket is not closed, or a number has too many digits.
     """
     if text[:1] in ("[", "{", '"', "'"):
         try:
@@ -81,6 +116,8 @@ def scalar(text: str) -> object:
     loader = Loader("")
     try:
         value: object = loader.construct_object(yaml.ScalarNode(loader.resolve(yaml.ScalarNode, text, (True, False)), text))  # type: ignore[no-untyped-call]
+    except yaml.YAMLError as error:
+        raise UserError(f"cannot read {text[:40]!r}: {_problem(error)}") from None
     finally:
         loader.dispose()
     return value

@@ -30,6 +30,8 @@ def pick_device(name: str) -> torch.device:
         torch.empty(0, device=device)
     except (RuntimeError, AssertionError) as error:
         raise UserError(f"device {name!r} cannot be used ({str(error).splitlines()[0]}); try auto or cpu") from error
+    if device.type == "meta":
+        raise UserError(f"device {name!r} cannot be used (its tensors have no values); try auto or cpu")
     return device
 
 

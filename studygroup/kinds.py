@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import difflib
-import math
 import re
+import reprlib
+import sys
 from dataclasses import dataclass
 from typing import Literal
 
@@ -87,7 +88,7 @@ class Kind:
         Raises:
             ValueError: the value is of another type; the message says what is expected.
         """
-        wrong = ValueError(f"{value!r}; it must be {self.describe()}")
+        wrong = ValueError(f"{_shown(value)}; it must be {self.describe()}")
         is_word = self.base == "map" and (value in self.choices or (self.or_text and isinstance(value, str)))
         if self.base == "any" or (value is None and self.optional) or is_word:
             return value
@@ -98,10 +99,10 @@ class Kind:
                 return value
             case _, bool() | None:
                 raise wrong
-            case "int", int():
+            case "int", int() if _is_finite(value):
                 return value
             case "float", int() | float():
-                if not math.isfinite(value):
+                if not _is_finite(value):
                     raise wrong
                 return float(value)
             case "text", str():
@@ -120,9 +121,9 @@ class Kind:
         try:
             number = convert(text)
         except ValueError:
-            raise ValueError(f"{text!r} is not {Kind(self.base).describe()}") from None
-        if not math.isfinite(number):
-            raise ValueError(f"{text!r} is not a finite number")
+            raise ValueError(f"{_shown(text)} is not {Kind(self.base).describe()}") from None
+        if not _is_finite(number):
+            raise ValueError(f"{_shown(text)} is not a finite number")
         return number
 
     def _choice(self, text: str) -> str:
@@ -140,6 +141,17 @@ class Kind:
                 raise ValueError(f"{part!r} is not NAME=VALUE")
             mapping[key.strip()] = self._item.parse(value.strip())
         return mapping
+
+
+def _is_finite(number: float) -> bool:
+    """Return whether a number, which may be an integer of any size, is one that a float can have."""
+    return abs(number) <= sys.float_info.max
+
+
+def _shown(value: object) -> str:
+    """Return the representation of a value for a message: a forged recipe may hold a very long one."""
+    text = repr(value)
+    return text if len(text) <= 200 else reprlib.repr(value)
 
 
 def _parts(text: str) -> list[str]:

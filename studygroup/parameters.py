@@ -16,6 +16,7 @@ import inspect
 import sys
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 from typing import Any, Literal, TypeVar, get_args, get_origin
 
 from studygroup.errors import UserError
@@ -91,7 +92,8 @@ class Parameter:
         """Raise UserError if a number of the value is out of range; the message names it and the range."""
         for number in _numbers(value):
             if not self.bounds.contain(number):
-                raise UserError(f"{self.name} is {number:g}; it must be {self.bounds.describe()}")
+                shown = f"{number:g}" if abs(number) <= sys.float_info.max else "a number of hundreds of digits"
+                raise UserError(f"{self.name} is {shown}; it must be {self.bounds.describe()}")
 
 
 def option(
@@ -207,7 +209,7 @@ def _parameters_of(source: Any) -> Mapping[str, Parameter]:
 
 
 def check_values(parameters: Mapping[str, Parameter], values: Mapping[str, object]) -> None:
-    """Check values that come from Python code: words against their choices, numbers against their ranges.
+    """Check values that come from Python code: words against their choices, texts, numbers against their ranges.
 
     Raises:
         UserError: a value is not allowed; the message names it and what is.
@@ -220,6 +222,8 @@ def check_values(parameters: Mapping[str, Parameter], values: Mapping[str, objec
                 parameter.kind.check(values[name])
             except ValueError as error:
                 raise UserError(f"{name} is {error}") from None
+        if "\0" in str(values[name]) and isinstance(values[name], str | Path):
+            raise UserError(f"{name} is {str(values[name])!r}, which holds a zero byte; leave it out")
         parameter.check_range(values[name])
 
 

@@ -10,6 +10,7 @@ import warnings
 from pathlib import Path
 
 import pytest
+import torch
 
 from studygroup import api, cli
 from studygroup.errors import TrainingError, UserError
@@ -195,6 +196,9 @@ def test_invalid_values(train: Calls, capsys: pytest.CaptureFixture[str], words:
     assert train == []
 
 
+OUT_OF_MEMORY = "studygroup: error: out of memory; take a smaller --batch-size, network or image size, or more memory\n"
+
+
 @pytest.mark.parametrize(
     ("error", "code", "line"),
     [
@@ -204,6 +208,9 @@ def test_invalid_values(train: Calls, capsys: pytest.CaptureFixture[str], words:
         (OSError("odd"), 1, "studygroup: error: odd\n"),
         (KeyboardInterrupt(), 130, "studygroup: interrupted\n"),
         (KeyboardInterrupt("go on with --resume"), 130, "studygroup: interrupted: go on with --resume\n"),
+        (MemoryError(), 1, OUT_OF_MEMORY),
+        (RuntimeError("[enforce fail] DefaultCPUAllocator: can't allocate memory: you tried to allocate 4 bytes"), 1, OUT_OF_MEMORY),
+        (torch.OutOfMemoryError("CUDA out of memory."), 1, OUT_OF_MEMORY),
         (ZeroDivisionError("division"), 1, "studygroup: error: ZeroDivisionError: division; run again with --traceback to see where\n"),
     ],
 )

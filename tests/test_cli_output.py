@@ -146,7 +146,8 @@ def test_train_prints_the_members_and_the_path_of_the_student(
         "diversity": 0.1,
     }
     selected = {"member": "student0", "epoch": 2, "holdout": 0.95, "test": 0.81}
-    (folder / "result.json").write_text(json.dumps({"selected": selected, "last": last, "parameters": {"student0": 78042}}))
+    origin = {"method": "baseline", "data": "digits", "student": "resnet8"}
+    (folder / "result.json").write_text(json.dumps({**origin, "selected": selected, "last": last, "parameters": {"student0": 78042}}))
     fake(monkeypatch, "train", SimpleNamespace(folder=folder))
     assert cli.main(["train", "digits"]) == 0
     written = capsys.readouterr().out

@@ -96,6 +96,17 @@ def test_an_empty_recipe_gives_no_options(tmp_path: Path) -> None:
         ("1: 2", "is not a recipe"),
         ("a: [1, 2", "cannot read"),
         ("a: !!python/object/apply:os.system [echo]", "cannot read"),
+        ("epochs: !!int abc", "invalid literal for int() with base 10: 'abc' (line 1)"),
+        ("learning_rate: !!float abc", "could not convert string to float: 'abc' (line 1)"),
+        pytest.param("epochs: " + "1" * 5000, "(line 1)", id="5,000 digits"),
+        pytest.param("epochs: " + "1" * 400, "it must be a whole number", id="400 digits"),
+        pytest.param("learning_rate: " + "1" * 400, "it must be a number", id="400 digits of a float"),
+        pytest.param("peers: " + "[" * 5000, "it nests more than 50 levels deep (line 1)", id="5,000 brackets"),
+        ("data: &a digits\nstudent: *a", "aliases are not read: write out what *a stands for (line 2)"),
+        ("method: &m {name: cgl, students: *m}", "aliases are not read"),
+        ("learning_rate: 1e308", "learning_rate is 1e+308; it must be above 0 and at most 1e+30"),
+        ("weight_decay: 1e300", "weight_decay is 1e+300; it must be at least 0 and at most 1e+06"),
+        ('out: "a\\0b"', "out is 'a\\x00b', which holds a zero byte"),
     ],
 )
 def test_a_bad_recipe_gives_a_one_line_error(tmp_path: Path, text: str, message: str) -> None:
@@ -230,3 +241,14 @@ def test_scalars_of_the_command_line(text: str, value: object) -> None:
 def test_an_open_bracket_is_an_error() -> None:
     with pytest.raises(UserError, match="cannot read"):
         config.scalar("[1,")
+
+
+def test_a_scalar_of_too_many_digits_is_an_error() -> None:
+    with pytest.raises(UserError, match=r"cannot read '1{40}': Exceeds the limit"):
+        config.scalar("1" * 5000)
+
+
+def test_values_that_occur_twice_are_written_twice(tmp_path: Path) -> None:
+    path, widths = tmp_path / "config.yaml", [1, 2]
+    config.save(path, TrainOptions(data="digits", method="cgl", method_options={"a": widths, "b": widths}))
+    assert config.load(path, TrainOptions)["method_options"] == {"a": [1, 2], "b": [1, 2]}

@@ -13,6 +13,7 @@ from torch import nn
 from studygroup import api, cli
 from studygroup.errors import UserError
 from studygroup.kinds import Kind
+from studygroup.methods import DML
 from studygroup.options import (
     BenchmarkOptions,
     CompareOptions,
@@ -198,6 +199,12 @@ def test_a_text_for_a_list_is_read_as_on_the_command_line() -> None:
     assert PredictOptions("run", "one text, with a comma").inputs == ("one text, with a comma",)
     with pytest.raises(UserError, match="milestones is 'a'"):
         TrainOptions("t.csv", milestones="a")  # type: ignore[arg-type]
+
+
+def test_numbers_that_size_memory_are_bounded() -> None:
+    for students in (10**9, 10**400):
+        with pytest.raises(UserError, match=r"students is .*; it must be at least 1 and at most 1,000"):
+            DML(students=students)
 
 
 def test_objects_become_notes_that_cannot_be_loaded() -> None:

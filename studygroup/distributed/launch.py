@@ -3,9 +3,12 @@
 from __future__ import annotations
 
 import logging
+import multiprocessing
 import os
+import shutil
 import signal
 import tempfile
+import threading
 import warnings
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, TypeVar
@@ -78,7 +81,7 @@ def launch(entry: Callable[[T], str], argument: T, options: RankOptions, *, hint
             logs_specs=DefaultLogsSpecs(log_dir=logs),
         )
         try:
-            outcomes = elastic_launch(config, _run_rank)(entry, argument)
+            outcomes = elastic_launch(config, _run_rank)(entry, argument, logs)
         except ChildFailedError as error:
             if error.get_first_failure()[1].exitcode == INTERRUPTED:
                 raise KeyboardInterrupt(f"continue with: {hint}") from error
@@ -88,8 +91,9 @@ def launch(entry: Callable[[T], str], argument: T, options: RankOptions, *, hint
     return _first_result(outcomes)
 
 
-def _run_rank(entry: Callable[[T], str], argument: T) -> dict[str, str]:
+def _run_rank(entry: Callable[[T], str], argument: T, logs: str) -> dict[str, str]:
     """Run one rank; return its result, or the class and message of its error."""
+    threading.Thread(target=_end_with_launcher, args=(logs,), daemon=True).start()
     if os.environ["RANK"] != "0":
         warnings.simplefilter("ignore")
     try:
@@ -98,6 +102,15 @@ def _run_rank(entry: Callable[[T], str], argument: T) -> dict[str, str]:
         return {type(error).__name__: str(error)}
     except KeyboardInterrupt:
         os._exit(INTERRUPTED)  # everything is saved; returning would wait for the results of the other ranks
+
+
+def _end_with_launcher(logs: str) -> None:
+    """Wait for the end of the launcher, then end this rank: of a launcher that was killed, nobody else would end it."""
+    launcher = multiprocessing.parent_process()
+    if launcher is not None:
+        launcher.join()
+        shutil.rmtree(logs, ignore_errors=True)
+        os._exit(1)
 
 
 def _first_result(outcomes: Mapping[int, Mapping[str, str]]) -> str:

@@ -36,7 +36,7 @@ class CC(OneTeacher):
     whole_batch = True
 
     weight: float = option(0.02, at_least=0.0, help="Weight of the congruence loss")
-    dimensions: int = option(128, at_least=1, help="Size of the embeddings")
+    dimensions: int = option(128, at_least=1, at_most=65536, help="Size of the embeddings")
 
     def connect(self, networks: NetworkFactory, student: Features, teacher: Features) -> None:
         """Create the embeddings of each pair of features."""

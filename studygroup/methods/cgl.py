@@ -45,8 +45,10 @@ ROUTE_OPTIONS = ("modules", "distinct", "require_coverage", "route_stem", "head"
 class CGL(Method):
     """Many students at the price of one: routes through a modular network that imitate random subgroups of each other."""
 
-    students: int = option(8, at_least=1, help="Number of students K, or as many as there are distinct routes if these are fewer")
-    modules: int = option(2, at_least=1, help="Number of modules M per layer", class_attribute=False)  # type: ignore[assignment]
+    students: int = option(
+        8, at_least=1, at_most=1000, help="Number of students K, or as many as there are distinct routes if these are fewer"
+    )
+    modules: int = option(2, at_least=1, at_most=1000, help="Number of modules M per layer", class_attribute=False)  # type: ignore[assignment]
     probability: float = option(0.25, at_least=0.0, at_most=1.0, help="Probability p of imitating another student in an iteration")
     division: Division = option(
         "epoch",

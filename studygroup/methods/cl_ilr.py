@@ -38,7 +38,7 @@ from studygroup.schedules import ramp
 class CLILR(Method):
     """Branches on a shared trunk that each learn from the labels and from the other branches' mean logits."""
 
-    students: int = option(4, at_least=1, help="Number of branches K")
+    students: int = option(4, at_least=1, at_most=1000, help="Number of branches K")
     preset: Literal["okddip", "paper"] = option("okddip", help="Form of the loss")
     temperature: float | None = option(None, above=0.0, help="Softmax temperature T", default_help="3; 2 with preset paper")
     beta: float = option(0.5, at_least=0.0, at_most=1.0, help="Weight of the labels with preset paper; the imitation has 1 - beta")

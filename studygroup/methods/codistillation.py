@@ -69,7 +69,7 @@ class StaleCopies(nn.Module):
 class Codistillation(Method):
     """Networks that learn from the labels and from the predictions of earlier copies of each other."""
 
-    students: int = option(2, at_least=1, help="Number of students K")
+    students: int = option(2, at_least=1, at_most=1000, help="Number of students K")
     weight: float = option(1.0, at_least=0.0, help="Weight w of the imitation")
     exchange_interval: int = option(50, at_least=1, help="Steps E between exchanges of the copies")
     burn_in: float = option(1.0, at_least=0.0, help="Time during which students learn from the labels only")

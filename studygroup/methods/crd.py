@@ -37,8 +37,10 @@ class CRD(OneTeacher):
     whole_batch = True
 
     weight: float = option(0.8, at_least=0.0, help="Weight of the contrastive loss")
-    negatives: int = option(16384, at_least=1, help="Number of negatives K per sample; drawn with replacement if there are fewer")
-    dimensions: int = option(128, at_least=1, help="Size of the embeddings")
+    negatives: int = option(
+        16384, at_least=1, at_most=1_000_000, help="Number of negatives K per sample; drawn with replacement if there are fewer"
+    )
+    dimensions: int = option(128, at_least=1, at_most=65536, help="Size of the embeddings")
     contrast_temperature: float = option(0.07, above=0.0, help="Temperature of the contrast")
     momentum: float = option(0.5, at_least=0.0, below=1.0, help="Weight of the old entry when a memory is updated")
 

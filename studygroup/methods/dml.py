@@ -34,7 +34,7 @@ from studygroup.parameters import option
 class DML(Method):
     """Networks that learn from the labels and from each other's predictions."""
 
-    students: int = option(2, at_least=1, help="Number of students K")
+    students: int = option(2, at_least=1, at_most=1000, help="Number of students K")
     temperature: float = option(1.0, above=0.0, help="Softmax temperature T; the loss has the factor T^2")
     update: Literal["together", "sequential"] = option(
         "together", help="Update all students at once, or one after the other against their peers' newest predictions (algorithm 1)"

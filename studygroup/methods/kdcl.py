@@ -44,7 +44,7 @@ ENSEMBLES = {"mean": targets.mean, "naive": targets.naive, "minlogit": targets.m
 class KDCL(Method):
     """Networks that learn from the labels and from an ensemble of all, each with its own augmentation of the images."""
 
-    students: int = option(2, at_least=1, help="Number of students K")
+    students: int = option(2, at_least=1, at_most=1000, help="Number of students K")
     preset: Literal["shaoeric", "paper"] = option("shaoeric", help="Defaults of the next three options")
     variant: Literal["mean", "naive", "minlogit", "linear", "general"] | None = option(
         None, help="Ensemble that the students imitate", default_help="mean; minlogit with preset paper"

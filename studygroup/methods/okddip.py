@@ -54,7 +54,7 @@ class OKDDip(Method):
     """Peers that each imitate their own mixture of the peers, and a leader that imitates their average and is deployed."""
 
     students: int = option(
-        4, at_least=1, help="Number of students K, including the leader; 3 or more, or a peer has only itself to attend to"
+        4, at_least=1, at_most=1000, help="Number of students K, including the leader; 3 or more, or a peer has only itself to attend to"
     )
     form: Literal["branch", "network"] = option("branch", help="Students are branches on a shared trunk, or whole networks")
     temperature: float = option(3.0, above=0.0, help="Softmax temperature T")

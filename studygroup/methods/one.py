@@ -49,7 +49,7 @@ class Gate(nn.Sequential):
 class ONE(Method):
     """Branches on a shared trunk that learn from the labels and from their own gated ensemble."""
 
-    students: int = option(4, at_least=1, help="Number of branches K")
+    students: int = option(4, at_least=1, at_most=1000, help="Number of branches K")
     temperature: float = option(3.0, above=0.0, help="Softmax temperature T")
     ramp_share: float = option(80 / 300, at_least=0.0, at_most=1.0, help="Fraction of the epochs over which the imitation ramps up")
     detach: bool = option(True, help="Stop the gradient at the ensemble's logits, so that only its cross-entropy trains the gate")

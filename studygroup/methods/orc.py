@@ -45,7 +45,7 @@ class ORC(Method):
     needs_teacher = True
     teacher_name = "pivot"
 
-    students: int = option(3, at_least=1, help="Number of students n, without the pivot")
+    students: int = option(3, at_least=1, at_most=1000, help="Number of students n, without the pivot")
     temporary_teachers: int = option(1, at_least=0, help="Number of students k promoted per batch, at most n (Table 1)")
     alpha: float = option(0.3, at_least=0.0, at_most=1.0, help="Weight a of the teachers; the cross-entropy has 1 - a")
     temperature: float = option(4.0, above=0.0, help="Softmax temperature tau")

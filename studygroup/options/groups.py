@@ -215,10 +215,14 @@ class OptimizerOptions(Options):
     epochs: int | None = option(None, at_least=1, help="Number of passes over the training set", default_help=EPOCHS_HELP)
     batch_size: int = option(64, at_least=1, help="Batch size")
     optimizer: Literal["auto", "sgd", "adam", "adamw"] = option("auto", help="Optimizer; `auto` takes SGD for images and Adam for texts")
-    learning_rate: float | None = option(None, above=0, help="Peak learning rate", default_help="0.05 for SGD, 0.001 for Adam and AdamW")
+    learning_rate: float | None = option(
+        None, above=0, at_most=1e30, help="Peak learning rate", default_help="0.05 for SGD, 0.001 for Adam and AdamW"
+    )
     momentum: float = option(0.9, at_least=0, below=1, help="Momentum of SGD")
     nesterov: bool = option(True, help="Nesterov momentum")
-    weight_decay: float | None = option(None, at_least=0, help="Weight decay", default_help="0.0005 for SGD, 0 for Adam, 0.01 for AdamW")
+    weight_decay: float | None = option(
+        None, at_least=0, at_most=1e6, help="Weight decay", default_help="0.0005 for SGD, 0 for Adam, 0.01 for AdamW"
+    )
     clip_grad_norm: float | None = option(
         None, above=0, help="Clip the norm of the gradient of all parameters to this value", default_help="no clipping"
     )

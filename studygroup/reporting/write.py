@@ -27,17 +27,20 @@ def write(rows: Sequence[Mapping[str, object]], runs: Sequence[str | Path], out:
         out: folder to write to; it is created if needed, and files of these names are overwritten.
 
     Raises:
-        UserError: `out` is a file.
+        UserError: `out` is a file, or cannot be written to.
     """
     from studygroup.reporting.curves import draw
 
     out = Path(out)
     if out.exists() and not out.is_dir():
         raise UserError(f"{out} is a file; give a folder for the report")
-    out.mkdir(parents=True, exist_ok=True)
-    (out / FILES[0]).write_text(tables.render_markdown(rows), encoding="utf-8")
-    (out / FILES[1]).write_text(tables.render_csv(rows), encoding="utf-8")
-    draw(runs, out / FILES[2])
+    try:
+        out.mkdir(parents=True, exist_ok=True)
+        (out / FILES[0]).write_text(tables.render_markdown(rows), encoding="utf-8")
+        (out / FILES[1]).write_text(tables.render_csv(rows), encoding="utf-8")
+        draw(runs, out / FILES[2])
+    except OSError as error:
+        raise UserError(f"cannot write to {out}: {error.strerror}; take another --out") from error
 
 
 def write_comparison(folder: str | Path) -> None:

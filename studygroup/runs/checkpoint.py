@@ -43,9 +43,13 @@ def save(folder: Path, state: dict[str, Any], *, epoch: int, step: int) -> Path:
     data = buffer.getvalue()
     path = folder / f"epoch-{epoch:06d}-step-{step:08d}.ckpt"
     write_atomically(path, hashlib.sha256(data).digest() + data)
-    for old in newest_first(folder)[KEPT:]:
-        old.unlink(missing_ok=True)
+    _delete_old(folder)
     return path
+
+
+def _delete_old(folder: Path) -> None:
+    for old in [*newest_first(folder)[KEPT:], *folder.glob(".*.part")]:
+        old.unlink(missing_ok=True)
 
 
 def newest_first(folder: Path) -> list[Path]:
@@ -72,6 +76,7 @@ def load_newest(folder: Path, entries: Mapping[str, type] = MappingProxyType({})
             warnings.warn(f"checkpoint {path.name} is damaged ({error}); falling back to the one before", stacklevel=2)
             path.unlink(missing_ok=True)  # it would count as one of the two to keep
             continue
+        _delete_old(folder)  # of a process that was killed before it did
         return state
     if paths:
         raise TrainingError(f"all checkpoints in {folder} are damaged; start again with --overwrite")

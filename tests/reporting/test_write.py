@@ -49,6 +49,12 @@ def test_a_curve_is_mean_and_sample_deviation_over_the_common_epochs(make_run: M
         assert spreads[place] == pytest.approx(abs(first - second) / 2**0.5)
 
 
+def test_a_report_into_a_place_that_cannot_be_written(make_run: MakeRun, tmp_path: Path) -> None:
+    (tmp_path / "file").touch()
+    with pytest.raises(UserError, match=r"cannot write to .*file/below: Not a directory; take another --out"):
+        write(leaderboard([make_run("a")]), [tmp_path / "a"], tmp_path / "file" / "below")
+
+
 def test_a_report_is_not_written_to_a_file(make_run: MakeRun, tmp_path: Path) -> None:
     run = make_run("a")
     (tmp_path / "file").touch()

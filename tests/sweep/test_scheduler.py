@@ -62,9 +62,13 @@ class FakeExecutor:
         pass
 
 
+SELECTED = {"member": "student0", "epoch": 1, "holdout": 0.5, "test": 0.987}
+RESULT = {"method": "takd", "data": "digits", "student": "resnet8", "selected": SELECTED, "last": {"epoch": 1, "holdout": {}, "test": {}}}
+
+
 def finish(job: Job) -> None:
     job.files.folder.mkdir(parents=True)
-    job.files.result.write_text(json.dumps({"selected": {"holdout": 0.5, "test": 0.987}, "seconds": 7.0}))
+    job.files.result.write_text(json.dumps({**RESULT, "seconds": 7.0}))
 
 
 def job(tmp_path: Path, name: str, after: str | None = None, weight: float = 1.0) -> Job:
@@ -146,8 +150,8 @@ def test_finished_epochs_of_stages_count(tmp_path: Path) -> None:
         files.folder.mkdir(parents=True, exist_ok=True)
         files.metrics.write_text("{}\n" * epochs)
     assert one.epochs_done() == 3
-    (one.files.stage("assistant1") / "result.json").write_text('{"method": "takd", "seconds": 5.0}')
-    one.files.result.write_text('{"method": "takd", "selected": {"holdout": 0.5}, "seconds": 7.0}')
+    (one.files.stage("assistant1") / "result.json").write_text(json.dumps({**RESULT, "seconds": 5.0}))
+    one.files.result.write_text(json.dumps({**RESULT, "seconds": 7.0}))
     assert one.epochs_done() == one.epochs
     assert one.summary() == "hold-out 50.00%, 12 s of training"
 

@@ -228,7 +228,7 @@ def test_damaged_members_are_reported(train: Callable[..., Run]) -> None:
 
 def test_devices() -> None:
     assert pick_device("cpu").type == "cpu"
-    for name in ("cuda:99", "abacus"):
+    for name in ("cuda:99", "abacus", "meta"):
         with pytest.raises(UserError, match=f"device '{name}' cannot be used"):
             pick_device(name)
     assert pick_device("cpu:0").type == "cpu"

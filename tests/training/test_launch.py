@@ -114,3 +114,30 @@ def test_a_killed_rank_ends_the_run_and_it_can_be_resumed(tmp_path: Path, cache:
     assert "Traceback" not in stderr
     epochs = [json.loads(line)["epoch"] for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert epochs == list(range(1, len(epochs) + 1))
+
+
+def is_running(process: int) -> bool:
+    try:
+        return Path(f"/proc/{process}/stat").read_text().rpartition(")")[2].split()[0] != "Z"
+    except OSError:
+        return False
+
+
+@pytest.mark.skipif(not Path("/proc/self/task").exists(), reason="looks for the ranks in /proc")
+def test_ranks_end_with_a_killed_launcher(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    temporary = tmp_path / "temporary"
+    temporary.mkdir()
+    monkeypatch.setenv("TMPDIR", str(temporary))
+    process = start(tmp_path / "run", cache)
+    wait_for_epochs(process, tmp_path / "run", 1)
+    ranks = ranks_of(process)
+    assert len(ranks) == 2
+    process.kill()
+    try:
+        process.communicate(timeout=30)  # the ranks write to its standard error, too, which ends with the last of them
+    finally:
+        left = [rank for rank in ranks if is_running(rank)]
+        for rank in left:
+            os.kill(rank, signal.SIGKILL)
+    assert not left
+    assert not list(temporary.glob("studygroup-ranks-*"))

@@ -229,6 +229,16 @@ def test_only_two_checkpoints_are_kept(tmp_path: Path) -> None:
     assert not list(tmp_path.glob(".*"))
 
 
+def test_what_a_killed_process_left_is_deleted(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for epoch in range(3):
+        with monkeypatch.context() as patch:
+            patch.setattr(Path, "unlink", lambda *_, **__: None)  # killed between the rename and the deletion of the oldest
+            checkpoint.save(tmp_path, {"epoch": epoch}, epoch=epoch, step=0)
+    (tmp_path / ".epoch-000003-step-00000000.ckpt.part").write_bytes(b"half")
+    assert checkpoint.load_newest(tmp_path) == {"epoch": 2}
+    assert sorted(path.name[:12] for path in tmp_path.iterdir() if path.is_file()) == ["epoch-000001", "epoch-000002"]
+
+
 @pytest.mark.parametrize(
     ("changed", "named"),
     [
