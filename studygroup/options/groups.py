@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
 from studygroup.errors import UserError
 from studygroup.options.base import Options
@@ -337,6 +337,17 @@ class TrainerOptions(
         help="Epochs of a teacher that is trained first; 0 for one that is not trained further, whose weights are given",
         default_help="as many as the student's",
     )
+
+    def stretched(self, epochs: int) -> Self:
+        """Return the options for another number of epochs; milestones and warm-up are stretched or compressed, milestones to whole epochs.
+
+        Args:
+            epochs: the new number; the old one must be filled in.
+        """
+        assert self.epochs is not None
+        factor = epochs / self.epochs
+        milestones = tuple(sorted({max(round(stop * factor), 1) for stop in self.milestones}))
+        return replace(self, epochs=epochs, milestones=milestones, warmup=self.warmup * factor)
 
     def __post_init__(self) -> None:
         """Check values that depend on each other."""

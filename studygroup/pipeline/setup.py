@@ -132,7 +132,7 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
             epochs = options.teacher_epochs or settings.epochs
             start = NO_START if teachers_weights is None else Start({"student0": teachers_weights})
             rate_scale = settings.trained_rate_scale if teachers_weights is not None else 1.0
-            own = replace(settings, epochs=epochs, microbatches=1, learning_rate_scales=None, trained_rate_scale=rate_scale)
+            own = replace(settings.stretched(epochs), microbatches=1, learning_rate_scales=None, trained_rate_scale=rate_scale)
             stages.append(Stage("teacher", create_method("baseline"), "baseline", teacher, own, start=start))
             teacher = "teacher"
     teachers: tuple[Teacher, ...] = () if teacher is None else (teacher,)

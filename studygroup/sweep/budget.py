@@ -6,7 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 from studygroup.errors import TrainingError, UserError
-from studygroup.options import CompareOptions, RunOptions
+from studygroup.options import CompareOptions
 from studygroup.pipeline.setup import epochs_of
 from studygroup.sweep.variants import Variant
 from studygroup.training.flops import TrainingCost
@@ -18,13 +18,6 @@ WORTH = 1.25
 def affordable(budget: float, per_epoch: float) -> int:
     """Return the number of whole epochs that a budget pays for, at least one; both in the same unit."""
     return max(int(budget / per_epoch * (1 + 1e-9)), 1)  # rounding must not lose an epoch of an even division
-
-
-def with_epochs(options: RunOptions, epochs: int) -> RunOptions:
-    """Return the options for another number of epochs; the schedule is stretched or compressed to whole epochs."""
-    factor = epochs / epochs_of(options)
-    milestones = tuple(sorted({max(round(stop * factor), 1) for stop in options.milestones}))
-    return replace(options, epochs=epochs, milestones=milestones, warmup=options.warmup * factor)
 
 
 def control_of(variants: Sequence[Variant], reference: str, costs: Mapping[str, TrainingCost], options: CompareOptions) -> Variant | None:
@@ -40,7 +33,7 @@ def control_of(variants: Sequence[Variant], reference: str, costs: Mapping[str, 
     epochs = affordable(most, costs[reference].flops_per_epoch)
     if epochs < WORTH * epochs_of(alone.options):
         return None
-    return replace(alone, name=f"{reference}-{epochs}", options=with_epochs(alone.options, epochs))
+    return replace(alone, name=f"{reference}-{epochs}", options=alone.options.stretched(epochs))
 
 
 def within_budget(variants: Sequence[Variant], reference: str, costs: Mapping[str, TrainingCost], options: CompareOptions) -> list[Variant]:
@@ -76,6 +69,6 @@ def within_budget(variants: Sequence[Variant], reference: str, costs: Mapping[st
             return variant
         own = costs[variant.name]
         epochs = affordable(max(budget - teacher_cost(variant) - own.flops_before, 0.0), own.flops_per_epoch)
-        return replace(variant, options=with_epochs(variant.options, epochs))
+        return replace(variant, options=variant.options.stretched(epochs))
 
     return [resized(variant) for variant in variants]

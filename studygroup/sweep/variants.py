@@ -195,10 +195,11 @@ def _teacher_of(variant: Variant, alone: RunOptions) -> tuple[RunOptions, Varian
     """Return the options of a run that trains a variant's teacher, and the variant without the weights of the teacher."""
     sources, teacher = variant.options.sources(), variant.options.teacher
     weights = sources.pop(TEACHER, None)
+    epochs = alone.teacher_epochs or alone.epochs
     own = replace(
-        alone,
+        alone.stretched(epochs) if epochs and alone.epochs else alone,
         student=str(teacher),
-        epochs=alone.teacher_epochs or alone.epochs,
+        epochs=epochs,
         microbatches=1,
         learning_rate_scales=None,
         weights=weights,

@@ -14,7 +14,7 @@ import pytest
 
 from studygroup.options import RunOptions
 from studygroup.runs.layout import RunFiles
-from studygroup.sweep.budget import affordable, with_epochs
+from studygroup.sweep.budget import affordable
 from studygroup.sweep.job import Job
 from studygroup.sweep.progress import SweepProgress
 from studygroup.sweep.scheduler import run_jobs
@@ -183,6 +183,6 @@ def test_affordable(budget: float, per_epoch: float, epochs: int) -> None:
 def test_schedules_are_scaled_with_the_epochs() -> None:
     options = RunOptions(data="digits", epochs=200, milestones=(60, 120, 160), warmup=5.0, gamma=0.2)
     half = RunOptions(data="digits", epochs=100, milestones=(30, 60, 80), warmup=2.5, gamma=0.2)
-    assert with_epochs(options, 100) == half
-    assert with_epochs(options, 3).milestones == (1, 2)
-    assert with_epochs(replace(options, milestones=()), 7).milestones == ()
+    assert options.stretched(100) == half
+    assert options.stretched(3).milestones == (1, 2)
+    assert replace(options, milestones=()).stretched(7).milestones == ()

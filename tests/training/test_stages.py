@@ -111,6 +111,11 @@ def test_settings_of_earlier_stages() -> None:
     chain = resolve_stages(requested(DGKD(assistants=["resnet20"]), **settings))
     assert [stage.settings.epochs for stage in chain] == [8, 8]
     assert [stage.settings.learning_rate_scales for stage in chain] == [None, {"student0": 2.0}]
+    shorter = requested(TAKD(assistants=["resnet14"], assistant_epochs=4), **settings)
+    assistant, last = resolve_stages(shorter)
+    assert (assistant.settings.epochs, last.settings.epochs) == (4, 8)
+    assert assistant.settings.milestones == tuple(stop // 2 for stop in last.settings.milestones)
+    assert assistant.settings.warmup == last.settings.warmup / 2
     first, second = resolve_stages(requested(AB(initial_epochs=3, initial_learning_rate=0.02), **settings))
     assert (first.name, first.starts_from, second.starts_from) == ("initial", None, "initial")
     assert first.teachers == second.teachers == ("teacher",)
