@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
+from studygroup.atomic import write_atomically
 from studygroup.errors import UserError
 from studygroup.reporting import comparison_tables, tables
 from studygroup.reporting.advice import render_advice_markdown
@@ -59,9 +59,9 @@ def write_comparison(folder: str | Path) -> None:
     folder = Path(folder)
     result = comparison(folder)
     rows: Sequence[Mapping[str, Any]] = result["rows"]
-    (folder / COMPARISON_FILES[0]).write_text(comparison_tables.render_comparison_markdown(result), encoding="utf-8")
-    (folder / COMPARISON_FILES[1]).write_text(tables.render_csv(rows), encoding="utf-8")
-    (folder / COMPARISON_FILES[2]).write_text(json.dumps(result, indent=2, ensure_ascii=False) + "\n", encoding="utf-8")
+    write_atomically(folder / COMPARISON_FILES[0], comparison_tables.render_comparison_markdown(result).encode())
+    write_atomically(folder / COMPARISON_FILES[1], tables.render_csv(rows).encode())
+    write_json(folder / COMPARISON_FILES[2], result)
     if scored(result):
         draw_comparison(result, folder / COMPARISON_FILES[3])
     draw([folder / str(run) for row in rows for run in row["runs"]], folder / COMPARISON_FILES[4], rows)
@@ -78,5 +78,5 @@ def write_advice(folder: str | Path, advice: Mapping[str, Any]) -> None:
 
     files = AdviceFiles(Path(folder))
     draw_advice(advice, files.picture)
-    files.page.write_text(render_advice_markdown(advice), encoding="utf-8")
+    write_atomically(files.page, render_advice_markdown(advice).encode())
     write_json(files.result, advice)

@@ -21,6 +21,7 @@ import numpy as np
 import sentencepiece
 
 from studygroup import errors
+from studygroup.atomic import write_atomically
 from studygroup.data.texts.vocabulary import supported_merges
 from studygroup.data.tokenizer import Ids, Tokenizer
 from studygroup.errors import UserError, one_line
@@ -361,10 +362,9 @@ def _hash(content: bytes) -> str:
 
 
 def _save(folder: Path, description: Mapping[str, object], files: Mapping[str, bytes]) -> None:
-    folder.mkdir(parents=True, exist_ok=True)
     for name, content in files.items():
-        (folder / name).write_bytes(content)
-    (folder / DESCRIPTION).write_text(json.dumps(description, indent=1) + "\n", encoding="utf-8")
+        write_atomically(folder / name, content)
+    write_atomically(folder / DESCRIPTION, (json.dumps(description, indent=1) + "\n").encode())
 
 
 def _read_model(path: Path, description: Mapping[str, object]) -> bytes:
