@@ -78,7 +78,6 @@ def test_the_error_offers_the_flag() -> None:
 @pytest.mark.parametrize(
     ("paths", "message"),
     [
-        ("mine:make", "allow_code is 'mine:make'; give a list of import paths, as in allow_code=['mine:make']"),
         (
             ["mine:make", "cat.jpg"],
             "allow_code has 'cat.jpg'; give import paths such as package.module:function, and other arguments before",
@@ -92,6 +91,12 @@ def test_what_cannot_be_allowed(paths: list[str], message: str) -> None:
         check_import_paths(paths)
     with pytest.raises(UserError, match=re.escape(message)):
         TrainOptions(data="digits", allow_code=paths)
+
+
+def test_a_text_is_no_list_of_paths_except_as_an_option() -> None:
+    with pytest.raises(UserError, match=r"allow_code is 'mine:make'; give a list of import paths, as in allow_code=\['mine:make'\]"):
+        check_import_paths("mine:make")
+    assert TrainOptions(data="digits", allow_code="mine:make").allow_code == ("mine:make",)
 
 
 @pytest.mark.parametrize(

@@ -44,8 +44,7 @@ class Method(nn.Module, ABC):
         group: the students, made by `build`.
         candidates: names of the students that may be deployed: those with the target's network, or those of them that the method prefers.
         whole_batch: whether a batch must not be split.
-        needs_teacher: whether the method learns from a trained network.
-        teacher_name: what the method calls its teacher.
+        needs_teacher: whether the method learns from a trained network, which it calls `teacher_name`.
         images_only: why the method cannot learn from texts; empty if it can.
     """
 

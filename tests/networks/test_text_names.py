@@ -112,7 +112,6 @@ def test_the_table_of_options_in_the_docs_is_complete() -> None:
     ("written", "name"),
     [
         ("transformer", "transformer"),
-        ("transformer@", "transformer"),
         ("transformer@heads=8,depth=6", "transformer@depth=6,heads=8"),
         ("transformer@depth=3,heads=04,dropout=1e-1", "transformer"),
         ("transformer@dropout=0", "transformer@dropout=0.0"),
