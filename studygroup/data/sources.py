@@ -72,7 +72,7 @@ def open_data(
     name, path = parse(options.data)
     kind = SOURCES[name].kind
     for other, names in OPTIONS_OF.items():
-        if other != kind and (given := [option for option in names if getattr(options, option) not in (None, (), "auto")]):
+        if other != kind and (given := [option for option in names if getattr(options, option) not in (None, (), [], "auto")]):
             raise UserError(f"{given[0]} is given, but {options.data} has {kind}; leave it out")
     if tokenizer is None:
         tokenizer = "bpe" if options.tokenizer == "auto" else options.tokenizer
