@@ -6,7 +6,6 @@ import hashlib
 import logging
 import os
 import shutil
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -208,19 +207,6 @@ def test_an_unchanged_folder_is_not_read_again(opened: Open, folder: Make, monke
     again = opened(root)
     assert again.key == first.key
     assert pixels(again.train) == pixels(first.train)
-
-
-def test_many_prepared_files_open_fast(opened: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(fingerprint, "SETTLED", -(10**18))
-    root = tmp_path / "many"
-    for label in range(2):
-        (root / f"class{label}").mkdir(parents=True)
-        for i in range(1500):
-            (root / f"class{label}" / f"{i}.pgm").write_bytes(b"P5 2 2 255\n" + bytes([i % 256, i // 256, label, 7]))
-    assert len(opened(root, image_size=2).train) == 2400
-    start = time.perf_counter()
-    opened(root, image_size=2)
-    assert time.perf_counter() - start < 0.5
 
 
 def test_more_than_one_chunk(opened: Open, folder: Make, monkeypatch: pytest.MonkeyPatch) -> None:
