@@ -110,7 +110,7 @@ def freeze(network: nn.Module, part: str, name: str) -> None:
         name: of the network, for messages.
 
     Raises:
-        UserError: the network has no such stage, or nothing would be left to train.
+        UserError: the network has no such stage, or it is not known which part is its head.
     """
     if part == ALL_BUT_HEAD:
         head = head_names(network)

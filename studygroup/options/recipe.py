@@ -23,16 +23,12 @@ class RecipeOptions(Options):
 
     preset: Literal["quick", "balanced", "best", "none"] = option(
         "balanced",
-        help="Recipe for what is not given, by kind and size of the data: epochs, augmentation, smoothing, averaging; `none` turns all "
-        "of them off, but light augmentation, and trains 100 epochs on images",
+        help="Number of epochs and augmentation, if they are not given, by kind and size of the data; `none`: 100 epochs on images, with "
+        "light augmentation",
         affects="nothing",  # but through what it chooses, which is saved
     )
-    label_smoothing: float | None = option(
-        None,
-        at_least=0,
-        below=1,
-        help="Part of the label's probability that all classes share, in the cross-entropy with the labels",
-        default_help="the preset's",
+    label_smoothing: float = option(
+        0.0, at_least=0, below=1, help="Part of the label's probability that all classes share, in the cross-entropy with the labels"
     )
     class_weights: Mapping[str, float] | Literal["balanced"] | None = option(
         None,
@@ -43,20 +39,17 @@ class RecipeOptions(Options):
     sampling: Literal["uniform", "balanced"] = option(
         "uniform", help="`balanced` draws the samples of an epoch with replacement, all classes equally often"
     )
-    ema: float | None = option(
-        None,
+    ema: float = option(
+        0.0,
         at_least=0,
         below=1,
         help="Also evaluate an exponential moving average of each candidate's weights, with this decay, e.g. 0.999; 0 for none",
-        default_help="the preset's",
     )
     decay_norm_bias: bool = option(True, help="Apply the weight decay to biases and to the weights of norms, too")
     dropout: float | None = option(
         None, at_least=0, below=1, help="Dropout probability of networks that have dropout", default_help="the network's own"
     )
-    token_dropout: float | None = option(
-        None, at_least=0, below=1, help="Probability with which each token of a training text is left out", default_help="the preset's"
-    )
+    token_dropout: float = option(0.0, at_least=0, below=1, help="Probability with which each token of a training text is left out")
     patience: int | None = option(
         None, at_least=1, help="Stop after this many epochs without a better hold-out accuracy", default_help="all epochs are trained"
     )

@@ -22,12 +22,12 @@ class WeightsOptions(Options):
         None,
         help="Weights to start from: of the first student, or `MEMBER=SOURCE,...` (student0, student1, ..., teacher). A source is the "
         "folder of a finished run (its selected student), a .safetensors, .pt or .pth file with the names of this library, torchvision or "
-        "timm, "
-        "`timm:NAME@pretrained`, or `hf:FOLDER`",
+        "timm, `timm:NAME@pretrained`, or `hf:FOLDER`",
         default_help="fresh initialisations",
     )
     members_start: Literal["own", "same"] = option(
-        "own", help="Initialisation of students that are given no weights: each its `own`, or, of the first one's network, the `same` as it"
+        "own",
+        help="Start of students that are given no weights: each its `own` initialisation, or the `same` as the first, if their network is",
     )
     freeze: str = option(
         "none",

@@ -16,13 +16,13 @@ class Preset:
         samples: that the network is trained on in all; it decides the number of epochs.
         fewest: epochs at least.
         most: epochs at most.
-        values: options that are set if they are not given.
+        augment: augmentation.
     """
 
     samples: int
     fewest: int
     most: int
-    values: Mapping[str, object]
+    augment: str = "auto"
 
     def epochs(self, count: int) -> int:
         """Return the number of epochs for a number of training samples."""
@@ -30,19 +30,17 @@ class Preset:
 
 
 IMAGES: Mapping[str, Preset] = {
-    "quick": Preset(160_000, 5, 60, {"augment": "light"}),
-    "balanced": Preset(500_000, 15, 200, {"augment": "medium"}),
-    "best": Preset(2_000_000, 50, 600, {"augment": "medium"}),
-    "none": Preset(0, 100, 100, {}),
+    "quick": Preset(160_000, 5, 60, "light"),
+    "balanced": Preset(500_000, 15, 200, "medium"),
+    "best": Preset(2_000_000, 50, 600, "medium"),
+    "none": Preset(0, 100, 100),
 }
 TEXTS: Mapping[str, Preset] = {
-    "quick": Preset(50_000, 3, 25, {}),
-    "balanced": Preset(100_000, 5, 50, {}),
-    "best": Preset(200_000, 10, 100, {}),
-    "none": Preset(100_000, 5, 50, {}),
+    "quick": Preset(50_000, 3, 25),
+    "balanced": Preset(100_000, 5, 50),
+    "best": Preset(200_000, 10, 100),
+    "none": Preset(100_000, 5, 50),
 }
-OFF: Mapping[str, object] = {"label_smoothing": 0.0, "ema": 0.0, "token_dropout": 0.0}
-"""Values of options that neither the user nor a preset gives."""
 
 
 def with_preset(options: RunOptions, *, texts: bool, count: Callable[[], int]) -> RunOptions:
@@ -54,10 +52,10 @@ def with_preset(options: RunOptions, *, texts: bool, count: Callable[[], int]) -
         count: returns the number of training samples; only called if it matters.
     """
     preset = (TEXTS if texts else IMAGES)[options.preset]
-    chosen = {name: value for name, value in {**OFF, **preset.values}.items() if getattr(options, name) in (None, "auto")}
+    augment = preset.augment if options.augment == "auto" else options.augment
     fixed = preset.fewest == preset.most
     epochs = options.epochs or preset.epochs(0 if fixed else count())
-    return replace(options, epochs=epochs, **chosen)  # type: ignore[arg-type]
+    return replace(options, epochs=epochs, augment=augment)
 
 
 def describe_recipe(options: RunOptions) -> str:

@@ -34,9 +34,6 @@ class Settings(SeedOptions, TrainerOptions):
         epochs: int = 100
         learning_rate: float = 0.05
         weight_decay: float = 5e-4
-        label_smoothing: float = 0.0
-        ema: float = 0.0
-        token_dropout: float = 0.0
 
     def __post_init__(self) -> None:
         """Fill in defaults and check values that depend on each other."""
@@ -45,7 +42,6 @@ class Settings(SeedOptions, TrainerOptions):
             object.__setattr__(self, "epochs", EPOCHS)
         optimizer = str(self.optimizer).replace("auto", "sgd")
         resolved = dict(zip(("learning_rate", "weight_decay"), DEFAULTS[optimizer], strict=True))
-        resolved |= dict.fromkeys(("label_smoothing", "ema", "token_dropout"), 0.0)
         object.__setattr__(self, "optimizer", optimizer)
         for name, value in resolved.items():
             if getattr(self, name) is None:

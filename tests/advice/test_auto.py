@@ -15,33 +15,11 @@ from studygroup.advice import advise as steps
 from studygroup.advice import auto
 from studygroup.options import TrainOptions
 from studygroup.runs.member import Run
-from studygroup.sweep import comparison, worker
-from studygroup.sweep.worker import Outcome, Task
+from studygroup.sweep import comparison
 from tests.advice.conftest import SMALL
+from tests.sweep.conftest import InProcess
 
 TINY: dict[str, Any] = {**SMALL, "epochs": 1, "time_limit": "1h", "precision": "float32"}
-
-
-class InProcess:
-    """Executor that runs every task in this process."""
-
-    slots, description = 1, "this process"
-
-    def __init__(self) -> None:
-        self.ended: dict[str, Outcome] = {}
-
-    def start(self, name: str, task: Task) -> None:
-        self.ended[name] = worker.work(replace(task, threads=None))
-
-    def wait(self, seconds: float) -> dict[str, Outcome]:
-        ended, self.ended = self.ended, {}
-        return ended
-
-    def stop(self) -> None:
-        raise AssertionError("no stop was requested")
-
-    def close(self) -> None:
-        pass
 
 
 @pytest.fixture(scope="module")

@@ -13,7 +13,7 @@ import yaml
 
 from studygroup import UserError, config
 from studygroup.options import RunOptions, TrainOptions
-from studygroup.pipeline.presets import IMAGES, OFF, TEXTS, describe_recipe
+from studygroup.pipeline.presets import IMAGES, TEXTS, describe_recipe
 from studygroup.pipeline.setup import run_options
 from studygroup.runs.member import Run
 from tests.training.test_texts import reviews, write
@@ -35,9 +35,8 @@ def test_what_is_given_stays(name: Any, texts: bool, tmp_path: Path) -> None:
     common: dict[str, Any] = {"preset": name, "cache": tmp_path / "cache", "holdout": 8}
     found = run_options(RunOptions(data, **common))
     preset = (TEXTS if texts else IMAGES)[name]
-    for option, off in OFF.items():
-        assert getattr(found, option) == preset.values.get(option, off)
-    assert found.augment == preset.values.get("augment", "auto")
+    assert {getattr(found, option) for option in ("label_smoothing", "ema", "token_dropout")} == {0.0}
+    assert found.augment == preset.augment
     given: dict[str, Any] = {"epochs": 7, "label_smoothing": 0.0, "ema": 0.0, "token_dropout": 0.25, "augment": "crop"}
     kept = run_options(RunOptions(data, **common, **given))
     assert {option: getattr(kept, option) for option in given} == given
@@ -53,9 +52,7 @@ def test_the_whole_recipe_is_said_and_saved(train: Callable[..., Run], caplog: p
     assert line == describe_recipe(saved)
     assert line.startswith("recipe (preset best, and what was given): 1 epochs, batches of 32, sgd at 0.05, cosine schedule")
     content = yaml.safe_load(run.files.config.read_text())
-    for option, value in IMAGES["best"].values.items():
-        assert content[option] == value or option == "augment"  # which is saved as its operations
-        assert option == "augment" or f"{value:g}" in line
+    assert (content["preset"], content["augment"]) == ("best", "crop+trivial+erase"), "saved as its operations"
     assert "as many epochs as fit into 30m" in describe_recipe(replace(saved, time_limit="30m"))
 
 
