@@ -145,7 +145,9 @@ def load_stage_weights(method: Method, start: Run) -> None:
             raise UserError(
                 f"{name} of {start.folder} does not fit the stage that starts from it; train that stage again with --overwrite"
             ) from error
-        mark(module.parameters(), Origin(f"the weights of the stage {start.folder.name}", is_trained=True))
+        text = f"the weights of the stage {start.folder.name}"
+        for parameter in module.parameters():  # a head that was new in the first stage keeps its learning rate
+            mark([parameter], Origin(text, is_trained(parameter)))
 
 
 def weights_digest(network: nn.Module) -> str:

@@ -25,7 +25,7 @@ def build_optimizer(settings: Settings, sets: ParameterSets, method: Method) -> 
     `trained_rate_scale`, so are the parameters that start from trained weights, with a lower learning rate.
 
     Raises:
-        UserError: a factor is given for a member that the method does not have, or for trained parameters, of which there are none.
+        UserError: a factor is given for a member that the method does not have.
     """
     given = settings.learning_rate_scales or {}
     for member in given:

@@ -19,13 +19,14 @@ import yaml
 from studygroup import UserError
 from studygroup.methods import create_method
 from studygroup.networks.factory import NetworkFactory, build_network
-from studygroup.networks.starts import Start
+from studygroup.networks.starts import Start, describe_start, is_trained
 from studygroup.networks.weights import load_weights
 from studygroup.options import RunOptions
 from studygroup.pipeline.setup import method_of, open_splits, plan_stages, run_options, settings_of
 from studygroup.pipeline.stages import network_factory
 from studygroup.pipeline.weights import open_weights, with_normalisation
 from studygroup.runs.member import Run
+from studygroup.training.fit import load_stage_weights
 from studygroup.training.optimizers import build_optimizer
 from studygroup.training.settings import Settings
 from studygroup.training.trainer import Interrupted
@@ -165,6 +166,17 @@ def test_the_learning_rate_of_what_was_trained(teacher: Path) -> None:
     for group in optimizer.param_groups:
         assert group["scale"] == (1.0 if {id(parameter) for parameter in group["params"]} <= head else 0.1)
     assert len(optimizer.param_groups) == 4
+
+
+def test_a_later_stage_keeps_the_rate_of_a_new_head(teacher: Path) -> None:
+    weights = replace(open_weights(str(teacher)), classes=("other",))
+    start, classes = Start({"student0": weights}), [str(number) for number in range(10)]
+    method = create_method("baseline", {})
+    method.build(NetworkFactory("resnet8", num_classes=10, in_channels=1, classes=classes, start=start))
+    load_stage_weights(method, Run(teacher))
+    network = method.group[0]
+    assert {name for name, parameter in network.named_parameters() if not is_trained(parameter)} == {"classifier.weight", "classifier.bias"}
+    assert describe_start(network) == "the weights of the stage run"
 
 
 @pytest.mark.parametrize(
