@@ -273,6 +273,15 @@ class SelectionOptions(Options):
         help="Fit a linear model beside the network (tf-idf of texts, pixels of images), and show its accuracy in the results",
         affects="nothing",
     )
+    hand_over: Literal["selected", "route", "soup", "ensemble", "distilled"] = option(
+        "selected",
+        help="What is deployed: the student that the hold-out set `selected`; the best `route` through cgl's modules, trained or not; the "
+        "average of the students' weights (`soup`); all students as one `ensemble`; or a student `distilled` from the ensemble by kd in a "
+        "last stage",
+    )
+    hand_over_epochs: int | None = option(
+        None, at_least=1, help="Epochs of the last stage of --hand-over distilled", default_help="as many as the group's"
+    )
     recalibrate_bn: bool = option(False, help="Re-estimate the batch-norm statistics of a copy of each member before it is evaluated")
 
 
