@@ -358,9 +358,18 @@ class TrainerOptions(
         milestones = tuple(sorted({max(round(stop * factor), 1) for stop in self.milestones}))
         return replace(self, epochs=epochs, milestones=milestones, warmup=self.warmup * factor)
 
+    def handing_over(self, kind: Literal["selected", "ensemble"]) -> Self:
+        """Return the options of a stage whose run hands over something else."""
+        return replace(self, hand_over=kind, hand_over_epochs=None)
+
     def __post_init__(self) -> None:
         """Check values that depend on each other."""
         super().__post_init__()
+        if self.hand_over_epochs is not None and self.hand_over != "distilled":
+            raise UserError(
+                f"hand_over_epochs is {self.hand_over_epochs}, but hand_over is {self.hand_over}; "
+                "give --hand-over distilled, or leave it out"
+            )
         if self.patience is not None and self.select_from == "last":
             raise UserError(
                 f"patience is {self.patience}, but select_from is last, and which epoch is the last would depend on the others; "

@@ -77,9 +77,8 @@ def resolve_stages(requested: Stage) -> list[Stage]:
         if spec.method is requested.method:
             stages.append(replace(requested, teachers=_teachers(spec, requested), starts_from=spec.starts_from))
             continue
-        settings = replace(
-            requested.settings.stretched(spec.epochs or requested.settings.epochs), learning_rate_scales=None, hand_over="selected"
-        )
+        settings = requested.settings.stretched(spec.epochs or requested.settings.epochs).handing_over("selected")
+        settings = replace(settings, learning_rate_scales=None)
         if spec.epochs is not None:  # of a fixed length, and perhaps not trained on labels, so that its accuracy says nothing
             settings = replace(settings, patience=None)
         if spec.constant_learning_rate:
