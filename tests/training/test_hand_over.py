@@ -100,7 +100,12 @@ def test_the_search_ends_and_stays_at_the_best_trained_route_of_a_plateau() -> N
 
 def test_a_route_is_handed_over(train: Train, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     found: list[Any] = []
-    monkeypatch.setattr(hand_over, "best_route", lambda trainer: found.append(best_route(trainer)) or found[-1])
+
+    def recorded(trainer: Trainer) -> Any:
+        found.append(best_route(trainer))
+        return found[-1]
+
+    monkeypatch.setattr(hand_over, "best_route", recorded)
     run = train(**CGL, hand_over="route", epochs=3)
     (chosen,) = found
     assert run.result["selected"]["member"] == chosen.member == run.best.card["member"]
