@@ -36,7 +36,7 @@ def collect(chosen: Study, plan: Plan, options: StudyOptions, files: StudyFiles,
     manifests = {panel.name: read_manifest(files.panel(panel.name).folder) or {} for panel in plan.panels}
     failed = {f"{panel}/{run}": reason for panel, found in manifests.items() for run, reason in found.get("failed", {}).items()}
     runs = {(cell.panel, cell.variant): finished(files, cell, manifests[cell.panel]) for cell in plan.cells}
-    stored = networks_values(plan, runs, files) if complete else {}
+    stored = networks_values(plan, runs, files, options) if complete else {}
     cells, values, published = [], {}, {}
     for cell in plan.cells:
         by_seed = values_of(cell, runs[cell.panel, cell.variant], stored)
@@ -93,7 +93,7 @@ def stored_key(cell: Cell, seed: int) -> str:
     return f"{cell.panel}/{run_name(cell.variant, seed)}/{cell.measure}"
 
 
-def networks_values(plan: Plan, runs: Runs, files: StudyFiles) -> dict[str, float]:
+def networks_values(plan: Plan, runs: Runs, files: StudyFiles, options: StudyOptions) -> dict[str, float]:
     """Compute what is computed from networks, unless it was, and save it run by run."""
     stored: dict[str, float] = json.loads(files.values.read_text()) if files.values.is_file() else {}
     wanted: dict[tuple[str, str, int], list[Cell]] = {}
@@ -103,7 +103,7 @@ def networks_values(plan: Plan, runs: Runs, files: StudyFiles) -> dict[str, floa
                 if stored_key(cell, seed) not in stored:
                     wanted.setdefault((cell.panel, cell.variant, seed), []).append(cell)
     for (panel, variant, seed), cells in wanted.items():
-        found = analyse(runs[panel, variant][seed].folder, [cell.measure for cell in cells])
+        found = analyse(runs[panel, variant][seed].folder, [cell.measure for cell in cells], cache=options.cache, device=options.device)
         stored |= {stored_key(cell, seed): found[cell.measure] for cell in cells}
         write_json(files.values, stored)
     return stored

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
@@ -151,12 +151,24 @@ def gain_above(high: tuple[Cell, Cell], low: tuple[Cell, Cell], text: str) -> Co
     return Contrast(text, [(a.key, 1.0), (b.key, -1.0), (c.key, -1.0), (d.key, 1.0)])
 
 
-def slope(cells: Sequence[Cell], text: str, sign: float = 1.0) -> Contrast:
-    """State that the least-squares line through cells, over their x, rises (or falls, with the sign -1)."""
-    places = [float(cell.x or 0.0) for cell in cells]
+def slope(cells: Sequence[Cell], text: str, sign: float = 1.0, *, place: Callable[[float], float] = float) -> Contrast:
+    """State that the least-squares line through cells rises, or falls with the sign -1.
+
+    Args:
+        cells: two or more.
+        text: of the statement.
+        sign: of the slope.
+        place: of a cell's x on the horizontal axis, such as its logarithm.
+    """
+    places = [place(float(cell.x or 0.0)) for cell in cells]
     middle = sum(places) / len(places)
-    square = sum((place - middle) ** 2 for place in places)
-    return Contrast(text, [(cell.key, sign * (place - middle) / square) for cell, place in zip(cells, places, strict=True)])
+    square = sum((at - middle) ** 2 for at in places)
+    return Contrast(text, [(cell.key, sign * (at - middle) / square) for cell, at in zip(cells, places, strict=True)])
+
+
+def difference(first: Contrast, second: Contrast, text: str) -> Contrast:
+    """State that one quantity is above another."""
+    return Contrast(text, [*first.weights, *((key, -weight) for key, weight in second.weights)])
 
 
 def rise_and_fall(cells: Sequence[Cell], name: str) -> list[Contrast]:

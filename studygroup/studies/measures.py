@@ -6,6 +6,7 @@
 | `member:NAME` | test accuracy of a member after the last epoch |
 | `trained_parameters` | number of parameters of everything that is trained, in millions |
 | `noise:SIGMA` | test accuracy of the selected student with Gaussian noise on its parameters |
+| `relative_noise:SIGMA` | the same with noise relative to the scale of each tensor |
 | `sharing_ratio` | how much of their parameters two students share, in the mean |
 """
 
@@ -20,6 +21,7 @@ from studygroup.reporting.leaderboard import measures
 from studygroup.runs.reader import RunRecord, number, section, values
 
 MILLION = 1e6
+NOISE = ("noise", "relative_noise")
 
 
 @dataclass(frozen=True)
@@ -54,7 +56,7 @@ def unit_of(measure: str) -> Unit:
 
 def is_analysis(measure: str) -> bool:
     """Return whether a measure is computed from a run's networks, which takes a while."""
-    return measure == "sharing_ratio" or measure.startswith("noise:")
+    return measure == "sharing_ratio" or measure.partition(":")[0] in NOISE
 
 
 def read(record: RunRecord, measure: str) -> float | None:
@@ -69,22 +71,25 @@ def read(record: RunRecord, measure: str) -> float | None:
     return measures(record)[measure]
 
 
-def analyse(folder: Path, wanted: Sequence[str]) -> dict[str, float]:
+def analyse(folder: Path, wanted: Sequence[str], *, cache: str | Path | None, device: str) -> dict[str, float]:
     """Compute measures from a run's networks.
 
     Args:
         folder: of the run.
         wanted: measures that are computed so.
+        cache: folder of prepared data.
+        device: to compute on.
     """
     from studygroup.analysis import noise, sharing
     from studygroup.runs.member import Run
 
     run = Run(folder)
     found: dict[str, float] = {}
-    sigmas = sorted(float(name.partition(":")[2]) for name in wanted if name.startswith("noise:"))
-    if sigmas:
-        draws = noise.accuracy_under_noise(run, sigmas)["best"]
-        found |= {f"noise:{sigma:g}": statistics.fmean(drawn) for sigma, drawn in zip(sigmas, draws, strict=True)}
+    for kind in NOISE:
+        sigmas = sorted({float(name.partition(":")[2]) for name in wanted if name.partition(":")[0] == kind})
+        if sigmas:
+            by_sigma = noise.accuracy_under_noise(run, sigmas, relative=kind == NOISE[1], cache=cache, device=device)["best"]
+            found |= {f"{kind}:{sigma:g}": statistics.fmean(draws) for sigma, draws in zip(sigmas, by_sigma, strict=True)}
     if "sharing_ratio" in wanted:
         found["sharing_ratio"] = sharing.sharing_ratio(run)
     return found

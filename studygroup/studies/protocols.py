@@ -68,20 +68,21 @@ def panel(options: Mapping[str, Any], variants: Variants, *, name: str = "", tit
 # -------------------------------------------------------------------- CGL
 
 
-def cgl_images(setting: Setting, network: str = "resnet18", data: str = "cifar100") -> dict[str, Any]:
+def cgl_images(setting: Setting, network: str = "resnet18", data: str = "cifar100", *, epochs: int = 400) -> dict[str, Any]:
     """Return the options of CGL's experiments on images.
 
     Args:
         setting: of the study.
         network: at the scale `paper`; at the others a resnet18 is a resnet8, and a resnet34 a resnet14.
         data: at the scale `paper`.
+        epochs: at the scale `small`.
     """
     if setting.scale == "paper":
         return {"data": setting.published(data), "preset": "none", "student": network, "holdout": 5000, "augment": "crop+flip", **halvings(200)}
     own = setting.student or {"resnet18": "resnet8", "resnet34": "resnet14"}[network]
-    images, epochs = (TINY_IMAGES, 3) if setting.scale == "tiny" else (SMALL_IMAGES, 400)
+    images, length = (TINY_IMAGES, 3) if setting.scale == "tiny" else (SMALL_IMAGES, epochs)
     given = {} if setting.images is None else {"data": setting.images}
-    return {**images, **given, "student": own, **halvings(epochs)}
+    return {**images, **given, "student": own, **halvings(length)}
 
 
 def cgl_texts(setting: Setting, data: str = "imdb") -> dict[str, Any]:
