@@ -26,7 +26,7 @@ STANDS = {
     "paper": "Scale paper: the published protocol, as far as the paper gives it.",
 }
 PAPER = "paper: "
-CSV = ("block", "row", "column", "panel", "variant", "measure", "x", "mean", "std", "low", "high", "published", "published_std", "seeds")
+CSV = ("block", "row", "column", "panel", "variant", "measure", "x", "y", "mean", "std", "low", "high", "published", "published_std", "seeds")
 
 
 def blocks(study: Mapping[str, Any]) -> dict[str, list[Cell]]:

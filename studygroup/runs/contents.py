@@ -43,7 +43,7 @@ ADVICE = (
     *_under("rung*", COMPARISON),
 )
 STUDY = (
-    *("study.json", "study.md", "study.csv", "study.yaml", "figure.png", "figure.svg", "costs.json", "values.json", "texts.csv"),
+    *("study.json", "study.md", "study.csv", "study.yaml", "figure.png", "figure.svg", "costs.json", "values.json", "docstrings.csv"),
     *("report.html", MARK),
     *_under("panels/*", COMPARISON),
 )

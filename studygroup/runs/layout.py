@@ -248,7 +248,7 @@ class StudyFiles:
     @property
     def texts(self) -> Path:
         """The texts of the scale `tiny`."""
-        return self.folder / "texts.csv"
+        return self.folder / "docstrings.csv"
 
     def figure(self, suffix: str) -> Path:
         """Return the figure as PNG or SVG."""

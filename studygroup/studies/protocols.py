@@ -9,6 +9,7 @@ packages: whether a study runs, not what it says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from studygroup.studies.study import Panel, Scale, Setting, Variants
@@ -49,14 +50,18 @@ def halvings(epochs: int) -> dict[str, Any]:
 def title(data: str, network: str) -> str:
     """Return what a table calls a panel."""
     name, _, place = data.partition(":")
-    shown = NAMES.get(name) or (place or name).rstrip("/").rpartition("/")[2]
-    return f"{shown}, {network}"
+    return f"{NAMES.get(name) or stem(place or name)}, {network.partition('@')[0]}"
 
 
 def key(data: str, network: str) -> str:
     """Return the name of a panel's folder."""
-    text = f"{data.partition(':')[0].rstrip('/').rpartition('/')[2]}-{network}"
+    text = f"{stem(data.partition(':')[0])}-{network.partition('@')[0]}"
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in text)
+
+
+def stem(place: str) -> str:
+    """Return the last part of a path, without a suffix."""
+    return PurePath(place).stem or place
 
 
 def panel(options: Mapping[str, Any], variants: Variants, *, name: str = "", titled: str = "") -> Panel:

@@ -45,7 +45,7 @@ def study(options: StudyOptions) -> dict[str, Any]:
         config.save(files.recipe, replace(options, out=str(files.folder)))
         for note in plan.notes:
             logger.info("note: %s", note)
-        panels = [prepare_panel(panel, options, files) for panel in plan.panels]
+        panels = prepare_panels(plan, options, files)
         expected = estimate(panels, files)
         logger.info("%s, scale %s: %s", options.name, options.scale, expected)
         check_limit(expected, accepted=options.yes)
@@ -129,16 +129,21 @@ def only(plan: Plan, names: Sequence[str]) -> Plan:
     )
 
 
-def prepare_panel(panel: Panel, options: StudyOptions, files: StudyFiles) -> Prepared:
-    """Open the data of a panel and measure its variants."""
-    comparison = compare_options(panel, options, files)
-    try:
-        variants, reference, dataset = prepare(comparison)
-    except UserError as error:
-        raise UserError(f"{panel.name}: {error}") from error
-    return Prepared(
-        panel, comparison, variants, reference, dataset, measure_panel(variants, panel.name, files, show=options.progress)
-    )
+def prepare_panels(plan: Plan, options: StudyOptions, files: StudyFiles) -> list[Prepared]:
+    """Open the data of all panels, describe each once, and measure their variants."""
+    described: set[str] = set()
+    found = []
+    for panel in plan.panels:
+        comparison = compare_options(panel, options, files)
+        data = str(comparison.data)
+        try:
+            variants, reference, dataset = prepare(comparison, describe=data not in described)
+        except UserError as error:
+            raise UserError(f"{panel.name}: {error}") from error
+        described.add(data)
+        measured = measure_panel(variants, panel.name, files, show=options.progress)
+        found.append(Prepared(panel, comparison, variants, reference, dataset, measured))
+    return found
 
 
 def compare_options(panel: Panel, options: StudyOptions, files: StudyFiles) -> CompareOptions:

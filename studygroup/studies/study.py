@@ -71,7 +71,8 @@ class Cell:
         variant: of that comparison.
         measure: what is read from each run (`studygroup.studies.measures`).
         block: the part of the table; figures draw each by itself.
-        x: place on the horizontal axis of a figure of lines.
+        x: place on the horizontal axis of lines or a map.
+        y: place on the vertical axis of a map.
         published: the paper's number (in %, if it is an accuracy); None if it prints none.
         published_std: its standard deviation.
         stands_for: the paper's column, if it is not this one.
@@ -84,6 +85,7 @@ class Cell:
     measure: str = "test"
     block: str = ""
     x: float | None = None
+    y: float | None = None
     published: float | None = None
     published_std: float | None = None
     stands_for: str = ""
