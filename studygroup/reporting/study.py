@@ -121,7 +121,7 @@ def render_study_markdown(study: Mapping[str, Any]) -> str:
     """Return the page of a study."""
     lines = [f"# {markdown_cell(title(study))}", "", f"{study['source']}. {STANDS[study['scale']]}", "", "![Figure](figure.png)", ""]
     for name, cells in blocks(study).items():
-        shown = columns(cells)
+        shown = [(markdown_cell(header), texts) for header, texts in columns(cells)]
         lines += [f"## {markdown_cell(block_title(name, cells))}", "", *tables.markdown(shown, [header for header, _ in shown[1:]]), ""]
     lines += ["Means ± sample standard deviation over seeds.", "", "## Verdicts", "", RULE, ""]
     for claim in study["claims"]:

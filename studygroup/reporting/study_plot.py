@@ -51,7 +51,7 @@ def draw_study(study: Mapping[str, Any], paths: Sequence[Path]) -> None:
 
 def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
     """Draw what each row gains over the reference, by seed, beside what it gains in the paper."""
-    cells = study["cells"]
+    cells = blocks(study)[""]
     reference = study["figure"]["reference"]
     names, titles = [row for row in distinct(cells, "row") if row != reference], distinct(cells, "column")
     across = min(len(titles), 4)
@@ -141,28 +141,21 @@ def _lines(figure: Figure, study: Mapping[str, Any]) -> None:
 
 
 def _curves(axes: Axes, cells: Sequence[Cell], *, offset: int, named: bool) -> None:
-    """Draw a curve per row, with the interval of each point."""
+    """Draw a curve per row, with one standard deviation of each point.
+
+    The verdicts' intervals are of differences by seed, which share a split: those of the points themselves would be wider.
+    """
     for order, row in enumerate(distinct(cells, "row")):
         own = [cell for cell in cells if cell["row"] == row and cell["mean"] is not None]
-        colour = COLOURS[(order + offset) % len(COLOURS)]
-        reach = [0.0 if cell["low"] is None else (cell["high"] - cell["low"]) / 2 for cell in own]
-        style = {"marker": MARKERS[(order + offset) % len(MARKERS)], "color": colour, "markersize": 5, "linewidth": 1.5}
-        shape = "--" if offset else "-"
-        axes.errorbar(
-            [cell["x"] for cell in own], [cell["mean"] for cell in own], yerr=reach, linestyle=shape, capsize=2, elinewidth=0.8, label=row, **style
-        )
+        colour, marker = COLOURS[(order + offset) % len(COLOURS)], MARKERS[(order + offset) % len(MARKERS)]
+        places, means = [cell["x"] for cell in own], [cell["mean"] for cell in own]
+        axes.plot(places, means, "--" if offset else "-", marker=marker, color=colour, markersize=5, linewidth=1.5, label=row)
+        axes.errorbar(places, means, yerr=[cell["std"] or 0.0 for cell in own], fmt="none", color=colour, capsize=2, elinewidth=0.8, alpha=0.6)
         told = [cell for cell in cells if cell["row"] == row and cell["published"] is not None]
         if told and not named:
-            axes.plot(
-                [cell["x"] for cell in told],
-                [cell["published"] for cell in told],
-                ":",
-                marker="D",
-                color=colour,
-                markerfacecolor="white",
-                markersize=5,
-                label=f"{row}, {PAPER}",
-            )
+            heights = [cell["published"] for cell in told]
+            style = {"linestyle": ":", "marker": "D", "markerfacecolor": "white", "markersize": 5}
+            axes.plot([cell["x"] for cell in told], heights, color="black", label=f"{row}, {PAPER}", **style)
 
 
 def _bars(figure: Figure, study: Mapping[str, Any]) -> None:
@@ -178,21 +171,21 @@ def _bars(figure: Figure, study: Mapping[str, Any]) -> None:
             if cell is None:
                 continue
             place, label = group - 0.4 + (order + 0.5) * width, name if group == 0 else "_"
-            reach = None if cell["low"] is None else (cell["high"] - cell["low"]) / 2
             if cell["mean"] is not None:
-                axes.bar(place, cell["mean"], width * 0.94, yerr=reach, capsize=3, color=COLOURS[order % len(COLOURS)], alpha=0.85, label=label)
+                colour = COLOURS[order % len(COLOURS)]
+                axes.bar(place, cell["mean"], width * 0.94, yerr=cell["std"], capsize=3, color=colour, alpha=0.85, label=label)
             if cell["published"] is not None:
                 paper = PAPER if order == group == 0 else "_"
                 axes.plot(place, cell["published"], "D", color="black", markerfacecolor="white", markersize=6, label=paper)
     axes.set_xticks(range(len(titles)), [shortened(name, NAME) for name in titles], fontsize=8, parse_math=False)
-    axes.set_ylabel(f"{cells[0]['unit']['name']}, mean and 95% interval over seeds")
+    axes.set_ylabel(f"{cells[0]['unit']['name']}, mean and one standard deviation over seeds")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
 
 
 def _scatter(figure: Figure, study: Mapping[str, Any]) -> None:
     """Draw one column of each row against the other one."""
-    cells = study["cells"]
+    cells = blocks(study)[""]
     first, second = distinct(cells, "column")[:2]
     figure.set_size_inches(5.2, 4.8)
     axes = figure.subplots()

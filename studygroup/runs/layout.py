@@ -246,7 +246,7 @@ class StudyFiles:
         return self.folder / "study.csv"
 
     @property
-    def texts(self) -> Path:
+    def docstrings(self) -> Path:
         """The texts of the scale `tiny`."""
         return self.folder / "docstrings.csv"
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from studygroup.reporting.verdicts import Tested, of_differences, of_interval
+from studygroup.reporting.verdicts import Evidence, of_differences, of_interval
 
 if TYPE_CHECKING:
     from studygroup.studies.study import Cell
@@ -25,7 +25,7 @@ class Part(Protocol):
     def cells(self) -> list[Key]:
         """Return the cells that it is about."""
 
-    def test(self, values: Values, published: Published) -> Tested:
+    def test(self, values: Values, published: Published) -> Evidence:
         """Test it on the values of the runs."""
 
 
@@ -64,7 +64,7 @@ class Contrast:
         """See `Part`."""
         return [key for key, _ in self.weights]
 
-    def test(self, values: Values, published: Published) -> Tested:
+    def test(self, values: Values, published: Published) -> Evidence:
         """See `Part`."""
         seeds = [set(values.get(key, {})) for key, _ in self.weights]
         common = sorted(set.intersection(*seeds)) if seeds else []
@@ -92,7 +92,7 @@ class RankCorrelation:
         """See `Part`."""
         return [*self.first, *self.second]
 
-    def test(self, values: Values, published: Published) -> Tested:
+    def test(self, values: Values, published: Published) -> Evidence:
         """See `Part`."""
         from studygroup.analysis.ranks import rank_correlation
 
@@ -123,7 +123,7 @@ class BestOf:
         """See `Part`."""
         return [*self.chosen_by, *self.scored]
 
-    def test(self, values: Values, published: Published) -> Tested:
+    def test(self, values: Values, published: Published) -> Evidence:
         """See `Part`."""
         missing = _missing(self.cells(), values)
         if missing:

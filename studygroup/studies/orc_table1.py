@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from studygroup.studies.contrasts import Claim, above, all_above
-from studygroup.studies.orc_ablation import NOTES, OURS, ablation, over_baseline
-from studygroup.studies.study import Figure, Plan, Setting, Study
+from studygroup.studies.orc_ablation import MEMBERS, NOTES, OURS, ablation, over_baseline
+from studygroup.studies.study import Cell, Figure, Plan, Setting, Study, rows
 
+ROLES = "Roles"
 VARIANTS = {
     "k = 0": ("no-temporary", {"temporary_teachers": 0}, (73.78, 75.03, 73.81, 70.98)),
     "k = 1": ("orc", {}, OURS),
@@ -16,7 +17,13 @@ VARIANTS = {
 def plan(setting: Setting) -> Plan:
     """Plan the study."""
     one, cells, table = ablation(setting, VARIANTS)
-    deployed = list(table["k = 1"])[-1]
+    *_, first, second, deployed = table["k = 1"]
+    promoted = [
+        Cell(row, column, one.name, VARIANTS[row][0], f"promoted:{student}", ROLES)
+        for row in ("k = 1", "k = 2")
+        for column, student in zip((first, second, deployed), MEMBERS[1:], strict=True)
+    ]
+    roles = rows(promoted, ROLES)["k = 2"]
     where = "The number of temporary teachers, Table 1"
     claims = [
         Claim(
@@ -43,8 +50,15 @@ def plan(setting: Setting) -> Plan:
             "k = 1 above k = 2 for the smallest network, by seed",
             [above(table["k = 1"][deployed], table["k = 2"][deployed])],
         ),
+        Claim(
+            "The smallest network stays among the students in the mid-to-late epochs",
+            where,
+            "with k = 2, the part of the batches of the second half of the epochs in which the others are promoted, above that of the "
+            "smallest, by seed",
+            [above(roles[column], roles[deployed], f"{column} is promoted more often than {deployed}") for column in (first, second)],
+        ),
     ]
-    return Plan([one], cells, Figure("gains", reference="Baseline"), claims, NOTES)
+    return Plan([one], [*cells, *promoted], Figure("gains", reference="Baseline"), claims, NOTES)
 
 
 STUDY = Study("orc-table1", "ORC's number of temporary teachers", "Choi et al., arXiv:2206.01186, Table 1", plan, fixed_networks=True)

@@ -9,7 +9,8 @@ from studygroup.studies.contrasts import Claim, Contrast, slope
 from studygroup.studies.protocols import SMALL_IMAGES, SMALL_TEXTS, TINY_IMAGES, TINY_TEXTS, key, title
 from studygroup.studies.study import Cell, Figure, Panel, Plan, Setting, Study
 
-METHODS = {"baseline": "Alone", "dml": "DML", "one": "ONE", "cgl": "CGL"}
+NAMES = {"baseline": "Alone", "dml": "DML", "one": "ONE", "cgl": "CGL"}
+METHODS = {"tiny": ("baseline", "dml", "cgl"), "small": tuple(NAMES), "paper": tuple(NAMES)}
 SIZES = {"tiny": (128, 256), "small": (500, 2000, 8000), "paper": (500, 2000, 8000, 54_000)}
 FEWER = {"tiny": (128, 256), "small": (250, 500, 1000)}
 """Sizes of a second set of images, scikit-learn's digits, which has 1,797."""
@@ -41,6 +42,7 @@ def data_sets(setting: Setting) -> list[tuple[dict[str, Any], tuple[str, ...], t
 def plan(setting: Setting) -> Plan:
     """Plan the study: a comparison at equal compute for every size, number of updates and network."""
     panels, cells = [], []
+    methods = METHODS[setting.scale]
     for options, networks, sizes in data_sets(setting):
         for network in networks:
             block = title(str(options["data"]), network)
@@ -52,10 +54,10 @@ def plan(setting: Setting) -> Plan:
                     own = {**options, **shared, "select_from": "last", "budget": "equal-compute"}
                     name = f"{key(str(options['data']), network)}-{size}-{updates}"
                     column = f"{size:,} samples, {updates:,} updates"
-                    panels.append(Panel(name, f"{block}, {column}", own, {method: {"method": method} for method in METHODS}))
+                    panels.append(Panel(name, f"{block}, {column}", own, {method: {"method": method} for method in methods}))
                     cells += [
-                        Cell(row, column, name, method, "test", block, x=float(epochs * steps), y=float(size))
-                        for method, row in METHODS.items()
+                        Cell(NAMES[method], column, name, method, "test", block, x=float(epochs * steps), y=float(size))
+                        for method in methods
                     ]
     return Plan(panels, cells, Figure("map", x_label="updates of the network alone", reference="Alone"), claims_of(cells), NOTES)
 

@@ -13,7 +13,8 @@ from studygroup import config, reporting
 from studygroup.data import reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.lock import lock_dir
-from studygroup.options import CompareOptions, StudyOptions
+from studygroup.options import CompareOptions, StudyOptions, TableOptions
+from studygroup.parameters import parameters_of
 from studygroup.runs.contents import kind_of_folder, mark, names_in
 from studygroup.runs.folder import check_own, clear_dir
 from studygroup.runs.layout import StudyFiles
@@ -25,6 +26,9 @@ from studygroup.studies.texts import write_docstrings
 from studygroup.sweep.comparison import prepare, train_variants
 
 SEEDS = {"tiny": 2, "small": 3, "paper": 3}
+SHARED = ("progress", "device", "cache", "on_error", "download", "workers", "ray", "precision")
+"""Options that all comparisons of a study have."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -77,7 +81,7 @@ def setting_of(options: StudyOptions, chosen: Study, files: StudyFiles) -> Setti
         why = "its networks are what it studies" if chosen.fixed_networks else "scale paper has the published ones"
         raise UserError(f"student is {options.student}, but {chosen.name} takes none: {why}; leave it out")
     if options.scale == "tiny" and "texts" not in given and "texts" in (*chosen.needs, *chosen.takes):
-        given["texts"] = str(write_docstrings(files.texts))
+        given["texts"] = str(write_docstrings(files.docstrings))
     if options.scale == "small" and "texts" in chosen.needs and "texts" not in given:
         raise UserError(
             f"{chosen.name} is about texts, and scale small has none of its own; give a table of texts and labels, such as --data mails.csv"
@@ -148,10 +152,10 @@ def prepare_panels(plan: Plan, options: StudyOptions, files: StudyFiles) -> list
 
 def compare_options(panel: Panel, options: StudyOptions, files: StudyFiles) -> CompareOptions:
     """Return the options of a panel's comparison."""
-    texts = reads_texts(str(panel.options["data"]))
-    given = {"train_size": options.train_size} if options.train_size is not None else {}
-    tables = {name: getattr(options, name) for name in ("text_columns", "label_column", "encoding", "delimiter")} if texts else {}
-    shared = {name: getattr(options, name) for name in ("progress", "device", "cache", "on_error", "download", "workers", "ray", "precision")}
+    own = options.plain()
+    shared = {name: own[name] for name in SHARED}
+    given = {} if options.train_size is None else {"train_size": options.train_size}
+    tables = {name: own[name] for name in parameters_of(TableOptions)} if reads_texts(str(panel.options["data"])) else {}
     content = config.split_method({**panel.options, **given, **tables, **shared, "variants": panel.variants}, f"{panel.name}: ")
     seeds = options.seeds or SEEDS[options.scale]
     return CompareOptions.from_plain({"split_by_seed": True, **content, "seeds": seeds, "out": str(files.panel(panel.name).folder)})
