@@ -103,7 +103,7 @@ def _gain(figure: Figure, axes: Axes, cells: Sequence[Cell]) -> None:
         if place not in means:
             axes.text(*place, "no run", ha="center", va="center", fontsize=8, color="0.5")
             continue
-        colour = shade.to_rgba(means[place], alpha=0.85)
+        colour = colormaps["RdBu"](0.5 + 0.5 * means[place] / most)
         axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, facecolor=colour, edgecolor="white"))
         reach = interval(list(by_place[place].values()))
         around = "" if reach is None else f"\n± {(reach[1] - reach[0]) / 2:.1f}"
@@ -118,9 +118,7 @@ def _gain(figure: Figure, axes: Axes, cells: Sequence[Cell]) -> None:
     axes.contourf(xs, ys, ((low <= 0) & (high >= 0)).astype(float), levels=[0.5, 1.5], colors="none", hatches=["////"])
     if mean.min() < 0 < mean.max():
         axes.contour(xs, ys, mean, levels=[0.0], colors="black", linewidths=2)
-    axes.text(
-        0.0, 1.0, " line: border; hatched: may be either side (95%)", transform=axes.transAxes, fontsize=7, va="bottom", color="0.3"
-    )
+    axes.text(0.0, 1.0, " line: border; hatched: may be either side (95%)", transform=axes.transAxes, fontsize=7, va="bottom", color="0.3")
     axes.title.set_position((0.5, 1.1))
 
 
@@ -144,8 +142,8 @@ def border(by_place: Mapping[Place, Mapping[int, float]], x_range: Sequence[floa
         y_range: of the grid.
 
     Returns:
-        Both axes of the grid, and arrays (FINE, FINE) of the mean over seeds and the ends of its 95% interval (Student's t); None with fewer
-        than two seeds that have all places, or with places on one line.
+        Both axes of the grid, and arrays (FINE, FINE) of the mean over seeds and the ends of its 95% interval (Student's t); None with
+        fewer than two seeds that have all places, or with places on one line.
     """
     import numpy as np
 
@@ -154,7 +152,7 @@ def border(by_place: Mapping[Place, Mapping[int, float]], x_range: Sequence[floa
     design = np.column_stack([np.ones(len(places)), places])
     if len(seeds) < FEWEST or np.linalg.matrix_rank(design) < design.shape[1]:
         return None
-    xs, ys = (np.geomspace(*limits, FINE) for limits in (x_range, y_range))
+    xs, ys = (np.geomspace(limits[0], limits[1], FINE) for limits in (x_range, y_range))
     across, up = np.meshgrid(np.log(xs), np.log(ys))
     values = np.array([[by_place[place][seed] for seed in seeds] for place in by_place])
     planes = np.linalg.lstsq(design, values, rcond=None)[0]  # (3, seeds)

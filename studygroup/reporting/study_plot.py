@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studygroup.escape import shortened
 from studygroup.reporting.colours import COLOURS
-from studygroup.reporting.study import Cell, block_title, blocks, distinct
+from studygroup.reporting.study import Cell, blocks, distinct
 from studygroup.reporting.study_map import draw_map
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def draw_study(study: Mapping[str, Any], paths: Sequence[Path]) -> None:
         study: as `studygroup.study` returns it.
         paths: of the files to write; their suffixes say in which format.
     """
-    import matplotlib
+    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -44,7 +44,7 @@ def draw_study(study: Mapping[str, Any], paths: Sequence[Path]) -> None:
     }
     draw[study["figure"]["kind"]](figure, study)
     figure.suptitle(shortened(f"{study['title']} ({study['scale']}, {study['seeds']} seeds)", 110), fontsize=11, parse_math=False)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": study["name"]}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": study["name"]}):
         for path in paths:
             figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
@@ -74,7 +74,9 @@ def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
         axes.set_yticks(range(len(names)), [shortened(name, NAME) for name in names], parse_math=False)
     for axes in list(grid.flat)[len(titles) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed", fontsize=9)
+    figure.supxlabel(
+        f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed", fontsize=9
+    )
     if told:
         _paper_legend(figure)
 
@@ -126,8 +128,11 @@ def _lines(figure: Figure, study: Mapping[str, Any]) -> None:
         for order, name in enumerate(group):
             own = axes if order == 0 else axes.twinx()
             _curves(own, found[name], offset=order if many else 0, named=many)
-            own.set_ylabel(shortened(block_title(name, found[name]), NAME + 20), color=COLOURS[order] if many else "black", parse_math=False)
+            unit = found[name][0]["unit"]["name"]
+            own.set_ylabel(unit.capitalize(), color=COLOURS[order] if many else "black")
             own.spines["top"].set_visible(False)
+        if len(groups) > 1:
+            axes.set_title(shortened(group[0].partition(", ")[2] if many else group[0], NAME + 12), fontsize=10, parse_math=False)
         if spec["log"]:
             axes.set_xscale("log", base=2)
         ticks = sorted({(cell["x"], cell["column"]) for cell in found[group[0]]})
@@ -150,12 +155,13 @@ def _curves(axes: Axes, cells: Sequence[Cell], *, offset: int, named: bool) -> N
         colour, marker = COLOURS[(order + offset) % len(COLOURS)], MARKERS[(order + offset) % len(MARKERS)]
         places, means = [cell["x"] for cell in own], [cell["mean"] for cell in own]
         axes.plot(places, means, "--" if offset else "-", marker=marker, color=colour, markersize=5, linewidth=1.5, label=row)
-        axes.errorbar(places, means, yerr=[cell["std"] or 0.0 for cell in own], fmt="none", color=colour, capsize=2, elinewidth=0.8, alpha=0.6)
+        axes.errorbar(
+            places, means, yerr=[cell["std"] or 0.0 for cell in own], fmt="none", color=colour, capsize=2, elinewidth=0.8, alpha=0.6
+        )
         told = [cell for cell in cells if cell["row"] == row and cell["published"] is not None]
         if told and not named:
             heights = [cell["published"] for cell in told]
-            style = {"linestyle": ":", "marker": "D", "markerfacecolor": "white", "markersize": 5}
-            axes.plot([cell["x"] for cell in told], heights, color="black", label=f"{row}, {PAPER}", **style)
+            axes.plot([cell["x"] for cell in told], heights, "D:k", markerfacecolor="white", markersize=5, label=f"{row}, {PAPER}")
 
 
 def _bars(figure: Figure, study: Mapping[str, Any]) -> None:
@@ -197,7 +203,9 @@ def _scatter(figure: Figure, study: Mapping[str, Any]) -> None:
         axes.errorbar(
             x["mean"], y["mean"], xerr=_reach(x), yerr=_reach(y), fmt="o", color=COLOURS[0], ecolor="0.7", elinewidth=1, markersize=6
         )
-        axes.annotate(shortened(name, NAME), (x["mean"], y["mean"]), xytext=(5, 5), textcoords="offset points", fontsize=9, parse_math=False)
+        axes.annotate(
+            shortened(name, NAME), (x["mean"], y["mean"]), xytext=(5, 5), textcoords="offset points", fontsize=9, parse_math=False
+        )
     axes.set_xlabel(f"{first}: {cells[0]['unit']['name']}, mean and one standard deviation", parse_math=False)
     axes.set_ylabel(second, parse_math=False)
     axes.grid(visible=True, color="0.92")

@@ -1,7 +1,7 @@
 """Verdicts on claims. The rule is here and nowhere else.
 
-A statement says that a quantity is above 0: a paired difference, a slope, a correlation. It *holds* if its 95% interval over seeds (Student's
-t) lies above 0, is *opposite* if the interval lies below 0, and is *undecided* otherwise, also without an interval.
+A statement says that a quantity is above 0: a paired difference, a slope, a correlation. It *holds* if its 95% interval over seeds
+(Student's t) lies above 0, is *opposite* if the interval lies below 0, and is *undecided* otherwise, also without an interval.
 
 A claim of several statements holds if every statement holds. It is opposite if some statement is opposite even by the wider interval that
 keeps the error of all together at 5% (Bonferroni: confidence 1 - 0.05 / m for m statements), so that one of many is not counted by chance.

@@ -20,7 +20,9 @@ Published = Mapping[Key, float]
 class Part(Protocol):
     """One statement of a claim."""
 
-    text: str
+    @property
+    def text(self) -> str:
+        """What is stated."""
 
     def cells(self) -> list[Key]:
         """Return the cells that it is about."""
@@ -66,7 +68,7 @@ class Contrast:
 
     def test(self, values: Values, published: Published) -> Evidence:
         """See `Part`."""
-        seeds = [set(values.get(key, {})) for key, _ in self.weights]
+        seeds = [set(values.get(key, {})) for key in self.cells()]
         common = sorted(set.intersection(*seeds)) if seeds else []
         by_seed = {seed: sum(weight * values[key][seed] for key, weight in self.weights) for seed in common}
         known = all(key in published for key, _ in self.weights)
@@ -99,8 +101,8 @@ class RankCorrelation:
         missing = _missing(self.cells(), values)
         if missing or len(self.first) < 4:
             return of_interval(self.text, None, None, None, missing=missing)
-        means = [[sum(values[key].values()) / len(values[key]) for key in keys] for keys in (self.first, self.second)]
-        return of_interval(self.text, *rank_correlation(*means))
+        first, second = ([sum(values[key].values()) / len(values[key]) for key in keys] for keys in (self.first, self.second))
+        return of_interval(self.text, *rank_correlation(first, second))
 
 
 @dataclass(frozen=True)

@@ -70,8 +70,9 @@ def read(record: RunRecord, measure: str) -> float | None:
     if kind == "member":
         return values(section(result, "last"), "test").get(name)
     if kind == "promoted":
-        late = [epoch.get("metrics", {}).get(f"{name}/promoted") for epoch in record.epochs[len(record.epochs) // 2 :]]
-        return statistics.fmean(late) if late and None not in late else None
+        late = [values(epoch, "metrics").get(f"{name}/promoted") for epoch in record.epochs[len(record.epochs) // 2 :]]
+        known = [share for share in late if share is not None]
+        return statistics.fmean(known) if known and len(known) == len(late) else None
     if measure == "trained_parameters":
         count = number(result, measure)
         return None if count is None else count / MILLION

@@ -108,21 +108,30 @@ def pairs_plan(setting: Setting, pairs: Mapping[str, Sequence[Pair]], published:
         Claim(
             f"{name} is better than all other methods" + ("" if name == "Ours" else ", at the schedule that the others have"),
             "Comparison with the common KD methods",
-            "ORC above each other row, in every column" + (", without those in which the paper is not best" if exceptions else "") + ", by seed",
+            "ORC above each other row, in every column"
+            + (", without those in which the paper is not best" if exceptions else "")
+            + ", by seed",
             [above(table[name][column], table[row][column]) for row in others for column in best if column in table[row]],
         )
         for name in (TITLES["orc"], TITLES["orc-crd"])
     ]
     notes = [
-        "All rows but Ours have the CRD protocol's schedule (milestones 150, 180, 210 of 240 epochs; .01 for MobileNetV2 and the ShuffleNets); "
-        "Ours the one that the paper prints (100, 150, 210; .1): the gap mixes method and schedule. Ours, CRD's schedule is not published.",
+        (
+            "All rows but Ours have the CRD protocol's schedule (milestones 150, 180, 210 of 240 epochs; .01 for MobileNetV2 and the "
+            "ShuffleNets); Ours the one that the paper prints (100, 150, 210; .1): the gap mixes method and "
+            "schedule. Ours, CRD's schedule is not published."
+        ),
         "Accuracies are those of the student after the last epoch; nothing is held out.",
-        "KDCL's published row is a public reimplementation's best epoch on the test set; 67.73 for wrn_40_2 to wrn_16_2 is of a wrn_16_1. "
-        "FSP needs equal widths. SRRL's weights for small images are not published: the method's own.",
+        (
+            "KDCL's published row is a public reimplementation's best epoch on the test set; 67.73 for wrn_40_2 to wrn_16_2 is of a "
+            "wrn_16_1. FSP needs equal widths. SRRL's weights for small images are not published: the method's own."
+        ),
         "The networks between are the paper's for resnet56 to resnet20; it does not name the others, which are our choice.",
     ]
     if setting.scale == "small":
-        notes.append("Scale small trains for 100 epochs: less than the student alone needs to stop gaining; read differences as of a short schedule.")
+        notes.append(
+            "Scale small trains for 100 epochs: less than the student alone needs to stop gaining; read differences as of a short schedule."
+        )
     return Plan(panels, cells, Figure("gains", reference="Student"), claims, notes)
 
 

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from studygroup.studies.contrasts import Claim, all_above
 from studygroup.studies.protocols import orc, orc_epochs, orc_images, panel, printed, title
 from studygroup.studies.study import Cell, Figure, Plan, Setting, Study, rows
@@ -12,7 +14,7 @@ NETWORKS = {
     "tiny": ("resnet8",),
 }
 STANDS_FOR = {"resnet8": "resnet56", "wrn_16_1": "wrn_40_2"}
-VARIANTS = {  # row: variant, options
+VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # row: variant, options
     "Baseline": ("teacher", {"method": "baseline"}),
     "Hinton": ("kd", {"method": "kd", "teacher": "teacher"}),
     "DML": ("dml", {"method": {"name": "dml", "students": 2}}),
@@ -31,9 +33,7 @@ PUBLISHED = {
 def plan(setting: Setting) -> Plan:
     """Plan the study."""
     epochs = orc_epochs(setting.scale)
-    variants = {
-        name: {**options, **({} if name == "teacher" else printed(epochs))} for name, options in VARIANTS.values()
-    }
+    variants = {name: {**options, **({} if name == "teacher" else printed(epochs))} for name, options in VARIANTS.values()}
     networks = (setting.student,) if setting.student else NETWORKS[setting.scale]
     panels = [panel(orc_images(setting, network, epochs=epochs), variants) for network in networks]
     cells = []
@@ -41,9 +41,7 @@ def plan(setting: Setting) -> Plan:
         paper = network if network in NETWORKS["paper"] else STANDS_FOR.get(network, "resnet56")
         place = NETWORKS["paper"].index(paper)
         cells += [
-            Cell(
-                row, one.title, one.name, name, "members_test", published=PUBLISHED[row][place], stands_for=title("cifar100", paper)
-            )
+            Cell(row, one.title, one.name, name, "members_test", published=PUBLISHED[row][place], stands_for=title("cifar100", paper))
             for row, (name, _) in VARIANTS.items()
         ]
     table = rows(cells)
@@ -56,15 +54,22 @@ def plan(setting: Setting) -> Plan:
             [part for row in table if row not in ("Ours", "Baseline") for part in all_above(table["Ours"], table[row])],
         ),
         *(
-            Claim(f"{row} improves over the network alone", where, "above the baseline, in every column, by seed", all_above(table[row], table["Baseline"]))
+            Claim(
+                f"{row} improves over the network alone",
+                where,
+                "above the baseline, in every column, by seed",
+                all_above(table[row], table["Baseline"]),
+            )
             for row in table
             if row != "Baseline"
         ),
     ]
     notes = [
-        "Two networks for Hinton's distillation and DML, four for KDCL and ORC, one of which is the pivot. Which of them a number is of, the "
-        "paper does not say: here it is the mean of the students after the last epoch. How the comparators were set is not said either: they "
-        "have their defaults.",
+        (
+            "Two networks for Hinton's distillation and DML, four for KDCL and ORC, one of which is the pivot. Which of them a number is "
+            "of, the paper does not say: here it is the mean of the students after the last epoch. How the comparators were set is not "
+            "said either: they have their defaults."
+        ),
         "The baseline is the teacher and pivot, with the milestones of the CRD protocol; the others have those that the paper prints.",
         "The paper's baseline of vgg13, 74.31, equals resnet110's; its Tables 6 and 7 have 74.64.",
     ]

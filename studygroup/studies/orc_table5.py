@@ -55,11 +55,15 @@ def plan(setting: Setting) -> Plan:
         ),
     ]
     notes = [
-        "By which protocol the other rows were trained, and with which networks DML and KDCL, the paper does not say: here the CRD protocol, "
-        "two networks for DML and all four for KDCL.",
+        (
+            "By which protocol the other rows were trained, and with which networks DML and KDCL, the paper does not say: here the CRD "
+            "protocol, two networks for DML and all four for KDCL."
+        ),
         "Accuracies are those of resnet8 after the last epoch; nothing is held out.",
     ]
     return Plan([one], cells, Figure("gains", reference="Student, resnet8"), claims, notes)
 
 
-STUDY = Study("orc-table5", "ORC and other methods, resnet26 to resnet8", "Choi et al., arXiv:2206.01186, Table 5", plan, fixed_networks=True)
+STUDY = Study(
+    "orc-table5", "ORC and other methods, resnet26 to resnet8", "Choi et al., arXiv:2206.01186, Table 5", plan, fixed_networks=True
+)

@@ -45,5 +45,9 @@ def plan(setting: Setting) -> Plan:
 
 
 STUDY = Study(
-    "orc-table7", "ORC in the CRD benchmark, networks of different styles", "Choi et al., arXiv:2206.01186, Table 7", plan, fixed_networks=True
+    "orc-table7",
+    "ORC in the CRD benchmark, networks of different styles",
+    "Choi et al., arXiv:2206.01186, Table 7",
+    plan,
+    fixed_networks=True,
 )

@@ -20,8 +20,11 @@ BATCH = 64
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 5e-4, "schedule": "cosine"}
 ADAM = {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "cosine"}
 
+DataSet = tuple[dict[str, Any], tuple[str, ...], tuple[int, ...]]
+"""Options, networks, and sizes of the training set."""
 
-def data_sets(setting: Setting) -> list[tuple[dict[str, Any], tuple[str, ...], tuple[int, ...]]]:
+
+def data_sets(setting: Setting) -> list[DataSet]:
     """Return options, networks and sizes of the two data sets: images, and texts if they are given, else other images."""
     scale = setting.scale
     images = {**(TINY_IMAGES if scale == "tiny" else SMALL_IMAGES), **SGD}
@@ -31,7 +34,7 @@ def data_sets(setting: Setting) -> list[tuple[dict[str, Any], tuple[str, ...], t
     if setting.texts is not None:
         texts = {**(TINY_TEXTS if scale == "tiny" else SMALL_TEXTS), "data": setting.texts, "holdout": 0.1, **ADAM}
         tiny, usual = "transformer@embedding=32,hidden=32,depth=1,heads=2", "transformer@embedding=128"
-        second = (texts, (tiny if scale == "tiny" else usual,), SIZES[scale][:-1] if scale != "tiny" else SIZES[scale])
+        second: DataSet = (texts, (tiny if scale == "tiny" else usual,), SIZES[scale][:-1] if scale != "tiny" else SIZES[scale])
     elif scale == "paper":
         second = ({**images, "data": setting.published("cifar10"), "image_size": None}, networks, SIZES[scale][:-1])
     else:
@@ -63,9 +66,11 @@ def plan(setting: Setting) -> Plan:
 
 
 NOTES = [
-    "Each method has the total compute of the network alone, which trains for the given number of updates; the networks of a group share it.",
-    "The border is where a plane over the logarithms of size and updates, fitted to the difference between CGL and the network alone of each "
-    "seed, is 0; the band has those places whose 95% interval over seeds includes 0.",
+    "Each method has the total compute of the network alone, which trains for the given number of updates; a group shares it.",
+    (
+        "The border is where a plane over the logarithms of size and updates, fitted to the difference between CGL and the network alone "
+        "of each seed, is 0; the band has those places whose 95% interval over seeds includes 0."
+    ),
     "The student is chosen on the hold-out at the last epoch.",
 ]
 
@@ -85,7 +90,10 @@ def claims_of(cells: list[Cell]) -> list[Claim]:
         how = "over all sizes and numbers of updates, by seed"
         found += [
             Claim(
-                f"CGL is better than the network alone at equal compute: {block}", "", f"the mean difference {how}", [Contrast("CGL above Alone", mean)]
+                f"CGL is better than the network alone at equal compute: {block}",
+                "",
+                f"the mean difference {how}",
+                [Contrast("CGL above Alone", mean)],
             ),
             Claim(
                 f"CGL gains with the number of updates: {block}",

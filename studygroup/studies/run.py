@@ -56,9 +56,7 @@ def study(options: StudyOptions) -> dict[str, Any]:
         try:
             for one in panels:
                 logger.info("%s: %s", one.panel.name, one.panel.title)
-                train_variants(
-                    one.variants, one.reference, files.panel(one.panel.name), one.options, dataset=one.dataset, known=one.costs
-                )
+                train_variants(one.variants, one.reference, files.panel(one.panel.name), one.options, dataset=one.dataset, known=one.costs)
         except KeyboardInterrupt:
             left = estimate(panels, files)
             if left.finished:
@@ -110,7 +108,7 @@ def check_places(plan: Plan, setting: Setting) -> None:
         if name not in known or ":" not in place:
             raise UserError(
                 f"data is {place}, but scale paper has the published data, {', '.join(sorted(known))}; give the place of one, such as "
-                f"{sorted(known)[0]}:/path/to/archive, or take --scale small"
+                f"{min(known)}:/path/to/archive, or take --scale small"
             )
 
 
@@ -196,5 +194,3 @@ def command(options: StudyOptions, files: StudyFiles) -> str:
         words += [f"--{name.replace('_', '-')}", str(getattr(options, name))] if getattr(options, name) is not None else []
     words += [flag for flag, given in (("--yes", options.yes), ("--download", options.download)) if given]
     return shlex.join([*words, "--out", str(files.folder)])
-
-

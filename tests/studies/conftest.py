@@ -60,7 +60,9 @@ class World:
             return {"error": str(error)}
         settings = {key: value for key, value in options.plain().items() if key not in ("method_options", "progress")}
         assert options.epochs is not None
-        write_run(Path(str(options.out)), method=str(options.method), epochs=options.epochs, seed=options.seed, test=accuracy, settings=settings)
+        write_run(
+            Path(str(options.out)), method=str(options.method), epochs=options.epochs, seed=options.seed, test=accuracy, settings=settings
+        )
         return {}
 
     def wait(self, seconds: float) -> dict[str, Outcome]:
