@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from matplotlib.figure import Figure
 
 ALONE, GROUP = "Alone", "CGL"
+HATCH = "0.35"
 FEWEST = 2
 """Seeds that an interval takes."""
 FINE = 80
@@ -29,21 +30,27 @@ def draw_map(figure: Figure, study: Mapping[str, Any]) -> None:
     grid = figure.subplots(len(found), 2, squeeze=False)
     methods = distinct(study["cells"], "row")
     for (left, right), (name, cells) in zip(grid, found.items(), strict=True):
+        for axes in (left, right):
+            _axes(axes, cells, study["figure"]["x_label"])
         _best(left, cells, methods)
         _gain(figure, right, cells)
         left.set_title(f"{shortened(name, 40)}: best method", fontsize=10, parse_math=False)
         right.set_title(f"{shortened(name, 40)}: CGL minus alone, points", fontsize=10, parse_math=False)
-        for axes in (left, right):
-            _axes(axes, cells, study["figure"]["x_label"])
+    from matplotlib.lines import Line2D
     from matplotlib.patches import Patch
 
-    handles = [Patch(color=COLOURS[order % len(COLOURS)], alpha=0.75, label=method) for order, method in enumerate(methods)]
-    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles) + 1, frameon=False, fontsize=9)
+    handles: list[Any] = [Patch(color=COLOURS[order % len(COLOURS)], alpha=0.75, label=method) for order, method in enumerate(methods)]
+    handles.append(Line2D([], [], color="black", linewidth=2, label="border"))
+    handles.append(Patch(facecolor="none", edgecolor=HATCH, hatch="////", linewidth=0, label="the border's 95% interval"))
+    figure.legend(handles=handles, loc="outside lower center", ncols=len(handles), frameon=False, fontsize=9)
 
 
 def _axes(axes: Axes, cells: Sequence[Cell], label: str) -> None:
     axes.set_xscale("log")
     axes.set_yscale("log")
+    boxes = list(_boxes(cells).values())
+    axes.set_xlim(min(box[0] for box in boxes), max(box[1] for box in boxes))
+    axes.set_ylim(min(box[2] for box in boxes), max(box[3] for box in boxes))
     columns, sizes = sorted(distinct(cells, "x")), sorted(distinct(cells, "y"))
     axes.set_yticks(sizes, [f"{size:,.0f}" for size in sizes], fontsize=8)
     low, high, many = columns[0], columns[-1], len(columns) > 6  # rounding to epochs makes them differ a little from size to size
@@ -85,7 +92,6 @@ def _best(axes: Axes, cells: Sequence[Cell], methods: Sequence[str]) -> None:
         colour = COLOURS[methods.index(best["row"]) % len(COLOURS)]
         axes.add_patch(Rectangle((left, bottom), right - left, top - bottom, facecolor=colour, alpha=0.75, edgecolor="white"))
         axes.text(*place, f"{best['row']}\n{best['mean']:.1f}%", ha="center", va="center", fontsize=8)
-    axes.autoscale_view()
 
 
 def _gain(figure: Figure, axes: Axes, cells: Sequence[Cell]) -> None:
@@ -108,18 +114,19 @@ def _gain(figure: Figure, axes: Axes, cells: Sequence[Cell]) -> None:
         reach = interval(list(by_place[place].values()))
         around = "" if reach is None else f"\n± {(reach[1] - reach[0]) / 2:.1f}"
         dark = abs(means[place]) > 0.6 * most
-        axes.text(*place, f"{means[place]:+.1f}{around}", ha="center", va="center", fontsize=8, color="white" if dark else "black")
-    axes.autoscale_view()
+        box = {"facecolor": colour, "edgecolor": "none", "pad": 1.5}
+        text = f"{means[place]:+.1f}{around}"
+        axes.text(*place, text, ha="center", va="center", fontsize=8, color="white" if dark else "black", bbox=box, zorder=3)
     figure.colorbar(shade, ax=axes, pad=0.02)
     fitted = border(by_place, axes.get_xlim(), axes.get_ylim())
     if fitted is None:
         return
     xs, ys, mean, low, high = fitted
-    axes.contourf(xs, ys, ((low <= 0) & (high >= 0)).astype(float), levels=[0.5, 1.5], colors="none", hatches=["////"])
+    band = axes.contourf(xs, ys, ((low <= 0) & (high >= 0)).astype(float), levels=[0.5, 1.5], colors="none", hatches=["///"])
+    band.set_edgecolor(HATCH)
+    band.set_linewidth(0.0)
     if mean.min() < 0 < mean.max():
         axes.contour(xs, ys, mean, levels=[0.0], colors="black", linewidths=2)
-    axes.text(0.0, 1.0, " line: border; hatched: may be either side (95%)", transform=axes.transAxes, fontsize=7, va="bottom", color="0.3")
-    axes.title.set_position((0.5, 1.1))
 
 
 def differences(cells: Sequence[Cell]) -> dict[Place, dict[int, float]]:

@@ -127,7 +127,7 @@ def _lines(figure: Figure, study: Mapping[str, Any]) -> None:
         many = len(group) > 1
         for order, name in enumerate(group):
             own = axes if order == 0 else axes.twinx()
-            _curves(own, found[name], offset=order if many else 0, named=many)
+            _curves(own, found[name], offset=order if many else 0)
             unit = found[name][0]["unit"]["name"]
             own.set_ylabel(unit.capitalize(), color=COLOURS[order] if many else "black")
             own.spines["top"].set_visible(False)
@@ -143,9 +143,10 @@ def _lines(figure: Figure, study: Mapping[str, Any]) -> None:
         if not many:
             axes.spines["right"].set_visible(False)
             axes.legend(fontsize=8, frameon=False)
+            _paper_curve(axes, found[group[0]])
 
 
-def _curves(axes: Axes, cells: Sequence[Cell], *, offset: int, named: bool) -> None:
+def _curves(axes: Axes, cells: Sequence[Cell], *, offset: int) -> None:
     """Draw a curve per row, with one standard deviation of each point.
 
     The verdicts' intervals are of differences by seed, which share a split: those of the points themselves would be wider.
@@ -158,10 +159,23 @@ def _curves(axes: Axes, cells: Sequence[Cell], *, offset: int, named: bool) -> N
         axes.errorbar(
             places, means, yerr=[cell["std"] or 0.0 for cell in own], fmt="none", color=colour, capsize=2, elinewidth=0.8, alpha=0.6
         )
-        told = [cell for cell in cells if cell["row"] == row and cell["published"] is not None]
-        if told and not named:
-            heights = [cell["published"] for cell in told]
-            axes.plot([cell["x"] for cell in told], heights, "D:k", markerfacecolor="white", markersize=5, label=f"{row}, {PAPER}")
+
+
+def _paper_curve(axes: Axes, cells: Sequence[Cell]) -> None:
+    """Draw the published curve with an axis of its own that spans as much: data sets differ in level, and shapes are compared."""
+    told = [cell for cell in cells if cell["published"] is not None]
+    if not told:
+        return
+    right = axes.twinx()
+    right.plot(
+        [cell["x"] for cell in told], [cell["published"] for cell in told], "D:", color=COLOURS[1], markerfacecolor="white", markersize=5
+    )
+    right.set_ylabel(f"{PAPER} {told[0]['unit']['name']}", color=COLOURS[1])
+    right.spines["top"].set_visible(False)
+    span = max(limits[1] - limits[0] for limits in (axes.get_ylim(), right.get_ylim()))
+    for own in (axes, right):
+        low, high = own.get_ylim()
+        own.set_ylim((low + high - span) / 2, (low + high + span) / 2)
 
 
 def _bars(figure: Figure, study: Mapping[str, Any]) -> None:
