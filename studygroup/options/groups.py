@@ -201,7 +201,9 @@ class MethodOptions(Options):
     title = "networks and method"
 
     method: str | MethodObject = option(
-        "cgl", help="Training method: a name of `studygroup list methods`, `package.module:Class`, or `auto` (train): what `advise` finds"
+        "baseline",
+        help="Training method: `baseline`, the student alone, or another name of `studygroup list methods`, `package.module:Class`, or `auto` "
+        "(train): what `advise` finds",
     )
     method_options: Mapping[str, object] | None = option(None, help="Options of the method")
 
