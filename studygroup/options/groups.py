@@ -202,7 +202,7 @@ class MethodOptions(Options):
 
     method: str | MethodObject = option(
         "baseline",
-        help="Training method: `baseline`, the student alone, or another name of `studygroup list methods`, `package.module:Class`, or `auto` "
+        help="Training method: `baseline` (the student alone) or another of `studygroup list methods`, `package.module:Class`, or `auto` "
         "(train): what `advise` finds",
     )
     method_options: Mapping[str, object] | None = option(None, help="Options of the method")
