@@ -31,8 +31,9 @@ from studygroup.batch import Batch, Division, LabelTargets, Partition
 from studygroup.clock import Clock
 from studygroup.groups import Independent, Modular
 from studygroup.groups.modular import BatchNorm, Head, Targets
-from studygroup.losses import per_sample_cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
+from studygroup.losses import per_sample_cross_entropy
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses, require
 from studygroup.methods.subgroups import Subgroups
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
@@ -42,7 +43,7 @@ ROUTE_OPTIONS = ("modules", "distinct", "require_coverage", "route_stem", "head"
 
 
 @dataclass(eq=False, kw_only=True)
-class CGL(Method):
+class CGL(ComparesLogits):
     """Many students at the price of one: routes through a modular network that imitate random subgroups of each other."""
 
     students: int = option(
@@ -85,6 +86,7 @@ class CGL(Method):
 
     def __post_init__(self) -> None:
         """Derive the subgroups and the partition."""
+        super().__post_init__()
         del self.modules  # the name of a method of nn.Module; the option's value is in `options()`
         require(self.routing or self.targets != "recall", "targets='recall' needs routes; use batch_stats, or routing=True")
         self.subgroups = Subgroups(self.students, self.probability, self.select, self.normalize)
@@ -128,9 +130,9 @@ class CGL(Method):
         targets = {k: target for k in active if (target := self.subgroups.target(logits[k], imitated[k])) is not None}
         if targets:
             students, phi = list(targets), self.ramp(clock)
-            own, target = torch.cat([logits[k] for k in students]), torch.cat(list(targets.values()))
-            divergences = soft_kl(own, target, self.temperature, scale=self.t2_scale, reduction="none")
-            losses |= {f"student{k}/imitation": phi * divergence.mean() for k, divergence in per_student(divergences, students, logits)}
+            labels = [own_batches[k].targets for k in students]
+            compared = self.compare_each([logits[k] for k in students], [*targets.values()], labels, self.temperature, scale=self.t2_scale)
+            losses |= {f"student{k}/imitation": phi * loss for k, loss in zip(students, compared, strict=True)}
         yield losses
 
 
