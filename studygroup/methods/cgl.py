@@ -71,7 +71,7 @@ class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is
     detach_targets: bool = option(True, help="Stop the gradient at the imitated logits")
 
     def __post_init__(self) -> None:
-        """Fill in the preset's values."""
+        """Fill in the preset's values, and derive the subgroups."""
         super().__post_init__()
         del self.modules  # the name of a method of nn.Module; the option's value is in `options()`
         self.check_routing()
@@ -79,6 +79,7 @@ class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is
         self._division: Division = self.division or ("fixed" if paper else "epoch")
         self._normalize: Normalize = self.normalize or ("expected" if paper else "realised")
         self._t2_scale = not paper if self.t2_scale is None else self.t2_scale
+        self.subgroups = Subgroups(self.students, self.probability, self.select, self._normalize)
 
     def build(self, networks: NetworkFactory) -> None:
         """Create K routes through one modular network, or K networks."""
