@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
 
 from studygroup.errors import UserError
-from studygroup.options.base import Options
+from studygroup.options.base import MOST_PROCESSES, MOST_SAMPLES, Options
 from studygroup.options.code import CodeOptions
 from studygroup.options.recipe import RecipeOptions
 from studygroup.options.weights import WeightsOptions
@@ -154,13 +154,14 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
     vocabulary: int | None = option(
         None,
         at_least=2,
-        at_most=2**31 - 1,
+        at_most=1_000_000,
         help="Maximum vocabulary size of `bpe`",
         default_help="16000, and no token that occurs fewer than 100 times in the training texts",
     )
     max_length: int | None = option(
         None,
         at_least=1,
+        at_most=2**20,
         help="Maximum number of tokens of a text; longer texts are truncated",
         default_help="512 tokens, or 1024 characters",
     )
@@ -213,7 +214,7 @@ class OptimizerOptions(Options):
     title = "optimisation"
 
     epochs: int | None = option(None, at_least=1, help="Number of passes over the training set", default_help=EPOCHS_HELP)
-    batch_size: int = option(64, at_least=1, help="Batch size")
+    batch_size: int = option(64, at_least=1, at_most=MOST_SAMPLES, help="Batch size")
     optimizer: Literal["auto", "sgd", "adam", "adamw"] = option("auto", help="Optimizer; `auto` takes SGD for images and Adam for texts")
     learning_rate: float | None = option(
         None, above=0, at_most=1e30, help="Peak learning rate", default_help="0.05 for SGD, 0.001 for Adam and AdamW"
@@ -252,6 +253,12 @@ class ScheduleOptions(Options):
         super().__post_init__()
         if list(self.milestones) != sorted(set(self.milestones)):
             raise UserError(f"milestones are {', '.join(f'{stop:g}' for stop in self.milestones)}; they must increase")
+        if self.schedule != "milestones":
+            given = "milestones" if self.milestones else "gamma" if self.gamma != type(self).gamma else None
+            if given is not None:
+                raise UserError(
+                    f"{given} is given, but the schedule is {self.schedule}, which has none; give --schedule milestones, or leave it out"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -288,6 +295,7 @@ class HardwareOptions(DeviceOptions):
     threads: int | None = option(
         None,
         at_least=1,
+        at_most=MOST_PROCESSES,
         help="CPU threads of a process; `auto` measures a few steps with 1, 2, 4, ... threads. The last bits of a result depend on it",
         default_help="$OMP_NUM_THREADS, else auto",
         affects="cost",
@@ -300,8 +308,20 @@ class RankOptions(Options):
 
     title = "distributed training"
 
-    devices: int = option(1, at_least=1, help="Number of processes on this machine: one per GPU, or sharing the CPU cores", affects="cost")
-    nodes: int = option(1, at_least=1, help="Number of machines that run this command; they must share the file system", affects="cost")
+    devices: int = option(
+        1,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of processes on this machine: one per GPU, or sharing the CPU cores",
+        affects="cost",
+    )
+    nodes: int = option(
+        1,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of machines that run this command; they must share the file system",
+        affects="cost",
+    )
     rendezvous: str | None = option(None, help="`HOST:PORT` at which several nodes meet", affects="cost")
     shard: Sharding = option(
         "samples",
@@ -348,6 +368,10 @@ class TrainerOptions(
         factor = epochs / self.epochs
         milestones = tuple(sorted({max(round(stop * factor), 1) for stop in self.milestones}))
         return replace(self, epochs=epochs, milestones=milestones, warmup=self.warmup * factor)
+
+    def with_constant_rate(self, learning_rate: float | None) -> Self:
+        """Return the options with a constant learning rate."""
+        return replace(self, learning_rate=learning_rate, schedule="constant", milestones=(), gamma=type(self).gamma, warmup=0.0)
 
     def __post_init__(self) -> None:
         """Check values that depend on each other."""
