@@ -92,9 +92,7 @@ class Parameter:
         """Raise UserError if a number of the value is out of range; the message names it and the range."""
         for number in _numbers(value):
             if not self.bounds.contain(number):
-                shown = (
-                    f"{number:g}" if isinstance(number, float) or abs(number) <= sys.float_info.max else "a number of hundreds of digits"
-                )
+                shown = f"{number:g}" if isinstance(number, float) else str(number) if abs(number) < 10**50 else "a number of many digits"
                 raise UserError(f"{self.name} is {shown}; it must be {self.bounds.describe()}")
 
 

@@ -196,7 +196,7 @@ def test_options_are_frozen_checked_and_copied() -> None:
 
 def test_a_text_for_a_list_is_read_as_on_the_command_line() -> None:
     milestones: Any = "60,120"
-    options = TrainOptions("t.csv", text_columns="title,text", milestones=milestones, peers="resnet8")
+    options = TrainOptions("t.csv", text_columns="title,text", schedule="milestones", milestones=milestones, peers="resnet8")
     assert (options.text_columns, options.milestones, options.peers) == (("title", "text"), (60, 120), ("resnet8",))
     assert PredictOptions("run", "one text, with a comma").inputs == ("one text, with a comma",)
     with pytest.raises(UserError, match="milestones is 'a'"):
