@@ -199,7 +199,7 @@ class Modular(Group):
         separate = self.bn == "per_student" and any(norm.tracks for norm in self._all_norms())
         activations = [route_input.inputs for route_input in inputs]
         without_samples: Activation | None = empty_batches.pop() if empty_batches is not None else None
-        used = self._used_modules if without_samples is not None else None
+        used = self.used_modules if without_samples is not None else None
         for depth, modules in enumerate(self._layer_modules):
             if history is not None:
                 history.append(list(activations))
@@ -307,7 +307,10 @@ class Modular(Group):
 
     def export(self, student: int) -> Chain:
         """Return a copy of the student's route as a chain, with the student's running statistics."""
-        route = self._routes[student]
+        return self.export_route(self._routes[student], student)
+
+    def export_route(self, route: Sequence[int], student: int = 0) -> Chain:
+        """Return a copy of any route as a chain. Args: route: a module of each layer. student: whose running statistics it gets."""
         blocks: dict[str, nn.Module] = {}
         for depth, names in enumerate(self._layer_blocks):
             module = copy.deepcopy(self._layer_modules[depth][route[depth]])
@@ -338,7 +341,7 @@ class Modular(Group):
 
     def compiled_modules(self) -> list[nn.Module]:
         """Return the modules that are on a route."""
-        return [layer[m] for layer, used in zip(self._layer_modules, self._used_modules, strict=True) for m in used]
+        return [layer[m] for layer, used in zip(self._layer_modules, self.used_modules, strict=True) for m in used]
 
     def shard(self, ranks: DistContext, classes: int) -> None:
         """Shard the students over ranks; pooled batch norm is then synchronised, so all ranks call the modules in one order."""
@@ -355,7 +358,7 @@ class Modular(Group):
         return [value for norm in on_route if isinstance(norm, StudentBatchNorm) for value in norm.statistics(student)]
 
     @property
-    def _used_modules(self) -> list[list[int]]:
+    def used_modules(self) -> list[list[int]]:
         """Return the modules of each layer that are on a route."""
         return [[m for m in range(len(layer)) if self.student_count(depth, m)] for depth, layer in enumerate(self._layer_modules)]
 

@@ -29,8 +29,9 @@ from torch import Tensor
 
 from studygroup.batch import Batch, Division, LabelTargets, Partition
 from studygroup.clock import Clock
-from studygroup.losses import per_sample_cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
+from studygroup.losses import per_sample_cross_entropy
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses, require
 from studygroup.methods.routing import RoutingOptions
 from studygroup.methods.subgroups import Subgroups
 from studygroup.networks.factory import NetworkFactory
@@ -39,7 +40,7 @@ from studygroup.schedules import ramp
 
 
 @dataclass(eq=False, kw_only=True)
-class CGL(RoutingOptions, Method):  # type: ignore[misc]  # `modules` is a method of nn.Module, too
+class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is a method of nn.Module, too
     """Many students at the price of one: routes through a modular network that imitate random subgroups of each other."""
 
     probability: float = option(0.25, at_least=0.0, at_most=1.0, help="Probability p of imitating another student in an iteration")
@@ -64,6 +65,7 @@ class CGL(RoutingOptions, Method):  # type: ignore[misc]  # `modules` is a metho
 
     def __post_init__(self) -> None:
         """Derive the subgroups and the partition."""
+        super().__post_init__()
         del self.modules  # the name of a method of nn.Module; the option's value is in `options()`
         self.check_routing()
         self.subgroups = Subgroups(self.students, self.probability, self.select, self.normalize)
@@ -99,9 +101,9 @@ class CGL(RoutingOptions, Method):  # type: ignore[misc]  # `modules` is a metho
         targets = {k: target for k in active if (target := self.subgroups.target(logits[k], imitated[k])) is not None}
         if targets:
             students, phi = list(targets), self.ramp(clock)
-            own, target = torch.cat([logits[k] for k in students]), torch.cat(list(targets.values()))
-            divergences = soft_kl(own, target, self.temperature, scale=self.t2_scale, reduction="none")
-            losses |= {f"student{k}/imitation": phi * divergence.mean() for k, divergence in per_student(divergences, students, logits)}
+            labels = [own_batches[k].targets for k in students]
+            compared = self.compare_each([logits[k] for k in students], [*targets.values()], labels, self.temperature, scale=self.t2_scale)
+            losses |= {f"student{k}/imitation": phi * loss for k, loss in zip(students, compared, strict=True)}
         yield losses
 
 

@@ -150,13 +150,31 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
             epochs = options.teacher_epochs or settings.epochs
             start = NO_START if teachers_weights is None else Start({"student0": teachers_weights})
             rate_scale = settings.trained_rate_scale if teachers_weights is not None else 1.0
-            own = replace(settings.stretched(epochs), microbatches=1, learning_rate_scales=None, trained_rate_scale=rate_scale)
+            own = settings.stretched(epochs).handing_over("selected")
+            own = replace(own, microbatches=1, learning_rate_scales=None, trained_rate_scale=rate_scale)
             stages.append(Stage("teacher", create_method("baseline"), "baseline", teacher, own, start=start))
             teacher = "teacher"
     teachers: tuple[Teacher, ...] = () if teacher is None else (teacher,)
     start = Start(given, options.members_start, options.freeze)
     stages += resolve_stages(Stage("train", method, method_name(method), student, settings, tuple(options.peers), teachers, start=start))
+    if settings.hand_over == "distilled":
+        stages = with_distillation(stages, options.hand_over_epochs or settings.epochs)
     return with_stems(stages, options.stem)
+
+
+def with_distillation(stages: Sequence[Stage], epochs: int) -> list[Stage]:
+    """Return the stages with one more, in which a new student learns from the ensemble of the last one's students by `kd`.
+
+    Args:
+        stages: of a run; the last trains a group.
+        epochs: of the student.
+    """
+    group = replace(stages[-1], name="group", settings=stages[-1].settings.handing_over("ensemble"))
+    settings = replace(stages[-1].settings.stretched(epochs).handing_over("selected"), learning_rate_scales=None)
+    first = {role: weights for role, weights in group.start.weights.items() if role == "student0"}
+    start = replace(group.start, weights=first)
+    student = Stage("train", create_method("kd"), group.label, group.student, settings, teachers=(group.name,), start=start)
+    return [*stages[:-1], group, student]
 
 
 def with_stems(stages: Sequence[Stage], stem: Stem, dataset: Dataset | None = None) -> list[Stage]:
