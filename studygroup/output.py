@@ -257,8 +257,9 @@ def _print_leaderboard(rows: Sequence[Mapping[str, object]], out: object) -> Non
     screen = console()
     screen.print(reporting.render_terminal(rows, screen.width))
     if out is not None:
-        for name in reporting.FILES:
-            screen.print(str(Path(str(out)) / name), soft_wrap=True, markup=False)
+        for path in (Path(str(out)) / name for name in reporting.FILES):
+            if path.exists():
+                screen.print(str(path), soft_wrap=True, markup=False)
 
 
 def _print_comparison(result: Mapping[str, Any]) -> None:

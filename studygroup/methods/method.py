@@ -2,7 +2,7 @@
 
 A method defines what one batch teaches. Its `step` is a generator of named losses, and every `yield` is one optimiser update: the trainer
 sums the losses, runs the backward pass and steps; parameters without a gradient are skipped. So "update only student k" is "yield a loss
-that reaches only student k".
+that reaches only student k". `WithMetrics(losses, metrics)` yields numbers beside the losses for `metrics.jsonl`.
 
 Rules (each has a test in the contract suite):
 - No context manager spans a `yield`; gradients are enabled at every `yield`.
@@ -30,11 +30,10 @@ from studygroup.clock import Clock
 from studygroup.errors import UserError, unknown_name
 from studygroup.groups.group import Group
 from studygroup.methods.stage_spec import StageSpec as StageSpec
+from studygroup.methods.yields import Losses as Losses
+from studygroup.methods.yields import WithMetrics as WithMetrics
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import check_values, parameters_of
-
-Losses = dict[str, Tensor]
-"""`"member/loss"`, or `"group/loss"` for a loss of all members together -> scalar, weighted; their sum is minimised."""
 
 
 class Method(nn.Module, ABC):

@@ -29,10 +29,10 @@ from studygroup.clock import Clock
 from studygroup.groups import Independent, predict_targets
 from studygroup.groups.target import TargetMode
 from studygroup.losses import cross_entropy, per_sample_cross_entropy
-from studygroup.methods.intensive import IntensiveKind, IntensiveTeaching
+from studygroup.methods.intensive import Feed, IntensiveKind, IntensiveTeaching
 from studygroup.methods.logit_losses import ComparesLogits
-from studygroup.methods.method import Losses, require
-from studygroup.methods.roles import best_first
+from studygroup.methods.method import Losses, WithMetrics, require
+from studygroup.methods.roles import best_first, role_metrics
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.registry import parameter_count
 from studygroup.parameters import option
@@ -105,26 +105,36 @@ class ORC(ComparesLogits):
         return {"pivot": self._pivot_lr_scale}
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """Run intensive, private and group teaching: one update each."""
+        """Run intensive, private and group teaching: one update each; the first is yielded with the roles."""
         if self.recompute:
             logits = [predict_targets(self.group[k], batch.inputs) for k in range(self.students)]
         else:
             logits = self.group(batch.inputs)  # n x (B, C), graphs kept for private and group teaching
         temporary, rest, errors = self.assign_roles(logits, batch)
+        feed = None if self.intensive == "off" else self.intensive_teaching.draw(batch, errors, clock.generator("intensive"))
+        teaching = self.teach(batch, logits, temporary, rest, feed)
+        fed_back = feed.positions if feed is not None and self.intensive != "mixup" else None
+        yield WithMetrics(next(teaching), role_metrics(temporary, errors, fed_back))
+        yield from teaching
 
-        def teach(role: str, students: Sequence[int], teachers: Sequence[Tensor]) -> Losses:
+    def teach(
+        self, batch: Batch, logits: Sequence[Tensor], temporary: Sequence[int], rest: Sequence[int], feed: Feed | None
+    ) -> Iterator[Losses]:
+        """Yield the losses of each teaching, given the roles and what the pivot is fed."""
+
+        def losses(role: str, students: Sequence[int], teachers: Sequence[Tensor]) -> Losses:
             own = {k: self.group[k](batch.inputs) if self.recompute else logits[k] for k in students}
             return {name: loss for k in students for name, loss in self.student_loss(k, role, own[k], batch.targets, teachers).items()}
 
-        if self.intensive != "off":
-            yield {"pivot/intensive": self.intensive_teaching.loss(self.pivot, batch, errors, clock.generator("intensive"))}
-        mode: TargetMode = "eval" if self.intensive == "off" else "train" if self.pivot_clean_bn else "batch_stats"
+        if feed is not None:
+            yield {"pivot/intensive": self.intensive_teaching.loss(self.pivot, batch, feed)}
+        mode: TargetMode = "eval" if feed is None else "train" if self.pivot_clean_bn else "batch_stats"
         pivot = predict_targets(self.pivot, batch.inputs, mode)
         if temporary:
-            yield teach("private", temporary, [pivot])
+            yield losses("private", temporary, [pivot])
         if rest:
             updated = [logits[k].detach() if self.reuse_temporary else predict_targets(self.group[k], batch.inputs) for k in temporary]
-            yield teach("group", rest, [*updated, pivot])
+            yield losses("group", rest, [*updated, pivot])
 
     def assign_roles(self, logits: Sequence[Tensor], batch: Batch) -> tuple[list[int], list[int], Tensor]:
         """Return the temporary teachers, the other students, and all errors (n, B) on the whole batch (Eq. 7)."""

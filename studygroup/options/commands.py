@@ -222,5 +222,7 @@ class ReportOptions(Options):
 
     runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Run folders"})
     out: str | Path | None = option(
-        None, help="Folder for leaderboard.md, leaderboard.csv and curves.png", default_help="nothing is written"
+        None,
+        help="Folder for leaderboard.md, leaderboard.csv, curves.png and, for methods with metrics, metrics.png",
+        default_help="nothing is written",
     )

@@ -25,7 +25,7 @@ def _under(folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{folder}/{name}" for name in names)
 
 
-REPORT = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "report.html")
+REPORT = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "metrics.png", "report.html")
 STAGE = (
     *("config.yaml", "data.json", "environment.json", "metrics.jsonl", "result.json", "evaluation.json", "unused.json"),
     *("checkpoints/epoch-*-step-*.ckpt", "modules/*.safetensors"),

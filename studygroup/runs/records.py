@@ -131,7 +131,9 @@ UNUSED: Entries = {
 EPOCH: Entries = {
     "epoch": COUNT,
     "seconds": NUMBER.optional(),
+    "steps": COUNT.optional(),
     "losses": NUMBERS.optional(),
+    "metrics": NUMBERS.optional(),
     "holdout": NUMBERS.optional(),
     "holdout_cross_entropy": NUMBERS.optional(),
     "diversity": NUMBER_OR_NONE.optional(),

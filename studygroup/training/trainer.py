@@ -194,12 +194,15 @@ class Trainer:
         networks = self.recalibrated() if self.settings.recalibrate_bn else None
         scores = self.score(self.holdout, networks) if len(self.holdout) else None
         self.select(scores, networks)
+        meter = state.meter.merged(self.ranks)
         record = {
             "epoch": state.epoch + 1,
             "seconds": round(state.seconds, 4),
             "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),
             "learning_rate": self.settings.learning_rate * self.settings.rate(state.epoch, state.epoch + 1),
-            "losses": state.meter.merged(self.ranks).means(),
+            "steps": state.step,
+            "losses": meter.losses.means(),
+            "metrics": meter.metrics.means(),
             "holdout": scores.accuracy if scores else {},
             "holdout_cross_entropy": scores.cross_entropy if scores else {},
             "diversity": scores.diversity if scores else None,
