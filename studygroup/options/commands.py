@@ -16,6 +16,7 @@ from studygroup.options.groups import (
     DeviceOptions,
     ErrorOptions,
     HardwareOptions,
+    MethodObject,
     MethodOptions,
     NetworkOptions,
     OptimizerOptions,
@@ -56,6 +57,7 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptio
 
     title = "measurement"
 
+    method: str | MethodObject = option("cgl", help="Method to measure beside the student alone")
     group_sizes: Sequence[int] | None = option(
         None,
         at_least=1,

@@ -201,7 +201,9 @@ class MethodOptions(Options):
     title = "networks and method"
 
     method: str | MethodObject = option(
-        "cgl", help="Training method: a name of `studygroup list methods`, `package.module:Class`, or `auto` (train): what `advise` finds"
+        "baseline",
+        help="Training method: `baseline` (the student alone) or another of `studygroup list methods`, `package.module:Class`, or `auto` "
+        "(train): what `advise` finds",
     )
     method_options: Mapping[str, object] | None = option(None, help="Options of the method")
 
@@ -272,6 +274,15 @@ class SelectionOptions(Options):
         True,
         help="Fit a linear model beside the network (tf-idf of texts, pixels of images), and show its accuracy in the results",
         affects="nothing",
+    )
+    hand_over: Literal["selected", "route", "soup", "ensemble", "distilled"] = option(
+        "selected",
+        help="What is deployed: the student that the hold-out set `selected`; the best `route` through cgl's modules, trained or not; the "
+        "average of the students' weights (`soup`); all students as one `ensemble`; or a student `distilled` from the ensemble by kd in a "
+        "last stage",
+    )
+    hand_over_epochs: int | None = option(
+        None, at_least=1, help="Epochs of the last stage of --hand-over distilled", default_help="as many as the group's"
     )
     recalibrate_bn: bool = option(False, help="Re-estimate the batch-norm statistics of a copy of each member before it is evaluated")
 
@@ -349,9 +360,18 @@ class TrainerOptions(
         milestones = tuple(sorted({max(round(stop * factor), 1) for stop in self.milestones}))
         return replace(self, epochs=epochs, milestones=milestones, warmup=self.warmup * factor)
 
+    def handing_over(self, kind: Literal["selected", "ensemble"]) -> Self:
+        """Return the options of a stage whose run hands over something else."""
+        return replace(self, hand_over=kind, hand_over_epochs=None)
+
     def __post_init__(self) -> None:
         """Check values that depend on each other."""
         super().__post_init__()
+        if self.hand_over_epochs is not None and self.hand_over != "distilled":
+            raise UserError(
+                f"hand_over_epochs is {self.hand_over_epochs}, but hand_over is {self.hand_over}; "
+                "give --hand-over distilled, or leave it out"
+            )
         if self.patience is not None and self.select_from == "last":
             raise UserError(
                 f"patience is {self.patience}, but select_from is last, and which epoch is the last would depend on the others; "

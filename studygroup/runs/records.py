@@ -106,6 +106,7 @@ CARD: Entries = {
     "epoch": COUNT.optional(),
     "holdout": NUMBER_OR_NONE.optional(),
     "config_folder": TEXT.optional(),
+    "ensemble_of": TEXTS.optional(),
     "sha256": Entry("64 hexadecimal digits", lambda value: isinstance(value, str) and len(value) == 64).optional(),
 }
 IMAGES: Entries = {
