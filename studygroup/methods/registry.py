@@ -33,6 +33,7 @@ METHODS: Registry[type[Method]] = Registry(
         "crd": "studygroup.methods.crd:CRD",
         "srrl": "studygroup.methods.srrl:SRRL",
         "bss": "studygroup.methods.bss:BSS",
+        "papa": "studygroup.methods.papa:PAPA",
         "rdrop": "studygroup.methods.rdrop:RDrop",
         "dml": "studygroup.methods.dml:DML",
         "cl_ilr": "studygroup.methods.cl_ilr:CLILR",

@@ -132,6 +132,8 @@ CASES: dict[str, Case] = {
     "cgl-given-routes": cgl(routes=((0, 0, 1, 1), (1, 0, 0, 1), (1, 1, 1, 1))),
     "cgl-shared-layers": cgl(shared_layers=2),
     "cgl-separate-bn": cgl(routing=False, bn="per_student"),
+    "papa-pulled": Case("papa", {"students": 3, "interval": 1, "pull": 0.3}),
+    "papa-one-view": Case("papa", {"students": 2, "views": False}),
     "kdcl-paper": Case("kdcl", {"preset": "paper"}),
     "kdcl-alone": Case("kdcl", {"students": 1}),
     "kdcl-naive": Case("kdcl", {"students": 3, "variant": "naive"}),
@@ -527,7 +529,7 @@ def test_routes_and_branches_need_a_chain_and_take_no_peers(name: str) -> None:
         built_method(name, peers=(tiny,))
 
 
-@pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip", "dml", "kdcl", "codistillation"])
+@pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip", "dml", "kdcl", "codistillation", "papa"])
 def test_a_group_of_one_is_plain_training(name: str) -> None:
     alone, group = built_method("baseline"), built_method(name, {"students": 1})
     expected = train(alone, optimizer_of(alone), range(5))
