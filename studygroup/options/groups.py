@@ -280,9 +280,10 @@ class SelectionOptions(Options):
         help="Fit a linear model beside the network (tf-idf of texts, pixels of images), and show its accuracy in the results",
         affects="nothing",
     )
-    hand_over: Literal["selected", "route", "soup", "ensemble", "distilled"] = option(
-        "selected",
-        help="What is deployed: the student that the hold-out set `selected`; the best `route` through cgl's modules, trained or not; the "
+    hand_over: Literal["auto", "selected", "route", "soup", "ensemble", "distilled"] = option(
+        "auto",
+        help="What is deployed: by `auto`, what the method asks for (`soup` with papa, else `selected`); the student that the hold-out set "
+        "`selected`; the best `route` through cgl's modules, trained or not; the "
         "average of the students' weights (`soup`); all students as one `ensemble`; or a student `distilled` from the ensemble by kd in a "
         "last stage",
     )
