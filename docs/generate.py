@@ -30,7 +30,7 @@ def option_table(method: str) -> str:
 
 def option_row(option: Parameter) -> str:
     """Return an option's row."""
-    default = "none" if option.default is None else show(option.default)
+    default = "–" if option.default is None else show(option.default)
     meaning = f"{option.help}; by default {option.default_help}" if option.default_help else option.help
     return f"| `{option.name}` | {default} | {values(option.kind, option.bounds)} | {meaning} |"
 

@@ -35,6 +35,7 @@ if TYPE_CHECKING:
     from studygroup.methods.okddip import OKDDip as OKDDip
     from studygroup.methods.one import ONE as ONE
     from studygroup.methods.orc import ORC as ORC
+    from studygroup.methods.papa import PAPA as PAPA
     from studygroup.methods.pkt import PKT as PKT
     from studygroup.methods.rdrop import RDrop as RDrop
     from studygroup.methods.rkd import RKD as RKD

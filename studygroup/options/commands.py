@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from studygroup.errors import UserError
-from studygroup.options.base import Options
+from studygroup.options.base import MOST_PROCESSES, MOST_SAMPLES, MOST_SEEDS, Options
 from studygroup.options.code import CodeOptions
 from studygroup.options.groups import (
     CacheOptions,
@@ -16,16 +16,16 @@ from studygroup.options.groups import (
     DeviceOptions,
     ErrorOptions,
     HardwareOptions,
+    MethodObject,
     MethodOptions,
     NetworkOptions,
     OptimizerOptions,
     ProgressOptions,
     RankOptions,
-    RunOptions,
     SeedOptions,
     TableOptions,
-    TrainerOptions,
 )
+from studygroup.options.run import RunOptions, TrainerOptions
 from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option, parameters_of
 
@@ -56,9 +56,11 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptio
 
     title = "measurement"
 
+    method: str | MethodObject = option("cgl", help="Method to measure beside the student alone")
     group_sizes: Sequence[int] | None = option(
         None,
         at_least=1,
+        at_most=1000,
         help="Other numbers of students to measure",
         default_help="2,4,8,16,32 for cgl, each imitating as many peers; none for other methods",
     )
@@ -80,7 +82,7 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
         "variant of the recipe",
     )
     methods: Sequence[str] = option((), help="Methods to compare")
-    seeds: int = option(3, at_least=1, help="Number of seeds: 0, 1, ...")
+    seeds: int = option(3, at_least=1, at_most=MOST_SEEDS, help="Number of seeds: 0, 1, ...")
     options: Mapping[str, object] | None = option(None, help="Options of the methods, e.g. `cgl.students=8 dml.students=4`")
     variants: Mapping[str, object] | None = option(
         None, help="In recipes: named variants, each with the options in which it differs, e.g. `dml-4: {method: {name: dml, students: 4}}`"
@@ -108,7 +110,12 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
         None, help="Folder of the comparison and of all its runs", default_help="runs/compare-DATA-STUDENT", affects="nothing"
     )
     workers: int | None = option(
-        None, at_least=1, help="Number of parallel processes", default_help="one per GPU, or one per CPU core", affects="cost"
+        None,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of parallel processes",
+        default_help="one per GPU, or one per CPU core",
+        affects="cost",
     )
     ray: str | None = option(None, help="Address of a Ray cluster to run on (`auto` on one of its machines)", affects="cost")
     overwrite: bool = option(False, help="Delete the comparison in --out first", affects="nothing")
@@ -129,7 +136,7 @@ class EvaluateOptions(CodeOptions, ProgressOptions, DeviceOptions, CacheOptions,
         help="What to do about samples of --data whose class the run does not know: `stop`, `skip` them, or `count` them as wrong",
     )
     members: Sequence[str] = option(("best",), help="Members to evaluate; `all` for all of them and their ensemble")
-    batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
+    batch_size: int = option(500, at_least=1, at_most=MOST_SAMPLES, help="Batch size", affects="cost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +162,7 @@ class PredictOptions(CodeOptions, DeviceOptions, ErrorOptions, TableOptions):
     as_text: bool = option(False, help="Take every input as a text, even if it looks like the name of a file")
     member: str = option("best", help="Member that predicts")
     top: int = option(1, at_least=1, help="Number of classes to list per sample")
-    batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
+    batch_size: int = option(500, at_least=1, at_most=MOST_SAMPLES, help="Batch size", affects="cost")
 
     def __post_init__(self) -> None:
         """Check that there is something to classify, once."""
@@ -215,5 +222,7 @@ class ReportOptions(Options):
 
     runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Run folders"})
     out: str | Path | None = option(
-        None, help="Folder for leaderboard.md, leaderboard.csv and curves.png", default_help="nothing is written"
+        None,
+        help="Folder for leaderboard.md, leaderboard.csv, curves.png and, for methods with metrics, metrics.png",
+        default_help="nothing is written",
     )
