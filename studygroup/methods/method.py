@@ -121,15 +121,16 @@ class Method(nn.Module, ABC):
         return copy.deepcopy(self.extra_members()[member])
 
     def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trainable parameters by the member that alone has them; `"shared"` for those of several or of none."""
+        """Return the parameters that are trained by the member that alone has them; `"shared"` for those of several or of none."""
         owners: dict[nn.Parameter, str] = {}
         for name in self.members():
             network = self.extra_members()[name] if name in self.extra_members() else self.group[self.student_names().index(name)]
             for parameter in network.parameters():
                 owners[parameter] = "shared" if parameter in owners else name
         found: dict[str, list[nn.Parameter]] = {}
+        unused = set(self.group.unused_parameters())
         for parameter in self.parameters():
-            if parameter.requires_grad:
+            if parameter.requires_grad and parameter not in unused:
                 found.setdefault(owners.get(parameter, "shared"), []).append(parameter)
         return found
 

@@ -31,16 +31,15 @@ from studygroup.options.groups import (
     Precision,
     ProgressOptions,
     RankOptions,
-    RunOptions,
     ScheduleOptions,
     SeedOptions,
     SelectionOptions,
     Sharding,
     Stem,
     TableOptions,
-    TrainerOptions,
 )
 from studygroup.options.recipe import RecipeOptions, duration
+from studygroup.options.run import RunOptions, TrainerOptions
 from studygroup.options.weights import WeightsOptions
 
 __all__ = [

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from studygroup.errors import UserError
-from studygroup.options.base import Options
+from studygroup.options.base import MOST_PROCESSES, MOST_SAMPLES, MOST_SEEDS, Options
 from studygroup.options.code import CodeOptions
 from studygroup.options.groups import (
     CacheOptions,
@@ -22,11 +22,10 @@ from studygroup.options.groups import (
     OptimizerOptions,
     ProgressOptions,
     RankOptions,
-    RunOptions,
     SeedOptions,
     TableOptions,
-    TrainerOptions,
 )
+from studygroup.options.run import RunOptions, TrainerOptions
 from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option, parameters_of
 
@@ -61,6 +60,7 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptio
     group_sizes: Sequence[int] | None = option(
         None,
         at_least=1,
+        at_most=1000,
         help="Other numbers of students to measure",
         default_help="2,4,8,16,32 for cgl, each imitating as many peers; none for other methods",
     )
@@ -82,7 +82,7 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
         "variant of the recipe",
     )
     methods: Sequence[str] = option((), help="Methods to compare")
-    seeds: int = option(3, at_least=1, help="Number of seeds: 0, 1, ...")
+    seeds: int = option(3, at_least=1, at_most=MOST_SEEDS, help="Number of seeds: 0, 1, ...")
     options: Mapping[str, object] | None = option(None, help="Options of the methods, e.g. `cgl.students=8 dml.students=4`")
     variants: Mapping[str, object] | None = option(
         None, help="In recipes: named variants, each with the options in which it differs, e.g. `dml-4: {method: {name: dml, students: 4}}`"
@@ -110,7 +110,12 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
         None, help="Folder of the comparison and of all its runs", default_help="runs/compare-DATA-STUDENT", affects="nothing"
     )
     workers: int | None = option(
-        None, at_least=1, help="Number of parallel processes", default_help="one per GPU, or one per CPU core", affects="cost"
+        None,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of parallel processes",
+        default_help="one per GPU, or one per CPU core",
+        affects="cost",
     )
     ray: str | None = option(None, help="Address of a Ray cluster to run on (`auto` on one of its machines)", affects="cost")
     overwrite: bool = option(False, help="Delete the comparison in --out first", affects="nothing")
@@ -131,7 +136,7 @@ class EvaluateOptions(CodeOptions, ProgressOptions, DeviceOptions, CacheOptions,
         help="What to do about samples of --data whose class the run does not know: `stop`, `skip` them, or `count` them as wrong",
     )
     members: Sequence[str] = option(("best",), help="Members to evaluate; `all` for all of them and their ensemble")
-    batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
+    batch_size: int = option(500, at_least=1, at_most=MOST_SAMPLES, help="Batch size", affects="cost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +162,7 @@ class PredictOptions(CodeOptions, DeviceOptions, ErrorOptions, TableOptions):
     as_text: bool = option(False, help="Take every input as a text, even if it looks like the name of a file")
     member: str = option("best", help="Member that predicts")
     top: int = option(1, at_least=1, help="Number of classes to list per sample")
-    batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
+    batch_size: int = option(500, at_least=1, at_most=MOST_SAMPLES, help="Batch size", affects="cost")
 
     def __post_init__(self) -> None:
         """Check that there is something to classify, once."""

@@ -1,7 +1,7 @@
 """The names in the folders that studygroup makes. Only these are ever deleted; what lies beside them is somebody else's.
 
 A folder carries a mark that says what it is. Those of earlier versions have none: a run folder is known by the package's version in
-`environment.json`, or by a finished run's `result.json`, a comparison folder by `comparison.json`.
+`environment.json`, or by a finished run's `result.json`, a comparison folder by `comparison.json`, one of an advice by its journal.
 """
 
 from __future__ import annotations
@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from studygroup.runs.files import write_json
-from studygroup.runs.layout import ComparisonFiles, RunFiles
+from studygroup.runs.layout import AdviceFiles, ComparisonFiles, RunFiles
 
-Kind = Literal["run", "comparison"]
+Kind = Literal["run", "comparison", "advice"]
 MARK = ".studygroup"
 """Name of the file with `{"kind": KIND}`, the first that is written to a folder and the last that is deleted."""
 
@@ -57,15 +57,17 @@ def names_in(folder: Path) -> list[str]:
 
 
 def kind_of_folder(folder: Path) -> Kind | None:
-    """Return whether a folder, which need not exist, is one of a run or of a comparison, also of an earlier version; None if of neither."""
+    """Return what a folder, which need not exist, is of, also one of an earlier version; None if studygroup did not make it."""
     kind = _json(folder / MARK).get("kind")
-    if kind in ("run", "comparison"):
-        return "run" if kind == "run" else "comparison"
+    if kind in get_args(Kind):
+        return cast("Kind", kind)
     files = RunFiles(folder)
     result, environment = _json(files.result), _json(files.environment)
     if "studygroup" in environment.get("versions", ()) or {"method", "student", "selected", "last"} <= result.keys():
         return "run"
-    return "comparison" if {"variants", "cells"} & _json(ComparisonFiles(folder).manifest).keys() else None
+    if {"variants", "cells"} & _json(ComparisonFiles(folder).manifest).keys():
+        return "comparison"
+    return "advice" if {"options", "seconds", "decisions"} <= _json(AdviceFiles(folder).journal).keys() else None
 
 
 @dataclass(frozen=True)
