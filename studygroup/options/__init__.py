@@ -40,6 +40,7 @@ from studygroup.options.groups import (
 )
 from studygroup.options.recipe import RecipeOptions, duration
 from studygroup.options.run import RunOptions, TrainerOptions
+from studygroup.options.study import StudyOptions
 from studygroup.options.weights import WeightsOptions
 
 __all__ = [
@@ -74,6 +75,7 @@ __all__ = [
     "SelectionOptions",
     "Sharding",
     "Stem",
+    "StudyOptions",
     "TableOptions",
     "TrainOptions",
     "TrainerOptions",

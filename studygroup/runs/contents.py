@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import AdviceFiles, ComparisonFiles, RunFiles
 
-Kind = Literal["run", "comparison", "advice"]
+Kind = Literal["run", "comparison", "study", "advice"]
 MARK = ".studygroup"
 """Name of the file with `{"kind": KIND}`, the first that is written to a folder and the last that is deleted."""
 
@@ -42,7 +42,12 @@ ADVICE = (
     *_under("alone", COMPARISON),
     *_under("rung*", COMPARISON),
 )
-KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *ADVICE, *_under("advice", ADVICE)}]
+STUDY = (
+    *("study.json", "study.md", "study.csv", "study.yaml", "figure.png", "figure.svg", "costs.json", "values.json", "docstrings.csv"),
+    *("report.html", MARK),
+    *_under("panels/*", COMPARISON),
+)
+KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *STUDY, *ADVICE, *_under("advice", ADVICE)}]
 
 
 def mark(folder: Path, kind: Kind) -> None:
