@@ -34,6 +34,7 @@ from studygroup.options import (
     Options,
     PredictOptions,
     ReportOptions,
+    StudyOptions,
     TrainOptions,
 )
 from studygroup.options.flags import ALIASES, SYNONYMS
@@ -50,6 +51,7 @@ COMMANDS: dict[str, tuple[str, type[Options]]] = {  # command: public function, 
     "benchmark": ("benchmark", BenchmarkOptions),
     "compare": ("compare", CompareOptions),
     "advise": ("advise", AdviseOptions),
+    "study": ("study", StudyOptions),
 }
 WITH_RECIPE = ("train", "benchmark", "compare", "advise")  # commands that take a recipe
 WITH_METHOD = ("train", "benchmark")  # of these, commands that take options of one method
@@ -58,6 +60,7 @@ METHOD = ("--method.", "--no-method.")
 NOT_A_FLAG = ("method_options", "variants")  # options that have no flag: they are given in another way
 TITLES = (
     "comparison",
+    "study",
     "advice",
     "measurement",
     "evaluation",

@@ -60,7 +60,7 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
     """Print the result of a command as a table.
 
     Args:
-        command: `train`, `evaluate`, `predict`, `export`, `list`, `report`, `benchmark`, `compare` or `advise`.
+        command: `train`, `evaluate`, `predict`, `export`, `list`, `report`, `benchmark`, `compare`, `advise` or `study`.
         result: returned by its function.
         arguments: keyword arguments of the call.
     """
@@ -85,6 +85,8 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
             _print_comparison(result)
         case "advise", Mapping():
             _print_advice(result)
+        case "study", Mapping():
+            _print_study(result)
         case _:
             print_json(result)
 
@@ -286,6 +288,27 @@ def _print_advice(result: Mapping[str, Any]) -> None:
         screen.print(line, soft_wrap=True, markup=False)
     for label, text in (("winner", result["run"]), ("again", result["command"]), ("page", files.page), ("picture", files.picture)):
         screen.print(f"{label + ':':<10}{text}", soft_wrap=True, markup=False)
+
+
+def _print_study(result: Mapping[str, Any]) -> None:
+    """Print a study: its tables, its verdicts, and the paths of its files; or the list of all studies."""
+    from studygroup import reporting
+    from studygroup.runs.layout import StudyFiles
+
+    screen = console()
+    if "studies" in result:
+        table = _table("study", "shows", "published in")
+        for row in result["studies"]:
+            table.add_row(*map(_escaped, (row["name"], row["title"], row["source"])))
+        screen.print(table)
+        return
+    for part in reporting.render_study(result, screen.width):
+        screen.print(part, soft_wrap=isinstance(part, str), markup=False)
+    for run, reason in result["failed"].items():
+        screen.print(f"failed: {run}: {reason}", soft_wrap=True, markup=False)
+    files = StudyFiles(Path(str(result["out"])))
+    for path in (files.page, files.table, files.figure("png"), files.figure("svg")):
+        screen.print(str(path), soft_wrap=True, markup=False)
 
 
 def _table(*headers: str) -> Table:

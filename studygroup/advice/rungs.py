@@ -12,7 +12,7 @@ from typing import Any
 
 from studygroup.advice.candidates import ALONE, Candidate
 from studygroup.advice.journal import Journal
-from studygroup.advice.measure import Measured
+from studygroup.sweep.measure import Measured
 from studygroup.advice.plan import Pace, PlannedRun, makespan, seconds_by_run
 from studygroup.errors import UserError
 from studygroup.options import CompareOptions

@@ -24,7 +24,6 @@ no prefix that contains a module with dropout.
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -38,6 +37,7 @@ from torch.nn.modules.dropout import _DropoutNd
 from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 from studygroup.groups.group import Group, check_enough_students
+from studygroup.groups.layers import layers_of
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
 from studygroup.groups.routes import at_most_routes, group_routes
 from studygroup.groups.target import target_mode
@@ -47,7 +47,6 @@ from studygroup.networks.padded import Activation, batch_size, concat, detached,
 Head = Literal["shared", "routed", "per_student"]
 BatchNorm = Literal["pooled", "per_student"]
 Targets = Literal["batch_stats", "eval", "train", "recall"]
-SINGLE_LAYER_STAGES = ("embedding", "stem")  # each a single layer; in later stages each block is one
 
 
 @dataclass(frozen=True)
@@ -121,7 +120,7 @@ class Modular(Group):
                 "use one of `studygroup list networks`, or a method of whole networks such as dml"
             )
         shared_stages = ("embedding",) if route_stem else ("embedding", "stem")
-        blocks, routed = _layers(first, block_groups, shared_stages)
+        blocks, routed = layers_of(first, block_groups, shared_stages)
         widths = [modules if is_routed else 1 for is_routed in routed]
         if distinct:
             students = at_most_routes(students, [*widths, modules] if head == "routed" else widths)
@@ -382,19 +381,3 @@ class Route(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Args: inputs: (B, ...). Returns: (B, C)."""
         return self._run([RouteInput(inputs, self.student)])[0]
-
-
-def _layers(chain: Chain, block_groups: Sequence[int] | None, shared_stages: Sequence[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
-    """Return the block names of each layer, the head's last, and for all layers but the head whether they are routed."""
-    if "head" not in chain.stages:
-        raise UserError(f"the stages of the network are {', '.join(chain.stages)}; the last must be called head")
-    body = [name for stage, names in chain.stages.items() if stage not in (*SINGLE_LAYER_STAGES, "head") for name in names]
-    groups = list(block_groups) if block_groups is not None else [1] * len(body)
-    if sum(groups) != len(body) or any(size < 1 for size in groups):
-        raise UserError(
-            f"block_groups is {groups}, which sums to {sum(groups)}; the network has {len(body)} blocks between its stem and its head"
-        )
-    first_stages = [stage for stage in SINGLE_LAYER_STAGES if chain.stages.get(stage)]
-    ends = list(itertools.accumulate(groups))
-    layers = [*(chain.stages[stage] for stage in first_stages), *(tuple(body[end - n : end]) for end, n in zip(ends, groups, strict=True))]
-    return [*layers, chain.stages["head"]], [*(stage not in shared_stages for stage in first_stages), *(True for _ in groups)]

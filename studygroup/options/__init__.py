@@ -41,6 +41,7 @@ from studygroup.options.groups import (
     TrainerOptions,
 )
 from studygroup.options.recipe import RecipeOptions, duration
+from studygroup.options.study import StudyOptions
 from studygroup.options.weights import WeightsOptions
 
 __all__ = [
@@ -75,6 +76,7 @@ __all__ = [
     "SelectionOptions",
     "Sharding",
     "Stem",
+    "StudyOptions",
     "TableOptions",
     "TrainOptions",
     "TrainerOptions",

@@ -11,12 +11,12 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import ComparisonFiles, RunFiles
 
-Kind = Literal["run", "comparison"]
+Kind = Literal["run", "comparison", "study"]
 MARK = ".studygroup"
 """Name of the file with `{"kind": KIND}`, the first that is written to a folder and the last that is deleted."""
 
@@ -42,7 +42,12 @@ ADVICE = (
     *_under("alone", COMPARISON),
     *_under("rung*", COMPARISON),
 )
-KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *ADVICE, *_under("advice", ADVICE)}]
+STUDY = (
+    *("study.json", "study.md", "study.csv", "study.yaml", "figure.png", "figure.svg", "costs.json", "values.json", "texts.csv"),
+    *("report.html", MARK),
+    *_under("panels/*", COMPARISON),
+)
+KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *STUDY, *ADVICE, *_under("advice", ADVICE)}]
 
 
 def mark(folder: Path, kind: Kind) -> None:
@@ -57,10 +62,10 @@ def names_in(folder: Path) -> list[str]:
 
 
 def kind_of_folder(folder: Path) -> Kind | None:
-    """Return whether a folder, which need not exist, is one of a run or of a comparison, also of an earlier version; None if of neither."""
+    """Return what a folder, which need not exist, is of, also if an earlier version made it; None if of nothing that is known."""
     kind = _json(folder / MARK).get("kind")
-    if kind in ("run", "comparison"):
-        return "run" if kind == "run" else "comparison"
+    if kind in get_args(Kind):
+        return cast(Kind, kind)
     files = RunFiles(folder)
     result, environment = _json(files.result), _json(files.environment)
     if "studygroup" in environment.get("versions", ()) or {"method", "student", "selected", "last"} <= result.keys():

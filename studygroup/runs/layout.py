@@ -1,4 +1,4 @@
-"""The files of a run folder and of a comparison folder. Their names are spelled here and nowhere else.
+"""The files of the folders of runs, comparisons, studies and advice. Their names are spelled here and nowhere else.
 
 RUN/         config.yaml  data.json  environment.json  metrics.jsonl  result.json  evaluation.json  checkpoints/
              predictions/test.csv, mistakes.png (of images) or mistakes.md (of texts)
@@ -7,6 +7,7 @@ RUN/         config.yaml  data.json  environment.json  metrics.jsonl  result.jso
              exported/<name>.onnx, .pt2, .pt, .safetensors, each with .json and .md; <name>.hf/ (`studygroup export`)
              modules/<name>.safetensors (what a later stage starts from beside the members)   stages/<name>/ (earlier stages, run folders)
 COMPARISON/  comparison.json  comparison.yaml  leaderboard.*  curves.png  runs/VARIANT-sSEED/ (run folders)  logs/
+STUDY/       study.json  study.md  study.csv  study.yaml  figure.png  figure.svg  costs.json  values.json  panels/NAME/ (comparison folders)
 ADVICE/      advice.json  advice.md  advice.png  advice.yaml  journal.json  alone/  rung1/  rung2/  ... (comparison folders)
 """
 
@@ -206,6 +207,56 @@ class AdviceFiles:
     def comparison(self, name: str) -> ComparisonFiles:
         """Return the paths of a comparison: `alone`, `rung1`, `rung2`, ..."""
         return ComparisonFiles(self.folder / name)
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """Paths in the folder of a study."""
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The options of the study."""
+        return self.folder / "study.yaml"
+
+    @property
+    def costs(self) -> Path:
+        """What its variants cost on the machine where it was started."""
+        return self.folder / "costs.json"
+
+    @property
+    def values(self) -> Path:
+        """Numbers that are computed from the networks of its runs."""
+        return self.folder / "values.json"
+
+    @property
+    def result(self) -> Path:
+        """Its numbers and verdicts, for programs."""
+        return self.folder / "study.json"
+
+    @property
+    def page(self) -> Path:
+        """Its table and verdicts, for people."""
+        return self.folder / "study.md"
+
+    @property
+    def table(self) -> Path:
+        """Its numbers, a row per cell."""
+        return self.folder / "study.csv"
+
+    @property
+    def texts(self) -> Path:
+        """The texts of the scale `tiny`."""
+        return self.folder / "texts.csv"
+
+    def figure(self, suffix: str) -> Path:
+        """Return the figure as PNG or SVG."""
+        return self.folder / f"figure.{suffix}"
+
+    def panel(self, name: str) -> ComparisonFiles:
+        """Return the paths of a comparison of the study."""
+        return ComparisonFiles(self.folder / "panels" / name)
 
 
 def finished_runs(folder: Path) -> list[RunFiles]:

@@ -47,17 +47,27 @@ from studygroup.training.splits import DataSplits
 
 def compare(options: CompareOptions) -> dict[str, object]:
     """Train every variant with every seed, and write the leaderboard."""
+    variants, reference, dataset = prepare(options)
+    first = next(variant for variant in variants if variant.name == reference).options
+    files = ComparisonFiles(Path(options.out or f"runs/compare-{dataset}-{short_name(student_of(first))}"))
+    return train_variants(variants, reference, files, options, dataset=dataset)
+
+
+def prepare(options: CompareOptions) -> tuple[list[Variant], str, str]:
+    """Return the variants of a comparison, the baseline's name, and the name of the data, which is opened, and prepared if need be.
+
+    Raises:
+        UserError: a variant cannot be trained, as far as its options and the data tell.
+    """
     variants, reference = make_variants(options)
     first = next(variant for variant in variants if variant.name == reference).options
     splits = open_splits(RunOptions.of(first, progress=options.progress))
     describe_run(first, splits)
-    dataset = splits.dataset
     variants = [with_flips(variant, splits) for variant in variants]
     if options.score_on_unused:
         for variant in variants:
             unused(open_splits(replace(variant.options, progress=False)).dataset, options.score_on_unused)
-    files = ComparisonFiles(Path(options.out or f"runs/compare-{dataset.name}-{short_name(student_of(first))}"))
-    return train_variants(variants, reference, files, options, dataset=dataset.name)
+    return variants, reference, splits.dataset.name
 
 
 def train_variants(

@@ -14,7 +14,7 @@ import pytest
 import studygroup
 from studygroup.advice import advise as steps
 from studygroup.advice import answer, journal, rungs
-from studygroup.advice.measure import Measured
+from studygroup.sweep.measure import Measured
 from studygroup.errors import TrainingError, UserError
 from studygroup.options import TrainOptions
 from studygroup.reporting import advice_plot, curves

@@ -1,4 +1,4 @@
-"""What a candidate costs on this machine: operations, which make compute equal, and seconds, which plan the time."""
+"""What a variant costs on this machine: operations, which make compute equal, and seconds, which plan the time."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from studygroup.training.splits import DataSplits
 
 @dataclass(frozen=True)
 class Measured:
-    """Measured costs of a candidate, without the training of its teacher.
+    """Measured costs of a variant, without the training of its teacher.
 
     Attributes:
         cost: floating-point operations of its training.
