@@ -215,7 +215,10 @@ class ReportOptions(Options):
 
     title = "output"
 
-    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Run folders"})
+    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Folders of runs, comparisons or studies"})
     out: str | Path | None = option(
-        None, help="Folder for leaderboard.md, leaderboard.csv and curves.png", default_help="nothing is written"
+        None,
+        help="Folder for the report instead of the folder that it is of; of runs, also for leaderboard.md, leaderboard.csv and curves.png; "
+        "of several runs, for a report that compares them beside the report of each",
+        default_help="report.html in each folder",
     )

@@ -209,6 +209,7 @@ def curves(
     note: str = "",
     x_label: str = "epoch",
     limits: tuple[float | None, float | None] = (None, None),
+    least: float = 0.0,
 ) -> Plot:
     """Draw curves over the epochs.
 
@@ -226,12 +227,13 @@ def curves(
         note: below the plot.
         x_label: of the horizontal axis.
         limits: numbers that the vertical axis does not go beyond.
+        least: range that the vertical axis shows at least.
     """
     kept = thinned(len(epochs), [epochs.index(marked[0])] if marked is not None and marked[0] in epochs else [])
     shown = [epochs[place] for place in kept]
     found = {name: [_finite(numbers[place]) for place in kept] for name, numbers in series.items()}
     first = len(kept) // 4 if late else 0
-    low, high = padded([v for numbers in found.values() for v in numbers[first:] if v is not None])
+    low, high = padded([v for numbers in found.values() for v in numbers[first:] if v is not None], least=least)
     low = low if limits[0] is None else max(low, limits[0])
     high = high if limits[1] is None else min(high, limits[1])
     start, end = (shown[0], shown[-1]) if len(shown) > 1 else ((shown[0] - 1, shown[0] + 1) if shown else (0, 1))

@@ -47,6 +47,7 @@ def run_curves(run: RunFacts) -> list[Plot]:
                 hidden=hidden,
                 late=True,
                 limits=(0.0, 100.0),
+                least=2.0,
                 note="The dashed line marks the selected epoch." if marked is not None else "",
             )
         )

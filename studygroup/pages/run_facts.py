@@ -97,7 +97,10 @@ class RunFacts:
 
     @property
     def students(self) -> list[str]:
-        """The members that are students of the group."""
+        """The members that are students of the group: the first ones."""
+        count = number(self.group, "students")
+        if count is not None:
+            return self.names[: int(count)]
         return [name for name in self.names if name.startswith("student")] or self.record.candidates
 
     @property

@@ -25,8 +25,9 @@ SURE = 2.0
 
 def headline(run: RunFacts) -> str:
     """Return the title of the page."""
-    student = shortened(run.record.name("student") or "network", 50)
-    return f"{student} on {shortened(run.record.name('data') or 'data', 60)}, by {shortened(run.record.name('method') or 'an unknown method', 40)}"
+    student, method = shortened(run.record.name("student") or "network", 50), shortened(run.record.name("method") or "an unknown method", 40)
+    data = run.record.name("data").rstrip("/").rpartition("/")[2] or "data"
+    return f"{student} on {shortened(data, 60)}, by {method}"
 
 
 def sentence(run: RunFacts) -> str:
@@ -144,10 +145,7 @@ def findings(run: RunFacts) -> list[Finding]:
 def _unfinished(run: RunFacts) -> list[Finding]:
     if run.finished:
         return []
-    where = shlex.quote(str(run.record.folder))
-    config = shlex.quote(str(run.files.config))
-    text = f"This run is being trained, or was stopped. If it was stopped: studygroup train --config {config} --out {where} --resume"
-    return [Finding("info", text)]
+    return [Finding("info", "This run is being trained, or was stopped. This page shows what there was when it was written.")]
 
 
 def _against_linear(run: RunFacts) -> list[Finding]:
@@ -237,7 +235,9 @@ def commands(run: RunFacts) -> list[Command]:
             Command("Deploy it", f"studygroup export {folder} --format onnx{flag}"),
             Command("In Python", f"studygroup.Run({str(run.record.folder)!r}).best"),
         ]
-    if run.files.config.is_file():
+    if not run.finished:
+        found.append(Command("Continue it, if it was stopped", f"studygroup train --config {config} --out {folder} --resume{flag}"))
+    elif run.files.config.is_file():
         found.append(Command("Train it again", f"studygroup train --config {config} --out NEW{flag}"))
     data, student = run.record.settings.get("data"), run.record.name("student")
     if run.finished and isinstance(data, str) and student and result_is_current(run):

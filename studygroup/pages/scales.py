@@ -67,13 +67,20 @@ class Scale:
         return inside[:: max(every, 1)]
 
 
-def padded(numbers: Iterable[float], share: float = 0.06, *, least: float = 1e-9) -> tuple[float, float]:
-    """Return the range of some finite numbers, wider by a share on both sides, and at least so wide; (0, 1) of none."""
+def padded(numbers: Iterable[float], share: float = 0.06, *, least: float = 0.0) -> tuple[float, float]:
+    """Return the range of some finite numbers, wider by a share on both sides, and at least so wide; (0, 1) of none.
+
+    Args:
+        numbers: to show.
+        share: of their range on each side.
+        least: width of the range; 0 for a tenth of the numbers' size.
+    """
     found = [number for number in numbers if math.isfinite(number)]
     if not found:
         return 0.0, 1.0
     low, high = min(found), max(found)
-    margin = max((high - low) * share, least / 2, abs(high) * 1e-6)
+    least = least or 0.1 * max(abs(low), abs(high)) or 1.0
+    margin = max((high - low) * share, (least - (high - low)) / 2)
     return low - margin, high + margin
 
 

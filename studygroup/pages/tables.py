@@ -48,7 +48,7 @@ class Cell:
         tip: what is said of it when it is pointed at.
         css: class of the cell.
         strip: drawing instead of the text.
-        href: address of a link; empty for none.
+        links: texts with the addresses that they lead to, which may be empty.
         dot: class of the colour of a dot before the text; empty for none.
     """
 
@@ -57,7 +57,7 @@ class Cell:
     tip: str = ""
     css: str = ""
     strip: Strip | None = None
-    href: str = ""
+    links: Sequence[tuple[str, str]] = ()
     dot: str = ""
 
 
