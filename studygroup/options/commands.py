@@ -220,9 +220,10 @@ class ReportOptions(Options):
 
     title = "output"
 
-    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Run folders"})
+    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Folders of runs, comparisons or studies"})
     out: str | Path | None = option(
         None,
-        help="Folder for leaderboard.md, leaderboard.csv, curves.png and, for methods with metrics, metrics.png",
-        default_help="nothing is written",
+        help="Folder for the report instead of the folder that it is of; of runs, also for leaderboard.md, leaderboard.csv, curves.png and "
+        "metrics.png; of several runs, for a report that compares them beside the report of each",
+        default_help="report.html in each folder",
     )
