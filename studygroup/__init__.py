@@ -37,7 +37,7 @@ __all__ = [
 
 
 CLASSES = {"ExportedModel": "studygroup.exporting.model", "Member": "studygroup.runs.member", "Run": "studygroup.runs.member"}
-PACKAGES = ("data", "losses", "methods", "networks", "options")
+PACKAGES = ("analysis", "data", "losses", "methods", "networks", "options")
 
 
 def __getattr__(name: str) -> Any:

@@ -110,8 +110,13 @@ def _print_run(run: object) -> None:
             screen.print(f"{label + ':':<10}{path}", soft_wrap=True, markup=False)
     screen.print(f"student:  {files.weights('best')}", soft_wrap=True, markup=False)
     sample = "'A TEXT'" if files.tokenizer.is_dir() else "IMAGE"
-    code = allow_flag(filter(is_import_path, [read_run(files.folder).name("student")]))
+    record = read_run(files.folder)
+    student = record.name("student")
+    code = allow_flag(filter(is_import_path, [student]))
     screen.print(f"try:      studygroup predict {_quoted(files.folder)} {sample}{code}", soft_wrap=True, markup=False)
+    if record.name("method") == "baseline" and not files.advice.page.is_file():
+        question = f"studygroup advise {_quoted(str(record.settings.get('data')))} --student {_quoted(student)}"
+        screen.print(f"more:     {question} (longer, larger or a group?)", soft_wrap=True, markup=False)
 
 
 def _print_predictions(predictions: Sequence[Mapping[str, object]]) -> None:
@@ -315,7 +320,7 @@ def _short_time(seconds: float) -> str:
     return f"{1e3 * seconds:.2f} ms" if seconds >= 1e-4 else f"{1e6 * seconds:.1f} µs"
 
 
-def _quoted(path: Path) -> str:
+def _quoted(path: str | Path) -> str:
     import shlex
 
     return shlex.quote(str(path))

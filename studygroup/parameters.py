@@ -203,7 +203,7 @@ def _parameters_of(source: Any) -> Mapping[str, Parameter]:
             bounds=metadata.get("bounds", Bounds()),
             affects=metadata.get("affects", "result"),
             default_help=metadata.get("default_help", ""),
-            group=getattr(owners.get(name), "title", ""),
+            group=vars(owners[name]).get("title", "") if name in owners else "",
         )
     return found
 

@@ -49,6 +49,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "runs": {"config", "data", "networks"},
     "training": {"networks", "groups", "data", "distributed", "runs", "methods.method"},
     "pipeline": {"networks", "data", "config", "distributed", "methods", "runs", "training"},
+    "analysis": {"data", "networks", "groups", "runs", "training"},
     "exporting": {"config", "data", "networks", "runs"},
     "reporting": {"config", *READERS},
     "sweep": {"networks", "data", "config", "methods", "runs", "training", "pipeline", "reporting"},
@@ -59,7 +60,7 @@ MAY_IMPORT: dict[str, set[str]] = {
     "recipes": {"config", "runs.layout"},
     "cli": {"api", "output", "config", "recipes"},
     "__main__": {"cli"},
-    "": {"api", "methods", "runs", "exporting", "losses", "networks", "data"},  # studygroup/__init__.py
+    "": {"analysis", "api", "methods", "runs", "exporting", "losses", "networks", "data"},  # studygroup/__init__.py
 }
 INNER = {
     "data.images": {"data.cache"},

@@ -20,33 +20,13 @@ from studygroup.exporting.card import make_card, model_card
 from studygroup.exporting.check import TOLERANCE, Check, check
 from studygroup.exporting.formats import FORMATS, Graph, export_error, quiet
 from studygroup.exporting.int8 import quantise
-from studygroup.exporting.networks import Ensemble, Normalised, float32_copy
+from studygroup.exporting.networks import Normalised, float32_copy
 from studygroup.exporting.samples import Samples, calibration_inputs, check_samples, random_inputs
+from studygroup.networks.ensemble import Ensemble
 from studygroup.options import ExportOptions
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import RunFiles
-from studygroup.runs.member import ENSEMBLE, Member, Run
-
-
-def member_of(run: Run, name: str) -> Member:
-    """Return a member of a run, or the ensemble of its students as a member.
-
-    Raises:
-        UserError: there is no such member, or its network cannot be made.
-    """
-    if name != ENSEMBLE:
-        return run.member(name)
-    students = [run.member(student) for student in run.names() if student.startswith("student")]
-    if not students:
-        raise UserError(f"{run.folder} has no students to make an ensemble of; its members are {', '.join(run.names())}")
-    networks = [student.card["network"] for student in students]
-    card = {
-        **students[0].card,
-        "name": ENSEMBLE,
-        "network": f"ensemble of {', '.join(networks)}",
-        "holdout": run.result["last"]["holdout"].get(ENSEMBLE),
-    }
-    return Member(ENSEMBLE, Ensemble([student.network for student in students]), students[0].inputs, card, run.folder)
+from studygroup.runs.member import Member
 
 
 def export_member(member: Member, options: ExportOptions) -> dict[str, Any]:

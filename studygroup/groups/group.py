@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 from studygroup.networks.padded import Activation, batch_size, concat, split
+
+BatchNorm = Literal["pooled", "per_student"]
+"""Whether batch norm normalises the samples of several students together."""
 
 
 class Group(nn.Module, ABC):
@@ -58,10 +61,6 @@ class Group(nn.Module, ABC):
     @abstractmethod
     def compiled_modules(self) -> list[nn.Module]:
         """Return the modules to compile: those that are called as a whole."""
-
-    def unused_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that no student uses, which are not trained."""
-        return []
 
     def shard(self, ranks: DistContext, classes: int) -> None:
         """Shard the students or members over ranks. Called once, before training.

@@ -2,6 +2,7 @@
 
 from studygroup.losses import targets
 from studygroup.losses.contrastive import MemoryBank, contrastive_representation, draw_negatives, noise_contrastive
+from studygroup.losses.distillation import decoupled_kl, dist, logit_mse, standardized_kl
 from studygroup.losses.features import (
     activation_boundary,
     attention_transfer,
@@ -22,10 +23,13 @@ __all__ = [
     "contrastive_representation",
     "correlation_congruence",
     "cross_entropy",
+    "decoupled_kl",
+    "dist",
     "draw_negatives",
     "factor_transfer",
     "flow_of_solution",
     "hint",
+    "logit_mse",
     "match_size",
     "mixed_cross_entropy",
     "neuron_selectivity",
@@ -36,6 +40,7 @@ __all__ = [
     "similarity_preserving",
     "soft_cross_entropy",
     "soft_kl",
+    "standardized_kl",
     "targets",
     "variational_information",
 ]

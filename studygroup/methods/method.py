@@ -11,8 +11,8 @@ Rules (each has a test in the contract suite):
 - A method sees no optimiser, device, rank or file.
 - A method is a dataclass, `@dataclass(eq=False, kw_only=True)`; its options are fields declared by `studygroup.parameters.option`, which
   carry type, default, range and help. Checks of several options together, and what is derived from them, are in `__post_init__`.
-- A method whose losses relate or rank the samples of a batch sets `whole_batch`: its batches are never split. On several ranks it gets a
-  shard of a batch, and the other ranks' samples through `batch.all_gather` and `batch.global_batch`.
+- Batches of a method with `whole_batch`, whose losses relate or rank their samples, are never split. On several ranks it gets a shard, and
+  the other ranks' samples through `batch.all_gather` and `batch.global_batch`.
 """
 
 from __future__ import annotations
@@ -42,13 +42,11 @@ class Method(nn.Module, ABC):
 
     Attributes:
         group: the students, made by `build`.
-        candidates: names of the students that may be deployed: those with the target's network, or those of them that the method prefers.
-        whole_batch: whether a batch must not be split.
+        candidates: names of the students that may be deployed: those with the target's network, or those of them that are preferred.
         needs_teacher: whether the method learns from a trained network, which it calls `teacher_name`.
         images_only: why the method cannot learn from texts; empty if it can.
     """
 
-    whole_batch: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     teacher_name: ClassVar[str] = "teacher"
     images_only: ClassVar[str] = ""
@@ -68,6 +66,11 @@ class Method(nn.Module, ABC):
 
     def __init__(self) -> None:
         """Take no options."""
+
+    @property
+    def whole_batch(self) -> bool:
+        """Return whether a batch must not be split; a class may set `whole_batch = True` instead."""
+        return False
 
     @abstractmethod
     def build(self, networks: NetworkFactory) -> None:
@@ -106,10 +109,7 @@ class Method(nn.Module, ABC):
         return (*self.student_names(), *self.extra_members())
 
     def logits(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Return every member's logits (B, C) on the same inputs (B, ...).
-
-        Further logits may follow under other names, such as a gated ensemble's: they are evaluated and reported only.
-        """
+        """Return every member's logits (B, C) on inputs (B, ...); others may follow, such as an ensemble's, which are only reported."""
         found = dict(zip(self.student_names(), self.group(inputs), strict=True))
         return found | {name: network(inputs) for name, network in self.extra_members().items()}
 
@@ -129,9 +129,8 @@ class Method(nn.Module, ABC):
             for parameter in network.parameters():
                 owners[parameter] = "shared" if parameter in owners else name
         found: dict[str, list[nn.Parameter]] = {}
-        unused = set(self.group.unused_parameters())
         for parameter in self.parameters():
-            if parameter.requires_grad and parameter not in unused:
+            if parameter.requires_grad:
                 found.setdefault(owners.get(parameter, "shared"), []).append(parameter)
         return found
 

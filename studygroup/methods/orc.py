@@ -28,9 +28,10 @@ from studygroup.batch import Batch, LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Independent, predict_targets
 from studygroup.groups.target import TargetMode
-from studygroup.losses import cross_entropy, per_sample_cross_entropy, soft_kl
+from studygroup.losses import cross_entropy, per_sample_cross_entropy
 from studygroup.methods.intensive import IntensiveKind, IntensiveTeaching
-from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses, require
 from studygroup.methods.roles import best_first
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.registry import parameter_count
@@ -38,7 +39,7 @@ from studygroup.parameters import option
 
 
 @dataclass(eq=False, kw_only=True)
-class ORC(Method):
+class ORC(ComparesLogits):
     """A trained pivot and the batch's best student teach the rest; the pivot learns from the samples that the students get wrong."""
 
     whole_batch = True
@@ -67,6 +68,7 @@ class ORC(Method):
 
     def __post_init__(self) -> None:
         """Check the number of temporary teachers."""
+        super().__post_init__()
         require(
             self.temporary_teachers <= self.students,
             f"temporary_teachers is {self.temporary_teachers}; it must be at most {self.students}, the students",
@@ -124,7 +126,7 @@ class ORC(Method):
         """Return a student's losses: the labels, and each teacher or their mean logits (Eq. 10-12)."""
         if self.style == "ensemble":
             teachers = [torch.stack(list(teachers)).mean(0)]
-        distillation = torch.stack([soft_kl(logits, teacher, self.temperature) for teacher in teachers]).sum()
+        distillation = torch.stack([self.compare(logits, teacher, targets, self.temperature) for teacher in teachers]).sum()
         return {
             f"student{student}/cross_entropy": (1 - self.alpha) * cross_entropy(logits, targets),
             f"student{student}/{role}": self.alpha * distillation,

@@ -71,12 +71,12 @@ def method_name(method: Method) -> str:
 
 
 def method_options(name: str) -> Mapping[str, Parameter]:
-    """Return a method's options by name.
+    """Return a method's options by name, those of a group that several methods share last.
 
     Raises:
         UserError: as `method_class`.
     """
-    return parameters_of(method_class(name))
+    return dict(sorted(parameters_of(method_class(name)).items(), key=lambda item: item[1].group != ""))
 
 
 def create_method(name: str, options: Mapping[str, object] | None = None) -> Method:

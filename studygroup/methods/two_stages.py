@@ -18,7 +18,8 @@ from torch import nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent, target_mode
-from studygroup.losses import cross_entropy, soft_kl
+from studygroup.losses import cross_entropy
+from studygroup.methods.logit_losses import ComparesLogits
 from studygroup.methods.method import Losses, Method
 from studygroup.methods.one_teacher import FeatureComparison
 from studygroup.methods.stage_spec import StageSpec
@@ -80,7 +81,7 @@ class FirstStage(FeatureComparison):
 
 
 @dataclass(eq=False, kw_only=True)
-class SecondStage(TwoStages):
+class SecondStage(TwoStages, ComparesLogits):
     """A student that learns from the labels, and from a frozen teacher's predictions if they have a weight."""
 
     needs_teacher = True
@@ -104,5 +105,6 @@ class SecondStage(TwoStages):
         logits = self.group[0](batch.inputs)  # (B, C)
         losses = {"student0/cross_entropy": self.label_weight * cross_entropy(logits, batch.targets)}
         if self.kd_weight:
-            losses["student0/distillation"] = self.kd_weight * soft_kl(logits, self.teacher(batch.inputs), self.temperature)
+            compared = self.compare(logits, self.teacher(batch.inputs), batch.targets, self.temperature)
+            losses["student0/distillation"] = self.kd_weight * compared
         yield losses

@@ -30,16 +30,15 @@ from studygroup.options.groups import (
     OptimizerOptions,
     Precision,
     ProgressOptions,
-    RankOptions,
     RunOptions,
     ScheduleOptions,
     SeedOptions,
     SelectionOptions,
-    Sharding,
     Stem,
     TableOptions,
     TrainerOptions,
 )
+from studygroup.options.ranks import RankOptions, Sharding
 from studygroup.options.recipe import RecipeOptions, duration
 from studygroup.options.weights import WeightsOptions
 

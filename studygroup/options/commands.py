@@ -16,16 +16,17 @@ from studygroup.options.groups import (
     DeviceOptions,
     ErrorOptions,
     HardwareOptions,
+    MethodObject,
     MethodOptions,
     NetworkOptions,
     OptimizerOptions,
     ProgressOptions,
-    RankOptions,
     RunOptions,
     SeedOptions,
     TableOptions,
     TrainerOptions,
 )
+from studygroup.options.ranks import RankOptions
 from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option, parameters_of
 
@@ -56,6 +57,7 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptio
 
     title = "measurement"
 
+    method: str | MethodObject = option("cgl", help="Method to measure beside the student alone")
     group_sizes: Sequence[int] | None = option(
         None,
         at_least=1,

@@ -22,7 +22,6 @@ if TYPE_CHECKING:
 OnError = Literal["stop", "skip"]
 Precision = Literal["auto", "bf16", "float32"]
 Stem = Literal["auto", "small", "medium", "large"]
-Sharding = Literal["samples", "students", "members"]
 
 
 class MethodObject(Protocol):
@@ -202,7 +201,9 @@ class MethodOptions(Options):
     title = "networks and method"
 
     method: str | MethodObject = option(
-        "cgl", help="Training method: a name of `studygroup list methods`, `package.module:Class`, or `auto` (train): what `advise` finds"
+        "baseline",
+        help="Training method: `baseline` (the student alone) or another of `studygroup list methods`, `package.module:Class`, or `auto` "
+        "(train): what `advise` finds",
     )
     method_options: Mapping[str, object] | None = option(None, help="Options of the method")
 
@@ -280,6 +281,15 @@ class SelectionOptions(Options):
         help="Fit a linear model beside the network (tf-idf of texts, pixels of images), and show its accuracy in the results",
         affects="nothing",
     )
+    hand_over: Literal["selected", "route", "soup", "ensemble", "distilled"] = option(
+        "selected",
+        help="What is deployed: the student that the hold-out set `selected`; the best `route` through cgl's modules, trained or not; the "
+        "average of the students' weights (`soup`); all students as one `ensemble`; or a student `distilled` from the ensemble by kd in a "
+        "last stage",
+    )
+    hand_over_epochs: int | None = option(
+        None, at_least=1, help="Epochs of the last stage of --hand-over distilled", default_help="as many as the group's"
+    )
     recalibrate_bn: bool = option(False, help="Re-estimate the batch-norm statistics of a copy of each member before it is evaluated")
 
 
@@ -298,35 +308,6 @@ class HardwareOptions(DeviceOptions):
         at_most=MOST_PROCESSES,
         help="CPU threads of a process; `auto` measures a few steps with 1, 2, 4, ... threads. The last bits of a result depend on it",
         default_help="$OMP_NUM_THREADS, else auto",
-        affects="cost",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankOptions(Options):
-    """Distributed training."""
-
-    title = "distributed training"
-
-    devices: int = option(
-        1,
-        at_least=1,
-        at_most=MOST_PROCESSES,
-        help="Number of processes on this machine: one per GPU, or sharing the CPU cores",
-        affects="cost",
-    )
-    nodes: int = option(
-        1,
-        at_least=1,
-        at_most=MOST_PROCESSES,
-        help="Number of machines that run this command; they must share the file system",
-        affects="cost",
-    )
-    rendezvous: str | None = option(None, help="`HOST:PORT` at which several nodes meet", affects="cost")
-    shard: Sharding = option(
-        "samples",
-        help="What is sharded over the processes: `samples` (data parallel), `students` (cgl), or `members` (separate networks that "
-        "exchange logits only: dml, orc and others)",
         affects="cost",
     )
 
@@ -373,9 +354,18 @@ class TrainerOptions(
         """Return the options with a constant learning rate."""
         return replace(self, learning_rate=learning_rate, schedule="constant", milestones=(), gamma=type(self).gamma, warmup=0.0)
 
+    def handing_over(self, kind: Literal["selected", "ensemble"]) -> Self:
+        """Return the options of a stage whose run hands over something else."""
+        return replace(self, hand_over=kind, hand_over_epochs=None)
+
     def __post_init__(self) -> None:
         """Check values that depend on each other."""
         super().__post_init__()
+        if self.hand_over_epochs is not None and self.hand_over != "distilled":
+            raise UserError(
+                f"hand_over_epochs is {self.hand_over_epochs}, but hand_over is {self.hand_over}; "
+                "give --hand-over distilled, or leave it out"
+            )
         if self.patience is not None and self.select_from == "last":
             raise UserError(
                 f"patience is {self.patience}, but select_from is last, and which epoch is the last would depend on the others; "

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from studygroup import config
 from studygroup.data import Dataset, Images, asks_for_flips, decide_flips, open_data, parse_augment, reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.foreign import code_in, import_code, is_import_path
@@ -78,7 +79,24 @@ def method_of(options: RunOptions) -> Method:
             )
     elif peers:
         raise UserError(f"{method} trains one student; it takes no peers")
-    return create_method(method, own)
+    return create_method(method, with_files(method, own))
+
+
+def with_files(method: str, options: Mapping[str, object]) -> dict[str, object]:
+    """Replace paths by what the files hold, for options that are lists of lists, such as routes.
+
+    Raises:
+        UserError: a file cannot be read, or holds no such lists.
+    """
+    found = dict(options)
+    for name, parameter in method_options(method).items():
+        path, kind = found.get(name), parameter.kind
+        if isinstance(path, str) and kind.base == "list" and kind.item is not None and kind.item.base == "list":
+            try:
+                found[name] = kind.check(config.read_list(path))
+            except ValueError as error:
+                raise error if isinstance(error, UserError) else UserError(f"{method}'s {name} in {path} is {error}") from None
+    return found
 
 
 def settings_of(options: RunOptions) -> Settings:
@@ -135,13 +153,31 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
             epochs = options.teacher_epochs or settings.epochs
             start = NO_START if teachers_weights is None else Start({"student0": teachers_weights})
             rate_scale = settings.trained_rate_scale if teachers_weights is not None else 1.0
-            own = replace(settings.stretched(epochs), microbatches=1, learning_rate_scales=None, trained_rate_scale=rate_scale)
+            own = settings.stretched(epochs).handing_over("selected")
+            own = replace(own, microbatches=1, learning_rate_scales=None, trained_rate_scale=rate_scale)
             stages.append(Stage("teacher", create_method("baseline"), "baseline", teacher, own, start=start))
             teacher = "teacher"
     teachers: tuple[Teacher, ...] = () if teacher is None else (teacher,)
     start = Start(given, options.members_start, options.freeze)
     stages += resolve_stages(Stage("train", method, method_name(method), student, settings, tuple(options.peers), teachers, start=start))
+    if settings.hand_over == "distilled":
+        stages = with_distillation(stages, options.hand_over_epochs or settings.epochs)
     return with_stems(stages, options.stem)
+
+
+def with_distillation(stages: Sequence[Stage], epochs: int) -> list[Stage]:
+    """Return the stages with one more, in which a new student learns from the ensemble of the last one's students by `kd`.
+
+    Args:
+        stages: of a run; the last trains a group.
+        epochs: of the student.
+    """
+    group = replace(stages[-1], name="group", settings=stages[-1].settings.handing_over("ensemble"))
+    settings = replace(stages[-1].settings.stretched(epochs).handing_over("selected"), learning_rate_scales=None)
+    first = {role: weights for role, weights in group.start.weights.items() if role == "student0"}
+    start = replace(group.start, weights=first)
+    student = Stage("train", create_method("kd"), group.label, group.student, settings, teachers=(group.name,), start=start)
+    return [*stages[:-1], group, student]
 
 
 def with_stems(stages: Sequence[Stage], stem: Stem, dataset: Dataset | None = None) -> list[Stage]:

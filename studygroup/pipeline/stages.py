@@ -27,6 +27,7 @@ from studygroup.pipeline.weights import Pretrained
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
 from studygroup.training.fit import fit, load_teacher
+from studygroup.training.hand_over import check_hand_over
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 
@@ -76,7 +77,8 @@ def resolve_stages(requested: Stage) -> list[Stage]:
         if spec.method is requested.method:
             stages.append(replace(requested, teachers=_teachers(spec, requested), starts_from=spec.starts_from))
             continue
-        settings = replace(requested.settings.stretched(spec.epochs or requested.settings.epochs), learning_rate_scales=None)
+        settings = requested.settings.stretched(spec.epochs or requested.settings.epochs).handing_over("selected")
+        settings = replace(settings, learning_rate_scales=None)
         if spec.epochs is not None:  # of a fixed length, and perhaps not trained on labels, so that its accuracy says nothing
             settings = replace(settings, patience=None)
         if spec.constant_learning_rate:
@@ -176,6 +178,7 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
             factory = network_factory(stage, splits, fresh)
             method = type(stage.method)(**stage.method.options())
             method.build(factory)
+        check_hand_over(method, stage.settings, holdout=len(splits.holdout))
         factory.check_start(method.student_names())
         if stage.settings.trained_rate_scale != 1 and not any(map(is_trained, method.parameters())):
             raise UserError(

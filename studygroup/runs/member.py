@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Collection, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from importlib import import_module
 from pathlib import Path
 from typing import Any, Literal
@@ -17,6 +17,7 @@ from studygroup.data import Inputs, Tokens, Transform, inputs_of
 from studygroup.data.texts.tokenizers import Hf
 from studygroup.errors import UserError, unknown_name
 from studygroup.foreign import HUGGING_FACE, check_import_paths
+from studygroup.networks.ensemble import Ensemble
 from studygroup.networks.external import recorded_network
 from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import SequenceClassifier
@@ -29,6 +30,8 @@ from studygroup.runs.records import read_card, read_result
 BEST = "best"
 ENSEMBLE = "ensemble"
 """Name of the mean of the students' probabilities."""
+ENSEMBLE_OF = "ensemble_of"
+"""Key in the card of an ensemble: the names of the members that it consists of."""
 DIGEST = "sha256"
 """Key in a card: the SHA-256 of the file of the weights."""
 CONFIG_FOLDER = "config_folder"
@@ -216,34 +219,55 @@ class Run:
         """Load a member as a plain network.
 
         Args:
-            name: `best`, or a member's name.
+            name: `best`, a member's name, or `ensemble` for all students as one network.
             network: a module of the right shape, for a member whose network cannot be made from its name.
 
         Raises:
             UserError: there is no such member, its files are damaged, or its network cannot be made or is code that is not allowed.
         """
+        if name == ENSEMBLE:
+            return self._ensemble()
         if name not in self.names():
             raise unknown_name(f"member of {self.folder}", name, self.names())
         card = read_card(self.files.card(name), self.files.result)
         weights = self.weights(self.files.weights(name))
         inputs = inputs_of(card, self.folder)
         if network is None:
-            spec = inputs.spec()
-            classes = card["classes"]
-            network = build_network(
-                f"{HUGGING_FACE}{self.files.hugging_face(name)}"
-                if CONFIG_FOLDER in card
-                else recorded_network(card["network"], self.allow_code, self.folder, str(self.files.card(name))),
-                num_classes=len(classes),
-                in_channels=spec.in_channels,
-                vocabulary=spec.vocabulary,
-                classes=classes if CONFIG_FOLDER in card else None,
-            )
+            network = self._network(name, card, inputs)
         try:
             network.load_state_dict(weights)
         except RuntimeError as error:
             raise UserError(f"the weights of {name} do not fit {card['network']}; give the network that they belong to") from error
         return Member(name, network, inputs, card, self.folder)
+
+    def _network(self, name: str, card: Mapping[str, Any], inputs: Inputs) -> nn.Module:
+        """Make the network of a member as its card says."""
+        if ENSEMBLE_OF in card:
+            return Ensemble([self.member(part).network for part in card[ENSEMBLE_OF]])
+        spec = inputs.spec()
+        classes = card["classes"]
+        return build_network(
+            f"{HUGGING_FACE}{self.files.hugging_face(name)}"
+            if CONFIG_FOLDER in card
+            else recorded_network(card["network"], self.allow_code, self.folder, str(self.files.card(name))),
+            num_classes=len(classes),
+            in_channels=spec.in_channels,
+            vocabulary=spec.vocabulary,
+            classes=classes if CONFIG_FOLDER in card else None,
+        )
+
+    def _ensemble(self) -> Member:
+        """Return the students as one network that predicts the mean of their probabilities."""
+        students = [self.member(student) for student in self.names() if student.startswith("student")]
+        if not students:
+            raise UserError(f"{self.folder} has no students to make an ensemble of; its members are {', '.join(self.names())}")
+        card = {
+            **students[0].card,
+            "name": ENSEMBLE,
+            "network": ensemble_name(student.card["network"] for student in students),
+            "holdout": self.result["last"]["holdout"].get(ENSEMBLE),
+        }
+        return Member(ENSEMBLE, Ensemble([student.network for student in students]), students[0].inputs, card, self.folder)
 
     def weights(self, path: Path) -> dict[str, Tensor]:
         """Load a state dict of this run to the CPU, and check its digest: a member's is in its card, a module's in the result.
@@ -267,6 +291,11 @@ class Run:
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             name = path.relative_to(self.folder).with_suffix("")
             raise UserError(f"{name} of {self.folder} cannot be read ({error}); its files are damaged") from error
+
+
+def ensemble_name(networks: Iterable[str]) -> str:
+    """Return the name of an ensemble in cards. Args: networks: the names of its networks."""
+    return f"ensemble of {', '.join(networks)}"
 
 
 def file_digest(path: Path) -> str:

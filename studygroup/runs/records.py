@@ -112,6 +112,7 @@ CARD: Entries = {
     "holdout": NUMBER_OR_NONE.optional(),
     "config_folder": TEXT.optional(),
     "sha256": Entry("64 hexadecimal digits", _is_digest).optional(),
+    "ensemble_of": TEXTS.optional(),
 }
 IMAGES: Entries = {
     "shape": Entry(f"[channels, height, width] with 1 to {MAX_VALUES:,} values", _is_shape),

@@ -21,6 +21,7 @@ from studygroup.pipeline.weights import TEACHER
 
 BASELINE = "baseline"
 NAME = re.compile(r"[\w.+-]+")
+SEED = "{seed}"  # in the paths of teachers and weights
 FIXED = ("data", "seed", "progress", "allow_code")  # options that no variant has of its own
 
 
@@ -235,12 +236,13 @@ def seeded(variant: Variant, variants: Sequence[Variant], seed: int) -> RunOptio
     if variant.teacher is not None:
         teacher = next(other.options.student for other in variants if other.name == variant.teacher)
     elif isinstance(teacher, str):
-        teacher = teacher.replace("{seed}", str(seed))
+        teacher = teacher.replace(SEED, str(seed))
+    weights = {member: source.replace(SEED, str(seed)) for member, source in options.sources().items()} or None
     split_seed = options.split_seed + (seed if variant.split_by_seed else 0)
     holdout_seed = (
         (split_seed if options.holdout_seed is None else options.holdout_seed) + seed if variant.holdout_by_seed else options.holdout_seed
     )
-    return replace(options, teacher=teacher, seed=seed, split_seed=split_seed, holdout_seed=holdout_seed, progress=False)
+    return replace(options, teacher=teacher, weights=weights, seed=seed, split_seed=split_seed, holdout_seed=holdout_seed, progress=False)
 
 
 @contextmanager
@@ -260,8 +262,14 @@ def _check(variant: Variant, variants: Sequence[Variant], seeds: int) -> None:
     if variant.split_by_seed and isinstance(given, str) and Path(given).is_dir():
         raise UserError(
             f"split_by_seed: the teacher {given} was trained on what other seeds test on; give a network, which is trained anew for each "
-            "seed, or a run for each ({seed})"
+            f"seed, or a run for each ({SEED})"
         )
+    for source in variant.options.sources().values():
+        if variant.split_by_seed and Path(source).is_dir():
+            raise UserError(
+                f"split_by_seed: the weights of {source} were trained on what other seeds test on; give files, or a run for each "
+                f"seed ({SEED})"
+            )
     if variant.options.time_limit is not None:
         raise UserError(
             f"time_limit is {variant.options.time_limit}, but compare gives every run of a method the same number of epochs, whatever else "

@@ -104,16 +104,15 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
     for inputs, labels in batches:
         logits_of = {name: z.float() for name, z in logits(inputs).items()}
         log_probabilities = {name: F.log_softmax(z, -1) for name, z in logits_of.items()}
-        probabilities = torch.stack([log_probabilities[name].exp() for name in students])  # (K, B, C)
         if len(students) > 1:
+            probabilities = torch.stack([log_probabilities[name].exp() for name in students])  # (K, B, C)
             log_probabilities[ENSEMBLE] = log_mean(probabilities)
+            distance = distance + diversity(probabilities).sum().double().cpu()
+            differing = differing + disagreement(probabilities).sum().double().cpu()
         for name, values in log_probabilities.items():
             right, nats = (values.argmax(-1) == labels).sum(), F.nll_loss(values, labels, reduction="sum")
             correct[name] = correct.get(name, torch.zeros((), device=labels.device)) + right
             cross_entropy[name] = cross_entropy.get(name, torch.zeros((), device=labels.device)) + nats
-        if len(students) > 1:
-            distance = distance + diversity(probabilities).sum().double().cpu()
-            differing = differing + disagreement(probabilities).sum().double().cpu()
         samples += len(labels)
     gathered = ranks.all_gather_object(
         {

@@ -9,14 +9,16 @@ import torch
 from torch import nn
 
 from studygroup.errors import UserError
+from studygroup.networks.ensemble import Ensemble
 from studygroup.networks.factory import NetworkFactory, spec_name
 from studygroup.runs.evaluation import Evaluation, write_evaluations
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import FORMAT
-from studygroup.runs.member import BEST
+from studygroup.runs.member import BEST, ENSEMBLE_OF, ensemble_name
 from studygroup.runs.mistakes import write_mistakes
 from studygroup.runs.writer import write_member, write_module, write_predictions
 from studygroup.training.evaluate import Scores, collect
+from studygroup.training.hand_over import HandedOver, hand_over
 from studygroup.training.splits import DataSplits
 from studygroup.training.state import BestCheckpoint
 from studygroup.training.trainer import EVALUATION_BATCH, Trainer
@@ -29,12 +31,14 @@ def save_results(
     dataset, recalibrate = splits.dataset, trainer.settings.recalibrate_bn
     members = trainer.recalibrated() if recalibrate else {name: trainer.members.export(name) for name in trainer.members.names()}
     scores = trainer.score(dataset.test, members if recalibrate else None) if len(dataset.test) else None
-    trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, factory, splits, label, starts, members, scores))
+    chosen = hand_over(trainer, best, members)
+    trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, chosen, factory, splits, label, starts, members, scores))
 
 
 def write_results(
     trainer: Trainer,
     best: BestCheckpoint,
+    chosen: HandedOver,
     factory: NetworkFactory,
     splits: DataSplits,
     label: str,
@@ -47,6 +51,7 @@ def write_results(
     Args:
         trainer: at the end of its training.
         best: the selected member.
+        chosen: what is handed over.
         factory: made the networks.
         splits: the data.
         label: name of the method.
@@ -65,10 +70,11 @@ def write_results(
         **origin,
     }
     students = method.student_names()
+    cards = {}
     for name, network in members.items():
         origin_name = trainer.members.averaged(name) or name
         spec = factory.spec(students.index(origin_name)) if origin_name in students else factory.teacher_spec
-        card = {
+        cards[name] = {
             "network": spec_name(spec) if spec is not None else origin_name,
             "parameters": total_parameters(network),
             "epoch": record["epoch"],
@@ -76,21 +82,21 @@ def write_results(
             "starts_from": starts[origin_name],
             "holdout": record["holdout"].get(name),
         }
-        write_member(files, name, network, card)
+        write_member(files, name, network, cards[name])
     modules = {name: write_module(files, name, module) for name, module in method.modules_to_save().items()}
     dataset.inputs.save(files.folder)
-    selected = members[best.member]
-    selected.load_state_dict(best.weights)
     card = {
         "network": spec_name(factory.target),
-        "parameters": total_parameters(selected),
-        "member": best.member,
-        "epoch": best.epoch,
+        "parameters": total_parameters(chosen.network),
+        "member": chosen.member,
+        "epoch": chosen.epoch,
         **common,
-        "starts_from": starts[trainer.members.averaged(best.member) or best.member],
-        "holdout": best.accuracy,
+        "starts_from": "; ".join(dict.fromkeys(starts[name] for name in chosen.made_of)),
+        "holdout": chosen.holdout,
     }
-    write_member(files, BEST, selected, card)
+    if isinstance(chosen.network, Ensemble):
+        card |= {"network": ensemble_name(cards[name]["network"] for name in chosen.made_of), ENSEMBLE_OF: list(chosen.made_of)}
+    write_member(files, BEST, chosen.network, card)
     result = {
         "format": FORMAT,
         **origin,
@@ -99,14 +105,15 @@ def write_results(
         "stopped_early": trainer.stopped_early,
         "candidates": list(trainer.members.candidates),
         "seconds": round(sum(past["seconds"] for past in trainer.log.history), 3),
-        "parameters": {name: total_parameters(network) for name, network in members.items()},
+        "parameters": {name: total_parameters(network) for name, network in {**members, chosen.member: chosen.network}.items()},
         "trained_parameters": sum(parameter.numel() for parameter in trainer.updater.parameters),
         "selected": {
-            "member": best.member,
-            "epoch": best.epoch,
-            "holdout": best.accuracy,
-            "test": test_selected(trainer, selected, factory, splits),
+            "member": chosen.member,
+            "epoch": chosen.epoch,
+            "holdout": chosen.holdout,
+            "test": test_selected(trainer, chosen.network, factory, splits),
         },
+        "hand_over": {"kind": settings.hand_over, "student": best.member, "epoch": best.epoch, "holdout": best.accuracy},
         "last": {
             "epoch": record["epoch"],
             "member": max(trainer.members.candidates, key=lambda name: record["holdout"].get(name, 0.0)),

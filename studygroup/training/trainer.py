@@ -234,7 +234,7 @@ class Trainer:
         state.best = BestCheckpoint(name, state.epoch + 1, accuracy, cross_entropy, weights)
 
     def score(self, split: Split, networks: Mapping[str, nn.Module] | None = None) -> Scores:
-        """Score every member, or the given networks, on a split in the precision of the run."""
+        """Score every member, or the given networks by name, on a split in the precision of the run."""
 
         def logits(inputs: Tensor) -> dict[str, Tensor]:
             if networks is None:
@@ -245,7 +245,7 @@ class Trainer:
         try:
             return score(
                 lambda inputs: self.updater.forward(lambda: logits(inputs)) or {},
-                self.method.student_names(),
+                [name for name in self.method.student_names() if networks is None or name in networks],
                 islice(evaluation_batches(split, self.runner.transform, EVALUATION_BATCH), self.ranks.rank, None, self.ranks.world_size),
                 self.ranks,
             )
@@ -254,13 +254,13 @@ class Trainer:
 
     def recalibrated(self) -> dict[str, nn.Module]:
         """Return plain copies of all members with batch-norm statistics of their own."""
+        return {name: self.recalibrate(self.members.export(name)) for name in self.members.names()}
+
+    def recalibrate(self, network: nn.Module) -> nn.Module:
+        """Estimate the batch-norm statistics of a plain network anew, on training samples as they are augmented; return it in eval mode."""
         batches = Batches(self.runner.batches.split, self.runner.transform, batch_size=self.settings.batch_size, seed=self.settings.seed)
-        found = {}
-        for name in self.members.names():
-            inputs = (batch.inputs for batch in islice(batches.epoch(self.state.epoch), RECALIBRATION_BATCHES))
-            network = self.members.export(name).eval()
-            found[name] = recalibrate_bn(network, inputs, run=lambda module, x: self.updater.forward(lambda: {"logits": module(x)}))
-        return found
+        inputs = (batch.inputs for batch in islice(batches.epoch(self.state.epoch), RECALIBRATION_BATCHES))
+        return recalibrate_bn(network.eval(), inputs, run=lambda module, x: self.updater.forward(lambda: {"logits": module(x)}))
 
     def sync_private_state(self) -> None:
         """Give every rank what only the owner of a student has: its weights, their optimizer state, its statistics."""

@@ -91,6 +91,14 @@ def taught(**options: Any) -> Case:
 CASES: dict[str, Case] = {
     **{name: Case(name) for name in METHODS},  # by default, unless overridden below
     "kd-teacher-only": Case("kd", {"alpha": 1.0}),
+    "kd-dkd": Case("kd", {"preset": "dkd"}),
+    "kd-dist": Case("kd", {"preset": "dist"}),
+    "kd-standardized": Case("kd", {"preset": "standardized"}),
+    "kd-mse": Case("kd", {"logit_loss": "mse"}),
+    "dml-dkd": Case("dml", {"students": 3, "logit_loss": "dkd"}),
+    "cgl-dist": cgl(logit_loss="dist"),
+    "codistillation-mse": taught(logit_loss="mse"),
+    "orc-standardized": orc(logit_loss="standardized"),
     "takd-code": Case("takd", {"assistants": ("resnet20",), "preset": "takd"}),
     "dgkd-two-assistants": Case("dgkd", {"assistants": ("resnet20", "resnet14")}),
     "dgkd-dense": Case("dgkd", {"assistants": ("resnet20", "resnet14"), "drop": 0}),
@@ -121,6 +129,9 @@ CASES: dict[str, Case] = {
     "okddip-network": okddip(students=3, form="network"),
     "okddip-detached-leader": okddip(students=3, detach_leader_target=True),
     "okddip-from-head": okddip(students=3, branch_from="head", reduction=2),
+    "cgl-given-routes": cgl(routes=((0, 0, 1, 1), (1, 0, 0, 1), (1, 1, 1, 1))),
+    "cgl-shared-layers": cgl(shared_layers=2),
+    "cgl-separate-bn": cgl(routing=False, bn="per_student"),
     "kdcl-paper": Case("kdcl", {"preset": "paper"}),
     "kdcl-alone": Case("kdcl", {"students": 1}),
     "kdcl-naive": Case("kdcl", {"students": 3, "variant": "naive"}),
@@ -432,7 +443,7 @@ def test_every_trainable_parameter_has_one_owner(case: Case) -> None:
     sets = method.parameter_sets()
     owned = [id(p) for parameters in sets.values() for p in parameters]
     assert len(owned) == len(set(owned))
-    assert set(owned) == {id(p) for p in method.parameters() if p.requires_grad} - {id(p) for p in method.group.unused_parameters()}
+    assert set(owned) == {id(p) for p in method.parameters() if p.requires_grad}
     assert set(sets) <= {*method.members(), "shared"}
 
 
@@ -551,6 +562,15 @@ def test_an_unknown_option_suggests_the_nearest(method: str, option: str, near: 
         ("kd", "alpha", -0.1, "-0.1"),
         ("kd", "temperature", 0.0, "0"),
         ("kd", "temperature", "warm", "warm"),
+        ("kd", "warmup_share", 1.5, "1.5"),
+        ("kd", "label_weight", -1.0, "-1"),
+        ("kd", "weight", -1.0, "-1"),
+        ("dml", "logit_loss", "cosine", "cosine"),
+        ("dml", "dkd_alpha", -1.0, "-1"),
+        ("orc", "dkd_beta", -1.0, "-1"),
+        ("cgl", "dist_beta", -1.0, "-1"),
+        ("kdcl", "dist_gamma", -1.0, "-1"),
+        ("codistillation", "temperature", 0.0, "0"),
         ("takd", "assistants", 3, "3"),
         ("takd", "assistant_epochs", 0, "0"),
         ("takd", "alpha", 1.5, "1.5"),

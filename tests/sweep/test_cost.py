@@ -143,3 +143,9 @@ def test_a_comparison_without_the_cost_of_earlier_stages(compare: Compare, execu
     executor.started.clear()
     assert by_variant(compare(**words))["fsp"] == whole
     assert executor.started == []
+
+
+def test_the_stage_of_a_distilled_student_is_counted(compare: Compare, tmp_path: Path) -> None:
+    variants = {"alone": {}, "dml": {"method": "dml"}, "distilled": {"method": "dml", "hand_over": "distilled"}}
+    rows = by_variant(compare(methods=[], variants=variants, seeds=1, method="baseline"))
+    assert rows["distilled"]["flops"] > rows["dml"]["flops"] + rows["alone"]["flops"]

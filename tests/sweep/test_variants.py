@@ -76,6 +76,21 @@ def test_a_network_as_teacher_becomes_a_variant() -> None:
     assert seeded(variants["kd"], list(variants.values()), 3).teacher == "resnet20"
 
 
+def test_each_seed_can_have_weights_of_its_own(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        safetensors.torch.save_file({"a": torch.ones(1)}, tmp_path / f"weights-s{seed}.safetensors")
+    given = str(tmp_path / "weights-s{seed}.safetensors")
+    variants, _ = variants_of(methods=["dml"], weights=given, seeds=2)
+    for seed in (0, 1):
+        expected = {"student0": str(tmp_path / f"weights-s{seed}.safetensors")}
+        assert [seeded(variant, list(variants.values()), seed).weights for variant in variants.values()] == [expected, expected]
+    with pytest.raises(UserError, match=r"weights-s2\.safetensors"):
+        variants_of(methods=["dml"], weights=given, seeds=3)
+    (tmp_path / "run").mkdir()
+    with pytest.raises(UserError, match=r"split_by_seed: the weights of .*run were trained on what other seeds test on.*\{seed\}"):
+        variants_of(methods=["dml"], weights=str(tmp_path / "run"), split_by_seed=True)
+
+
 def test_weights_go_to_the_members_that_a_method_has(tmp_path: Path) -> None:
     path = tmp_path / "weights.safetensors"
     safetensors.torch.save_file({"a": torch.ones(1)}, path)

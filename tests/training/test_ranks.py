@@ -70,6 +70,14 @@ SCENES = [
     Scene("kdcl", {"students": 3, "variant": "general"}, norms=True),
     Scene("orc", {}, "members", norms=True),
     Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip_grad_norm": 0.5}),
+    # losses that relate the samples of all ranks
+    Scene("kd", {"preset": "dist", "warmup_share": 0.5}, norms=True),
+    Scene("orc", {"logit_loss": "dist", "temporary_teachers": 2}, norms=True),
+    Scene("dml", {"students": 3, "logit_loss": "dist", "detach": False}, norms=True),
+    Scene("dml", {"students": 3, "logit_loss": "dist"}, "members", norms=True),
+    Scene("cgl", {"students": 3, "logit_loss": "dist", "detach_targets": False}, norms=True),
+    Scene("cgl", {"students": 4, "logit_loss": "dist"}, "students", norms=True),
+    Scene("codistillation", {"logit_loss": "dist", "burn_in": 0.0, "division": "epoch"}, norms=True),
     # texts, whose batch norm is over the positions of all ranks
     *(Scene(name, norms=True, texts=True) for name in ("orc", "at", "fitnet")),
     Scene("sp", {"weight": 30.0}, norms=True, texts=True),
