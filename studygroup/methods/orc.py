@@ -46,9 +46,18 @@ class ORC(ComparesLogits):
     needs_teacher = True
     teacher_name = "pivot"
 
+    preset: Literal["measured", "paper"] = option(
+        "measured", help="Defaults of alpha and pivot_lr_scale: those that measured best, or even weights and one learning rate for all"
+    )
     students: int = option(3, at_least=1, at_most=1000, help="Number of students n, without the pivot")
     temporary_teachers: int = option(1, at_least=0, help="Number of students k promoted per batch, at most n (Table 1)")
-    alpha: float = option(0.3, at_least=0.0, at_most=1.0, help="Weight a of the teachers; the cross-entropy has 1 - a")
+    alpha: float | None = option(
+        None,
+        at_least=0.0,
+        at_most=1.0,
+        help="Weight a of the teachers; the cross-entropy has 1 - a",
+        default_help="0.3; 0.5 with preset paper",
+    )
     temperature: float = option(4.0, above=0.0, help="Softmax temperature tau")
     mixup_alpha: float = option(1.0, at_least=0.0, help="Parameter of the Beta distribution; 0 turns mixing off")
     intensive: IntensiveKind = option(
@@ -64,11 +73,14 @@ class ORC(ComparesLogits):
     )
     mixup_per_sample: bool = option(False, help="Draw lambda per sample instead of per batch")
     pivot_clean_bn: bool = option(False, help="Let the pivot's running statistics follow the clean images, too")
-    pivot_lr_scale: float = option(0.1, help="Factor on the pivot's learning rate")
+    pivot_lr_scale: float | None = option(None, help="Factor on the pivot's learning rate", default_help="0.1; 1 with preset paper")
 
     def __post_init__(self) -> None:
-        """Check the number of temporary teachers."""
+        """Fill in the preset's values, and check the number of temporary teachers."""
         super().__post_init__()
+        paper = self.preset == "paper"
+        self._alpha = (0.5 if paper else 0.3) if self.alpha is None else self.alpha
+        self._pivot_lr_scale = (1.0 if paper else 0.1) if self.pivot_lr_scale is None else self.pivot_lr_scale
         require(
             self.temporary_teachers <= self.students,
             f"temporary_teachers is {self.temporary_teachers}; it must be at most {self.students}, the students",
@@ -90,7 +102,7 @@ class ORC(ComparesLogits):
 
     def learning_rate_scales(self) -> Mapping[str, float]:
         """Return the pivot's factor."""
-        return {"pivot": self.pivot_lr_scale}
+        return {"pivot": self._pivot_lr_scale}
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Run intensive, private and group teaching: one update each."""
@@ -128,6 +140,6 @@ class ORC(ComparesLogits):
             teachers = [torch.stack(list(teachers)).mean(0)]
         distillation = torch.stack([self.compare(logits, teacher, targets, self.temperature) for teacher in teachers]).sum()
         return {
-            f"student{student}/cross_entropy": (1 - self.alpha) * cross_entropy(logits, targets),
-            f"student{student}/{role}": self.alpha * distillation,
+            f"student{student}/cross_entropy": (1 - self._alpha) * cross_entropy(logits, targets),
+            f"student{student}/{role}": self._alpha * distillation,
         }

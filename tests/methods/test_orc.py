@@ -390,6 +390,17 @@ def test_a_loss_that_is_not_finite_names_the_student() -> None:
 def test_batches_are_never_cut_and_the_pivot_has_its_rate() -> None:
     assert ORC.whole_batch
     assert ORC(pivot_lr_scale=0.2).learning_rate_scales() == {"pivot": 0.2}
+    assert ORC().learning_rate_scales() == {"pivot": 0.1}
+    assert ORC(preset="paper").learning_rate_scales() == {"pivot": 1.0}
+    assert ORC(preset="paper", pivot_lr_scale=0.2).learning_rate_scales() == {"pivot": 0.2}
+
+
+def test_the_preset_paper_weighs_labels_and_teachers_alike() -> None:
+    def losses(**options: Any) -> list[dict[str, float]]:
+        method = built_method("orc", options)
+        return [{name: value.item() for name, value in step.items()} for step in method.step(batch_for(method), CLOCK)]
+
+    assert losses(preset="paper") == losses(alpha=0.5, pivot_lr_scale=1.0) != losses()
 
 
 def test_different_architectures_can_be_students() -> None:
