@@ -14,7 +14,9 @@ from studygroup.options.commands import (
     ExportOptions,
     ListOptions,
     PredictOptions,
+    RankOptions,
     ReportOptions,
+    Sharding,
     TrainOptions,
 )
 from studygroup.options.groups import (
@@ -38,7 +40,6 @@ from studygroup.options.groups import (
     TableOptions,
     TrainerOptions,
 )
-from studygroup.options.ranks import RankOptions, Sharding
 from studygroup.options.recipe import RecipeOptions, duration
 from studygroup.options.weights import WeightsOptions
 
