@@ -1,5 +1,5 @@
-# The only commands to know: make install, make demo, make test, make docs.
-.PHONY: install demo test docs
+# The only commands to know: make install, make demo, make test, make docs; make campaign attacks the whole program for half an hour.
+.PHONY: install demo test docs campaign
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -35,3 +35,10 @@ test: $(STAMP)
 # Rewrites the generated parts of pages: tables of options, lists of methods.
 docs: $(STAMP)
 	$(BIN)/python docs/generate.py
+
+MINUTES ?= 30
+PARTS ?= inputs,kill,fuzz,disk,ranks,cluster,leaks
+
+# Attacks: kills, bad inputs, fuzzing, full disks. The counts go to docs/reliability.md.
+campaign: $(STAMP)
+	$(BIN)/python -m tests.campaign --minutes $(MINUTES) --parts $(PARTS)
