@@ -141,17 +141,21 @@ class Page:
 
     def click(self, selector: str, number: int = 0) -> None:
         """Click the middle of an element that matches, where a person would."""
-        found = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
-        self.evaluate(f"{found}.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}})")
-        box = self.evaluate(f"(() => {{ const b = {found}.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] }})()")
+        box = self.middle(selector, number)
         for kind in ("mousePressed", "mouseReleased"):
             self.call("Input.dispatchMouseEvent", type=kind, x=box[0], y=box[1], button="left", clickCount=1)
 
+    def middle(self, selector: str, number: int) -> tuple[float, float]:
+        """Scroll to an element, and return the place of its middle once the window stands still."""
+        found = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
+        self.evaluate(f"{found}.scrollIntoView({{block: 'center', inline: 'center', behavior: 'instant'}})")
+        self.evaluate("new Promise((done) => requestAnimationFrame(() => requestAnimationFrame(() => setTimeout(done))))")
+        x, y = self.evaluate(f"(() => {{ const b = {found}.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] }})()")
+        return x, y
+
     def hover(self, selector: str, number: int = 0) -> None:
         """Move the pointer to the middle of an element."""
-        found = f"document.querySelectorAll({json.dumps(selector)})[{number}]"
-        self.evaluate(f"{found}.scrollIntoView({{block: 'center', behavior: 'instant'}})")
-        box = self.evaluate(f"(() => {{ const b = {found}.getBoundingClientRect(); return [b.x + b.width / 2, b.y + b.height / 2] }})()")
+        box = self.middle(selector, number)
         self.call("Input.dispatchMouseEvent", type="mouseMoved", x=box[0], y=box[1])
 
     def press(self, key: str) -> None:
@@ -162,7 +166,9 @@ class Page:
 
     def screenshot(self, path: Path, *, whole: bool = True) -> None:
         """Write a picture of the whole page, or of what is visible."""
-        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **({"clip": self.whole()} if whole else {}))["data"]
+        data = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole, **({"clip": self.whole()} if whole else {}))[
+            "data"
+        ]
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_bytes(base64.b64decode(data))
 

@@ -12,7 +12,7 @@ from studygroup.pages.tables import Matrix
 from studygroup.reporting.comparison import LINEAR
 from studygroup.reporting.comparison_tables import name
 from studygroup.runs.layout import RunFiles
-from studygroup.runs.predictions import read_predictions
+from studygroup.runs.predictions import read_predicted
 from studygroup.runs.reader import RunRecord
 
 
@@ -31,7 +31,7 @@ def agreement(result: Mapping[str, Any], records: Mapping[str, Mapping[int, RunR
             if not path.is_file():
                 continue
             try:
-                predicted = read_predictions(path).predicted
+                predicted = read_predicted(path)
             except UserError as error:
                 problems.append(str(error))
                 continue

@@ -8,18 +8,16 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from studygroup.errors import UserError
 from studygroup.escape import one_line, shortened
 from studygroup.pages.agreement import agreement
 from studygroup.pages.comparison_plots import by_seed, css_of, curves_by_method, frontiers
 from studygroup.pages.comparison_words import facts, findings, headline, sentence
 from studygroup.pages.plots import Key, Plot
 from studygroup.pages.scales import padded
-from studygroup.pages.tables import Cell, Column, Command, Fact, Finding, Matrix, Row, Table, number_cell, percent, points, strip
-from studygroup.reporting.comparison import LINEAR, comparison
+from studygroup.pages.tables import Cell, Column, Command, Fact, Finding, Matrix, Row, Table, number_cell, points, strip
+from studygroup.reporting.comparison import LINEAR, comparison_and_runs
 from studygroup.reporting.comparison_tables import COLUMNS, name, notes, operations, scored, scored_on
 from studygroup.runs.layout import REPORT
-from studygroup.runs.reader import RunRecord, read_run
 
 ABOUT = {
     "cost": "floating-point operations of the training, relative to the baseline's",
@@ -95,9 +93,8 @@ def comparison_page(folder: Path) -> ComparisonPage:
     Raises:
         UserError: the folder holds no comparison, or one of its files is damaged.
     """
-    result = comparison(folder)
+    result, records = comparison_and_runs(folder)
     problems: list[str] = []
-    records = read_records(folder, result["rows"], problems)
     plots, kinds = frontiers(result, records)
     curves, legend = curves_by_method(result, records)
     return ComparisonPage(
@@ -121,21 +118,6 @@ def comparison_page(folder: Path) -> ComparisonPage:
     )
 
 
-def read_records(folder: Path, rows: Sequence[Mapping[str, Any]], problems: list[str]) -> dict[str, dict[int, RunRecord]]:
-    """Read the finished runs of each variant by seed; a line on each that cannot be read."""
-    found: dict[str, dict[int, RunRecord]] = {}
-    for row in rows:
-        if row["role"] == LINEAR:
-            continue
-        own = found.setdefault(row["variant"], {})
-        for seed, run in zip(row["seeds"], row["runs"], strict=True):
-            try:
-                own[seed] = read_run(folder / run)
-            except UserError as error:
-                problems.append(str(error))
-    return found
-
-
 def leaderboard(folder: Path, result: Mapping[str, Any]) -> Table:
     """Return the leaderboard: accuracies, the difference to the baseline with its interval as a drawing and as numbers, and costs."""
     rows = result["rows"]
@@ -146,7 +128,9 @@ def leaderboard(folder: Path, result: Mapping[str, Any]) -> Table:
     extra = [header for header, key in SORTED.items() if any(row.get(key) is not None for row in rows)]
     tested = [
         Column(scored_on(result), about="mean ± sample standard deviation over seeds of the selected student's accuracy, in %"),
-        Column("against the baseline", number=True, about=f"difference to {result['reference']} in points, by seed, with its 95 % interval"),
+        Column(
+            "against the baseline", number=True, about=f"difference to {result['reference']} in points, by seed, with its 95 % interval"
+        ),
         Column("difference", about="in points: mean, and 95 % interval"),
     ]
     columns = [
@@ -186,7 +170,8 @@ def _row(folder: Path, row: Mapping[str, Any], limits: tuple[float, float], extr
 def _seeds(folder: Path, row: Mapping[str, Any]) -> Cell:
     """Return the seeds of a row, with links to the reports of its runs."""
     links = [
-        (str(seed), f"{run}/{REPORT}" if (folder / run / REPORT).is_file() else "") for seed, run in zip(row["seeds"], row["runs"], strict=True)
+        (str(seed), f"{run}/{REPORT}" if (folder / run / REPORT).is_file() else "")
+        for seed, run in zip(row["seeds"], row["runs"], strict=True)
     ]
     failed = f"{len(row['failed'])} failed" if row["failed"] else ""
     return Cell(failed, float(len(row["seeds"])), links=[] if row["role"] == LINEAR else links)
@@ -199,10 +184,16 @@ def commands(folder: Path, result: Mapping[str, Any]) -> list[Command]:
     if first is not None:
         place = max(range(len(first["seeds"])), key=lambda i: first["holdout_by_seed"].get(first["seeds"][i]) or 0.0)
         run = folder / first["runs"][place]
-        found.append(Command(f"Deploy {one_line(first['variant'])}, seed {first['seeds'][place]}", f"studygroup export {run} --format onnx"))
+        found.append(
+            Command(f"Deploy {one_line(first['variant'])}, seed {first['seeds'][place]}", f"studygroup export {run} --format onnx")
+        )
     if result["command"]:
         found.append(Command("Train it again", str(result["command"])))
-    found.append(Command("More seeds, for narrower intervals", f"studygroup compare --config {folder}/comparison.yaml --seeds {2 * len(result['seeds'])}"))
+    found.append(
+        Command(
+            "More seeds, for narrower intervals", f"studygroup compare --config {folder}/comparison.yaml --seeds {2 * len(result['seeds'])}"
+        )
+    )
     return found
 
 
@@ -249,6 +240,3 @@ def settings(result: Mapping[str, Any]) -> list[tuple[str, str]]:
         ("commit", ", ".join(map(one_line, result["commits"]))),
     ]
     return [(key, text) for key, text in found if text]
-
-
-__all__ = ["ComparisonPage", "comparison_page", "percent"]

@@ -115,7 +115,9 @@ def _scatter(title: str, x_label: str, found: Sequence[tuple[Row, float, float, 
     )
 
 
-def _labels(wanted: Sequence[tuple[tuple[float, float], tuple[Row, float, float, str]]], marks: Sequence[tuple[float, float]]) -> list[Label]:
+def _labels(
+    wanted: Sequence[tuple[tuple[float, float], tuple[Row, float, float, str]]], marks: Sequence[tuple[float, float]]
+) -> list[Label]:
     """Name the marks for whose names there is room, the first ones first."""
     taken = [(x - 5, y - 5, x + 5, y + 5) for x, y in marks]
     labels = []
@@ -190,7 +192,18 @@ def curves_by_method(result: Mapping[str, Any], records: Records) -> tuple[list[
             some = bands if len(rows) <= SHOWN + 2 and any(map(any, bands.values())) else None
             limits = (0.0, 100.0) if read is _best else (0.0, None)
             found.append(
-                curves(title, label, range(1, longest + 1), series, colours, text=text, bands=some, late=late, limits=limits, least=2.0 if read is _best else 0.0)
+                curves(
+                    title,
+                    label,
+                    range(1, longest + 1),
+                    series,
+                    colours,
+                    text=text,
+                    bands=some,
+                    late=late,
+                    limits=limits,
+                    least=2.0 if read is _best else 0.0,
+                )
             )
     return found, [Key(one, colour, one in shown) for one, colour in colours.items()] if found else []
 

@@ -34,11 +34,15 @@ def sentence(result: Mapping[str, Any]) -> str:
     done = sum(len(row["seeds"]) for row in result["rows"] if row["role"] != LINEAR)
     variants = [row for row in result["rows"] if row["role"] != LINEAR]
     missing = len(variants) * len(result["seeds"]) - done
-    state = f" {missing} runs are missing." if missing else ""
+    state = f" {_many(missing, 'run is', 'runs are')} missing." if missing else ""
     first = best(result)
-    budget = result["budget"].replace("-", " ").replace("equal", "equal number of") if result["budget"] == "equal-epochs" else "equal compute"
-    start = f"{done} runs with {seeds_text(result['rows'])}, at an {budget}." if result["budget"] == "equal-epochs" else (
-        f"{done} runs with {seeds_text(result['rows'])}, at {budget}."
+    budget = (
+        result["budget"].replace("-", " ").replace("equal", "equal number of") if result["budget"] == "equal-epochs" else "equal compute"
+    )
+    start = (
+        f"{done} runs with {seeds_text(result['rows'])}, at an {budget}."
+        if result["budget"] == "equal-epochs"
+        else (f"{done} runs with {seeds_text(result['rows'])}, at {budget}.")
     )
     if first is None:
         return start + state + " No run is finished yet."
@@ -67,7 +71,7 @@ def _verdict(result: Mapping[str, Any]) -> str:
     if not above and not below and not between:
         return "Nothing can be said of the differences yet: an interval needs two seeds."
     reference = shortened(result["reference"], 30)
-    return f"By their 95 % intervals, {len(above)} differ upwards from {reference}, {len(below)} downwards, and {len(between)} cannot be told from it."
+    return f"Against {reference}, by 95 % intervals: {len(above)} better, {len(below)} worse, {len(between)} undecided."
 
 
 def facts(result: Mapping[str, Any]) -> list[Fact]:
@@ -79,10 +83,15 @@ def facts(result: Mapping[str, Any]) -> list[Fact]:
     if first is not None and first[key] is not None:
         found.append(Fact(f"best on the hold-out: {shortened(first['variant'], 26)}", accuracy(key)(first), note, "main"))
     if base is not None and base[key] is not None and base is not first:
-        found.append(Fact(f"baseline: {shortened(base['variant'], 26)}", accuracy(key)(base), note))
+        named = "baseline" if base["variant"] == "baseline" else f"baseline: {shortened(base['variant'], 26)}"
+        found.append(Fact(named, accuracy(key)(base), note))
     above, below, between = groups(result)
     if above or below or between:
-        found.append(Fact("better · worse · undecided", f"{len(above)} · {len(below)} · {len(between)}", "by the 95 % interval, against the baseline"))
+        found.append(
+            Fact(
+                "better · worse · undecided", f"{len(above)} · {len(below)} · {len(between)}", "by the 95 % interval, against the baseline"
+            )
+        )
     runs = sum(len(row["seeds"]) for row in result["rows"] if row["role"] != LINEAR)
     failed = len(result["failed"])
     found.append(Fact("finished runs", f"{runs}", f"{failed} failed" if failed else "none failed"))
@@ -109,7 +118,9 @@ def findings(result: Mapping[str, Any]) -> list[Finding]:
     if not scored(result):
         found.append(Finding("info", "The test set is not scored, so nothing is said of differences."))
     elif not many and compared(result):
-        found.append(Finding("info", "There are no intervals: they need at least two seeds that the method and the baseline have in common."))
+        found.append(
+            Finding("info", "There are no intervals: they need at least two seeds that the method and the baseline have in common.")
+        )
     if many > 2:
         text = f"Of {many} intervals at 95 %, {0.05 * many:.1f} are expected to miss 0 by chance alone, in either direction."
         found.append(Finding("info", text))
@@ -123,7 +134,7 @@ def findings(result: Mapping[str, Any]) -> list[Finding]:
     if linear is not None and first is not None and first["test"] is not None and linear["test"] >= first["test"]:
         found.append(Finding("warn", f"A linear model is as good as the best network here ({percent(linear['test'])})."))
     if result["failed"]:
-        found.append(Finding("warn", f"{len(result['failed'])} runs failed; they are listed under Origin."))
+        found.append(Finding("warn", f"{_many(len(result['failed']), 'run', 'runs')} failed, as listed under Origin."))
     return found
 
 
@@ -134,7 +145,9 @@ def _costs(result: Mapping[str, Any]) -> list[Finding]:
     if control is None or base is None:
         costs = [row["cost"] for row in compared(result) if row["cost"] is not None]
         if costs and result["budget"] == "equal-epochs" and max(costs) > 1.1:
-            return [Finding("info", f"Methods cost up to {max(costs):.1f} times the baseline's compute: with equal epochs they had more of it.")]
+            return [
+                Finding("info", f"Methods cost up to {max(costs):.1f} times the baseline's compute: with equal epochs they had more of it.")
+            ]
         return []
     ahead = [row for row in compared(result) if row["test"] is not None and row["test"] > control["test"]]
     text = f"Trained for {control['cost']:.1f} times the compute, the baseline reaches {percent(control['test'])} ({shortened(control['variant'], 30)})"
@@ -146,3 +159,7 @@ def _listed(rows: Sequence[Row]) -> str:
     ordered = sorted(rows, key=lambda row: -row["difference"])
     names = [f"{shortened(row['variant'], 30)} ({points(row['difference'])})" for row in ordered[:MOST_NAMES]]
     return ", ".join(names) + (f" and {len(ordered) - MOST_NAMES} more" if len(ordered) > MOST_NAMES else "")
+
+
+def _many(count: int, one: str, several: str) -> str:
+    return f"{count} {one if count == 1 else several}"

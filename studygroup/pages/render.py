@@ -23,7 +23,13 @@ def environment() -> Environment:
 
     loader = PackageLoader("studygroup.pages", "templates")
     found = Environment(
-        loader=loader, autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True, finalize=_visible, keep_trailing_newline=False
+        loader=loader,
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+        finalize=_visible,
+        keep_trailing_newline=False,
     )
     style, script = (loader.get_source(found, name)[0] for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")

@@ -140,7 +140,12 @@ def members(run: RunFacts) -> Table | None:
             )
     for name, evaluation in run.record.evaluations.items():
         if name != "best":
-            cells = [Cell(name), number_cell(None, "–"), number_cell(evaluation.accuracy, percent(evaluation.accuracy)), number_cell(None, "–")]
+            cells = [
+                Cell(name),
+                number_cell(None, "–"),
+                number_cell(evaluation.accuracy, percent(evaluation.accuracy)),
+                number_cell(None, "–"),
+            ]
             rows.append(Row(cells))
     columns = [Column("member", number=False), Column("hold-out"), Column("test"), Column("parameters")]
     note = "At the last epoch." + (f" Selected: {one_line(run.member)} at epoch {run.epoch}." if run.epoch is not None else "")

@@ -3,11 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
-
-from studygroup.escape import one_line
+from studygroup.escape import shortened
 from studygroup.pages.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bar, Label, Plot, Rule
-from studygroup.pages.scales import Scale, whole
+from studygroup.pages.scales import Scale
 from studygroup.pages.tables import Column, Matrix, Row, Square, Table, number_cell, percent
 from studygroup.pages.tables import Cell as TableCell
 from studygroup.runs.evaluation import BINS, Evaluation
@@ -18,6 +16,7 @@ MOST_ROWS = 200
 MOST_CLASSES = 30
 """Classes in the matrix; of more, those that are confused most."""
 MOST_PAIRS = 40
+NAME = 60  # characters
 HISTOGRAM = 46.0
 """Height of the histogram under the calibration diagram."""
 
@@ -32,10 +31,10 @@ def class_table(found: Evaluation) -> Table:
     rows = []
     for c in order:
         other = taken.get(c)
-        mistaken = "–" if other is None else f"{one_line(found.classes[other[0]])} ({other[1]:,})"
+        mistaken = "–" if other is None else f"{_name(found, other[0])} ({other[1]:,})"
         scores = [number_cell(v, "–" if v is None else f"{v:.3f}") for v in (found.precision[c], found.recall[c], found.f1[c])]
         support = found.support[c]
-        rows.append(Row([TableCell(one_line(found.classes[c])), *scores, number_cell(support, f"{support:,}"), TableCell(mistaken)]))
+        rows.append(Row([TableCell(_name(found, c)), *scores, number_cell(support, f"{support:,}"), TableCell(mistaken)]))
     columns = [
         Column("class", number=False),
         Column("precision", about="of the samples that were taken for this class, the share that is of it"),
@@ -63,7 +62,7 @@ def confusion(found: Evaluation) -> Matrix:
     else:
         chosen = list(range(len(found.classes)))
     place = {c: number for number, c in enumerate(chosen)}
-    names = [one_line(found.classes[c]) for c in chosen]
+    names = [_name(found, c) for c in chosen]
     squares = []
     for true, predicted, count in found.confusions:
         if true not in place or predicted not in place:
@@ -71,9 +70,7 @@ def confusion(found: Evaluation) -> Matrix:
         share = count / max(found.support[true], 1)
         right = true == predicted
         words = f"{count:,} of {found.support[true]:,} ({percent(share, 1)})"
-        tip = f"{one_line(found.classes[true])}: right\n{words}" if right else (
-            f"{one_line(found.classes[true])} taken for {one_line(found.classes[predicted])}\n{words}"
-        )
+        tip = f"{_name(found, true)}: right\n{words}" if right else (f"{_name(found, true)} taken for {_name(found, predicted)}\n{words}")
         squares.append(Square(place[true], place[predicted], math.sqrt(share), f"{count}", tip, "on" if right else "off"))
     note = f"The {len(chosen)} of {len(found.classes):,} classes that are confused most. " if many else ""
     return Matrix("Confusions", names, names, squares, "true class", "predicted class", f"{note}Rows add up to the samples of a class.")
@@ -85,8 +82,8 @@ def pairs(found: Evaluation) -> Table:
     rows = [
         Row(
             [
-                TableCell(one_line(found.classes[true])),
-                TableCell(one_line(found.classes[predicted])),
+                TableCell(_name(found, true)),
+                TableCell(_name(found, predicted)),
                 number_cell(count, f"{count:,}"),
                 number_cell(count / max(found.support[true], 1), percent(count / max(found.support[true], 1), 1)),
             ]
@@ -156,6 +153,5 @@ def sure(found: Predictions) -> float | None:
     return sum(probability - right for probability, right in both) / len(both) if both else None
 
 
-def counts(numbers: Sequence[int]) -> str:
-    """Return the smallest and the largest of some counts in words."""
-    return whole(min(numbers)) if min(numbers) == max(numbers) else f"{min(numbers):,} to {max(numbers):,}"
+def _name(found: Evaluation, number: int) -> str:
+    return shortened(found.classes[number], NAME)

@@ -11,13 +11,21 @@ from studygroup.runs.reader import number, values
 VISIBLE = 8
 """Members whose curves are visible at first; of more, the selected one and the ensemble, too."""
 LEARNING_RATE = "learning rate"
+METRICS = {
+    "promoted": ("Promoted to a teacher", "share of an epoch's steps"),
+    "fed": ("Samples that are fed back", "share that is the student's"),
+}
+"""What metrics of the members are called, and their unit."""
 
 
 def legend(run: RunFacts) -> list[Key]:
     """Return the members with their colours."""
     names = [*run.names, *([ENSEMBLE] if any(ENSEMBLE in values(epoch, "holdout") for epoch in run.record.epochs) else [])]
     shown = {*names[:VISIBLE], run.member, ENSEMBLE}
-    return [Key(name, "ink" if name == ENSEMBLE else css(place), name in shown, "selected" if name == run.member else "") for place, name in enumerate(names)]
+    return [
+        Key(name, "ink" if name == ENSEMBLE else css(place), name in shown, "selected" if name == run.member else "")
+        for place, name in enumerate(names)
+    ]
 
 
 def run_curves(run: RunFacts) -> list[Plot]:
@@ -76,7 +84,12 @@ def run_curves(run: RunFacts) -> list[Plot]:
         (key, title, label, [number(record, key) for record in records], note)
         for key, title, label, note in (
             ("diversity", "Diversity", "mean distance of predictions", "Mean Euclidean distance of two students' predicted distributions."),
-            ("disagreement", "Disagreement", "% of the hold-out samples", "Share of samples that two students assign to different classes."),
+            (
+                "disagreement",
+                "Disagreement",
+                "% of the hold-out samples",
+                "Share of samples that two students assign to different classes.",
+            ),
         )
     ]
     for key, title, label, numbers, note in spread:
@@ -87,7 +100,9 @@ def run_curves(run: RunFacts) -> list[Plot]:
     rates = [number(record, "learning_rate") for record in records]
     if any(rates):
         plain = {LEARNING_RATE: rates}
-        found.append(curves("Learning rate", "after the epoch", epochs, plain, {LEARNING_RATE: "ink"}, text="{:.4g}".format, limits=(0.0, None)))
+        found.append(
+            curves("Learning rate", "after the epoch", epochs, plain, {LEARNING_RATE: "ink"}, text="{:.4g}".format, limits=(0.0, None))
+        )
     return found
 
 
@@ -123,6 +138,7 @@ def roles(run: RunFacts) -> list[Plot]:
     found = []
     for metric, series in by_metric.items():
         colours = {name: known.get(name, css(place)) for place, name in enumerate(series)}
-        title = metric.replace("_", " ").capitalize()
-        found.append(curves(title, "mean over the steps of an epoch", epochs, series, colours, text="{:.3g}".format, limits=(0.0, None)))
+        where = "" if any(name in known for name in series) else f"{', '.join(series)}: "
+        title, unit = METRICS.get(metric, (f"{where}{metric.replace('_', ' ')}", "mean over an epoch's steps"))
+        found.append(curves(title[:1].upper() + title[1:], unit, epochs, series, colours, text="{:.3g}".format, limits=(0.0, None)))
     return found

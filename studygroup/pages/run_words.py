@@ -25,7 +25,10 @@ SURE = 2.0
 
 def headline(run: RunFacts) -> str:
     """Return the title of the page."""
-    student, method = shortened(run.record.name("student") or "network", 50), shortened(run.record.name("method") or "an unknown method", 40)
+    student, method = (
+        shortened(run.record.name("student") or "network", 50),
+        shortened(run.record.name("method") or "an unknown method", 40),
+    )
     data = run.record.name("data").rstrip("/").rpartition("/")[2] or "data"
     return f"{student} on {shortened(data, 60)}, by {method}"
 
@@ -95,7 +98,9 @@ def facts(run: RunFacts) -> list[Fact]:
         found.append(Fact("parameters", f"{size:,.0f}", f"{4 * size / 1e6:,.1f} MB in float32"))
     seconds = run.record.seconds if run.finished else sum(number(epoch, "seconds") or 0.0 for epoch in run.record.epochs)
     if seconds:
-        found.append(Fact("training", duration(seconds), one_line(str(run.environment.get("gpu") or run.environment.get("processor") or ""))))
+        found.append(
+            Fact("training", duration(seconds), one_line(str(run.environment.get("gpu") or run.environment.get("processor") or "")))
+        )
     return found
 
 
@@ -138,7 +143,9 @@ def findings(run: RunFacts) -> list[Finding]:
     """Return what the numbers tell, most important first."""
     found = [*_unfinished(run), *_against_linear(run), *_length(run), *_calibration(run), *_classes(run), *_ensemble(run)]
     if run.finished and number(run.selected, "test") is None:
-        found.insert(0, Finding("info", "There is no score on a test set: the hold-out set chose the student, so its accuracy there is too high."))
+        found.insert(
+            0, Finding("info", "There is no score on a test set: the hold-out set chose the student, so its accuracy there is too high.")
+        )
     return found
 
 
@@ -153,7 +160,11 @@ def _against_linear(run: RunFacts) -> list[Finding]:
     if linear is None or own is None or not samples:
         return []
     if linear >= own:
-        return [Finding("warn", f"A linear model is as good ({percent(linear)}): use it, or train longer, on more data, or with another network.")]
+        return [
+            Finding(
+                "warn", f"A linear model is as good ({percent(linear)}): use it, or train longer, on more data, or with another network."
+            )
+        ]
     reach = SURE * (2 * own * (1 - own) / samples) ** 0.5
     sized = "within what chance does" if own - linear < reach else "a clear gain"
     return [Finding("good" if own - linear >= reach else "info", f"{100 * (own - linear):.1f} points above a linear model, {sized}.")]
@@ -189,6 +200,12 @@ def _calibration(run: RunFacts) -> list[Finding]:
     gap = None if run.predictions is None else sure(run.predictions)
     if gap is None or run.evaluation is None:
         return []
+    error = run.evaluation.calibration_error
+    if abs(gap) < NOTABLE <= error:
+        text = (
+            f"Its probabilities are right on average, but not one by one: among equally sure predictions they are {percent(error, 1)} off."
+        )
+        return [Finding("info", text)]
     if abs(gap) < NOTABLE:
         return [Finding("good", "Its probabilities can be taken at their word: on average they are within 5 points of the accuracy.")]
     word = "too sure of itself" if gap > 0 else "less sure than it could be"

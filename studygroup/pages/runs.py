@@ -73,7 +73,8 @@ def runs_page(runs: Sequence[Path], out: Path) -> RunsPage:
     count = sum(len(members) for members, _ in groups)
     return RunsPage(
         title=f"{count} runs on {data}" if data else f"{count} runs",
-        sentence=f"{len(rows)} groups of runs that differ in their seed only. `studygroup compare` trains such a comparison with intervals, seed by seed.",
+        sentence=f"{len(rows)} groups of runs that differ in their seed only. For differences with intervals, seed by seed, train such a comparison with "
+        "studygroup compare.",
         leaderboard=_table(rows, out),
         note=CAPTION,
         legend=legend,
@@ -84,7 +85,11 @@ def runs_page(runs: Sequence[Path], out: Path) -> RunsPage:
 def _table(rows: Sequence[Mapping[str, object]], out: Path) -> Table:
     names = [(header, text) for header, text in NAMES if {text(row) for row in rows} != {""}]
     numbers = [(header, text) for header, text in NUMBERS if header in KEYS and {text(row) for row in rows} != {"–"}]
-    columns = [*(Column(header, number=False) for header, _ in names), *(Column(header) for header, _ in numbers), Column("seeds", number=False)]
+    columns = [
+        *(Column(header, number=False) for header, _ in names),
+        *(Column(header) for header, _ in numbers),
+        Column("seeds", number=False),
+    ]
     made = []
     for row in rows:
         cells = [Cell(one_line(text(row))) for _, text in names]

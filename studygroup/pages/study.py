@@ -110,7 +110,9 @@ def read_study(files: StudyFiles) -> Mapping[str, Any]:
     study = read_object(files.result, "run the same `studygroup study` again, which writes it anew")
     missing = [key for key in NEEDED if key not in study]
     if missing:
-        raise UserError(f"{files.result} is damaged (it has no {missing[0]!r}); run the same `studygroup study` again, which writes it anew")
+        raise UserError(
+            f"{files.result} is damaged (it has no {missing[0]!r}); run the same `studygroup study` again, which writes it anew"
+        )
     return study
 
 
@@ -199,10 +201,15 @@ def _table(name: str, cells: Sequence[Mapping[str, Any]]) -> Table:
         if told:
             headers.append(Column(f"paper: {one_line(told[0]['stands_for'] or column)}", about="published"))
             texts.append(
-                [number_cell(None, "", css="paper") if cell is None else number_cell(cell["published"], published(cell), css="paper") for cell in own]
+                [
+                    number_cell(None, "", css="paper") if cell is None else number_cell(cell["published"], published(cell), css="paper")
+                    for cell in own
+                ]
             )
     made = [Row(list(cells)) for cells in zip(*texts, strict=True)]
-    return Table(one_line(block_title(name, cells)), headers, made, "Means ± sample standard deviation over seeds; orange: the paper's numbers.")
+    return Table(
+        one_line(block_title(name, cells)), headers, made, "Means ± sample standard deviation over seeds; orange: the paper's numbers."
+    )
 
 
 def _figure(files: StudyFiles, problems: list[str]) -> str:

@@ -159,7 +159,9 @@ def _bars(title: str, cells: Sequence[NumberCell]) -> Plot:
             middle = round(left + own / 2, 1)
             if cell["mean"] is not None:
                 top = y(cell["mean"])
-                bars.append(Bar(round(left, 1), top, round(own * 0.92, 1), round(HEIGHT - BOTTOM - top, 1), css(order), told(cell), one_line(row)))
+                bars.append(
+                    Bar(round(left, 1), top, round(own * 0.92, 1), round(HEIGHT - BOTTOM - top, 1), css(order), told(cell), one_line(row))
+                )
                 if cell["low"] is not None:
                     rules.append(Rule(middle, y(cell["low"]), middle, y(cell["high"]), "whisker", one_line(row)))
             if cell["published"] is not None:
@@ -168,7 +170,9 @@ def _bars(title: str, cells: Sequence[NumberCell]) -> Plot:
         title,
         about=f"{title}: {len(bars)} bars",
         y_label=f"{cells[0]['unit']['name']}; the axis does not begin at 0",
-        x_ticks=[Tick(round(LEFT + group * (place + 0.5), 1), shortened(column, int(group / 7) or 1)) for place, column in enumerate(columns)],
+        x_ticks=[
+            Tick(round(LEFT + group * (place + 0.5), 1), shortened(column, int(group / 7) or 1)) for place, column in enumerate(columns)
+        ],
         y_ticks=y.ticks(5),
         bars=bars,
         rules=rules,

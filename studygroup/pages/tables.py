@@ -230,7 +230,13 @@ def number_cell(value: float | None, text: str, **more: str) -> Cell:
 
 
 def strip(
-    low: float | None, high: float | None, mean: float, seeds: Sequence[float], limits: tuple[float, float], css: str, paper: float | None = None
+    low: float | None,
+    high: float | None,
+    mean: float,
+    seeds: Sequence[float],
+    limits: tuple[float, float],
+    css: str,
+    paper: float | None = None,
 ) -> Strip:
     """Draw an interval on an axis that all rows of a table share."""
     scale = Scale(*limits, 6, STRIP - 6)

@@ -120,7 +120,8 @@
   });
   document.addEventListener("pointerout", (event) => { if (event.target.closest("[data-tip]")) hush(); });
   addEventListener("keydown", (event) => { if (event.key === "Escape") hush(); });
-  addEventListener("scroll", hush, { passive: true });
+  let steady = 0; // until when scrolling is the keyboard's own
+  addEventListener("scroll", () => { if (performance.now() > steady) hush(); }, { passive: true });
 
   const middle = (item) => { const box = item.getBoundingClientRect(); return [box.left + box.width / 2, box.top + box.height / 2]; };
 
@@ -177,6 +178,7 @@
     svg.addEventListener("pointerleave", clear);
     svg.addEventListener("blur", clear);
     const byKey = (index) => {
+      steady = performance.now() + 300;
       const box = svg.getBoundingClientRect();
       show(index, box.left + data.x[index] * scale(), box.top + 24);
     };
@@ -197,6 +199,7 @@
       current = item;
       if (!item) return hush();
       item.classList.add("at");
+      steady = performance.now() + 300;
       item.scrollIntoView({ block: "nearest", inline: "nearest" });
       say(lines(item.dataset.tip), ...middle(item));
     };
