@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 
 from studygroup.escape import shortened
@@ -85,7 +86,7 @@ def _scatter(title: str, x_label: str, found: Sequence[tuple[Row, float, float, 
             front.append(item)
             top = item[2]
     rules = []
-    for one, other in zip(front, front[1:], strict=False):
+    for one, other in pairwise(front):
         (x1, y1), (x2, y2) = place[id(one)], place[id(other)]
         rules += [Rule(x1, y1, x2, y1, "frontier"), Rule(x2, y1, x2, y2, "frontier")]
     marks = []
@@ -154,7 +155,8 @@ def by_seed(result: Mapping[str, Any]) -> Matrix | None:
         for place, row in enumerate(rows)
         for seed, value in row["difference_by_seed"].items()
     ]
-    note = f"In points, against {shortened(result['reference'], 30)} with the same seed. Where the signs of a row differ, chance is as large as the method."
+    against = f"In points, against {shortened(result['reference'], 30)} with the same seed."
+    note = f"{against} Where the signs of a row differ, chance is as large as the method."
     return Matrix("Differences by seed", [name(row) for row in rows], [f"{seed}" for seed in seeds], squares, "", "seed", note)
 
 

@@ -150,7 +150,8 @@ def _costs(result: Mapping[str, Any]) -> list[Finding]:
             ]
         return []
     ahead = [row for row in compared(result) if row["test"] is not None and row["test"] > control["test"]]
-    text = f"Trained for {control['cost']:.1f} times the compute, the baseline reaches {percent(control['test'])} ({shortened(control['variant'], 30)})"
+    longer = f"Trained for {control['cost']:.1f} times the compute ({shortened(control['variant'], 30)})"
+    text = f"{longer}, the baseline reaches {percent(control['test'])}"
     more = f"; {len(ahead)} of {len(compared(result))} methods are above that" if ahead else "; no method is above that"
     return [Finding("info", f"{text}{more}.")]
 

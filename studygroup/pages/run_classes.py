@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
+
 from studygroup.escape import shortened
 from studygroup.pages.plots import BOTTOM, HEIGHT, LEFT, RIGHT, TOP, WIDTH, Bar, Label, Plot, Rule
 from studygroup.pages.scales import Scale
-from studygroup.pages.tables import Column, Matrix, Row, Square, Table, number_cell, percent
 from studygroup.pages.tables import Cell as TableCell
+from studygroup.pages.tables import Column, Matrix, Row, Square, Table, number_cell, percent
 from studygroup.runs.evaluation import BINS, Evaluation
 from studygroup.runs.predictions import Predictions
 

@@ -46,11 +46,12 @@ def sentence(run: RunFacts) -> str:
     source = f"{samples:,} training {run.kind}" if samples else f"training {run.kind}"
     classes = f" of {len(run.classes):,} classes" if run.classes else ""
     done, planned = len(record.epochs), number(run.result or record.settings, "epochs")
+    what = f"{who} {shortened(record.name('method') or 'an unknown method', 40)}{taught} on {source}{classes}"
     if not run.finished:
         of = f" of {planned:.0f}" if planned else ""
-        return f"{who} {shortened(record.name('method'), 40)}{taught} on {source}{classes}. The run is not finished: {done}{of} epochs are done."
+        return f"{what}. The run is not finished: {done}{of} epochs are done."
     length = f" in {planned:.0f} {'epoch' if planned == 1 else 'epochs'}" if planned else ""
-    return f"{who} {shortened(record.name('method'), 40)}{taught} on {source}{classes}{length}. {_selection(run)}"
+    return f"{what}{length}. {_selection(run)}"
 
 
 def _selection(run: RunFacts) -> str:

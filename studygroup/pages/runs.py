@@ -73,8 +73,8 @@ def runs_page(runs: Sequence[Path], out: Path) -> RunsPage:
     count = sum(len(members) for members, _ in groups)
     return RunsPage(
         title=f"{count} runs on {data}" if data else f"{count} runs",
-        sentence=f"{len(rows)} groups of runs that differ in their seed only. For differences with intervals, seed by seed, train such a comparison with "
-        "studygroup compare.",
+        sentence=f"{len(rows)} groups of runs that differ in their seed only. For differences with intervals, seed by seed, train such a "
+        "comparison with studygroup compare.",
         leaderboard=_table(rows, out),
         note=CAPTION,
         legend=legend,

@@ -128,7 +128,8 @@ def _page(folder: Path, files: StudyFiles, study: Mapping[str, Any]) -> StudyPag
     return StudyPage(
         title=one_line(str(study["title"])),
         source=f"{study['name']} · {study['source']}",
-        sentence=f"{data}, with {study['seeds']} seeds.{state} Of {len(claims)} claims: {outcome or 'none'}. {STANDS.get(study['scale'], '')}",
+        sentence=f"{data}, with {study['seeds']} seeds.{state} Of {len(claims)} claims: {outcome or 'none'}. "
+        f"{STANDS.get(study['scale'], '')}",
         facts=[
             Fact("claims that hold", f"{counts['holds']} of {len(claims)}", "all statements hold", "main"),
             Fact("opposite", str(counts["opposite"]), "the interval lies on the other side"),

@@ -196,7 +196,8 @@ def _scatter(cells: Sequence[NumberCell]) -> list[Plot]:
     points, labels = [], []
     for order, (row, a, b) in enumerate(known):
         px, py = x(a["mean"]), y(b["mean"])
-        tip = f"{one_line(row)}\n{one_line(columns[0])}: {a['mean']:.{a['unit']['digits']}f}\n{one_line(columns[1])}: {b['mean']:.{b['unit']['digits']}f}"
+        told_of = [f"{one_line(cell['column'])}: {cell['mean']:.{cell['unit']['digits']}f}" for cell in (a, b)]
+        tip = "\n".join([one_line(row), *told_of])
         points.append(Point(px, py, css(order), tip, one_line(row), size=6))
         end = px > 0.7 * WIDTH
         labels.append(Label(px - 9 if end else px + 9, py + 4, shortened(row, 22), "small", "end" if end else "start", one_line(row)))

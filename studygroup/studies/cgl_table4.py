@@ -21,9 +21,7 @@ VARIANTS = {  # row: variant, its options, published accuracy
 def plan(setting: Setting) -> Plan:
     """Plan the study."""
     one = panel(cgl_images(setting), {name: options for name, options, _ in VARIANTS.values()})
-    cells = [
-        Cell(row, one.title, one.name, name, published=told, stands_for="CIFAR-100, resnet18") for row, (name, _, told) in VARIANTS.items()
-    ]
+    cells = [Cell(row, one.title, one.name, name, published=told, stands_for="CIFAR-100, resnet18") for row, (name, _, told) in VARIANTS.items()]
     at = {row: columns[one.title] for row, columns in rows(cells).items()}
     where = "Ablation Study, Table 4"
     claims = [

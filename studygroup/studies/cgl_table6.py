@@ -59,4 +59,6 @@ def plan(setting: Setting) -> Plan:
     return Plan(panels, cells, Figure("bars"), claims, notes)
 
 
-STUDY = Study("cgl-table6", "Diversity with and without sub-set data learning", "Feng et al., AAAI 2021, Table 6", plan, takes=("texts",))
+STUDY = Study(
+    "cgl-table6", "Diversity with and without sub-set data learning", "Feng et al., AAAI 2021, Table 6", plan, takes=("texts",)
+)

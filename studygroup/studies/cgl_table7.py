@@ -31,10 +31,7 @@ def plan(setting: Setting) -> Plan:
         for one, name, paper in zip(panels, names, told, strict=True)
         for number in numbers
     ]
-    on = {
-        (cell.block, cell.column): [other.key for other in cells if (other.block, other.column) == (cell.block, cell.column)]
-        for cell in cells
-    }
+    on = {(cell.block, cell.column): [other.key for other in cells if (other.block, other.column) == (cell.block, cell.column)] for cell in cells}
     claims = [
         Claim(
             "The best structures on one data set are the best on another",
@@ -48,14 +45,7 @@ def plan(setting: Setting) -> Plan:
             "Impact of Parameter Sharing, Table 7",
             "the mean accuracy on the second data set of the best structures (three of eight) by the hold-out of the first one, above the "
             "mean of the others, by seed",
-            [
-                BestOf(
-                    "the chosen structures above the others",
-                    on["Hold-out", names[0]],
-                    on["", names[1]],
-                    1 if setting.scale == "tiny" else 3,
-                )
-            ],
+            [BestOf("the chosen structures above the others", on["Hold-out", names[0]], on["", names[1]], 1 if setting.scale == "tiny" else 3)],
         ),
     ]
     notes = [

@@ -78,14 +78,7 @@ def cgl_images(setting: Setting, network: str = "resnet18", data: str = "cifar10
         epochs: at the scale `small`.
     """
     if setting.scale == "paper":
-        return {
-            "data": setting.published(data),
-            "preset": "none",
-            "student": network,
-            "holdout": 5000,
-            "augment": "crop+flip",
-            **halvings(200),
-        }
+        return {"data": setting.published(data), "preset": "none", "student": network, "holdout": 5000, "augment": "crop+flip", **halvings(200)}
     own = setting.student or {"resnet18": "resnet8", "resnet34": "resnet14"}[network]
     images, length = (TINY_IMAGES, 3) if setting.scale == "tiny" else (SMALL_IMAGES, epochs)
     given = {} if setting.images is None else {"data": setting.images}
@@ -95,14 +88,7 @@ def cgl_images(setting: Setting, network: str = "resnet18", data: str = "cifar10
 def cgl_texts(setting: Setting, data: str = "imdb") -> dict[str, Any]:
     """Return the options of CGL's experiments on texts; at the smaller scales, all are on the texts that are given."""
     if setting.scale == "paper":
-        shared = {
-            "data": setting.published(data),
-            "preset": "none",
-            "batch_size": 64,
-            "optimizer": "adam",
-            "weight_decay": 0.0,
-            "schedule": "constant",
-        }
+        shared = {"data": setting.published(data), "preset": "none", "batch_size": 64, "optimizer": "adam", "weight_decay": 0.0, "schedule": "constant"}
         if data == "imdb":
             own = {"student": "transformer", "tokenizer": "bpe-lower", "vocabulary": 16000, "holdout": 2000}
             return {**shared, **own, "epochs": 30, "learning_rate": 1e-4}

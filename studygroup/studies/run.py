@@ -53,7 +53,9 @@ def study(options: StudyOptions) -> dict[str, Any]:
         try:
             for one in panels:
                 logger.info("%s: %s", one.panel.name, one.panel.title)
-                train_variants(one.variants, one.reference, files.panel(one.panel.name), one.options, dataset=one.dataset, known=one.costs)
+                train_variants(
+                    one.variants, one.reference, files.panel(one.panel.name), one.options, dataset=one.dataset, known=one.costs
+                )
         except KeyboardInterrupt:
             left = estimate(panels, files)
             if left.finished:
@@ -137,7 +139,9 @@ def prepare_panel(panel: Panel, options: StudyOptions, files: StudyFiles) -> Pre
         variants, reference, dataset = prepare(comparison)
     except UserError as error:
         raise UserError(f"{panel.name}: {error}") from error
-    return Prepared(panel, comparison, variants, reference, dataset, measure_panel(variants, panel.name, files, show=options.progress))
+    return Prepared(
+        panel, comparison, variants, reference, dataset, measure_panel(variants, panel.name, files, show=options.progress)
+    )
 
 
 def compare_options(panel: Panel, options: StudyOptions, files: StudyFiles) -> CompareOptions:
@@ -145,9 +149,7 @@ def compare_options(panel: Panel, options: StudyOptions, files: StudyFiles) -> C
     texts = reads_texts(str(panel.options["data"]))
     given = {"train_size": options.train_size} if options.train_size is not None else {}
     tables = {name: getattr(options, name) for name in ("text_columns", "label_column", "encoding", "delimiter")} if texts else {}
-    shared = {
-        name: getattr(options, name) for name in ("progress", "device", "cache", "on_error", "download", "workers", "ray", "precision")
-    }
+    shared = {name: getattr(options, name) for name in ("progress", "device", "cache", "on_error", "download", "workers", "ray", "precision")}
     content = config.split_method({**panel.options, **given, **tables, **shared, "variants": panel.variants}, f"{panel.name}: ")
     seeds = options.seeds or SEEDS[options.scale]
     return CompareOptions.from_plain({"split_by_seed": True, **content, "seeds": seeds, "out": str(files.panel(panel.name).folder)})
@@ -188,3 +190,5 @@ def command(options: StudyOptions, files: StudyFiles) -> str:
         words += [f"--{name.replace('_', '-')}", str(getattr(options, name))] if getattr(options, name) is not None else []
     words += [flag for flag, given in (("--yes", options.yes), ("--download", options.download)) if given]
     return shlex.join([*words, "--out", str(files.folder)])
+
+

@@ -1,10 +1,10 @@
 """What a study is, as data: runs, the cells of its table, a figure, and claims. A study is one short file with a function `plan`.
 
-def plan(setting: Setting) -> Plan:
-    panels = protocols.cgl_images(setting, GROUPS)                        # runs: comparisons with variants
-    cells = [Cell(LABELS[name], panel.title, panel.name, name, published=...)   # numbers of the table
-             for panel in panels for name in GROUPS]
-    return Plan(panels, cells, Figure("gains", reference="Baseline"), claims=[...])
+    def plan(setting: Setting) -> Plan:
+        panels = protocols.cgl_images(setting, GROUPS)                        # runs: comparisons with variants
+        cells = [Cell(LABELS[name], panel.title, panel.name, name, published=...)   # numbers of the table
+                 for panel in panels for name in GROUPS]
+        return Plan(panels, cells, Figure("gains", reference="Baseline"), claims=[...])
 """
 
 from __future__ import annotations

@@ -73,7 +73,7 @@ def write_full_run(
     description = {
         "data": "digits",
         "kind": "texts" if texts else "images",
-        "classes": {name: 130 for name in classes},
+        "classes": dict.fromkeys(classes, 130),
         "samples": {"training": 1294, "hold-out": 144, "test": samples},
         "network": {"name": "resnet8", "parameters": 77_754, "operations": 5.2e6},
     }
@@ -137,10 +137,24 @@ def write_comparison(folder: Path, variants: int = 6, seeds: int = 3, *, epochs:
 def study_cell(row: str, column: str, mean: float, published: float | None, x: float | None = None, block: str = "") -> dict[str, Any]:
     by_seed = {str(seed): mean + 0.3 * (seed - 1) for seed in range(3)}
     return {
-        **{"row": row, "column": column, "panel": "digits-resnet8", "variant": row, "measure": "test", "block": block, "x": x, "y": None},
-        **{"published": published, "published_std": None if published is None else 0.1, "stands_for": "CIFAR-100, resnet18"},
-        **{"unit": {"factor": 100.0, "name": "accuracy (%)", "digits": 2, "points": "points"}},
-        **{"mean": mean, "std": 0.3, "low": mean - 0.75, "high": mean + 0.75, "by_seed": by_seed, "failed": []},
+        "row": row,
+        "column": column,
+        "panel": "digits-resnet8",
+        "variant": row,
+        "measure": "test",
+        "block": block,
+        "x": x,
+        "y": None,
+        "published": published,
+        "published_std": None if published is None else 0.1,
+        "stands_for": "CIFAR-100, resnet18",
+        "unit": {"factor": 100.0, "name": "accuracy (%)", "digits": 2, "points": "points"},
+        "mean": mean,
+        "std": 0.3,
+        "low": mean - 0.75,
+        "high": mean + 0.75,
+        "by_seed": by_seed,
+        "failed": [],
     }
 
 

@@ -30,19 +30,21 @@ HOSTILE = (
     "9",
     "10",
 )
-# Texts of a page that lie over each other, and what is wider than the window. In a plot, texts that are meant to be on marks are not looked at.
+# Texts of plots that lie over each other, and blocks that do.
 OVERLAPS = """
 (() => {
   const found = [];
   const shown = (item) => item.getClientRects().length && getComputedStyle(item).visibility !== "hidden";
   for (const svg of document.querySelectorAll("svg[data-plot]")) {
-    const texts = [...svg.querySelectorAll("text:not([transform])")].filter(shown).map((item) => [item.textContent, item.getBoundingClientRect()]);
+    const texts = [...svg.querySelectorAll("text:not([transform])")].filter(shown)
+      .map((item) => [item.textContent, item.getBoundingClientRect()]);
     texts.forEach(([one, a], i) => texts.slice(i + 1).forEach(([other, b]) => {
       const across = Math.min(a.right, b.right) - Math.max(a.left, b.left), down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
       if (across > 1.5 && down > 4) found.push(`${one} over ${other}`);
     }));
   }
-  const blocks = [...document.querySelectorAll(".card, .tile, .tabs, .hero h1, .lead")].filter(shown).map((item) => [item, item.getBoundingClientRect()]);
+  const blocks = [...document.querySelectorAll(".card, .tile, .tabs, .hero h1, .lead")].filter(shown)
+    .map((item) => [item, item.getBoundingClientRect()]);
   blocks.forEach(([one, a], i) => blocks.slice(i + 1).forEach(([other, b]) => {
     if (one.contains(other) || other.contains(one) || one.classList.contains("tabs") || other.classList.contains("tabs")) return;
     const across = Math.min(a.right, b.right) - Math.max(a.left, b.left), down = Math.min(a.bottom, b.bottom) - Math.max(a.top, b.top);
@@ -212,9 +214,8 @@ def test_what_overlaps_or_overflows_is_found(browser: Browser, reports: dict[str
         page.evaluate("document.querySelector('.fact').style.marginBottom = '-60px'")
         assert page.evaluate(OVERLAPS) != []
         page.evaluate("document.querySelector('.fact').style.marginBottom = ''")
-        page.evaluate(
-            "document.querySelectorAll('#curves svg text')[1].setAttribute('y', document.querySelectorAll('#curves svg text')[0].getAttribute('y'))"
-        )
+        texts = "document.querySelectorAll('#curves svg text')"
+        page.evaluate(f"{texts}[1].setAttribute('y', {texts}[0].getAttribute('y'))")
         assert page.evaluate(OVERLAPS) != []
         page.evaluate("document.querySelector('.lead').style.width = '600px'")
         assert page.evaluate(OVERFLOWS) != []
