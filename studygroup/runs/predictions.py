@@ -85,15 +85,25 @@ def read_predictions(path: Path) -> Predictions:
     Raises:
         UserError: it cannot be read, or holds something else.
     """
-    header, rows = _read(path)
-    if header != COLUMNS:
-        raise UserError(f"{path} is damaged (it has no columns {', '.join(COLUMNS)}); {REMEDY}")
+    rows = _rows(path)
     return Predictions(
         names=[row[1] for row in rows],
         labels=[sys.intern(row[2]) for row in rows],
         predicted=[sys.intern(row[3]) for row in rows],
         probability=[_number(row[4]) for row in rows],
     )
+
+
+def read_predicted(path: Path) -> list[str]:
+    """Read the predicted classes of `predictions/test.csv`; errors as of `read_predictions`."""
+    return [row[3] for row in _rows(path)]
+
+
+def _rows(path: Path) -> list[list[str]]:
+    header, rows = _read(path)
+    if header != COLUMNS:
+        raise UserError(f"{path} is damaged (it has no columns {', '.join(COLUMNS)}); {REMEDY}")
+    return rows
 
 
 def read_member_predictions(path: Path) -> MemberPredictions:
@@ -145,7 +155,7 @@ def _read(path: Path) -> tuple[list[str], list[list[str]]]:
         raise UserError(f"{path} cannot be read ({error.strerror}); {REMEDY}") from error
     except (csv.Error, ValueError) as error:
         raise UserError(f"{path} is damaged ({one_line(error)}); {REMEDY}") from error
-    if any(len(row) != len(header) for row in rows):
+    if set(map(len, rows)) - {len(header)}:
         raise UserError(f"{path} is damaged (its rows are not all of {len(header)} columns); {REMEDY}")
     return header, rows
 
