@@ -4,6 +4,7 @@
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.docs-installed
 DEMO := runs/demo
 # The hold-out is 144 images: too few to choose among the epochs, so it chooses among the last one's students.
 DEMO_TRAINING := digits --student resnet8 --epochs 100 --select-from last
@@ -32,6 +33,11 @@ test: $(STAMP)
 	$(BIN)/mypy studygroup tests recipes studies docs $(wildcard benchmarks)
 	$(BIN)/pytest
 
-# Rewrites the generated parts of pages: tables of options, lists of methods.
-docs: $(STAMP)
+# Rewrites the generated parts of pages (tables of options, lists of methods), and builds the site: build/site/index.html.
+docs: $(DOCS_STAMP)
 	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -q -W --keep-going -c docs/site . build/site
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install -c constraints.txt -e '.[docs]'
+	touch $@
