@@ -1,5 +1,5 @@
-# The only commands to know: make install, make demo, make test, make docs.
-.PHONY: install demo test docs
+# The commands to know: make install, make demo, make test, make docs.
+.PHONY: install demo test docs examples figures
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -33,10 +33,19 @@ test: $(STAMP)
 	$(BIN)/mypy studygroup tests recipes studies docs $(wildcard benchmarks)
 	$(BIN)/pytest
 
-# Rewrites the generated parts of pages (tables of options, lists of methods), and builds the site: build/site/index.html.
-docs: $(DOCS_STAMP)
+# Rewrites the generated parts of pages, runs the code blocks that have changed, and builds the site: build/site/index.html.
+docs: $(DOCS_STAMP) examples
 	$(BIN)/python docs/generate.py
 	$(BIN)/sphinx-build -q -W --keep-going -c docs/site . build/site
+
+# Runs the code blocks of all pages, but for what is unchanged since it last ran, and compares what they print with the pages.
+# With UPDATE=--update the pages get the new outputs and pictures.
+examples: $(STAMP)
+	$(BIN)/python -m docs.run $(UPDATE)
+
+# Draws the pictures of the pages anew, each in a light and a dark variant.
+figures: $(STAMP)
+	$(BIN)/python -m docs.drawings
 
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/pip install -c constraints.txt -e '.[docs]'

@@ -51,6 +51,7 @@ pygments_style = "friendly"
 pygments_dark_style = "github-dark"
 
 NAVIGATION = {
+    "Tutorials": [f"docs/tutorials/{name}" for name in ("photos", "texts", "advice", "compare", "method", "machines", "table")],
     "Guides": [
         "docs/data",
         "docs/texts",
@@ -65,9 +66,10 @@ NAVIGATION = {
         "docs/deploy",
         "docs/scaling",
     ],
-    "Reference": ["docs/commands/README", "docs/api/README", "docs/methods/README"],
+    "Explanations": [f"docs/explain/{name}" for name in ("groups", "updates", "roles", "shares", "mistakes")],
+    "Reference": ["docs/commands/README", "docs/api/README", "docs/methods/README", "docs/networks", "docs/formats", "docs/glossary"],
     "Measured": ["docs/results", "docs/performance", "docs/performance-gpu", "recipes/README", "studies/README", "LOG"],
-    "Project": ["docs/structure", "CONTRIBUTING", "CHANGELOG"],
+    "Project": ["docs/structure", "CONTRIBUTING", "CHANGELOG", "SECURITY"],
 }
 FOLDERS = ("docs/methods", "docs/commands", "docs/api")  # whose README leads to the pages beside it
 REFERENCE = {  # the public names of `studygroup`, by the page in docs/api that shows them
@@ -130,7 +132,17 @@ def short_signature(_app: Any, what: str, _name: str, value: Any, _options: Any,
 def complete(_: Any, page: str, content: list[str]) -> None:
     """Add to a page what only the site has."""
     text = re.sub(r"<!-- reference: (\w+) -->", lambda found: reference(found[1]), content[0])
-    content[0] = text + navigation(page)
+    text = re.sub(r"^<!-- not run: (.+) -->$", r"*Not run when these pages are made: \1.*\n", text, flags=re.MULTILINE)
+    text = re.sub(r"^<!-- python\n.*?^-->\n", "", text, flags=re.MULTILINE | re.DOTALL)
+    folder = (ROOT / page).parent
+    content[0] = re.sub(r"!\[([^\]]*)\]\(([^)]+)\.svg\)", lambda found: both_variants(folder, *found.groups()), text) + navigation(page)
+
+
+def both_variants(folder: Path, words: str, picture: str) -> str:
+    """Return the Markdown of a picture that follows the site's mode, if it has a dark variant."""
+    if not (folder / f"{picture}-dark.svg").is_file():
+        return f"![{words}]({picture}.svg)"
+    return f"![{words}]({picture}.svg){{.only-light}} ![{words}]({picture}-dark.svg){{.only-dark}}"
 
 
 def setup(app: Any) -> None:
