@@ -5,10 +5,14 @@ A part is between `<!-- generated: NAME -->` and `<!-- end -->`, in Python betwe
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import re
 import sys
 from pathlib import Path
 
+from studygroup import api
+from studygroup.cli import COMMANDS, parsers
 from studygroup.kinds import Kind
 from studygroup.methods import CONTRACT, METHODS, method_options
 from studygroup.parameters import Bounds, Parameter, show
@@ -19,6 +23,7 @@ from studygroup.studies.study import Plan, Setting
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "methods"
+COMMAND_PAGES = ROOT / "docs" / "commands"
 KINDS = {"int": "integer", "float": "number", "bool": "yes or no", "list": "list", "map": "NAME=VALUE pairs"}
 
 
@@ -46,6 +51,40 @@ def values(kind: Kind, bounds: Bounds) -> str:
         return f"{number} in {start}, {f'{high[0]:g}]' if high[0] is not None else f'{high[1]:g})'}"
     ends = zip((">=", ">", "<=", "<"), (*low, *high), strict=True)
     return " ".join([number, *(f"{sign} {end:g}" for sign, end in ends if end is not None)])
+
+
+def command_options(command: str) -> str:
+    """Return the tables of a command's arguments and options, one for each group."""
+    _, parser = parsers(command)
+    assert parser is not None
+    groups = {"Arguments": parser.arguments(), **parser.groups()}
+    tables = []
+    for title, actions in groups.items():
+        rows = [f"| {flags(action)} | {cell(action.help or '')} |" for action in actions]
+        tables += [f"### {title[0].upper()}{title[1:]}\n", "| | |", "|---|---|", *rows, ""] if rows else []
+    return "\n".join(tables).strip()
+
+
+def flags(action: argparse.Action) -> str:
+    """Return an action's flags and its value as it is typed."""
+    value = "" if action.nargs == 0 else f" {action.metavar}"
+    return ", ".join(f"`{name}{value}`" for name in action.option_strings).replace("|", "\\|") or f"`{action.metavar}`"
+
+
+def cell(text: str) -> str:
+    """Return a help text as a cell of a table."""
+    return text.replace("%%", "%").replace("|", "\\|")
+
+
+def command_index() -> str:
+    """Return the table of all commands, for docs/commands/README.md."""
+    rows = [f"| [{name}]({name}.md) | {about(name)} |" for name in COMMANDS]
+    return "\n".join(["| command | what it does |", "|---|---|", *rows])
+
+
+def about(command: str) -> str:
+    """Return the first sentence of a command's help."""
+    return inspect.cleandoc(getattr(api, COMMANDS[command][0]).__doc__).partition("\n")[0]
 
 
 def title(method: str) -> str:
@@ -123,6 +162,8 @@ def parts() -> dict[Path, dict[str, str]]:
     return {
         **{PAGES / f"{name}.md": {"options": option_table(name)} for name in METHODS},
         PAGES / "README.md": {"methods": method_index()},
+        **{COMMAND_PAGES / f"{name}.md": {"options": command_options(name)} for name in COMMANDS},
+        COMMAND_PAGES / "README.md": {"commands": command_index()},
         ROOT / "README.md": {"methods": method_list()},
         ROOT / "docs" / "studies.md": {"studies": study_index()},
         ROOT / "docs" / "studies" / "published.md": {"numbers": published_numbers()},

@@ -232,13 +232,16 @@ def list_names(options: ListOptions) -> dict[str, dict[str, str]]:
 
 @keyword_function(ReportOptions)
 def report(options: ReportOptions) -> list[dict[str, object]]:
-    """Compare finished runs: a leaderboard, and their curves as a picture.
+    """Write the report of runs, comparisons or studies: one HTML file each; of runs, compute a leaderboard, too.
+
+    The file needs no network: open it in a browser, send it to somebody, print it. Runs may be unfinished.
 
     Returns:
-        The rows of the leaderboard, one per group of runs that differ in their seed only.
+        The rows of the leaderboard, one per group of runs that differ in their seed only, each with the paths `report` of their files;
+        then `kind`, `folder` and `report` of each comparison and study.
 
     Raises:
-        UserError: a folder holds no run.
+        UserError: a folder holds nothing of the kind, or a damaged file, or the report cannot be written.
     """
     from studygroup.commands import report
 

@@ -83,7 +83,7 @@ def test_the_papers_protocols_are_there() -> None:
 @pytest.mark.parametrize("path", [path for path in TABLES if path.parent.name == "okddip"], ids=name)
 def test_okddips_protocol_is_the_same_for_all_methods(path: Path) -> None:
     variants, _ = variants_of(path)
-    assert set(variants) == {"baseline", "dml", "cl_ilr", "one", "okddip", "kdcl"}
+    assert set(variants) == {"baseline", "dml", "cl_ilr", "one", "okddip", "kdcl", "pcl"}
     expected = {
         "holdout": 0.0,
         "augment": "crop+flip",
@@ -102,4 +102,4 @@ def test_okddips_protocol_is_the_same_for_all_methods(path: Path) -> None:
         own = variant.options
         assert f"{own.data}-{own.student}" == path.stem
         assert {key: getattr(own, key) for key in expected} == expected
-        assert variant.name == "baseline" or (own.method_options or {})["students"] == 4
+        assert variant.name == "baseline" or (own.method_options or {})["students"] == (3 if variant.name == "pcl" else 4)

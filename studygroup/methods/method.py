@@ -134,9 +134,8 @@ class Method(nn.Module, ABC):
             for parameter in network.parameters():
                 owners[parameter] = "shared" if parameter in owners else name
         found: dict[str, list[nn.Parameter]] = {}
-        unused = set(self.group.unused_parameters())
         for parameter in self.parameters():
-            if parameter.requires_grad and parameter not in unused:
+            if parameter.requires_grad:
                 found.setdefault(owners.get(parameter, "shared"), []).append(parameter)
         return found
 

@@ -14,7 +14,9 @@ from studygroup.options.commands import (
     ExportOptions,
     ListOptions,
     PredictOptions,
+    RankOptions,
     ReportOptions,
+    Sharding,
     TrainOptions,
 )
 from studygroup.options.groups import (
@@ -30,11 +32,9 @@ from studygroup.options.groups import (
     OptimizerOptions,
     Precision,
     ProgressOptions,
-    RankOptions,
     ScheduleOptions,
     SeedOptions,
     SelectionOptions,
-    Sharding,
     Stem,
     TableOptions,
 )

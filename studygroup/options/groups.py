@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 OnError = Literal["stop", "skip"]
 Precision = Literal["auto", "bf16", "float32"]
 Stem = Literal["auto", "small", "medium", "large"]
-Sharding = Literal["samples", "students", "members"]
 
 
 class MethodObject(Protocol):
@@ -308,35 +307,6 @@ class HardwareOptions(DeviceOptions):
         at_most=MOST_PROCESSES,
         help="CPU threads of a process; `auto` measures a few steps with 1, 2, 4, ... threads. The last bits of a result depend on it",
         default_help="$OMP_NUM_THREADS, else auto",
-        affects="cost",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankOptions(Options):
-    """Distributed training."""
-
-    title = "distributed training"
-
-    devices: int = option(
-        1,
-        at_least=1,
-        at_most=MOST_PROCESSES,
-        help="Number of processes on this machine: one per GPU, or sharing the CPU cores",
-        affects="cost",
-    )
-    nodes: int = option(
-        1,
-        at_least=1,
-        at_most=MOST_PROCESSES,
-        help="Number of machines that run this command; they must share the file system",
-        affects="cost",
-    )
-    rendezvous: str | None = option(None, help="`HOST:PORT` at which several nodes meet", affects="cost")
-    shard: Sharding = option(
-        "samples",
-        help="What is sharded over the processes: `samples` (data parallel), `students` (cgl), or `members` (separate networks that "
-        "exchange logits only: dml, orc and others)",
         affects="cost",
     )
 

@@ -30,7 +30,7 @@ STAGE = (
     *("config.yaml", "data.json", "environment.json", "metrics.jsonl", "result.json", "evaluation.json", "unused.json"),
     *("checkpoints/epoch-*-step-*.ckpt", "modules/*.safetensors"),
     *_under("members", ("*.safetensors", "*.json", "*.hf/config.json")),
-    *_under("predictions", ("test.csv", "mistakes.png", "mistakes.md")),
+    *_under("predictions", ("test.csv", "members.csv", "samples.json", "mistakes.png", "mistakes.md")),
     *_under("tokenizer", ("tokenizer.json", "bpe.model", "hf.json")),
     *_under("exported", ("*.onnx", "*.onnx.data", "*.pt2", "*.pt", "*.safetensors", "*.json", "*.md", "*.hf/*", "tokenizer/*")),
     *("tensorboard/events.out.tfevents.*", MARK, *REPORT),

@@ -15,6 +15,7 @@ from studygroup.data import reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.lock import lock_dir
 from studygroup.options import CompareOptions, StudyOptions, TableOptions
+from studygroup.pages import try_to_write_page
 from studygroup.parameters import parameters_of
 from studygroup.runs.contents import kind_of_folder, mark, names_in
 from studygroup.runs.folder import check_own, clear_dir
@@ -64,10 +65,12 @@ def study(options: StudyOptions) -> dict[str, Any]:
             left = estimate(panels, files)
             if left.finished:
                 reporting.write_study(files.folder, collect(chosen, plan, options, files, command(options, files), complete=False))
+                try_to_write_page(files.folder)
             again = command(options, files)
             raise KeyboardInterrupt(f"{left.finished} runs are finished, the others are saved. Continue with: {again}") from None
         result = collect(chosen, plan, options, files, command(options, files))
         reporting.write_study(files.folder, result)
+        try_to_write_page(files.folder)
         return {**result, "out": str(files.folder)}
 
 

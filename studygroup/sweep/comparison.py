@@ -21,6 +21,7 @@ from studygroup.errors import UserError
 from studygroup.foreign import allow_flag, code_in
 from studygroup.lock import lock_dir
 from studygroup.options import CompareOptions, RunOptions, TrainOptions, plain
+from studygroup.pages import try_to_write_page
 from studygroup.parameters import parameters_of, show
 from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.setup import epochs_of, given_code, open_splits, short_name, student_of, uses_gpu
@@ -137,6 +138,7 @@ def train_variants(
             write_json(files.manifest, manifest)
             if any(job.finished() for job in jobs):
                 reporting.write_comparison(files.folder)
+                try_to_write_page(files.folder)
     if not ended:
         flag = allow_flag([*options.allow_code, *code_in(vars(options))])
         again = f"studygroup compare --config {shlex.quote(str(files.recipe))}{flag}"

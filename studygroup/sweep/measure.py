@@ -6,10 +6,6 @@ from collections.abc import Sequence
 from dataclasses import asdict, dataclass, replace
 from typing import Any, Self
 
-import torch
-from torch import nn
-
-from studygroup.data import evaluation_batches
 from studygroup.distributed.context import SINGLE_PROCESS
 from studygroup.pipeline.planning import measure_stage
 from studygroup.pipeline.setup import method_of, open_splits, plan_stages, settings_of, with_stems
@@ -17,8 +13,7 @@ from studygroup.pipeline.stages import dry_run
 from studygroup.sweep.cost import measure as training_cost
 from studygroup.sweep.cost import own_stages
 from studygroup.sweep.variants import Variant, seeded
-from studygroup.training.flops import Operations, TrainingCost
-from studygroup.training.splits import DataSplits
+from studygroup.training.flops import TrainingCost, inference_cost
 
 
 @dataclass(frozen=True)
@@ -80,13 +75,3 @@ def measure(variant: Variant, variants: Sequence[Variant], *, seconds: float) ->
     per_epoch = sum(found.epoch for found, more in zip(costs, grows, strict=True) if more)
     before = sum(found.epoch * stage.settings.epochs for found, stage, more in zip(costs, own, grows, strict=True) if not more)
     return Measured(cost, per_epoch, before, inference_cost(untrained[stages[-1].name], splits))
-
-
-@torch.no_grad()
-def inference_cost(network: nn.Module, splits: DataSplits) -> float:
-    """Return the operations of a forward pass per sample."""
-    network.eval()
-    inputs, labels = next(evaluation_batches(splits.train, splits.dataset.inputs.transform(), 64))
-    with Operations() as counted:
-        network(inputs)
-    return float(counted.flops / len(labels))

@@ -450,7 +450,7 @@ def test_every_trainable_parameter_has_one_owner(case: Case) -> None:
     sets = method.parameter_sets()
     owned = [id(p) for parameters in sets.values() for p in parameters]
     assert len(owned) == len(set(owned))
-    assert set(owned) == {id(p) for p in method.parameters() if p.requires_grad} - {id(p) for p in method.group.unused_parameters()}
+    assert set(owned) == {id(p) for p in method.parameters() if p.requires_grad}
     assert set(sets) <= {*method.members(), "shared"}
 
 
