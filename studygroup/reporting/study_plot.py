@@ -78,11 +78,11 @@ def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
         axes.set_yticks(range(len(names)), [shortened(name, NAME) for name in names], parse_math=False)
     for axes in list(grid.flat)[len(titles) :]:
         axes.set_visible(False)
-    figure.supxlabel(
-        f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed", fontsize=9
-    )
+    label = f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed"
     if told:
-        _paper_legend(figure)
+        _paper_legend(figure, label)
+    else:
+        figure.supxlabel(label, fontsize=9)
 
 
 def _gain(axes: Axes, cell: Cell, base: Cell, place: int) -> bool:
@@ -105,7 +105,8 @@ def _gain(axes: Axes, cell: Cell, base: Cell, place: int) -> bool:
     return True
 
 
-def _paper_legend(figure: Figure) -> None:
+def _paper_legend(figure: Figure, title: str) -> None:
+    """Explain the marks below the panels, under the title of their common axis."""
     from matplotlib.lines import Line2D
 
     figure.legend(
@@ -114,6 +115,8 @@ def _paper_legend(figure: Figure) -> None:
             Line2D([], [], color=COLOURS[1], marker="D", linestyle="", markerfacecolor="white", label=PAPER),
         ],
         loc="outside lower center",
+        title=title,
+        title_fontsize=9,
         ncols=2,
         frameon=False,
         fontsize=8,
