@@ -16,7 +16,6 @@ from studygroup.advice.answer import Entry, Findings, answer, failure
 from studygroup.advice.candidates import ALONE, Candidate, candidates_for, larger_network
 from studygroup.advice.journal import Journal
 from studygroup.advice.judgement import Scored, better_half, gains, read_curves
-from studygroup.advice.measure import Measured, measure
 from studygroup.advice.plan import Pace, largest, rung_sizes
 from studygroup.advice.rungs import TEACHER, Comparisons
 from studygroup.data import reads_texts
@@ -32,6 +31,7 @@ from studygroup.runs.folder import clear_dir
 from studygroup.runs.layout import AdviceFiles
 from studygroup.runs.reader import read_run
 from studygroup.sweep.comparison import processes
+from studygroup.sweep.measure import Measured, measure
 from studygroup.sweep.variants import BASELINE, Variant
 from studygroup.training.splits import DataSplits
 

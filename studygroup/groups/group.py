@@ -62,10 +62,6 @@ class Group(nn.Module, ABC):
     def compiled_modules(self) -> list[nn.Module]:
         """Return the modules to compile: those that are called as a whole."""
 
-    def unused_parameters(self) -> list[nn.Parameter]:
-        """Return the parameters that no student uses, which are not trained."""
-        return []
-
     def shard(self, ranks: DistContext, classes: int) -> None:
         """Shard the students or members over ranks. Called once, before training.
 

@@ -379,7 +379,7 @@ class Modular(Group):
 
 
 def _has_dropout(module: nn.Module) -> bool:
-    """Return whether two passes of a module over the same samples differ in train mode."""
+    """Return whether a module drops something in train mode, so that two passes over the same samples differ."""
     rates = [module.p] if isinstance(module, _DropoutNd) else [value for name, value in vars(module).items() if "drop" in name]
     return any(isinstance(rate, float) and rate > 0.0 for rate in rates)
 

@@ -9,8 +9,8 @@ Rules (each has a test in the contract suite):
 - What was computed before a `yield` belongs to the weights before that update.
 - Random choices use `clock.generator(purpose)`: the same on every rank and after a resume.
 - A method sees no optimiser, device, rank or file.
-- A method is a dataclass, `@dataclass(eq=False, kw_only=True)`; its options are fields declared by `studygroup.parameters.option`, which
-  carry type, default, range and help. Checks of several options together, and what is derived from them, are in `__post_init__`.
+- A method is a dataclass, `@dataclass(eq=False, kw_only=True)`; its options are fields declared by `studygroup.parameters.option`.
+  Checks of several options together, and what is derived from them, are in `__post_init__`.
 - Batches of a method with `whole_batch`, whose losses relate or rank their samples, are never split. On several ranks it gets a shard, and
   the other ranks' samples through `batch.all_gather` and `batch.global_batch`.
 """
@@ -21,13 +21,14 @@ import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
 from studygroup.batch import Batch, Partition
 from studygroup.clock import Clock
-from studygroup.errors import UserError, unknown_name
+from studygroup.errors import require as require
+from studygroup.errors import unknown_name
 from studygroup.groups.group import Group
 from studygroup.methods.stage_spec import StageSpec as StageSpec
 from studygroup.methods.yields import Losses as Losses
@@ -44,11 +45,13 @@ class Method(nn.Module, ABC):
         candidates: names of the students that may be deployed: those with the target's network, or those of them that are preferred.
         needs_teacher: whether the method learns from a trained network, which it calls `teacher_name`.
         images_only: why the method cannot learn from texts; empty if it can.
+        hands_over: what is deployed unless the run says otherwise.
     """
 
     needs_teacher: ClassVar[bool] = False
     teacher_name: ClassVar[str] = "teacher"
     images_only: ClassVar[str] = ""
+    hands_over: ClassVar[Literal["selected", "soup"]] = "selected"
     group: Group
     candidates: tuple[str, ...]
     _options: dict[str, Any]
@@ -78,6 +81,9 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Yield named, weighted losses on `batch`; every `yield` is one optimiser update."""
+
+    def after_step(self, clock: Clock) -> None:
+        """Change weights otherwise than by gradients, once after the updates of a step, whatever number of parts its batch had."""
 
     def stages(self) -> list[StageSpec]:
         """List the training stages in order, this method's last; raise UserError if the options do not define them."""
@@ -128,9 +134,8 @@ class Method(nn.Module, ABC):
             for parameter in network.parameters():
                 owners[parameter] = "shared" if parameter in owners else name
         found: dict[str, list[nn.Parameter]] = {}
-        unused = set(self.group.unused_parameters())
         for parameter in self.parameters():
-            if parameter.requires_grad and parameter not in unused:
+            if parameter.requires_grad:
                 found.setdefault(owners.get(parameter, "shared"), []).append(parameter)
         return found
 
@@ -141,9 +146,3 @@ class Method(nn.Module, ABC):
     def describe(self) -> dict[str, object]:
         """Return what identifies the group, in JSON's types: a run can only be resumed with the same."""
         return self.group.describe()
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise UserError(message) unless `condition` holds."""
-    if not condition:
-        raise UserError(message)

@@ -21,7 +21,6 @@ from studygroup.options.groups import (
     NetworkOptions,
     OptimizerOptions,
     ProgressOptions,
-    RankOptions,
     SeedOptions,
     TableOptions,
 )
@@ -31,6 +30,38 @@ from studygroup.parameters import option, parameters_of
 
 if TYPE_CHECKING:
     from studygroup.options.groups import PythonData
+
+
+Sharding = Literal["samples", "students", "members"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankOptions(Options):
+    """Distributed training."""
+
+    title = "distributed training"
+
+    devices: int = option(
+        1,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of processes on this machine: one per GPU, or sharing the CPU cores",
+        affects="cost",
+    )
+    nodes: int = option(
+        1,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of machines that run this command; they must share the file system",
+        affects="cost",
+    )
+    rendezvous: str | None = option(None, help="`HOST:PORT` at which several nodes meet", affects="cost")
+    shard: Sharding = option(
+        "samples",
+        help="What is sharded over the processes: `samples` (data parallel), `students` (cgl), or `members` (separate networks that "
+        "exchange logits only: dml, orc and others)",
+        affects="cost",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -220,9 +251,10 @@ class ReportOptions(Options):
 
     title = "output"
 
-    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Run folders"})
+    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Folders of runs, comparisons or studies"})
     out: str | Path | None = option(
         None,
-        help="Folder for leaderboard.md, leaderboard.csv, curves.png and, for methods with metrics, metrics.png",
-        default_help="nothing is written",
+        help="Folder for the report instead of the folder that it is of; of runs, also for leaderboard.md, leaderboard.csv, curves.png and "
+        "metrics.png; of several runs, for a report that compares them beside the report of each",
+        default_help="report.html in each folder",
     )

@@ -20,7 +20,6 @@ if TYPE_CHECKING:
 OnError = Literal["stop", "skip"]
 Precision = Literal["auto", "bf16", "float32"]
 Stem = Literal["auto", "small", "medium", "large"]
-Sharding = Literal["samples", "students", "members"]
 
 
 class MethodObject(Protocol):
@@ -280,9 +279,10 @@ class SelectionOptions(Options):
         help="Fit a linear model beside the network (tf-idf of texts, pixels of images), and show its accuracy in the results",
         affects="nothing",
     )
-    hand_over: Literal["selected", "route", "soup", "ensemble", "distilled"] = option(
-        "selected",
-        help="What is deployed: the student that the hold-out set `selected`; the best `route` through cgl's modules, trained or not; the "
+    hand_over: Literal["auto", "selected", "route", "soup", "ensemble", "distilled"] = option(
+        "auto",
+        help="What is deployed: by `auto`, what the method asks for (`soup` with papa, else `selected`); the student that the hold-out set "
+        "`selected`; the best `route` through cgl's modules, trained or not; the "
         "average of the students' weights (`soup`); all students as one `ensemble`; or a student `distilled` from the ensemble by kd in a "
         "last stage",
     )
@@ -307,35 +307,6 @@ class HardwareOptions(DeviceOptions):
         at_most=MOST_PROCESSES,
         help="CPU threads of a process; `auto` measures a few steps with 1, 2, 4, ... threads. The last bits of a result depend on it",
         default_help="$OMP_NUM_THREADS, else auto",
-        affects="cost",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankOptions(Options):
-    """Distributed training."""
-
-    title = "distributed training"
-
-    devices: int = option(
-        1,
-        at_least=1,
-        at_most=MOST_PROCESSES,
-        help="Number of processes on this machine: one per GPU, or sharing the CPU cores",
-        affects="cost",
-    )
-    nodes: int = option(
-        1,
-        at_least=1,
-        at_most=MOST_PROCESSES,
-        help="Number of machines that run this command; they must share the file system",
-        affects="cost",
-    )
-    rendezvous: str | None = option(None, help="`HOST:PORT` at which several nodes meet", affects="cost")
-    shard: Sharding = option(
-        "samples",
-        help="What is sharded over the processes: `samples` (data parallel), `students` (cgl), or `members` (separate networks that "
-        "exchange logits only: dml, orc and others)",
         affects="cost",
     )
 

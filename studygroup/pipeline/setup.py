@@ -135,6 +135,8 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
         UserError: an unknown network, or a teacher or options that cannot be combined.
     """
     check_batches(method, settings)
+    if settings.hand_over == "auto":
+        settings = replace(settings, hand_over=method.hands_over)
     teacher: Teacher | None = find_teacher(options, method)
     student = student_of(options)
     trains_teacher = isinstance(teacher, str) and is_untrained(teacher)

@@ -11,8 +11,9 @@ from studygroup.errors import UserError
 from studygroup.reporting import comparison_tables, tables
 from studygroup.reporting.advice import render_advice_markdown
 from studygroup.reporting.comparison import comparison
+from studygroup.reporting.study import render_study_csv, render_study_markdown
 from studygroup.runs.files import write_json
-from studygroup.runs.layout import AdviceFiles
+from studygroup.runs.layout import AdviceFiles, StudyFiles
 
 FILES = ("leaderboard.md", "leaderboard.csv", "curves.png", "metrics.png")
 COMPARISON_FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "metrics.png")
@@ -86,3 +87,19 @@ def write_advice(folder: str | Path, advice: Mapping[str, Any]) -> None:
     draw_advice(advice, files.picture)
     write_atomically(files.page, render_advice_markdown(advice).encode())
     write_json(files.result, advice)
+
+
+def write_study(folder: str | Path, study: Mapping[str, Any]) -> None:
+    """Write a study to its folder: its page with the figure (PNG and SVG), its numbers as CSV, and then `study.json`.
+
+    Args:
+        folder: of the study.
+        study: as `studygroup.study` returns it.
+    """
+    from studygroup.reporting.study_plot import draw_study
+
+    files = StudyFiles(Path(folder))
+    draw_study(study, [files.figure("png"), files.figure("svg")])
+    write_atomically(files.table, render_study_csv(study).encode())
+    write_atomically(files.page, render_study_markdown(study).encode())
+    write_json(files.result, study)

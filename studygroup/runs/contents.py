@@ -16,7 +16,7 @@ from typing import Any, Literal, cast, get_args
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import AdviceFiles, ComparisonFiles, RunFiles
 
-Kind = Literal["run", "comparison", "advice"]
+Kind = Literal["run", "comparison", "study", "advice"]
 MARK = ".studygroup"
 """Name of the file with `{"kind": KIND}`, the first that is written to a folder and the last that is deleted."""
 
@@ -30,7 +30,7 @@ STAGE = (
     *("config.yaml", "data.json", "environment.json", "metrics.jsonl", "result.json", "evaluation.json", "unused.json"),
     *("checkpoints/epoch-*-step-*.ckpt", "modules/*.safetensors"),
     *_under("members", ("*.safetensors", "*.json", "*.hf/config.json")),
-    *_under("predictions", ("test.csv", "mistakes.png", "mistakes.md")),
+    *_under("predictions", ("test.csv", "members.csv", "samples.json", "mistakes.png", "mistakes.md")),
     *_under("tokenizer", ("tokenizer.json", "bpe.model", "hf.json")),
     *_under("exported", ("*.onnx", "*.onnx.data", "*.pt2", "*.pt", "*.safetensors", "*.json", "*.md", "*.hf/*", "tokenizer/*")),
     *("tensorboard/events.out.tfevents.*", MARK, *REPORT),
@@ -42,7 +42,12 @@ ADVICE = (
     *_under("alone", COMPARISON),
     *_under("rung*", COMPARISON),
 )
-KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *ADVICE, *_under("advice", ADVICE)}]
+STUDY = (
+    *("study.json", "study.md", "study.csv", "study.yaml", "figure.png", "figure.svg", "costs.json", "values.json", "docstrings.csv"),
+    *("report.html", MARK),
+    *_under("panels/*", COMPARISON),
+)
+KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *STUDY, *ADVICE, *_under("advice", ADVICE)}]
 
 
 def mark(folder: Path, kind: Kind) -> None:

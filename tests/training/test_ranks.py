@@ -70,6 +70,12 @@ SCENES = [
     Scene("kdcl", {"students": 3, "variant": "general"}, norms=True),
     Scene("orc", {}, "members", norms=True),
     Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip_grad_norm": 0.5}),
+    Scene("papa", {"students": 3, "interval": 3, "pull": 0.3}, norms=True),
+    Scene("papa", {"students": 3, "interval": 3, "pull": 0.3}, "members", norms=True),
+    Scene("pcl", {"decay": 0.5}, norms=True),
+    Scene("mcl", {"students": 3}, norms=True),
+    Scene("switokd", {"students": 3, "teachers": 2}, norms=True),
+    Scene("switokd", {"students": 3, "teachers": 2}, "members", norms=True),
     # losses that relate the samples of all ranks
     Scene("kd", {"preset": "dist", "warmup_share": 0.5}, norms=True),
     Scene("orc", {"logit_loss": "dist", "temporary_teachers": 2}, norms=True),
