@@ -2,7 +2,7 @@
 
 A method defines what one batch teaches. Its `step` is a generator of named losses, and every `yield` is one optimiser update: the trainer
 sums the losses, runs the backward pass and steps; parameters without a gradient are skipped. So "update only student k" is "yield a loss
-that reaches only student k".
+that reaches only student k". `WithMetrics(losses, metrics)` yields numbers beside the losses for `metrics.jsonl`.
 
 Rules (each has a test in the contract suite):
 - No context manager spans a `yield`; gradients are enabled at every `yield`.
@@ -31,11 +31,10 @@ from studygroup.errors import require as require
 from studygroup.errors import unknown_name
 from studygroup.groups.group import Group
 from studygroup.methods.stage_spec import StageSpec as StageSpec
+from studygroup.methods.yields import Losses as Losses
+from studygroup.methods.yields import WithMetrics as WithMetrics
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import check_values, parameters_of
-
-Losses = dict[str, Tensor]
-"""`"member/loss"`, or `"group/loss"` for a loss of all members together -> scalar, weighted; their sum is minimised."""
 
 
 class Method(nn.Module, ABC):
@@ -128,7 +127,7 @@ class Method(nn.Module, ABC):
         return copy.deepcopy(self.extra_members()[member])
 
     def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trainable parameters by the member that alone has them; `"shared"` for those of several or of none."""
+        """Return the parameters that are trained by the member that alone has them; `"shared"` for those of several or of none."""
         owners: dict[nn.Parameter, str] = {}
         for name in self.members():
             network = self.extra_members()[name] if name in self.extra_members() else self.group[self.student_names().index(name)]

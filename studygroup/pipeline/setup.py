@@ -142,6 +142,9 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
     trains_teacher = isinstance(teacher, str) and is_untrained(teacher)
     given = open_all(options, method, teacher=trains_teacher)
     teachers_weights = given.pop(TEACHER, None)
+    if options.teacher_epochs is not None and not trains_teacher:
+        reason = "there is no teacher" if teacher is None else "the teacher is trained already"
+        raise UserError(f"teacher_epochs is {options.teacher_epochs}, but {reason}; leave it out, or give --teacher NETWORK")
     if options.teacher_epochs == 0 and teachers_weights is None:
         raise UserError("teacher_epochs is 0, but the teacher has no weights; give --weights teacher=SOURCE, or epochs")
     stages = []

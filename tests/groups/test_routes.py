@@ -143,8 +143,8 @@ def test_separate_networks_are_routes_that_share_nothing(
         for target, other in zip(taught, others, strict=True):
             torch.testing.assert_close(target, other)
             assert target.requires_grad == other.requires_grad == (not detach)
-    for own, taught in results:
-        torch.stack([z.square().sum() for z in own] + [z.sum() for row in taught for z in row]).sum().backward()
+    for logits, imitations in results:
+        torch.stack([z.square().sum() for z in logits] + [z.sum() for row in imitations for z in row]).sum().backward()
     for k, network in enumerate(networks):
         exported = modular.export(k)
         for name, value in snapshot(exported).items():
@@ -154,8 +154,8 @@ def test_separate_networks_are_routes_that_share_nothing(
             module = modular.layers[layer].get_submodule(str(k))
             own_gradients = [parameter.grad for parameter in module.parameters()]
             other_gradients = [parameter.grad for name in names for parameter in network.get_submodule(name).parameters()]
-            for gradient, other in zip(own_gradients, other_gradients, strict=True):
-                torch.testing.assert_close(gradient, other)
+            for gradient, expected in zip(own_gradients, other_gradients, strict=True):
+                torch.testing.assert_close(gradient, expected)
 
 
 def test_batch_norm_of_targets_is_an_option_of_separate_networks() -> None:
@@ -164,7 +164,7 @@ def test_batch_norm_of_targets_is_an_option_of_separate_networks() -> None:
     inputs = [images(size, seed=size) for size in (4, 6, 5)]
     found = {}
     for bn in ("pooled", "per_student"):
-        _, taught = Independent(networks, bn=bn).train().study(inputs, [[2], [2], []])  # type: ignore[arg-type]
+        _, taught = Independent(networks, bn=bn).train().study(inputs, [[2], [2], []])
         found[bn] = taught[0][0]
     from studygroup.groups import predict_targets
 
