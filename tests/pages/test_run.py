@@ -135,7 +135,7 @@ def test_names_are_escaped(tmp_path: Path) -> None:
     run = write_full_run(tmp_path / "<b>run</b>", classes=hostile)
     text = html(run)
     assert "<script>alert" not in text
-    assert "</style>" == re.findall(r"</style>", text)[0]
+    assert re.findall(r"</style>", text)[0] == "</style>"
     assert text.count("</style>") == 1
     assert "<b>run</b>" not in text
     assert "&lt;script&gt;alert(1)&lt;/script&gt;" in text
