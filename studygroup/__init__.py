@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from studygroup.runs.member import Member as Member
     from studygroup.runs.member import Run as Run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "TrainingError",
     "UserError",

@@ -122,9 +122,9 @@ def study(options: StudyOptions) -> dict[str, Any]:
     each seed has a data split of its own. `studygroup study list` lists the studies.
 
     Returns:
-        `cells`, the numbers of the table: `row`, `column`, `mean`, `std`, `by_seed`, `published`, ...; `claims`: `text`, `verdict`, `reason`
-        and `parts` with `mean`, `low`, `high` and `by_seed`; `failed`: run -> reason; `out`: the folder with `study.md`, `study.csv`,
-        `study.json`, `figure.png` and `figure.svg`. Of `list`: `studies`.
+        `cells`, the numbers of the table: `row`, `column`, `mean`, `std`, `by_seed`, `published`, ...; `claims`: `text`, `verdict`,
+        `reason` and `parts` with `mean`, `low`, `high` and `by_seed`; `failed`: run -> reason; `out`: the folder with `study.md`,
+        `study.csv`, `study.json`, `figure.png` and `figure.svg`. Of `list`: `studies`.
 
     Raises:
         UserError: an option that cannot work; the message names the value and the remedy. Nothing was trained.

@@ -18,6 +18,7 @@ import sys
 import traceback
 import warnings
 from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import NoReturn, cast
 
 from studygroup import api
@@ -118,6 +119,17 @@ class Parser(argparse.ArgumentParser):
         """Return all flags of this parser."""
         return [flag for action in self._actions for flag in action.option_strings]
 
+    def arguments(self) -> list[argparse.Action]:
+        """Return the positional arguments."""
+        return [action for action in self._actions if not action.option_strings]
+
+    def groups(self) -> dict[str, list[argparse.Action]]:
+        """Return the options by the title of their group, those without one last."""
+        known = {str(group.title): list(group._group_actions) for group in self._action_groups}
+        others = [action for action in known.pop("options", []) if action.option_strings]
+        known.pop("positional arguments", None)
+        return known | {"others": others}
+
     def error(self, message: str) -> NoReturn:
         """Raise an error that argparse would print."""
         raise UsageError(f"{message} (see {self.prog} --help)")
@@ -156,16 +168,56 @@ def main(argv: Sequence[str] | None = None) -> int:
 
 
 def _run(words: list[str]) -> int:
+    given = read_words(words)
+    if given is None:
+        return 2
+    arguments = given.arguments
+    if given.without_data is not None:
+        from studygroup.recipes import with_recipe
+
+        group = COMMANDS[given.command][1]
+        groups = (TrainOptions,) if given.command in WITH_METHOD else (TrainOptions, group)  # a recipe is one of `train`, or of `compare`
+        arguments = with_recipe(given.settings.get("config"), groups, group, arguments, given.method_options)
+        if "data" not in arguments:
+            raise UsageError(given.without_data)
+    return _call(given.command, arguments, given.settings.get("format", "table"))
+
+
+@dataclass(frozen=True)
+class Given:
+    """A command line that is understood.
+
+    Attributes:
+        command: its name.
+        arguments: options of the command, converted.
+        settings: the command line's own: `config`, `format`.
+        method_options: options of the method, as YAML has them.
+        without_data: the error for a command line that names no data; None if the command needs none.
+    """
+
+    command: str
+    arguments: dict[str, object]
+    settings: dict[str, str]
+    method_options: dict[str, object]
+    without_data: str | None
+
+
+def read_words(words: Sequence[str]) -> Given | None:
+    """Return what a command line says; None, after the help was printed, if it names no command.
+
+    Raises:
+        UsageError: it cannot be understood.
+    """
     command = next((word for word in words if not word.startswith("-")), None)
     if command is not None and command not in COMMANDS:
         raise UsageError(str(unknown_name("command", command, COMMANDS)))
-    parser, chosen = _parsers(command)
+    parser, chosen = parsers(command)
     if command is None or chosen is None:
         _refuse_unknown(words, parser.flags())
-        if words not in ([], ["--traceback"]):
+        if [*words] not in ([], ["--traceback"]):
             parser.parse_args(words)  # --help and --version exit here
         parser.print_help(sys.stderr)
-        return 2
+        return None
     words = [_with_hyphens(word) for word in words]
     options: dict[str, object] = {}
     greedy: list[str] = []
@@ -174,19 +226,13 @@ def _run(words: list[str]) -> int:
     _refuse_unknown(words, [*chosen.flags(), "--version"])
     given = vars(parser.parse_args(words))
     arguments, settings = _convert(given, command, chosen)
-    if command in WITH_RECIPE:
-        from studygroup.recipes import with_recipe
-
-        group = COMMANDS[command][1]
-        groups = (TrainOptions,) if command in WITH_METHOD else (TrainOptions, group)  # a recipe is one of `train`, or of `compare`
-        arguments = with_recipe(settings.get("config"), groups, group, arguments, options)
-        if "data" not in arguments:
-            taken = f"; --method.{greedy[-1]} was read as the method's: write --method.{greedy[-1].split(' ')[0]}=true" if greedy else ""
-            chosen.error(f"no data: name a data set or a folder{taken}")
-    return _call(command, arguments, settings.get("format", "table"))
+    if command not in WITH_RECIPE:
+        return Given(command, arguments, settings, options, None)
+    taken = f"; --method.{greedy[-1]} was read as the method's: write --method.{greedy[-1].split(' ')[0]}=true" if greedy else ""
+    return Given(command, arguments, settings, options, f"no data: name a data set or a folder{taken} (see {chosen.prog} --help)")
 
 
-def _parsers(chosen: str | None) -> tuple[Parser, Parser | None]:
+def parsers(chosen: str | None) -> tuple[Parser, Parser | None]:
     """Build the parser of the program and that of the chosen command; the other commands have no arguments."""
     parser = Parser(prog="studygroup", description="Train groups of neural networks that teach each other, and deploy the best student.")
     parser.add_argument("--version", action=Version, nargs=0, default=argparse.SUPPRESS, help="Show the version and exit")

@@ -263,8 +263,9 @@ def _print_leaderboard(rows: Sequence[Mapping[str, object]], out: object) -> Non
     if runs:
         screen.print(reporting.render_terminal(runs, screen.width))
         if out is not None:
-            for name in reporting.FILES:
-                screen.print(str(Path(str(out)) / name), soft_wrap=True, markup=False)
+            for file in (Path(str(out)) / name for name in reporting.FILES):
+                if file.exists():
+                    screen.print(str(file), soft_wrap=True, markup=False)
     for row in rows:
         if row.get("kind") == "comparison":
             screen.print(reporting.render_comparison(reporting.comparison(str(row["folder"])), screen.width))

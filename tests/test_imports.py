@@ -36,7 +36,14 @@ LEAVES = {
     "threads",
     "losses",
 }
-READERS = {"runs.layout", "runs.reader", "runs.files", "runs.records", "runs.evaluation", "runs.predictions"}  # of run folders, without torch
+READERS = {
+    "runs.layout",
+    "runs.reader",
+    "runs.files",
+    "runs.records",
+    "runs.evaluation",
+    "runs.predictions",
+}  # of run folders, without torch
 # package: the packages and modules that it may import besides itself and the leaves
 MAY_IMPORT: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
@@ -53,9 +60,24 @@ MAY_IMPORT: dict[str, set[str]] = {
     "exporting": {"config", "data", "networks", "runs"},
     "reporting": {"config", *READERS},
     "pages": {"reporting", *READERS},
-    "sweep": {"networks", "data", "config", "methods", "runs", "training", "pipeline", "reporting", "pages"},
+    "sweep": {"distributed", "networks", "data", "config", "methods", "runs", "training", "pipeline", "reporting", "pages"},
     "advice": {"data", "config", "distributed", "runs", "training", "pipeline", "reporting", "sweep"},
-    "commands": {"advice", "networks", "data", "config", "methods", "runs", "training", "pipeline", "sweep", "reporting", "pages", "exporting"},
+    "studies": {"analysis", "config", "data", "runs", "pipeline", "training", "reporting", "pages", "sweep"},
+    "commands": {
+        "advice",
+        "studies",
+        "networks",
+        "data",
+        "config",
+        "methods",
+        "runs",
+        "training",
+        "pipeline",
+        "sweep",
+        "reporting",
+        "pages",
+        "exporting",
+    },
     "output": {"reporting", *READERS},
     "api": {"commands", "runs"},
     "recipes": {"config", "runs.layout"},

@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from studygroup.methods.method import Method, require
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import require
 from studygroup.methods.stage_spec import StageSpec
 from studygroup.parameters import option
 
@@ -14,7 +15,7 @@ Teachers = tuple[str, ...]
 
 
 @dataclass(eq=False, kw_only=True)
-class Assisted(Method):
+class Assisted(ComparesLogits):
     """A student that learns from a teacher and its assistants. An assistant is the student of a shorter chain."""
 
     needs_teacher = True
@@ -24,6 +25,7 @@ class Assisted(Method):
 
     def __post_init__(self) -> None:
         """Check that the assistants are a list."""
+        super().__post_init__()
         listed = self.assistants is None or (isinstance(self.assistants, Sequence) and not isinstance(self.assistants, str))
         require(listed, f"assistants is {self.assistants!r}; it must be a list of networks")
 

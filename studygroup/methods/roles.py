@@ -11,7 +11,7 @@ Shapes: B batch, n students.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
@@ -64,3 +64,26 @@ def feedback(errors: Tensor, generator: torch.Generator) -> Tensor:
     ]
     joined = torch.cat(chosen)
     return joined[torch.randperm(len(joined), generator=generator).to(joined.device)]
+
+
+def role_metrics(promoted: Collection[int], errors: Tensor, fed: Tensor | None) -> dict[str, Tensor | float]:
+    """Return who is promoted in a step, and what the pivot is fed.
+
+    Args:
+        promoted: the temporary teachers.
+        errors: (n, B) cross-entropy of each student on each sample.
+        fed: positions (B,) of the samples that students feed back; None if they feed back none.
+
+    Returns:
+        `studentK/promoted`, 0 or 1. If samples are fed back: `studentK/fed`, the fraction of them that is the student's;
+        `feedback/distinct`, the number of different samples divided by B; and the students' mean cross-entropy on the samples that are
+        fed back, `feedback/cross_entropy`, and on the whole batch, `batch/cross_entropy`.
+    """
+    students, batch = errors.shape
+    found: dict[str, Tensor | float] = {f"student{k}/promoted": float(k in promoted) for k in range(students)}
+    if fed is not None:
+        found |= {f"student{k}/fed": quota / batch for k, quota in enumerate(quotas(errors.mean(1).cpu(), batch))}
+        found["feedback/distinct"] = torch.zeros_like(errors[0]).index_fill(0, fed, 1.0).mean()
+        found["feedback/cross_entropy"] = errors[:, fed].mean()
+        found["batch/cross_entropy"] = errors.mean()
+    return found

@@ -20,7 +20,7 @@ class StudyOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions, T
     name: str = field(kw_only=False, metadata={"help": "Name of a study; `list` for all of them"})
     scale: Literal["tiny", "small", "paper"] = option(
         "small",
-        help="`tiny`: minutes on scikit-learn's digits, to see that it runs; `small`: hours on Fashion-MNIST, or on the texts that you give; "
+        help="`tiny`: minutes on scikit-learn's digits, to see that it runs; `small`: hours on Fashion-MNIST, or your texts; "
         "`paper`: the published data, networks and schedules",
     )
     data: Sequence[str] = option(
@@ -33,7 +33,9 @@ class StudyOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions, T
         None, above=0, help="Number of training samples to use (above 1), or their fraction (at most 1)", default_help="the scale's"
     )
     student: str | None = option(None, help="Network instead of the scale's own, in studies of methods", default_help="the scale's")
-    seeds: int | None = option(None, at_least=1, help="Number of seeds, each with its own data split", default_help="2 at scale tiny, else 3")
+    seeds: int | None = option(
+        None, at_least=1, help="Number of seeds, each with its own data split", default_help="2 at scale tiny, else 3"
+    )
     panels: Sequence[str] = option((), help="Panels to run, as `studygroup study NAME` names them", default_help="all of the study")
     download: bool = option(False, help="Download data sets that are not there", affects="nothing")
     out: str | Path | None = option(

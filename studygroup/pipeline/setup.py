@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from studygroup import config
 from studygroup.data import Dataset, Images, asks_for_flips, decide_flips, open_data, parse_augment, reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.foreign import code_in, import_code, is_import_path
@@ -78,7 +79,24 @@ def method_of(options: RunOptions) -> Method:
             )
     elif peers:
         raise UserError(f"{method} trains one student; it takes no peers")
-    return create_method(method, own)
+    return create_method(method, with_files(method, own))
+
+
+def with_files(method: str, options: Mapping[str, object]) -> dict[str, object]:
+    """Replace paths by what the files hold, for options that are lists of lists, such as routes.
+
+    Raises:
+        UserError: a file cannot be read, or holds no such lists.
+    """
+    found = dict(options)
+    for name, parameter in method_options(method).items():
+        path, kind = found.get(name), parameter.kind
+        if isinstance(path, str) and kind.base == "list" and kind.item is not None and kind.item.base == "list":
+            try:
+                found[name] = kind.check(config.read_list(path))
+            except ValueError as error:
+                raise error if isinstance(error, UserError) else UserError(f"{method}'s {name} in {path} is {error}") from None
+    return found
 
 
 def settings_of(options: RunOptions) -> Settings:
@@ -117,11 +135,16 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
         UserError: an unknown network, or a teacher or options that cannot be combined.
     """
     check_batches(method, settings)
+    if settings.hand_over == "auto":
+        settings = replace(settings, hand_over=method.hands_over)
     teacher: Teacher | None = find_teacher(options, method)
     student = student_of(options)
     trains_teacher = isinstance(teacher, str) and is_untrained(teacher)
     given = open_all(options, method, teacher=trains_teacher)
     teachers_weights = given.pop(TEACHER, None)
+    if options.teacher_epochs is not None and not trains_teacher:
+        reason = "there is no teacher" if teacher is None else "the teacher is trained already"
+        raise UserError(f"teacher_epochs is {options.teacher_epochs}, but {reason}; leave it out, or give --teacher NETWORK")
     if options.teacher_epochs == 0 and teachers_weights is None:
         raise UserError("teacher_epochs is 0, but the teacher has no weights; give --weights teacher=SOURCE, or epochs")
     stages = []

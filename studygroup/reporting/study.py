@@ -16,17 +16,33 @@ if TYPE_CHECKING:
 
 Cell = Mapping[str, Any]
 RULE = (
-    "A statement is that a quantity is above 0, computed for each seed from runs of that seed. It holds if the 95% interval of its mean over "
-    "seeds (Student's t) lies above 0, is opposite if it lies below, and is undecided otherwise. A claim of several statements holds if all of "
-    "them hold, and is opposite if one is, even by the wider interval that keeps the error of all of them together at 5%."
+    "A statement is that a quantity is above 0, computed for each seed from runs of that seed. It holds if the 95% interval of its mean "
+    "over seeds (Student's t) lies above 0, is opposite if it lies below, and is undecided otherwise. A claim of several statements holds "
+    "if all of them hold, and is opposite if one is, even by the wider interval that keeps the error of all of them together at 5%."
 )
 STANDS = {
     "tiny": "Scale tiny shows that the study runs. Its numbers say nothing of the paper's claims.",
-    "small": "Scale small is not the paper's data, networks or sizes: the published numbers are beside the measured ones, not a target for them.",
+    "small": "Scale small has other data, networks and sizes than the paper, whose numbers are no target for the measured ones.",
     "paper": "Scale paper: the published protocol, as far as the paper gives it.",
 }
 PAPER = "paper: "
-CSV = ("block", "row", "column", "panel", "variant", "measure", "x", "mean", "std", "low", "high", "published", "published_std", "seeds")
+CSV = (
+    "block",
+    "row",
+    "column",
+    "panel",
+    "variant",
+    "measure",
+    "x",
+    "y",
+    "mean",
+    "std",
+    "low",
+    "high",
+    "published",
+    "published_std",
+    "seeds",
+)
 
 
 def blocks(study: Mapping[str, Any]) -> dict[str, list[Cell]]:
@@ -106,7 +122,8 @@ def render_study(study: Mapping[str, Any], width: int | None = None) -> list[Tab
     for name, cells in blocks(study).items():
         shown = columns(cells)
         headers = [header for header, _ in shown[1:]]
-        dropped = sorted(reversed(headers), key=lambda header: not header.startswith(PAPER))  # the paper's numbers first
+        papers = [header for header in headers if header.startswith(PAPER)]
+        dropped = [*papers, *(header for header in reversed(headers) if header not in papers)]
         named = f"{title(study)}\n{block_title(name, cells)}"
         styles = [None] * len(shown[0][1])
         found.append(tables.lay_out(shown, headers, title=named, caption="", styles=styles, dropped=dropped, width=width))
@@ -121,7 +138,7 @@ def render_study_markdown(study: Mapping[str, Any]) -> str:
     """Return the page of a study."""
     lines = [f"# {markdown_cell(title(study))}", "", f"{study['source']}. {STANDS[study['scale']]}", "", "![Figure](figure.png)", ""]
     for name, cells in blocks(study).items():
-        shown = columns(cells)
+        shown = [(markdown_cell(header), texts) for header, texts in columns(cells)]
         lines += [f"## {markdown_cell(block_title(name, cells))}", "", *tables.markdown(shown, [header for header, _ in shown[1:]]), ""]
     lines += ["Means ± sample standard deviation over seeds.", "", "## Verdicts", "", RULE, ""]
     for claim in study["claims"]:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Any
 
 from studygroup.escape import shortened
 from studygroup.reporting.colours import COLOURS
-from studygroup.reporting.study import Cell, block_title, blocks, distinct
+from studygroup.reporting.study import Cell, blocks, distinct
 from studygroup.reporting.study_map import draw_map
 
 if TYPE_CHECKING:
@@ -29,7 +29,7 @@ def draw_study(study: Mapping[str, Any], paths: Sequence[Path]) -> None:
         study: as `studygroup.study` returns it.
         paths: of the files to write; their suffixes say in which format.
     """
-    import matplotlib
+    import matplotlib as mpl
     from matplotlib.backends.backend_agg import FigureCanvasAgg
     from matplotlib.figure import Figure
 
@@ -44,14 +44,14 @@ def draw_study(study: Mapping[str, Any], paths: Sequence[Path]) -> None:
     }
     draw[study["figure"]["kind"]](figure, study)
     figure.suptitle(shortened(f"{study['title']} ({study['scale']}, {study['seeds']} seeds)", 110), fontsize=11, parse_math=False)
-    with matplotlib.rc_context({"svg.fonttype": "none", "svg.hashsalt": study["name"]}):
+    with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": study["name"]}):
         for path in paths:
             figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
 
 
 def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
     """Draw what each row gains over the reference, by seed, beside what it gains in the paper."""
-    cells = study["cells"]
+    cells = blocks(study)[""]
     reference = study["figure"]["reference"]
     names, titles = [row for row in distinct(cells, "row") if row != reference], distinct(cells, "column")
     across = min(len(titles), 4)
@@ -74,7 +74,9 @@ def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
         axes.set_yticks(range(len(names)), [shortened(name, NAME) for name in names], parse_math=False)
     for axes in list(grid.flat)[len(titles) :]:
         axes.set_visible(False)
-    figure.supxlabel(f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed", fontsize=9)
+    figure.supxlabel(
+        f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed", fontsize=9
+    )
     if told:
         _paper_legend(figure)
 
@@ -125,9 +127,12 @@ def _lines(figure: Figure, study: Mapping[str, Any]) -> None:
         many = len(group) > 1
         for order, name in enumerate(group):
             own = axes if order == 0 else axes.twinx()
-            _curves(own, found[name], offset=order if many else 0, named=many)
-            own.set_ylabel(shortened(block_title(name, found[name]), NAME + 20), color=COLOURS[order] if many else "black", parse_math=False)
+            _curves(own, found[name], offset=order if many else 0)
+            unit = found[name][0]["unit"]["name"]
+            own.set_ylabel(unit.capitalize(), color=COLOURS[order] if many else "black")
             own.spines["top"].set_visible(False)
+        if len(groups) > 1:
+            axes.set_title(shortened(group[0].partition(", ")[2] if many else group[0], NAME + 12), fontsize=10, parse_math=False)
         if spec["log"]:
             axes.set_xscale("log", base=2)
         ticks = sorted({(cell["x"], cell["column"]) for cell in found[group[0]]})
@@ -138,31 +143,39 @@ def _lines(figure: Figure, study: Mapping[str, Any]) -> None:
         if not many:
             axes.spines["right"].set_visible(False)
             axes.legend(fontsize=8, frameon=False)
+            _paper_curve(axes, found[group[0]])
 
 
-def _curves(axes: Axes, cells: Sequence[Cell], *, offset: int, named: bool) -> None:
-    """Draw a curve per row, with the interval of each point."""
+def _curves(axes: Axes, cells: Sequence[Cell], *, offset: int) -> None:
+    """Draw a curve per row, with one standard deviation of each point.
+
+    The verdicts' intervals are of differences by seed, which share a split: those of the points themselves would be wider.
+    """
     for order, row in enumerate(distinct(cells, "row")):
         own = [cell for cell in cells if cell["row"] == row and cell["mean"] is not None]
-        colour = COLOURS[(order + offset) % len(COLOURS)]
-        reach = [0.0 if cell["low"] is None else (cell["high"] - cell["low"]) / 2 for cell in own]
-        style = {"marker": MARKERS[(order + offset) % len(MARKERS)], "color": colour, "markersize": 5, "linewidth": 1.5}
-        shape = "--" if offset else "-"
+        colour, marker = COLOURS[(order + offset) % len(COLOURS)], MARKERS[(order + offset) % len(MARKERS)]
+        places, means = [cell["x"] for cell in own], [cell["mean"] for cell in own]
+        axes.plot(places, means, "--" if offset else "-", marker=marker, color=colour, markersize=5, linewidth=1.5, label=row)
         axes.errorbar(
-            [cell["x"] for cell in own], [cell["mean"] for cell in own], yerr=reach, linestyle=shape, capsize=2, elinewidth=0.8, label=row, **style
+            places, means, yerr=[cell["std"] or 0.0 for cell in own], fmt="none", color=colour, capsize=2, elinewidth=0.8, alpha=0.6
         )
-        told = [cell for cell in cells if cell["row"] == row and cell["published"] is not None]
-        if told and not named:
-            axes.plot(
-                [cell["x"] for cell in told],
-                [cell["published"] for cell in told],
-                ":",
-                marker="D",
-                color=colour,
-                markerfacecolor="white",
-                markersize=5,
-                label=f"{row}, {PAPER}",
-            )
+
+
+def _paper_curve(axes: Axes, cells: Sequence[Cell]) -> None:
+    """Draw the published curve with an axis of its own that spans as much: data sets differ in level, and shapes are compared."""
+    told = [cell for cell in cells if cell["published"] is not None]
+    if not told:
+        return
+    right = axes.twinx()
+    right.plot(
+        [cell["x"] for cell in told], [cell["published"] for cell in told], "D:", color=COLOURS[1], markerfacecolor="white", markersize=5
+    )
+    right.set_ylabel(f"{PAPER} {told[0]['unit']['name']}", color=COLOURS[1])
+    right.spines["top"].set_visible(False)
+    span = max(limits[1] - limits[0] for limits in (axes.get_ylim(), right.get_ylim()))
+    for own in (axes, right):
+        low, high = own.get_ylim()
+        own.set_ylim((low + high - span) / 2, (low + high + span) / 2)
 
 
 def _bars(figure: Figure, study: Mapping[str, Any]) -> None:
@@ -178,21 +191,21 @@ def _bars(figure: Figure, study: Mapping[str, Any]) -> None:
             if cell is None:
                 continue
             place, label = group - 0.4 + (order + 0.5) * width, name if group == 0 else "_"
-            reach = None if cell["low"] is None else (cell["high"] - cell["low"]) / 2
             if cell["mean"] is not None:
-                axes.bar(place, cell["mean"], width * 0.94, yerr=reach, capsize=3, color=COLOURS[order % len(COLOURS)], alpha=0.85, label=label)
+                colour = COLOURS[order % len(COLOURS)]
+                axes.bar(place, cell["mean"], width * 0.94, yerr=cell["std"], capsize=3, color=colour, alpha=0.85, label=label)
             if cell["published"] is not None:
                 paper = PAPER if order == group == 0 else "_"
                 axes.plot(place, cell["published"], "D", color="black", markerfacecolor="white", markersize=6, label=paper)
     axes.set_xticks(range(len(titles)), [shortened(name, NAME) for name in titles], fontsize=8, parse_math=False)
-    axes.set_ylabel(f"{cells[0]['unit']['name']}, mean and 95% interval over seeds")
+    axes.set_ylabel(f"{cells[0]['unit']['name']}, mean and one standard deviation over seeds")
     axes.spines[["top", "right"]].set_visible(False)
     axes.legend(fontsize=8, frameon=False)
 
 
 def _scatter(figure: Figure, study: Mapping[str, Any]) -> None:
     """Draw one column of each row against the other one."""
-    cells = study["cells"]
+    cells = blocks(study)[""]
     first, second = distinct(cells, "column")[:2]
     figure.set_size_inches(5.2, 4.8)
     axes = figure.subplots()
@@ -204,7 +217,9 @@ def _scatter(figure: Figure, study: Mapping[str, Any]) -> None:
         axes.errorbar(
             x["mean"], y["mean"], xerr=_reach(x), yerr=_reach(y), fmt="o", color=COLOURS[0], ecolor="0.7", elinewidth=1, markersize=6
         )
-        axes.annotate(shortened(name, NAME), (x["mean"], y["mean"]), xytext=(5, 5), textcoords="offset points", fontsize=9, parse_math=False)
+        axes.annotate(
+            shortened(name, NAME), (x["mean"], y["mean"]), xytext=(5, 5), textcoords="offset points", fontsize=9, parse_math=False
+        )
     axes.set_xlabel(f"{first}: {cells[0]['unit']['name']}, mean and one standard deviation", parse_math=False)
     axes.set_ylabel(second, parse_math=False)
     axes.grid(visible=True, color="0.92")

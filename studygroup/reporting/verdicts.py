@@ -1,7 +1,7 @@
 """Verdicts on claims. The rule is here and nowhere else.
 
-A statement says that a quantity is above 0: a paired difference, a slope, a correlation. It *holds* if its 95% interval over seeds (Student's
-t) lies above 0, is *opposite* if the interval lies below 0, and is *undecided* otherwise, also without an interval.
+A statement says that a quantity is above 0: a paired difference, a slope, a correlation. It *holds* if its 95% interval over seeds
+(Student's t) lies above 0, is *opposite* if the interval lies below 0, and is *undecided* otherwise, also without an interval.
 
 A claim of several statements holds if every statement holds. It is opposite if some statement is opposite even by the wider interval that
 keeps the error of all together at 5% (Bonferroni: confidence 1 - 0.05 / m for m statements), so that one of many is not counted by chance.
@@ -22,7 +22,7 @@ ERROR = 0.05
 
 
 @dataclass(frozen=True)
-class Tested:
+class Evidence:
     """A statement with its evidence.
 
     Attributes:
@@ -50,7 +50,7 @@ class Tested:
         return asdict(self)
 
 
-def of_differences(text: str, by_seed: Mapping[int, float], *, published: float | None = None, missing: Sequence[str] = ()) -> Tested:
+def of_differences(text: str, by_seed: Mapping[int, float], *, published: float | None = None, missing: Sequence[str] = ()) -> Evidence:
     """Test a statement that has a value for each seed.
 
     Args:
@@ -67,13 +67,13 @@ def of_differences(text: str, by_seed: Mapping[int, float], *, published: float 
         reason = f"there is no run of {', '.join(missing[:3])}{', ...' if len(missing) > 3 else ''}"
     elif len(values) < 2:
         reason = "one seed has no interval; run more --seeds" if values else "no seed has all of its runs"
-    return Tested(text, mean, low, high, by_seed, published, verdict_of(low, high), reason)
+    return Evidence(text, mean, low, high, by_seed, published, verdict_of(low, high), reason)
 
 
-def of_interval(text: str, mean: float | None, low: float | None, high: float | None, *, missing: Sequence[str] = ()) -> Tested:
+def of_interval(text: str, mean: float | None, low: float | None, high: float | None, *, missing: Sequence[str] = ()) -> Evidence:
     """Test a statement whose interval is computed elsewhere; None for one that cannot be computed."""
     reason = f"there is no run of {', '.join(missing[:3])}" if missing else "" if low is not None else "there are too few values"
-    return Tested(text, mean, low, high, verdict=verdict_of(low, high), reason=reason)
+    return Evidence(text, mean, low, high, verdict=verdict_of(low, high), reason=reason)
 
 
 def verdict_of(low: float | None, high: float | None) -> Verdict:
@@ -83,7 +83,7 @@ def verdict_of(low: float | None, high: float | None) -> Verdict:
     return "holds" if low > 0 else "opposite" if high < 0 else "undecided"
 
 
-def joint(parts: Sequence[Tested]) -> tuple[Verdict, str]:
+def joint(parts: Sequence[Evidence]) -> tuple[Verdict, str]:
     """Return the verdict on a claim of several statements, and the reason of one that is undecided for want of runs."""
     if parts and all(part.verdict == "holds" for part in parts):
         return "holds", ""
@@ -93,7 +93,7 @@ def joint(parts: Sequence[Tested]) -> tuple[Verdict, str]:
     return "undecided", "; ".join(reasons)
 
 
-def _opposite(part: Tested, statements: int) -> bool:
+def _opposite(part: Evidence, statements: int) -> bool:
     if statements == 1 or not part.by_seed:
         return part.verdict == "opposite"
     wide = interval(list(part.by_seed.values()), 1 - ERROR / statements)

@@ -1,7 +1,7 @@
 """The names in the folders that studygroup makes. Only these are ever deleted; what lies beside them is somebody else's.
 
 A folder carries a mark that says what it is. Those of earlier versions have none: a run folder is known by the package's version in
-`environment.json`, or by a finished run's `result.json`, a comparison folder by `comparison.json`.
+`environment.json`, or by a finished run's `result.json`, a comparison folder by `comparison.json`, one of an advice by its journal.
 """
 
 from __future__ import annotations
@@ -14,9 +14,9 @@ from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
 from studygroup.runs.files import write_json
-from studygroup.runs.layout import ComparisonFiles, RunFiles
+from studygroup.runs.layout import AdviceFiles, ComparisonFiles, RunFiles
 
-Kind = Literal["run", "comparison", "study"]
+Kind = Literal["run", "comparison", "study", "advice"]
 MARK = ".studygroup"
 """Name of the file with `{"kind": KIND}`, the first that is written to a folder and the last that is deleted."""
 
@@ -25,7 +25,7 @@ def _under(folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{folder}/{name}" for name in names)
 
 
-REPORT = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "report.html")
+REPORT = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "metrics.png", "report.html")
 STAGE = (
     *("config.yaml", "data.json", "environment.json", "metrics.jsonl", "result.json", "evaluation.json", "unused.json"),
     *("checkpoints/epoch-*-step-*.ckpt", "modules/*.safetensors"),
@@ -43,7 +43,7 @@ ADVICE = (
     *_under("rung*", COMPARISON),
 )
 STUDY = (
-    *("study.json", "study.md", "study.csv", "study.yaml", "figure.png", "figure.svg", "costs.json", "values.json", "texts.csv"),
+    *("study.json", "study.md", "study.csv", "study.yaml", "figure.png", "figure.svg", "costs.json", "values.json", "docstrings.csv"),
     *("report.html", MARK),
     *_under("panels/*", COMPARISON),
 )
@@ -62,15 +62,17 @@ def names_in(folder: Path) -> list[str]:
 
 
 def kind_of_folder(folder: Path) -> Kind | None:
-    """Return what a folder, which need not exist, is of, also if an earlier version made it; None if of nothing that is known."""
+    """Return what a folder, which need not exist, is of, also one of an earlier version; None if studygroup did not make it."""
     kind = _json(folder / MARK).get("kind")
     if kind in get_args(Kind):
-        return cast(Kind, kind)
+        return cast("Kind", kind)
     files = RunFiles(folder)
     result, environment = _json(files.result), _json(files.environment)
     if "studygroup" in environment.get("versions", ()) or {"method", "student", "selected", "last"} <= result.keys():
         return "run"
-    return "comparison" if {"variants", "cells"} & _json(ComparisonFiles(folder).manifest).keys() else None
+    if {"variants", "cells"} & _json(ComparisonFiles(folder).manifest).keys():
+        return "comparison"
+    return "advice" if {"options", "seconds", "decisions"} <= _json(AdviceFiles(folder).journal).keys() else None
 
 
 @dataclass(frozen=True)

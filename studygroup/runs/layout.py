@@ -262,9 +262,9 @@ class StudyFiles:
         return self.folder / "study.csv"
 
     @property
-    def texts(self) -> Path:
+    def docstrings(self) -> Path:
         """The texts of the scale `tiny`."""
-        return self.folder / "texts.csv"
+        return self.folder / "docstrings.csv"
 
     def figure(self, suffix: str) -> Path:
         """Return the figure as PNG or SVG."""

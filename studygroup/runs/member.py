@@ -270,7 +270,9 @@ class Run:
         return Member(ENSEMBLE, Ensemble([student.network for student in students]), students[0].inputs, card, self.folder)
 
     def weights(self, path: Path) -> dict[str, Tensor]:
-        """Load a state dict of this run to the CPU; check a member's by the digest in its card, which cards of earlier versions lack.
+        """Load a state dict of this run to the CPU, and check its digest: a member's is in its card, a module's in the result.
+
+        Runs of earlier versions have none.
 
         Args:
             path: of a member or a module (`RunFiles.weights`, `RunFiles.module`).
@@ -278,11 +280,13 @@ class Run:
         Raises:
             UserError: the file is missing or damaged.
         """
-        is_member = path.parent == self.files.members
-        digest = read_card(self.files.card(path.stem), self.files.result).get(DIGEST) if is_member else None
+        if path.parent == self.files.members:
+            digest, where = read_card(self.files.card(path.stem), self.files.result).get(DIGEST), "its card"
+        else:
+            digest, where = self.result.get("modules", {}).get(path.stem), self.files.result.name
         try:
             if digest is not None and file_digest(path) != digest:
-                raise ValueError("its checksum is not the one in its card")
+                raise ValueError(f"its checksum is not the one in {where}")
             return safetensors.torch.load_file(path)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             name = path.relative_to(self.folder).with_suffix("")

@@ -67,6 +67,10 @@ def _is_shape(value: object) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(map(_is_count, value)) and 1 <= math.prod(value) <= MAX_VALUES
 
 
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64
+
+
 def object_of(entries: Entries) -> Entry:
     """Return the entry that is an object of entries itself."""
     return replace(OBJECT, inner=entries)
@@ -90,6 +94,7 @@ RESULT: Entries = {
     "epochs": COUNT.optional(),
     "seconds": NUMBER_OR_NONE.optional(),
     "candidates": TEXTS.optional(),
+    "modules": Entry("an object of digests", lambda value: isinstance(value, dict) and all(map(_is_digest, value.values()))).optional(),
     "parameters": NUMBERS.optional(),
     "selected": object_of({"member": TEXT, "epoch": COUNT, "holdout": NUMBER_OR_NONE, "test": NUMBER_OR_NONE}),
     "last": object_of({"epoch": COUNT, "holdout": NUMBERS, "test": NUMBERS, "diversity": NUMBER_OR_NONE.optional()}),
@@ -107,7 +112,7 @@ CARD: Entries = {
     "holdout": NUMBER_OR_NONE.optional(),
     "config_folder": TEXT.optional(),
     "ensemble_of": TEXTS.optional(),
-    "sha256": Entry("64 hexadecimal digits", lambda value: isinstance(value, str) and len(value) == 64).optional(),
+    "sha256": Entry("64 hexadecimal digits", _is_digest).optional(),
 }
 IMAGES: Entries = {
     "shape": Entry(f"[channels, height, width] with 1 to {MAX_VALUES:,} values", _is_shape),
@@ -126,7 +131,9 @@ UNUSED: Entries = {
 EPOCH: Entries = {
     "epoch": COUNT,
     "seconds": NUMBER.optional(),
+    "steps": COUNT.optional(),
     "losses": NUMBERS.optional(),
+    "metrics": NUMBERS.optional(),
     "holdout": NUMBERS.optional(),
     "holdout_cross_entropy": NUMBERS.optional(),
     "diversity": NUMBER_OR_NONE.optional(),

@@ -33,6 +33,12 @@ def write_member(files: RunFiles, name: str, network: nn.Module, card: Mapping[s
     write_json(files.card(name), card)
 
 
+def write_module(files: RunFiles, name: str, module: nn.Module) -> str:
+    """Write the weights of a module that a later stage starts from, and return the digest of the file."""
+    write_weights(files.module(name), module.state_dict())
+    return file_digest(files.module(name))
+
+
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write a state dict as safetensors."""
     write_atomically(path, safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}))

@@ -7,15 +7,15 @@ from studygroup.studies.protocols import GROUP_NAMES, cgl_images, groups, panel
 from studygroup.studies.study import Cell, Figure, Plan, Setting, Study, rows
 
 ABSOLUTE, RELATIVE = "Accuracy under noise", "Accuracy under noise relative to each tensor"
-SIGMAS = {
-    "tiny": {ABSOLUTE: (0.0, 0.05), RELATIVE: (0.0, 0.2)},
-    "small": {ABSOLUTE: (0.0, 0.01, 0.02, 0.03, 0.04, 0.05), RELATIVE: (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)},
+SIGMAS: dict[bool, dict[str, tuple[float, ...]]] = {  # whether the scale is tiny: block: sigmas
+    True: {ABSOLUTE: (0.0, 0.05), RELATIVE: (0.0, 0.2)},
+    False: {ABSOLUTE: (0.0, 0.01, 0.02, 0.03, 0.04, 0.05), RELATIVE: (0.0, 0.05, 0.1, 0.15, 0.2, 0.3)},
 }
 
 
 def plan(setting: Setting) -> Plan:
     """Plan the study."""
-    sigmas = SIGMAS["tiny" if setting.scale == "tiny" else "small"]
+    sigmas = SIGMAS[setting.scale == "tiny"]
     one = panel(cgl_images(setting), groups(3, 0.25))
     cells = [
         Cell(GROUP_NAMES[name], f"{sigma:g}", one.name, name, f"{measure}:{sigma:g}", block, x=sigma)

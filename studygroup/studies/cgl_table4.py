@@ -21,7 +21,9 @@ VARIANTS = {  # row: variant, its options, published accuracy
 def plan(setting: Setting) -> Plan:
     """Plan the study."""
     one = panel(cgl_images(setting), {name: options for name, options, _ in VARIANTS.values()})
-    cells = [Cell(row, one.title, one.name, name, published=told, stands_for="CIFAR-100, resnet18") for row, (name, _, told) in VARIANTS.items()]
+    cells = [
+        Cell(row, one.title, one.name, name, published=told, stands_for="CIFAR-100, resnet18") for row, (name, _, told) in VARIANTS.items()
+    ]
     at = {row: columns[one.title] for row, columns in rows(cells).items()}
     where = "Ablation Study, Table 4"
     claims = [
@@ -53,8 +55,10 @@ def plan(setting: Setting) -> Plan:
     ]
     notes = [
         "The paper's text reads as if the data were divided once; the default draws the division at every epoch.",
-        "Without random routing, each network has batch norm of its own. With routes it is pooled over the samples of all students in a "
-        "module, unless it is by student.",
+        (
+            "Without random routing, each network has batch norm of its own. With routes it is pooled over the samples of all students "
+            "in a module, unless it is by student."
+        ),
     ]
     return Plan([one], cells, Figure("gains", reference="Baseline"), claims, notes)
 

@@ -20,12 +20,7 @@ def plan(setting: Setting) -> Plan:
     sets = list(SETS)
     if setting.scale != "paper":
         sets = [sets[0], *([sets[-1]] if setting.texts is not None else [])]
-    panels = [
-        panel(
-            cgl_images(setting) if data == "cifar100" else cgl_texts(setting, data), {name: options for name, options in VARIANTS.values()}
-        )
-        for data, _ in sets
-    ]
+    panels = [panel(cgl_images(setting) if data == "cifar100" else cgl_texts(setting, data), dict(VARIANTS.values())) for data, _ in sets]
     cells = [
         Cell(row, one.title, one.name, name, "diversity", published=SETS[place][row == "Without"], stands_for=title(*place))
         for one, place in zip(panels, sets, strict=True)
@@ -51,14 +46,14 @@ def plan(setting: Setting) -> Plan:
         ),
     ]
     notes = [
-        "Diversity: the mean L2 distance between two students' predicted distributions, on the test set after the last epoch; where and when "
-        "the paper takes it is not said."
+        (
+            "Diversity: the mean L2 distance between two students' predicted distributions, on the test set after the last epoch; where "
+            "and when the paper takes it is not said."
+        )
     ]
     if setting.scale == "small" and setting.texts is None:
         notes.append("No texts were given (--data TABLE.csv), so that the paper's two sets of texts have no counterpart here.")
     return Plan(panels, cells, Figure("bars"), claims, notes)
 
 
-STUDY = Study(
-    "cgl-table6", "Diversity with and without sub-set data learning", "Feng et al., AAAI 2021, Table 6", plan, takes=("texts",)
-)
+STUDY = Study("cgl-table6", "Diversity with and without sub-set data learning", "Feng et al., AAAI 2021, Table 6", plan, takes=("texts",))

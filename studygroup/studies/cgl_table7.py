@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from typing import Any
+
 from studygroup.studies.contrasts import BestOf, Claim, RankCorrelation
 from studygroup.studies.protocols import cgl, cgl_images, panel
 from studygroup.studies.study import Cell, Figure, Plan, Setting, Study
@@ -10,7 +12,10 @@ FIRST = (94.55, 94.50, 94.46, 94.48, 94.45, 94.53, 94.63, 94.45)
 """Published accuracies of eight structures on CIFAR-10."""
 SECOND = {1: 77.94, 6: 77.97, 7: 78.15}
 """Published accuracies of the best three of them on CIFAR-100; the other five there are new ones."""
-SECOND_DATA = {"tiny": {"image_size": 14}, "small": {"data": "digits", "augment": "crop", "train_size": 800, "holdout": 200}}
+SECOND_DATA: dict[str, dict[str, Any]] = {
+    "tiny": {"image_size": 14},
+    "small": {"data": "digits", "augment": "crop", "train_size": 800, "holdout": 200},
+}
 
 
 def plan(setting: Setting) -> Plan:
@@ -24,14 +29,17 @@ def plan(setting: Setting) -> Plan:
         second = {**first, **SECOND_DATA[setting.scale]}
     panels = [panel(first, variants, name="first"), panel(second, variants, name="second")]
     names = [one.title if one.title != panels[1 - place].title else f"{one.title} ({one.name})" for place, one in enumerate(panels)]
-    told = [{number: score for number, score in enumerate(FIRST, start=1)}, SECOND]
+    told = [dict(enumerate(FIRST, start=1)), SECOND]
     cells = [
         Cell(f"{number}", name, one.name, f"structure-{number}", measure, block, published=paper.get(number) if not block else None)
         for block, measure in (("", "test"), ("Hold-out", "holdout"))
         for one, name, paper in zip(panels, names, told, strict=True)
         for number in numbers
     ]
-    on = {(cell.block, cell.column): [other.key for other in cells if (other.block, other.column) == (cell.block, cell.column)] for cell in cells}
+    on = {
+        (cell.block, cell.column): [other.key for other in cells if (other.block, other.column) == (cell.block, cell.column)]
+        for cell in cells
+    }
     claims = [
         Claim(
             "The best structures on one data set are the best on another",
@@ -45,7 +53,14 @@ def plan(setting: Setting) -> Plan:
             "Impact of Parameter Sharing, Table 7",
             "the mean accuracy on the second data set of the best structures (three of eight) by the hold-out of the first one, above the "
             "mean of the others, by seed",
-            [BestOf("the chosen structures above the others", on["Hold-out", names[0]], on["", names[1]], 1 if setting.scale == "tiny" else 3)],
+            [
+                BestOf(
+                    "the chosen structures above the others",
+                    on["Hold-out", names[0]],
+                    on["", names[1]],
+                    1 if setting.scale == "tiny" else 3,
+                )
+            ],
         ),
     ]
     notes = [

@@ -6,7 +6,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Protocol
 
-from studygroup.reporting.verdicts import Tested, of_differences, of_interval
+from studygroup.reporting.verdicts import Evidence, of_differences, of_interval
 
 if TYPE_CHECKING:
     from studygroup.studies.study import Cell
@@ -20,12 +20,14 @@ Published = Mapping[Key, float]
 class Part(Protocol):
     """One statement of a claim."""
 
-    text: str
+    @property
+    def text(self) -> str:
+        """What is stated."""
 
     def cells(self) -> list[Key]:
         """Return the cells that it is about."""
 
-    def test(self, values: Values, published: Published) -> Tested:
+    def test(self, values: Values, published: Published) -> Evidence:
         """Test it on the values of the runs."""
 
 
@@ -64,9 +66,9 @@ class Contrast:
         """See `Part`."""
         return [key for key, _ in self.weights]
 
-    def test(self, values: Values, published: Published) -> Tested:
+    def test(self, values: Values, published: Published) -> Evidence:
         """See `Part`."""
-        seeds = [set(values.get(key, {})) for key, _ in self.weights]
+        seeds = [set(values.get(key, {})) for key in self.cells()]
         common = sorted(set.intersection(*seeds)) if seeds else []
         by_seed = {seed: sum(weight * values[key][seed] for key, weight in self.weights) for seed in common}
         known = all(key in published for key, _ in self.weights)
@@ -92,15 +94,15 @@ class RankCorrelation:
         """See `Part`."""
         return [*self.first, *self.second]
 
-    def test(self, values: Values, published: Published) -> Tested:
+    def test(self, values: Values, published: Published) -> Evidence:
         """See `Part`."""
         from studygroup.analysis.ranks import rank_correlation
 
         missing = _missing(self.cells(), values)
         if missing or len(self.first) < 4:
             return of_interval(self.text, None, None, None, missing=missing)
-        means = [[sum(values[key].values()) / len(values[key]) for key in keys] for keys in (self.first, self.second)]
-        return of_interval(self.text, *rank_correlation(*means))
+        first, second = ([sum(values[key].values()) / len(values[key]) for key in keys] for keys in (self.first, self.second))
+        return of_interval(self.text, *rank_correlation(first, second))
 
 
 @dataclass(frozen=True)
@@ -123,7 +125,7 @@ class BestOf:
         """See `Part`."""
         return [*self.chosen_by, *self.scored]
 
-    def test(self, values: Values, published: Published) -> Tested:
+    def test(self, values: Values, published: Published) -> Evidence:
         """See `Part`."""
         missing = _missing(self.cells(), values)
         if missing:

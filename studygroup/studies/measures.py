@@ -4,6 +4,7 @@
 |---|---|
 | `test`, `last_test`, `members_test`, `ensemble_test`, `holdout`, `diversity`, ... | as `studygroup.reporting.leaderboard.measures` |
 | `member:NAME` | test accuracy of a member after the last epoch |
+| `promoted:NAME` | part of the batches in which orc promotes a student, in the second half of the epochs |
 | `trained_parameters` | number of parameters of everything that is trained, in millions |
 | `noise:SIGMA` | test accuracy of the selected student with Gaussian noise on its parameters |
 | `relative_noise:SIGMA` | the same with noise relative to the scale of each tensor |
@@ -45,11 +46,14 @@ PERCENT = Unit(100.0, "accuracy (%)", 2, "points")
 DIVERSITY = Unit(1.0, "diversity", 3, "diversity")
 PARAMETERS = Unit(1.0, "trained parameters (millions)", 3, "million")
 RATIO = Unit(1.0, "sharing ratio", 3, "ratio")
+PROMOTED = Unit(100.0, "promoted (% of batches)", 1, "points")
 DISAGREEMENT = Unit(1.0, "disagreement / error", 3, "ratio")
 
 
 def unit_of(measure: str) -> Unit:
     """Return how a measure is shown; what is not named otherwise is an accuracy."""
+    if measure.startswith("promoted:"):
+        return PROMOTED
     others = {"diversity": DIVERSITY, "trained_parameters": PARAMETERS, "sharing_ratio": RATIO, "disagreement_ratio": DISAGREEMENT}
     return others.get(measure, PERCENT)
 
@@ -65,6 +69,10 @@ def read(record: RunRecord, measure: str) -> float | None:
     kind, _, name = measure.partition(":")
     if kind == "member":
         return values(section(result, "last"), "test").get(name)
+    if kind == "promoted":
+        late = [values(epoch, "metrics").get(f"{name}/promoted") for epoch in record.epochs[len(record.epochs) // 2 :]]
+        known = [share for share in late if share is not None]
+        return statistics.fmean(known) if known and len(known) == len(late) else None
     if measure == "trained_parameters":
         count = number(result, measure)
         return None if count is None else count / MILLION

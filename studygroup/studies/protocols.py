@@ -1,6 +1,6 @@
 """The papers' protocols, and what stands for them at the smaller scales.
 
-`paper`: data, networks, sizes and schedules as published. What a paper leaves open is left to the defaults, which `docs/methods/` documents.
+`paper`: data, networks, sizes and schedules as published. What a paper leaves open has the defaults, which `docs/methods/` documents.
 `small`: Fashion-MNIST at 14x14 pixels and a table of texts that the user gives, networks of the same families, and schedules at which the
 network alone has stopped gaining, in the paper's form. `tiny`: a few epochs on scikit-learn's digits and on docstrings of installed
 packages: whether a study runs, not what it says.
@@ -9,6 +9,7 @@ packages: whether a study runs, not what it says.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from pathlib import PurePath
 from typing import Any
 
 from studygroup.studies.study import Panel, Scale, Setting, Variants
@@ -49,14 +50,18 @@ def halvings(epochs: int) -> dict[str, Any]:
 def title(data: str, network: str) -> str:
     """Return what a table calls a panel."""
     name, _, place = data.partition(":")
-    shown = NAMES.get(name) or (place or name).rstrip("/").rpartition("/")[2]
-    return f"{shown}, {network}"
+    return f"{NAMES.get(name) or stem(place or name)}, {network.partition('@')[0]}"
 
 
 def key(data: str, network: str) -> str:
     """Return the name of a panel's folder."""
-    text = f"{data.partition(':')[0].rstrip('/').rpartition('/')[2]}-{network}"
+    text = f"{stem(data.partition(':')[0])}-{network.partition('@')[0]}"
     return "".join(letter if letter.isalnum() or letter in "._-" else "-" for letter in text)
+
+
+def stem(place: str) -> str:
+    """Return the last part of a path, without a suffix."""
+    return PurePath(place).stem or place
 
 
 def panel(options: Mapping[str, Any], variants: Variants, *, name: str = "", titled: str = "") -> Panel:
@@ -78,7 +83,14 @@ def cgl_images(setting: Setting, network: str = "resnet18", data: str = "cifar10
         epochs: at the scale `small`.
     """
     if setting.scale == "paper":
-        return {"data": setting.published(data), "preset": "none", "student": network, "holdout": 5000, "augment": "crop+flip", **halvings(200)}
+        return {
+            "data": setting.published(data),
+            "preset": "none",
+            "student": network,
+            "holdout": 5000,
+            "augment": "crop+flip",
+            **halvings(200),
+        }
     own = setting.student or {"resnet18": "resnet8", "resnet34": "resnet14"}[network]
     images, length = (TINY_IMAGES, 3) if setting.scale == "tiny" else (SMALL_IMAGES, epochs)
     given = {} if setting.images is None else {"data": setting.images}
@@ -88,7 +100,14 @@ def cgl_images(setting: Setting, network: str = "resnet18", data: str = "cifar10
 def cgl_texts(setting: Setting, data: str = "imdb") -> dict[str, Any]:
     """Return the options of CGL's experiments on texts; at the smaller scales, all are on the texts that are given."""
     if setting.scale == "paper":
-        shared = {"data": setting.published(data), "preset": "none", "batch_size": 64, "optimizer": "adam", "weight_decay": 0.0, "schedule": "constant"}
+        shared = {
+            "data": setting.published(data),
+            "preset": "none",
+            "batch_size": 64,
+            "optimizer": "adam",
+            "weight_decay": 0.0,
+            "schedule": "constant",
+        }
         if data == "imdb":
             own = {"student": "transformer", "tokenizer": "bpe-lower", "vocabulary": 16000, "holdout": 2000}
             return {**shared, **own, "epochs": 30, "learning_rate": 1e-4}

@@ -13,8 +13,9 @@ from studygroup import config, reporting
 from studygroup.data import reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.lock import lock_dir
-from studygroup.options import CompareOptions, StudyOptions
+from studygroup.options import CompareOptions, StudyOptions, TableOptions
 from studygroup.pages import try_to_write_page
+from studygroup.parameters import parameters_of
 from studygroup.runs.contents import kind_of_folder, mark, names_in
 from studygroup.runs.folder import check_own, clear_dir
 from studygroup.runs.layout import StudyFiles
@@ -26,6 +27,9 @@ from studygroup.studies.texts import write_docstrings
 from studygroup.sweep.comparison import prepare, train_variants
 
 SEEDS = {"tiny": 2, "small": 3, "paper": 3}
+SHARED = ("progress", "device", "cache", "on_error", "download", "workers", "ray", "precision")
+"""Options that all comparisons of a study have."""
+
 logger = logging.getLogger(__name__)
 
 
@@ -46,16 +50,14 @@ def study(options: StudyOptions) -> dict[str, Any]:
         config.save(files.recipe, replace(options, out=str(files.folder)))
         for note in plan.notes:
             logger.info("note: %s", note)
-        panels = [prepare_panel(panel, options, files) for panel in plan.panels]
+        panels = prepare_panels(plan, options, files)
         expected = estimate(panels, files)
         logger.info("%s, scale %s: %s", options.name, options.scale, expected)
         check_limit(expected, accepted=options.yes)
         try:
             for one in panels:
                 logger.info("%s: %s", one.panel.name, one.panel.title)
-                train_variants(
-                    one.variants, one.reference, files.panel(one.panel.name), one.options, dataset=one.dataset, known=one.costs
-                )
+                train_variants(one.variants, one.reference, files.panel(one.panel.name), one.options, dataset=one.dataset, known=one.costs)
         except KeyboardInterrupt:
             left = estimate(panels, files)
             if left.finished:
@@ -80,7 +82,7 @@ def setting_of(options: StudyOptions, chosen: Study, files: StudyFiles) -> Setti
         why = "its networks are what it studies" if chosen.fixed_networks else "scale paper has the published ones"
         raise UserError(f"student is {options.student}, but {chosen.name} takes none: {why}; leave it out")
     if options.scale == "tiny" and "texts" not in given and "texts" in (*chosen.needs, *chosen.takes):
-        given["texts"] = str(write_docstrings(files.texts))
+        given["texts"] = str(write_docstrings(files.docstrings))
     if options.scale == "small" and "texts" in chosen.needs and "texts" not in given:
         raise UserError(
             f"{chosen.name} is about texts, and scale small has none of its own; give a table of texts and labels, such as --data mails.csv"
@@ -109,7 +111,7 @@ def check_places(plan: Plan, setting: Setting) -> None:
         if name not in known or ":" not in place:
             raise UserError(
                 f"data is {place}, but scale paper has the published data, {', '.join(sorted(known))}; give the place of one, such as "
-                f"{sorted(known)[0]}:/path/to/archive, or take --scale small"
+                f"{min(known)}:/path/to/archive, or take --scale small"
             )
 
 
@@ -132,24 +134,29 @@ def only(plan: Plan, names: Sequence[str]) -> Plan:
     )
 
 
-def prepare_panel(panel: Panel, options: StudyOptions, files: StudyFiles) -> Prepared:
-    """Open the data of a panel and measure its variants."""
-    comparison = compare_options(panel, options, files)
-    try:
-        variants, reference, dataset = prepare(comparison)
-    except UserError as error:
-        raise UserError(f"{panel.name}: {error}") from error
-    return Prepared(
-        panel, comparison, variants, reference, dataset, measure_panel(variants, panel.name, files, show=options.progress)
-    )
+def prepare_panels(plan: Plan, options: StudyOptions, files: StudyFiles) -> list[Prepared]:
+    """Open the data of all panels, describe each once, and measure their variants."""
+    described: set[str] = set()
+    found = []
+    for panel in plan.panels:
+        comparison = compare_options(panel, options, files)
+        data = str(comparison.data)
+        try:
+            variants, reference, dataset = prepare(comparison, describe=data not in described)
+        except UserError as error:
+            raise UserError(f"{panel.name}: {error}") from error
+        described.add(data)
+        measured = measure_panel(variants, panel.name, files, show=options.progress)
+        found.append(Prepared(panel, comparison, variants, reference, dataset, measured))
+    return found
 
 
 def compare_options(panel: Panel, options: StudyOptions, files: StudyFiles) -> CompareOptions:
     """Return the options of a panel's comparison."""
-    texts = reads_texts(str(panel.options["data"]))
-    given = {"train_size": options.train_size} if options.train_size is not None else {}
-    tables = {name: getattr(options, name) for name in ("text_columns", "label_column", "encoding", "delimiter")} if texts else {}
-    shared = {name: getattr(options, name) for name in ("progress", "device", "cache", "on_error", "download", "workers", "ray", "precision")}
+    own = options.plain()
+    shared = {name: own[name] for name in SHARED}
+    given = {} if options.train_size is None else {"train_size": options.train_size}
+    tables = {name: own[name] for name in parameters_of(TableOptions)} if reads_texts(str(panel.options["data"])) else {}
     content = config.split_method({**panel.options, **given, **tables, **shared, "variants": panel.variants}, f"{panel.name}: ")
     seeds = options.seeds or SEEDS[options.scale]
     return CompareOptions.from_plain({"split_by_seed": True, **content, "seeds": seeds, "out": str(files.panel(panel.name).folder)})
@@ -190,5 +197,3 @@ def command(options: StudyOptions, files: StudyFiles) -> str:
         words += [f"--{name.replace('_', '-')}", str(getattr(options, name))] if getattr(options, name) is not None else []
     words += [flag for flag, given in (("--yes", options.yes), ("--download", options.download)) if given]
     return shlex.join([*words, "--out", str(files.folder)])
-
-

@@ -1,10 +1,10 @@
 """What a study is, as data: runs, the cells of its table, a figure, and claims. A study is one short file with a function `plan`.
 
-    def plan(setting: Setting) -> Plan:
-        panels = protocols.cgl_images(setting, GROUPS)                        # runs: comparisons with variants
-        cells = [Cell(LABELS[name], panel.title, panel.name, name, published=...)   # numbers of the table
-                 for panel in panels for name in GROUPS]
-        return Plan(panels, cells, Figure("gains", reference="Baseline"), claims=[...])
+def plan(setting: Setting) -> Plan:
+    panels = protocols.cgl_images(setting, GROUPS)                        # runs: comparisons with variants
+    cells = [Cell(LABELS[name], panel.title, panel.name, name, published=...)   # numbers of the table
+             for panel in panels for name in GROUPS]
+    return Plan(panels, cells, Figure("gains", reference="Baseline"), claims=[...])
 """
 
 from __future__ import annotations
@@ -71,7 +71,8 @@ class Cell:
         variant: of that comparison.
         measure: what is read from each run (`studygroup.studies.measures`).
         block: the part of the table; figures draw each by itself.
-        x: place on the horizontal axis of a figure of lines.
+        x: place on the horizontal axis of lines or a map.
+        y: place on the vertical axis of a map.
         published: the paper's number (in %, if it is an accuracy); None if it prints none.
         published_std: its standard deviation.
         stands_for: the paper's column, if it is not this one.
@@ -84,6 +85,7 @@ class Cell:
     measure: str = "test"
     block: str = ""
     x: float | None = None
+    y: float | None = None
     published: float | None = None
     published_std: float | None = None
     stands_for: str = ""

@@ -54,8 +54,12 @@ def compare(options: CompareOptions) -> dict[str, object]:
     return train_variants(variants, reference, files, options, dataset=dataset)
 
 
-def prepare(options: CompareOptions) -> tuple[list[Variant], str, str]:
+def prepare(options: CompareOptions, *, describe: bool = True) -> tuple[list[Variant], str, str]:
     """Return the variants of a comparison, the baseline's name, and the name of the data, which is opened, and prepared if need be.
+
+    Args:
+        options: of the comparison.
+        describe: log a description of the data.
 
     Raises:
         UserError: a variant cannot be trained, as far as its options and the data tell.
@@ -63,7 +67,8 @@ def prepare(options: CompareOptions) -> tuple[list[Variant], str, str]:
     variants, reference = make_variants(options)
     first = next(variant for variant in variants if variant.name == reference).options
     splits = open_splits(RunOptions.of(first, progress=options.progress))
-    describe_run(first, splits)
+    if describe:
+        describe_run(first, splits)
     variants = [with_flips(variant, splits) for variant in variants]
     if options.score_on_unused:
         for variant in variants:

@@ -24,8 +24,9 @@ from studygroup.runs.member import Member, Run
 from studygroup.training.results import save_results
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
+from studygroup.training.state import check_same_run
 from studygroup.training.step_runner import StepRunner
-from studygroup.training.trainer import Trainer, check_same_run, shard_group
+from studygroup.training.trainer import Trainer, shard_group
 
 logger = logging.getLogger(__name__)
 

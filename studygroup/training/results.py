@@ -13,18 +13,18 @@ from torch import nn
 from studygroup.errors import UserError
 from studygroup.networks.ensemble import Ensemble
 from studygroup.networks.factory import NetworkFactory, spec_name
-from studygroup.networks.registry import parameter_count
 from studygroup.runs.evaluation import Evaluation, write_evaluations
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import FORMAT
 from studygroup.runs.member import BEST, ENSEMBLE_OF, ensemble_name
 from studygroup.runs.mistakes import write_mistakes
 from studygroup.runs.samples import write_samples
-from studygroup.runs.writer import write_member, write_member_predictions, write_predictions, write_weights
+from studygroup.runs.writer import write_member, write_member_predictions, write_module, write_predictions
 from studygroup.training.evaluate import Predicted, Scores, collect, in_reading_order
 from studygroup.training.hand_over import HandedOver, hand_over
 from studygroup.training.splits import DataSplits
-from studygroup.training.trainer import EVALUATION_BATCH, BestCheckpoint, Trainer
+from studygroup.training.state import BestCheckpoint
+from studygroup.training.trainer import EVALUATION_BATCH, Trainer
 
 
 def save_results(
@@ -90,8 +90,7 @@ def write_results(
             "holdout": record["holdout"].get(name),
         }
         write_member(files, name, network, cards[name])
-    for name, module in method.modules_to_save().items():
-        write_weights(files.module(name), module.state_dict())
+    modules = {name: write_module(files, name, module) for name, module in method.modules_to_save().items()}
     dataset.inputs.save(files.folder)
     card = {
         "network": spec_name(factory.target),
@@ -114,7 +113,7 @@ def write_results(
         "candidates": list(trainer.members.candidates),
         "seconds": round(sum(past["seconds"] for past in trainer.log.history), 3),
         "parameters": {name: total_parameters(network) for name, network in {**members, chosen.member: chosen.network}.items()},
-        "trained_parameters": parameter_count(method),
+        "trained_parameters": sum(parameter.numel() for parameter in trainer.updater.parameters),
         "selected": {
             "member": chosen.member,
             "epoch": chosen.epoch,
@@ -130,6 +129,7 @@ def write_results(
             "diversity": scores.diversity if scores else None,
             "disagreement": scores.disagreement if scores else None,
         },
+        "modules": modules,
         "ranks": communication(trainer),
         "holdout_samples": len(splits.holdout),
         "test_samples": len(dataset.test),
@@ -147,7 +147,7 @@ def communication(trainer: Trainer) -> dict[str, object]:
     return {
         "number": ranks.world_size,
         "shard": ranks.shard,
-        "bytes_per_step": trainer.log.history[-1]["bytes_sent"],
+        "bytes_per_step": trainer.log.history[-1].get("bytes_sent", 0),  # none if one process trained and several write its results
         "data_parallel_bytes_per_step": round(gradients * 2 * (ranks.world_size - 1) / ranks.world_size),
     }
 
