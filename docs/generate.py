@@ -12,7 +12,7 @@ import sys
 from pathlib import Path
 
 from studygroup import api
-from studygroup.cli import COMMANDS, parsers
+from studygroup.command_line import COMMANDS, parsers
 from studygroup.kinds import Kind
 from studygroup.methods import CONTRACT, METHODS, method_options
 from studygroup.parameters import Bounds, Parameter, show
