@@ -63,6 +63,7 @@ NAVIGATION = {
         "docs/hand-over",
         "docs/predict",
         "docs/evaluating",
+        "docs/report",
         "docs/deploy",
         "docs/scaling",
     ],
