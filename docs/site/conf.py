@@ -64,6 +64,7 @@ NAVIGATION = {
         "docs/predict",
         "docs/evaluating",
         "docs/report",
+        "docs/analysis",
         "docs/deploy",
         "docs/scaling",
     ],

@@ -162,7 +162,8 @@ def _against_linear(run: RunFacts) -> list[Finding]:
         return []
     if linear >= own:
         better = "better" if linear > own else "as good"
-        return [Finding("warn", f"A linear model is {better} ({percent(linear)}): use it, or train longer, on more data, or another network.")]
+        text = f"A linear model is {better} ({percent(linear)}): use it, or train longer, on more data, or another network."
+        return [Finding("warn", text)]
     reach = SURE * (2 * own * (1 - own) / samples) ** 0.5
     sized = "within what chance does" if own - linear < reach else "a clear gain"
     return [Finding("good" if own - linear >= reach else "info", f"{100 * (own - linear):.1f} points above a linear model, {sized}.")]
