@@ -63,6 +63,7 @@ NAVIGATION = {
         "docs/hand-over",
         "docs/predict",
         "docs/evaluating",
+        "docs/report",
         "docs/analysis",
         "docs/deploy",
         "docs/scaling",
