@@ -58,7 +58,7 @@ def killed(world: World, victim: str, turn: int) -> Verdict:
     again = subprocess.run([*words, "--out", "parts", "--resume"], capture_output=True, text=True, check=False)
     if again.returncode:
         return Verdict(1, (*defects, f"after a killed {victim} it does not go on: {again.stderr[-300:]}"))
-    return Verdict(1, tuple(defects + [f"a killed {victim}: {text}" for text in differences(here / "whole", here / "parts")]))
+    return Verdict(1, tuple(defects + [f"a killed {victim}: {text}" for text in differences(here / "whole", here / "parts", rounded=True)]))
 
 
 def ranks(folder: Path) -> list[int]:
