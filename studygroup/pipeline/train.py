@@ -136,7 +136,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             if options.linear_model:
                 ranks.on_rank_zero(lambda: add_linear_model(finished, splits, options))
             return finished
-        except UserError:
+        except (UserError, TrainingError):
             if ranks.rank == 0:
                 remove_empty_run(out)
             raise

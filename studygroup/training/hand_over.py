@@ -28,7 +28,8 @@ from studygroup.methods.method import Method
 from studygroup.networks.ensemble import Ensemble
 from studygroup.runs.member import ENSEMBLE
 from studygroup.training.settings import Settings
-from studygroup.training.trainer import BestCheckpoint, Trainer
+from studygroup.training.state import BestCheckpoint
+from studygroup.training.trainer import Trainer
 
 MAX_PASSES = 5  # over the layers; one without a change ends the search
 ROUTE, SOUP = "route", "soup"
