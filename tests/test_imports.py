@@ -32,6 +32,7 @@ LEAVES = {
     "escape",
     "terminal",
     "atomic",
+    "regular",
     "devices",
     "threads",
     "losses",

@@ -109,7 +109,7 @@ def evidence(part: Mapping[str, Any], unit: str) -> str:
         found += f" [{_signed(part['low'], unit)}, {_signed(part['high'], unit)}]"
     told = "" if part["published"] is None else f"; paper {_signed(part['published'], unit)}"
     why = f"; {part['reason']}" if part["reason"] else ""
-    return f"{found} {unit}{told}{why}"
+    return f"{found}{' ' if unit else ''}{unit}{told}{why}"
 
 
 def _signed(value: float, unit: str) -> str:

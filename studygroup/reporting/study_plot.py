@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import textwrap
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,8 @@ if TYPE_CHECKING:
 
 GREY = "0.35"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
+LETTERS = 9.5
+"""Letters of a heading to an inch."""
 NAME = 34
 """Characters of a name."""
 PAPER = "the paper's"
@@ -43,7 +46,8 @@ def draw_study(study: Mapping[str, Any], paths: Sequence[Path]) -> None:
         "map": draw_map,
     }
     draw[study["figure"]["kind"]](figure, study)
-    figure.suptitle(shortened(f"{study['title']} ({study['scale']}, {study['seeds']} seeds)", 110), fontsize=11, parse_math=False)
+    heading = shortened(f"{study['title']} ({study['scale']}, {study['seeds']} seeds)", 110)
+    figure.suptitle(textwrap.fill(heading, int(LETTERS * figure.get_figwidth())), fontsize=11, parse_math=False)
     with mpl.rc_context({"svg.fonttype": "none", "svg.hashsalt": study["name"]}):
         for path in paths:
             figure.savefig(path, metadata={"Date": None} if path.suffix == ".svg" else None)
@@ -74,11 +78,11 @@ def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
         axes.set_yticks(range(len(names)), [shortened(name, NAME) for name in names], parse_math=False)
     for axes in list(grid.flat)[len(titles) :]:
         axes.set_visible(False)
-    figure.supxlabel(
-        f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed", fontsize=9
-    )
+    label = f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed"
     if told:
-        _paper_legend(figure)
+        _paper_legend(figure, label)
+    else:
+        figure.supxlabel(label, fontsize=9)
 
 
 def _gain(axes: Axes, cell: Cell, base: Cell, place: int) -> bool:
@@ -101,7 +105,8 @@ def _gain(axes: Axes, cell: Cell, base: Cell, place: int) -> bool:
     return True
 
 
-def _paper_legend(figure: Figure) -> None:
+def _paper_legend(figure: Figure, title: str) -> None:
+    """Explain the marks below the panels, under the title of their common axis."""
     from matplotlib.lines import Line2D
 
     figure.legend(
@@ -109,7 +114,9 @@ def _paper_legend(figure: Figure) -> None:
             Line2D([], [], color=COLOURS[0], marker="o", linestyle="", label="measured"),
             Line2D([], [], color=COLOURS[1], marker="D", linestyle="", markerfacecolor="white", label=PAPER),
         ],
-        loc="outside upper right",
+        loc="outside lower center",
+        title=title,
+        title_fontsize=9,
         ncols=2,
         frameon=False,
         fontsize=8,
@@ -220,8 +227,9 @@ def _scatter(figure: Figure, study: Mapping[str, Any]) -> None:
         axes.annotate(
             shortened(name, NAME), (x["mean"], y["mean"]), xytext=(5, 5), textcoords="offset points", fontsize=9, parse_math=False
         )
-    axes.set_xlabel(f"{first}: {cells[0]['unit']['name']}, mean and one standard deviation", parse_math=False)
-    axes.set_ylabel(second, parse_math=False)
+    unit = cells[0]["unit"]["name"]
+    axes.set_xlabel(shortened(f"{first}: {unit}", NAME + 12), parse_math=False)
+    axes.set_ylabel(shortened(f"{second}: {unit}", NAME + 12), parse_math=False)
     axes.grid(visible=True, color="0.92")
     axes.spines[["top", "right"]].set_visible(False)
 

@@ -7,7 +7,8 @@ RUN/         config.yaml  data.json  environment.json  metrics.jsonl  result.jso
              exported/<name>.onnx, .pt2, .pt, .safetensors, each with .json and .md; <name>.hf/ (`studygroup export`)
              modules/<name>.safetensors (what a later stage starts from beside the members)   stages/<name>/ (earlier stages, run folders)
 COMPARISON/  comparison.json  comparison.yaml  leaderboard.*  curves.png  report.html  runs/VARIANT-sSEED/ (run folders)  logs/
-STUDY/       study.json  study.md  study.csv  study.yaml  figure.png  figure.svg  report.html  costs.json  values.json  panels/NAME/ (comparison folders)
+STUDY/       study.json  study.md  study.csv  study.yaml  figure.png  figure.svg  report.html  costs.json  values.json
+             docstrings.csv (texts of the scale tiny)  panels/NAME/ (comparison folders)
 ADVICE/      advice.json  advice.md  advice.png  advice.yaml  journal.json  alone/  rung1/  rung2/  ... (comparison folders)
 """
 

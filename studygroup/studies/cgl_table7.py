@@ -31,9 +31,18 @@ def plan(setting: Setting) -> Plan:
     names = [one.title if one.title != panels[1 - place].title else f"{one.title} ({one.name})" for place, one in enumerate(panels)]
     told = [dict(enumerate(FIRST, start=1)), SECOND]
     cells = [
-        Cell(f"{number}", name, one.name, f"structure-{number}", measure, block, published=paper.get(number) if not block else None)
+        Cell(
+            f"{number}",
+            name,
+            one.name,
+            f"structure-{number}",
+            measure,
+            block,
+            published=paper.get(number) if not block else None,
+            stands_for=told_on,
+        )
         for block, measure in (("", "test"), ("Hold-out", "holdout"))
-        for one, name, paper in zip(panels, names, told, strict=True)
+        for one, name, paper, told_on in zip(panels, names, told, ("CIFAR-10", "CIFAR-100"), strict=True)
         for number in numbers
     ]
     on = {
@@ -46,7 +55,7 @@ def plan(setting: Setting) -> Plan:
             "Impact of Parameter Sharing, Table 7",
             "Spearman's correlation of the structures' mean accuracies on the two data sets is above 0",
             [RankCorrelation("rank correlation", on["", names[0]], on["", names[1]])],
-            "rank correlation",
+            "",
         ),
         Claim(
             "A structure that is chosen on one data set can be applied to another",

@@ -31,8 +31,8 @@ TITLES = {
     "crd": "CRD",
     "kdcl": "KDCL",
     "srrl": "SRRL",
-    "orc": "Ours",
-    "orc-crd": "Ours, CRD's schedule",
+    "orc": "ORC",
+    "orc-crd": "ORC, CRD's schedule",
 }
 METHODS = [name for name in TITLES if name not in ("teacher", "baseline", "kdcl", "orc", "orc-crd")]
 SLOW = ("mobilenetv2", "shufflenetv1", "shufflenetv2")
@@ -106,7 +106,7 @@ def pairs_plan(setting: Setting, pairs: Mapping[str, Sequence[Pair]], published:
     others = [row for row in table if row not in ("Teacher", TITLES["orc"], TITLES["orc-crd"])]
     claims = [
         Claim(
-            f"{name} is better than all other methods" + ("" if name == "Ours" else ", at the schedule that the others have"),
+            f"{name} is better than all other methods" + ("" if name == "ORC" else ", at the schedule that the others have"),
             "Comparison with the common KD methods",
             "ORC above each other row, in every column"
             + (", without those in which the paper is not best" if exceptions else "")
@@ -117,9 +117,9 @@ def pairs_plan(setting: Setting, pairs: Mapping[str, Sequence[Pair]], published:
     ]
     notes = [
         (
-            "All rows but Ours have the CRD protocol's schedule (milestones 150, 180, 210 of 240 epochs; .01 for MobileNetV2 and the "
-            "ShuffleNets); Ours the one that the paper prints (100, 150, 210; .1): the gap mixes method and "
-            "schedule. Ours, CRD's schedule is not published."
+            "All rows but ORC have the CRD protocol's schedule (milestones 150, 180, 210 of 240 epochs; .01 for MobileNetV2 and the "
+            "ShuffleNets); ORC the one that the paper prints (100, 150, 210; .1): the gap mixes method and "
+            "schedule. ORC, CRD's schedule is not published."
         ),
         "Accuracies are those of the student after the last epoch; nothing is held out.",
         (

@@ -6,7 +6,7 @@ from studygroup.studies.contrasts import Claim, all_above
 from studygroup.studies.orc_ablation import NOTES, OURS, ablation, over_baseline
 from studygroup.studies.study import Figure, Plan, Setting, Study
 
-FROZEN, MIXUP, FEEDBACK, BOTH = "not taught", "mix-up of the batch", "feedback, not mixed", "ours: batch mixed with feedback"
+FROZEN, MIXUP, FEEDBACK, BOTH = "not taught", "mix-up of the batch", "feedback, not mixed", "batch mixed with feedback"
 VARIANTS = {
     FROZEN: ("frozen-pivot", {"intensive": "off"}, (72.34, 74.48, 73.27, 71.11)),
     MIXUP: ("plain-mixup", {"intensive": "mixup"}, (74.07, 74.96, 74.13, 71.03)),

@@ -19,14 +19,14 @@ VARIANTS: dict[str, tuple[str, dict[str, Any]]] = {  # row: variant, options
     "Hinton": ("kd", {"method": "kd", "teacher": "teacher"}),
     "DML": ("dml", {"method": {"name": "dml", "students": 2}}),
     "KDCL": ("kdcl", {"method": {"name": "kdcl", "students": 4}}),
-    "Ours": ("orc", orc(students=3)),
+    "ORC": ("orc", orc(students=3)),
 }
 PUBLISHED = {
     "Baseline": (79.42, 74.31, 72.34, 79.34, 74.31, 75.61),
     "Hinton": (80.25, 76.60, 74.87, 80.01, 76.15, 78.07),
     "DML": (80.57, 74.47, 74.47, 80.74, 77.34, 77.63),
     "KDCL": (80.23, 76.23, 74.79, 80.87, 76.89, 78.03),
-    "Ours": (81.56, 78.03, 76.54, 81.21, 77.45, 79.39),
+    "ORC": (81.56, 78.03, 76.54, 81.21, 77.45, 79.39),
 }
 
 
@@ -51,7 +51,7 @@ def plan(setting: Setting) -> Plan:
             "ORC is significantly better than the other methods in each network",
             where,
             "ORC above each other row, in every column, by seed",
-            [part for row in table if row not in ("Ours", "Baseline") for part in all_above(table["Ours"], table[row])],
+            [part for row in table if row not in ("ORC", "Baseline") for part in all_above(table["ORC"], table[row])],
         ),
         *(
             Claim(

@@ -16,8 +16,8 @@ ROWS = {  # variant: row, published accuracy
     "bss": ("BSS", 87.32),
     "dml": ("DML", 87.71),
     "kdcl": ("KDCL", 87.48),
-    "orc": ("Ours", 88.76),
-    "orc-crd": ("Ours, CRD's schedule", None),
+    "orc": ("ORC", 88.76),
+    "orc-crd": ("ORC, CRD's schedule", None),
 }
 
 
@@ -44,14 +44,14 @@ def plan(setting: Setting) -> Plan:
         Claim(
             "ORC is better than all other methods",
             "CIFAR-10, Table 5",
-            "Ours above each other row, by seed",
-            [above(at["Ours"], at[row]) for row in others],
+            "ORC above each other row, by seed",
+            [above(at["ORC"], at[row]) for row in others],
         ),
         Claim(
             "ORC is better than all other methods, at the schedule that the others have",
             "CIFAR-10, Table 5",
-            "Ours with CRD's schedule above each other row, by seed",
-            [above(at["Ours, CRD's schedule"], at[row]) for row in others],
+            "ORC with CRD's schedule above each other row, by seed",
+            [above(at["ORC, CRD's schedule"], at[row]) for row in others],
         ),
     ]
     notes = [

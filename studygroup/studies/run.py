@@ -4,7 +4,8 @@ from __future__ import annotations
 
 import logging
 import shlex
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -37,17 +38,19 @@ def study(options: StudyOptions) -> dict[str, Any]:
     """Run a study, or what is left of it; return its numbers and verdicts."""
     chosen = STUDIES.load(options.name)
     files = StudyFiles(Path(options.out or f"runs/study-{options.name}-{options.scale}"))
+    setting = setting_of(options, chosen, files)
+    plan = chosen.plan(setting)
+    check_places(plan, setting)
+    plan = only(plan, options.panels)
     check_folder(files, overwrite=options.overwrite)
-    with lock_dir(files.folder):
+    with lock_dir(files.folder), removed_if_refused(files.folder):
         if options.overwrite:
             clear_dir(files.folder)
-        setting = setting_of(options, chosen, files)
-        plan = chosen.plan(setting)
-        check_places(plan, setting)
-        plan = only(plan, options.panels)
         check_same(files, options)
         mark(files.folder, "study")
         config.save(files.recipe, replace(options, out=str(files.folder)))
+        if setting.texts == str(files.docstrings):
+            write_docstrings(files.docstrings)
         for note in plan.notes:
             logger.info("note: %s", note)
         panels = prepare_panels(plan, options, files)
@@ -71,6 +74,19 @@ def study(options: StudyOptions) -> dict[str, Any]:
         return {**result, "out": str(files.folder)}
 
 
+@contextmanager
+def removed_if_refused(folder: Path) -> Iterator[None]:
+    """Remove the folder of a study that is refused before anything was measured or trained, if it is new."""
+    new = not names_in(folder)
+    try:
+        yield
+    except UserError:
+        if new and not StudyFiles(folder).costs.exists():
+            clear_dir(folder)
+            folder.rmdir()
+        raise
+
+
 def setting_of(options: StudyOptions, chosen: Study, files: StudyFiles) -> Setting:
     """Return what a study is planned for.
 
@@ -82,7 +98,7 @@ def setting_of(options: StudyOptions, chosen: Study, files: StudyFiles) -> Setti
         why = "its networks are what it studies" if chosen.fixed_networks else "scale paper has the published ones"
         raise UserError(f"student is {options.student}, but {chosen.name} takes none: {why}; leave it out")
     if options.scale == "tiny" and "texts" not in given and "texts" in (*chosen.needs, *chosen.takes):
-        given["texts"] = str(write_docstrings(files.docstrings))
+        given["texts"] = str(files.docstrings)
     if options.scale == "small" and "texts" in chosen.needs and "texts" not in given:
         raise UserError(
             f"{chosen.name} is about texts, and scale small has none of its own; give a table of texts and labels, such as --data mails.csv"

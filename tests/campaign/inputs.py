@@ -29,6 +29,7 @@ MEMORY = 12 * 2**30
 SECONDS = 150
 RAW = re.compile(r"error: [A-Za-z_.]*(Error|Exception|Warning|Interrupt)\b")
 """A message that begins with the name of a class: nobody has thought of that case."""
+CARD = "exported.safetensors.json"
 FIXTURES = {"RUN": "run", "DML": "dml", "TEXTS": "texts", "TABLE": "table.csv", "IMAGE": "pixel.png", "EXPORTED": "exported.safetensors"}
 
 
@@ -54,7 +55,7 @@ def entries() -> list[Entry]:
     found = []
     for path in sorted(FOLDER.glob("*.yaml")):
         topic = yaml.safe_load(path.read_text(encoding="utf-8"))
-        for name, row in topic["entries"].items():
+        for name, row in (topic["entries"] or {}).items():
             words, expected, *more = row
             own = dict(more[0]) if more else {}
             found.append(Entry(f"{path.stem}/{name}", words, expected, {**_needed(topic.get("files", {}), words), **own}))
@@ -79,9 +80,8 @@ def attempt(world: World, entry: Entry) -> Verdict:
     for word, name in FIXTURES.items():
         if word in entry.words and (base / name).exists() and not Path(name).exists():
             (shutil.copytree if (base / name).is_dir() else shutil.copy)(base / name, name)
-    for side in ("exported.json",):
-        if "EXPORTED" in entry.words:
-            shutil.copy(base / side, side)
+    if "EXPORTED" in entry.words:
+        shutil.copy(base / CARD, CARD)
     for path, content in entry.files.items():
         lay(Path(path), content)
     before = {str(path) for path in here.rglob("*")}

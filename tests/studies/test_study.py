@@ -175,11 +175,12 @@ def test_the_command_prints_tables_verdicts_and_paths(
         ("cgl-table5", {"student": "resnet9"}, "resnet9"),
     ],
 )
-def test_bad_options_are_one_line(study: Study, world: World, name: str, options: dict[str, Any], message: str) -> None:
+def test_bad_options_are_one_line(study: Study, world: World, tmp_path: Path, name: str, options: dict[str, Any], message: str) -> None:
     with pytest.raises(UserError) as caught:
         study(name, **options)
     assert message in str(caught.value)
     assert world.started == []
+    assert not (tmp_path / "study").exists(), "a start that is refused leaves no folder"
 
 
 def test_published_data_that_is_not_there(study: Study, world: World, tmp_path: Path) -> None:
