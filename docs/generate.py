@@ -13,12 +13,14 @@ from pathlib import Path
 
 from studygroup import api
 from studygroup.cli import COMMANDS, parsers
+from studygroup.commands import list_names
 from studygroup.kinds import Kind
 from studygroup.methods import CONTRACT, METHODS, method_options
 from studygroup.parameters import Bounds, Parameter, show
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "methods"
+FAMILIES = ("resnet", "wrn", "vgg", "mobilenetv2", "shufflenet", "transformer", "vdcnn")  # sections of docs/networks.md
 COMMAND_PAGES = ROOT / "docs" / "commands"
 KINDS = {"int": "integer", "float": "number", "bool": "yes or no", "list": "list", "map": "NAME=VALUE pairs"}
 
@@ -83,6 +85,18 @@ def about(command: str) -> str:
     return inspect.cleandoc(getattr(api, COMMANDS[command][0]).__doc__).partition("\n")[0]
 
 
+def network_table(family: str) -> str:
+    """Return the table of the networks of a family: those whose names begin with it."""
+    rows = [f"| `{name}` | {about} |" for name, about in list_names.networks().items() if name.startswith(family)]
+    return "\n".join(["| network | |", "|---|---|", *rows])
+
+
+def data_table() -> str:
+    """Return the table of known data sets."""
+    rows = [f"| `{name}` | {cell(about)} |" for name, about in list_names.data().items()]
+    return "\n".join(["| name | |", "|---|---|", *rows])
+
+
 def title(method: str) -> str:
     """Return a method's title, from the first line of its page."""
     first = (PAGES / f"{method}.md").read_text(encoding="utf-8").partition("\n")[0]
@@ -120,6 +134,8 @@ def parts() -> dict[Path, dict[str, str]]:
         PAGES / "README.md": {"methods": method_index()},
         **{COMMAND_PAGES / f"{name}.md": {"options": command_options(name)} for name in COMMANDS},
         COMMAND_PAGES / "README.md": {"commands": command_index()},
+        ROOT / "docs" / "networks.md": {family: network_table(family) for family in FAMILIES},
+        ROOT / "docs" / "data.md": {"sources": data_table()},
         ROOT / "README.md": {"methods": method_list()},
         ROOT / "studygroup" / "methods" / "__init__.py": {"methods": method_imports()},
     }
