@@ -61,7 +61,7 @@ class Loader(yaml.SafeLoader):
         """Construct a value as the base class does; text that is no value of its tag is an error of YAML like others."""
         try:
             return super().construct_object(node, deep=deep)
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, TypeError, AttributeError, LookupError) as error:
             raise yaml.constructor.ConstructorError(None, None, one_line(error, 80), node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:

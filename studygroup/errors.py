@@ -17,8 +17,8 @@ class TrainingError(RuntimeError):
 
 
 def one_line(error: BaseException, length: int = 150) -> str:
-    """Return the message of an error in one line of at most `length` characters."""
-    return " ".join(str(error).split())[:length]
+    """Return the message of an error, or its class if it has none, in one line of at most `length` characters."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:length]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:

@@ -98,6 +98,7 @@ def test_an_empty_recipe_gives_no_options(tmp_path: Path) -> None:
         ("a: [1, 2", "cannot read"),
         ("a: !!python/object/apply:os.system [echo]", "cannot read"),
         ("epochs: !!int abc", "invalid literal for int() with base 10: 'abc' (line 1)"),
+        ("epochs: !!timestamp abc", "has no attribute 'groupdict' (line 1)"),
         ("learning_rate: !!float abc", "could not convert string to float: 'abc' (line 1)"),
         pytest.param("epochs: " + "1" * 5000, "(line 1)", id="5,000 digits"),
         pytest.param("epochs: " + "1" * 400, "it must be a whole number", id="400 digits"),

@@ -104,7 +104,7 @@ def structure(run: Run) -> Structure:
     """
     group, students = _group(run), run.result.get("candidates") or ["student0"]
     network = run.member(str(students[0])).network
-    options: Mapping[str, Any] = run.result["identity"].get("options", {})
+    options: Mapping[str, Any] = run.identity.get("options", {})
     if group.get("group") not in ("modular", "branched") or not isinstance(network, Chain):
         raise UserError(f"the students of {run.folder}, a run of {run.result['method']}, have neither routes nor branches")
     modular = group["group"] == "modular"

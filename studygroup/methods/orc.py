@@ -28,11 +28,11 @@ from studygroup.batch import Batch, LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Independent, predict_targets
 from studygroup.groups.target import TargetMode
-from studygroup.losses import cross_entropy, per_sample_cross_entropy
+from studygroup.losses import cross_entropy
 from studygroup.methods.intensive import Feed, IntensiveKind, IntensiveTeaching
 from studygroup.methods.logit_losses import ComparesLogits
 from studygroup.methods.method import Losses, WithMetrics, require
-from studygroup.methods.roles import best_first, role_metrics
+from studygroup.methods.roles import assign_roles, role_metrics
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.registry import parameter_count
 from studygroup.parameters import option
@@ -110,7 +110,8 @@ class ORC(ComparesLogits):
             logits = [predict_targets(self.group[k], batch.inputs) for k in range(self.students)]
         else:
             logits = self.group(batch.inputs)  # n x (B, C), graphs kept for private and group teaching
-        temporary, rest, errors = self.assign_roles(logits, batch)
+        sizes = [parameter_count(self.group[k]) for k in range(self.students)] if self.promotion == "deepest" else None
+        temporary, rest, errors = assign_roles(logits, batch, self.temporary_teachers, sizes)
         feed = None if self.intensive == "off" else self.intensive_teaching.draw(batch, errors, clock.generator("intensive"))
         teaching = self.teach(batch, logits, temporary, rest, feed)
         fed_back = feed.positions if feed is not None and self.intensive != "mixup" else None
@@ -135,14 +136,6 @@ class ORC(ComparesLogits):
         if rest:
             updated = [logits[k].detach() if self.reuse_temporary else predict_targets(self.group[k], batch.inputs) for k in temporary]
             yield losses("group", rest, [*updated, pivot])
-
-    def assign_roles(self, logits: Sequence[Tensor], batch: Batch) -> tuple[list[int], list[int], Tensor]:
-        """Return the temporary teachers, the other students, and all errors (n, B) on the whole batch (Eq. 7)."""
-        own_errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.targets) for z in logits], 1)
-        errors = batch.all_gather(own_errors).T  # over the whole batch, so that roles are the same on every rank
-        sizes = [parameter_count(self.group[k]) for k in range(self.students)] if self.promotion == "deepest" else None
-        ranking = best_first(errors, sizes)
-        return ranking[: self.temporary_teachers], sorted(ranking[self.temporary_teachers :]), errors
 
     def student_loss(self, student: int, role: str, logits: Tensor, targets: LabelTargets, teachers: Sequence[Tensor]) -> Losses:
         """Return a student's losses: the labels, and each teacher or their mean logits (Eq. 10-12)."""

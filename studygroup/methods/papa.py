@@ -42,7 +42,7 @@ class PAPA(Method):
     def build(self, networks: NetworkFactory) -> None:
         """Create K networks of one architecture."""
         require(not networks.peers, "papa averages networks, which must be of one architecture; it takes no peers")
-        self.group = Independent(networks.students(self.students))
+        self.group: Independent = Independent(networks.students(self.students))
         self.candidates = self.student_names()
         self.views = self.views and networks.vocabulary is None
 

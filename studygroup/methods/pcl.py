@@ -94,4 +94,4 @@ class PCL(ComparesLogits):
 def features_of(group: Branched, batch: Batch) -> list[Tensor]:
     """Return the input of each branch's classifier, K x (B, d), on its own view; the trunk runs once for equal views."""
     shared = {id(view): group.trunk(view) for view in (batch.views or (batch.inputs,))}
-    return [group.branches[k].features(shared[id(batch.view(k))]) for k in range(len(group))]
+    return group.own_features([shared[id(batch.view(k))] for k in range(len(group))])

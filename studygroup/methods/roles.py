@@ -16,7 +16,9 @@ from collections.abc import Collection, Sequence
 import torch
 from torch import Tensor
 
+from studygroup.batch import Batch
 from studygroup.errors import TrainingError
+from studygroup.losses import per_sample_cross_entropy
 
 
 def best_first(errors: Tensor, sizes: Sequence[int] | None = None) -> list[int]:
@@ -35,6 +37,23 @@ def best_first(errors: Tensor, sizes: Sequence[int] | None = None) -> list[int]:
         raise TrainingError(f"the cross-entropy of student{bad[0]} is {means[bad[0]]}; a lower learning rate or clipping may help")
     ranks = means if sizes is None else [-float(size) for size in sizes]
     return sorted(range(len(means)), key=lambda k: (ranks[k], k))
+
+
+def assign_roles(
+    logits: Sequence[Tensor], batch: Batch, promoted: int, sizes: Sequence[int] | None = None
+) -> tuple[list[int], list[int], Tensor]:
+    """Return the temporary teachers, the other students, and all errors (n, B) on the whole batch (Eq. 7).
+
+    Args:
+        logits: n x (b, C) on this rank's samples.
+        batch: the samples; roles are the same on every rank.
+        promoted: number of temporary teachers.
+        sizes: promote the largest, not the best.
+    """
+    own_errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.targets) for z in logits], 1)
+    errors = batch.all_gather(own_errors).T
+    ranking = best_first(errors, sizes)
+    return ranking[:promoted], sorted(ranking[promoted:]), errors
 
 
 def quotas(losses: Tensor, batch: int) -> list[int]:

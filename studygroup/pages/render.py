@@ -9,7 +9,7 @@ import math
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from studygroup.escape import one_line
+from studygroup.escape import visible
 
 if TYPE_CHECKING:
     from jinja2 import Environment
@@ -29,7 +29,6 @@ def environment() -> Environment:
         trim_blocks=True,
         lstrip_blocks=True,
         finalize=_visible,
-        keep_trailing_newline=False,
     )
     style, script = (loader.get_source(found, name)[0] for name in ("style.css", "script.js"))
     digest = base64.b64encode(hashlib.sha256(script.encode()).digest()).decode("ascii")
@@ -51,7 +50,7 @@ def render(template: str, page: object) -> bytes:
 
 def _visible(value: Any) -> Any:
     """Return what is inserted; of a text, without characters that cannot be seen."""
-    return value
+    return visible(value) if type(value) is str else value
 
 
 def _json(value: object) -> str:
@@ -62,6 +61,3 @@ def _json(value: object) -> str:
 def _place(value: float) -> str:
     """Return a number by which JavaScript sorts."""
     return ("Infinity" if value > 0 else "-Infinity") if math.isinf(value) else f"{value:.10g}"
-
-
-__all__ = ["environment", "one_line", "render"]

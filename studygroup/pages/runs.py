@@ -120,8 +120,8 @@ def _curves(groups: Sequence[tuple[list[RunRecord], str]]) -> tuple[list[Plot], 
         columns: list[float | None] = []
         for place in range(longest):
             best = [_best(record, place) for record in members]
-            known = [value for value in best if value is not None]
-            columns.append(statistics.fmean(known) if len(known) == len(best) and known else None)
+            found = [value for value in best if value is not None]
+            columns.append(statistics.fmean(found) if len(found) == len(best) and found else None)
         series[numbered] = columns
     known = {name: numbers for name, numbers in series.items() if any(v is not None for v in numbers)}
     if not known:

@@ -224,9 +224,9 @@ def points(share: float | None, digits: int = 2) -> str:
     return "–" if share is None else f"{100 * share + 0.0:+.{digits}f}"
 
 
-def number_cell(value: float | None, text: str, **more: str) -> Cell:
+def number_cell(value: float | None, text: str, css: str = "") -> Cell:
     """Return the cell of a number; one that is missing is sorted last."""
-    return Cell(text, -math.inf if value is None or not math.isfinite(value) else value, **more)  # type: ignore[arg-type]
+    return Cell(text, -math.inf if value is None or not math.isfinite(value) else value, css=css)
 
 
 def strip(
@@ -241,8 +241,8 @@ def strip(
     """Draw an interval on an axis that all rows of a table share."""
     scale = Scale(*limits, 6, STRIP - 6)
     zero = scale(0.0) if limits[0] <= 0 <= limits[1] else None
-    ends = (None, None) if low is None or high is None else (scale(low), scale(high))
-    return Strip(zero, *ends, scale(mean), [scale(value) for value in seeds], css, None if paper is None else scale(paper))
+    begin, end = (None, None) if low is None or high is None else (scale(low), scale(high))
+    return Strip(zero, begin, end, scale(mean), [scale(value) for value in seeds], css, None if paper is None else scale(paper))
 
 
 def wilson(share: float, samples: int) -> tuple[float, float]:

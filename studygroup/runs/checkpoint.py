@@ -18,6 +18,7 @@ import torch
 
 from studygroup.atomic import write_atomically
 from studygroup.errors import TrainingError, UserError, one_line
+from studygroup.regular import read_regular
 
 KEPT = 2
 STATE: Mapping[str, type] = {"identity": str, "history": str, "method": dict, "optimizer": dict, "epoch": int, "step": int}
@@ -102,7 +103,7 @@ def read(path: Path) -> dict[str, Any]:
         ValueError: it is damaged.
         OSError: it cannot be read.
     """
-    data = path.read_bytes()
+    data = read_regular(path)
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         raise ValueError("its checksum does not match")
     try:

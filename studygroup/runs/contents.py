@@ -13,6 +13,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 from typing import Any, Literal, cast, get_args
 
+from studygroup.regular import read_regular
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import AdviceFiles, ComparisonFiles, RunFiles
 
@@ -115,7 +116,7 @@ def _known(parts: tuple[str, ...], *, is_dir: bool) -> bool:
 def _json(path: Path) -> dict[str, Any]:
     """Read a JSON object; an empty one if there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

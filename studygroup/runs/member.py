@@ -22,10 +22,11 @@ from studygroup.networks.external import recorded_network
 from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.options import DataOptions, ExportOptions
+from studygroup.regular import open_regular
 from studygroup.runs.evaluation import Evaluation, read_evaluations
 from studygroup.runs.layout import RunFiles, finished_runs
 from studygroup.runs.predict import Classifier
-from studygroup.runs.records import read_card, read_result
+from studygroup.runs.records import again, read_card, read_result
 
 BEST = "best"
 ENSEMBLE = "ensemble"
@@ -182,6 +183,18 @@ class Run:
         return f"Run({str(self.folder)!r}: {', '.join(words)})"
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What a run must have in common with this one to be the same.
+
+        Raises:
+            UserError: the result does not say it.
+        """
+        found: dict[str, Any] | None = self.result.get("identity")
+        if found is None:
+            raise UserError(f"{self.files.result} is damaged (it has no 'identity'); {again(self.files.result)}")
+        return found
+
+    @property
     def best(self) -> Member:
         """The student to deploy."""
         return self.member(BEST)
@@ -287,6 +300,7 @@ class Run:
         try:
             if digest is not None and file_digest(path) != digest:
                 raise ValueError(f"its checksum is not the one in {where}")
+            open_regular(path).close()
             return safetensors.torch.load_file(path)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             name = path.relative_to(self.folder).with_suffix("")
@@ -300,7 +314,7 @@ def ensemble_name(networks: Iterable[str]) -> str:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

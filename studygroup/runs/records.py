@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from studygroup.errors import UserError, one_line
+from studygroup.regular import read_regular_text
 from studygroup.runs.layout import FORMAT, from_epoch_one
 
 MAX_VALUES = 2**26  # of an image: a forged shape must not ask for all memory
@@ -159,7 +160,7 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is damaged, or of a later version.
     """
-    return from_epoch_one(_read(path, _again(path), RESULT))
+    return from_epoch_one(_read(path, again(path), RESULT))
 
 
 def read_card(path: Path, result: Path) -> dict[str, Any]:
@@ -172,7 +173,7 @@ def read_card(path: Path, result: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, damaged, or of a later version.
     """
-    remedy = _again(result)
+    remedy = again(result)
     card = _read(path, remedy, CARD)
     wrong = problem(card, TEXT_INPUTS if "tokenizer" in card else IMAGES)
     if wrong is None and "shape" in card and not len(card["mean"]) == len(card["std"]) == card["shape"][0]:
@@ -198,7 +199,7 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
         UserError: the file cannot be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular_text(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
     except (ValueError, RecursionError) as error:
@@ -221,6 +222,6 @@ def _damaged(path: Path, wrong: str, remedy: str) -> UserError:
     return UserError(f"{path} is damaged ({wrong}); {remedy}")
 
 
-def _again(result: Path) -> str:
+def again(result: Path) -> str:
     """Return how to write the results of a run again."""
     return f"delete {result} and finish the run with --resume, which writes its results anew"

@@ -10,17 +10,25 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.campaign.process import Case, Verdict, read_json
 from tests.campaign.world import SMALL, World, differences
 
 PORT = 26379
+AGENTS = {
+    "dashboard-agent-listen-port": 26401,
+    "dashboard-agent-grpc-port": 26402,
+    "runtime-env-agent-port": 26403,
+    "metrics-export-port": 26404,
+}
+"""Ports of what each of Ray's nodes starts."""
 
 
 def cases(world: World) -> Iterator[Case]:
     """Yield the only case."""
-    yield Case("two nodes", lambda: killed_node(world), seconds=1500)
+    yield Case("two nodes", partial(killed_node, world), seconds=1500)
 
 
 def raylets() -> dict[int, list[int]]:
@@ -49,7 +57,9 @@ def killed_node(world: World) -> Verdict:
     head = ["--head", "--port", str(PORT), "--include-dashboard", "false", "--temp-dir", str(temporary)]
     try:
         nodes: list[set[int]] = []
-        for words in (head, ["--address", f"127.0.0.1:{PORT}"]):
+        for number, place in enumerate((head, ["--address", f"127.0.0.1:{PORT}"])):
+            # Ports that are given need not be waited for, which a busy machine does not always manage in time.
+            words = [*place, *(word for name, port in AGENTS.items() for word in (f"--{name}", str(port + 10 * number)))]
             started = subprocess.run([ray, "start", *words, *common], env=environment, capture_output=True, text=True, check=False)
             if started.returncode:
                 return Verdict(0, (), f"Ray does not start: {(started.stdout + started.stderr).strip().splitlines()[-1][:150]}")

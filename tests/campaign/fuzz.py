@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def cases(world: World) -> Iterator[Case]:
         for name, reader in READERS.items():
             kinds = ("bytes", "opcodes") if reader.opcodes else ("bytes",)
             for kind in kinds:
-                yield Case(f"{name}-{kind}-{turn}", lambda r=reader, k=kind, t=turn: attack(world, r, k, t), seconds=400)  # type: ignore[misc]
+                yield Case(f"{name}-{kind}-{turn}", partial(attack, world, reader, kind, turn), seconds=400)
 
 
 @st.composite
@@ -258,7 +259,7 @@ def cifar() -> bytes:
 
 def npz(buffer: io.BytesIO) -> None:
     labels = np.arange(20) % 2
-    np.savez(buffer, x_train=np.zeros((20, 4, 4), np.uint8), y_train=labels, x_test=np.zeros((6, 4, 4), np.uint8), y_test=labels[:6])
+    np.savez(buffer, images=np.zeros((20, 4, 4, 1), np.uint8), labels=labels)
 
 
 def archive(buffer: io.BytesIO) -> None:
@@ -323,7 +324,7 @@ READERS: dict[str, Reader] = {
     "manifest": Reader(written("out/comparison.json", lambda: b'{"variants": [], "costs": {}, "failed": {}}'), manifest),
     "state dict": Reader(written("weights.pt", saved(state)), read_weights, opcodes=True),
     "safetensors": Reader(copied(".", "exported.safetensors"), read_weights),
-    "exported": Reader(copied(".", "exported.json"), lambda path: ExportedModel(path.with_suffix(".safetensors")), "slow"),
+    "exported": Reader(copied(".", "exported.safetensors.json"), lambda path: ExportedModel(path.with_suffix("")), "slow"),
     "unpickler": Reader(written("data_batch_1", cifar), pickled, opcodes=True),
     "idx": Reader(idx, lambda path: opened(f"mnist:{path.parent}"), "slow"),
     "npz": Reader(written("images.npz", saved(npz)), opened, "slow"),

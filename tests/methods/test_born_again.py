@@ -83,15 +83,8 @@ def test_a_run_trains_its_generations(tmp_path: Path, digits: Callable[..., Run]
 @pytest.fixture
 def digits(tmp_path: Path) -> Callable[..., Run]:
     def run(**arguments: Any) -> Run:
-        small = {
-            "preset": "none",
-            "epochs": 1,
-            "train_size": 96,
-            "holdout": 32,
-            "batch_size": 32,
-            "progress": False,
-            "precision": "float32",
-        }
-        return studygroup.train("digits", cache=tmp_path / "cache", linear_model=False, **small | arguments)
+        small: dict[str, Any] = {"preset": "none", "epochs": 1, "train_size": 96, "holdout": 32, "batch_size": 32, "precision": "float32"}
+        given = small | {"cache": tmp_path / "cache", "linear_model": False, "progress": False} | arguments
+        return studygroup.train("digits", **given)
 
     return run

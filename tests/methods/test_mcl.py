@@ -88,7 +88,8 @@ def test_losses_against_the_formula(options: dict[str, Any]) -> None:
     e = [vectors / vectors.norm(dim=1, keepdim=True) for vectors in e]
 
     def s(i: int, j: int) -> Tensor:
-        return e[i] @ e[j].T / 0.07
+        similarity: Tensor = e[i] @ e[j].T / 0.07
+        return similarity
 
     def c(i: int, j: int) -> float:
         return looped_contrast(s(i, j).tolist(), batch.labels.tolist())

@@ -18,7 +18,7 @@ from tests.methods.tiny import batch_for, built_method, optimizer_of, snapshot, 
 
 
 def networks(count: int = 3) -> list[nn.Module]:
-    made = [tiny() for _ in range(count)]
+    made: list[nn.Module] = [tiny() for _ in range(count)]
     generator = torch.Generator().manual_seed(0)
     with torch.no_grad():
         for number, network in enumerate(made):

@@ -32,7 +32,7 @@ def test_losses_against_the_formula(options: dict[str, Any], epoch: int) -> None
     twin.load_state_dict(method.state_dict())
     batch = batch_for(method)
     (losses,) = method.step(batch, Clock(epoch, 300))
-    features = [twin.group.branches[k].features(twin.group.trunk(batch.view(k))) for k in range(count)]
+    features = twin.group.own_features([twin.group.trunk(batch.view(k)) for k in range(count)])
     logits = twin.group.classify(features)
     means = [twin.means.branches[k](twin.means.trunk(batch.view(k))) for k in range(count)]
     fused = twin.fused(torch.cat(features, 1))

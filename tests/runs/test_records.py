@@ -199,6 +199,14 @@ def test_a_flipped_bit_of_the_weights_is_noticed(run: Run, damaged: Damage) -> N
     assert run.best.name == "best"  # a card of an earlier version has no digest
 
 
+def test_a_result_without_identity(run: Run, damaged: Any) -> None:
+    result = json.loads(run.files.result.read_text())
+    del result["identity"]
+    damaged(run.files.result, json.dumps(result).encode())
+    with pytest.raises(UserError, match=r"result.json is damaged \(it has no 'identity'\); delete .* --resume"):
+        _ = Run(run.folder).identity
+
+
 STATE = {"identity": "{}", "history": "[]", "method": {}, "optimizer": {}, "epoch": 1, "step": 0}
 
 

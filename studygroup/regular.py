@@ -28,3 +28,15 @@ def open_regular(path: Path) -> io.BufferedReader:
     except BaseException:
         os.close(descriptor)
         raise
+
+
+def read_regular(path: Path) -> bytes:
+    """Return the content of a regular file; errors as of `open_regular`."""
+    with open_regular(path) as file:
+        return file.read()
+
+
+def read_regular_text(path: Path) -> str:
+    """Return the text of a regular file in UTF-8, as any system breaks its lines; errors as of `open_regular`."""
+    with io.TextIOWrapper(open_regular(path), encoding="utf-8") as file:
+        return file.read()
