@@ -304,6 +304,7 @@ def run_pages(chosen: list[Path], *, again: bool = False, update: bool = False) 
             run_page(page, template, update)
         except (BlockError, ValueError, subprocess.TimeoutExpired) as error:
             failed[name] = str(error)
+            print(f"\n{error}\n", file=sys.stderr, flush=True)
         else:
             done = result_file(page, sources)
             done.parent.mkdir(parents=True, exist_ok=True)
@@ -321,8 +322,6 @@ def main() -> int:
     given = parser.parse_args()
     chosen = [page.resolve() for page in given.pages] or pages()
     failed = run_pages(chosen, again=given.again, update=given.update)
-    for error in failed.values():
-        print(f"\n{error}", file=sys.stderr)
     return int(bool(failed))
 
 

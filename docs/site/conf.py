@@ -64,6 +64,8 @@ NAVIGATION = {
         "docs/logit-losses",
         "docs/predict",
         "docs/evaluating",
+        "docs/report",
+        "docs/analysis",
         "docs/deploy",
         "docs/scaling",
     ],

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import replace
 
 from studygroup.pages.plots import Key, Plot, css, curves
 from studygroup.pages.run_facts import ENSEMBLE, RunFacts
@@ -125,20 +126,25 @@ def _losses(records: Sequence[Mapping[str, object]], colours: Mapping[str, str])
 
 
 def roles(run: RunFacts) -> list[Plot]:
-    """Return plots of the metrics of the steps that are shares or counts by member, such as the roles that members had."""
-    by_metric: dict[str, dict[str, list[float | None]]] = {}
-    records = run.record.epochs
+    """Return plots of the metrics of the steps, such as the roles that members had: those of members first, which share their legend."""
+    records, known = run.record.epochs, {key.name: key.css for key in legend(run)}
+    of_members: dict[str, dict[str, list[float | None]]] = {metric: {} for metric in METRICS}
+    of_others: dict[str, dict[str, list[float | None]]] = {}
     for place, record in enumerate(records):
         for name, value in values(record, "metrics").items():
-            member, _, metric = name.partition("/")
-            numbers = by_metric.setdefault(metric or name, {}).setdefault(member if metric else "group", [None] * len(records))
+            subject, _, metric = name.rpartition("/")
+            metrics = of_members if subject in known else of_others
+            numbers = metrics.setdefault(metric, {}).setdefault(subject or metric, [None] * len(records))
             numbers[place] = value
     epochs = [int(number(record, "epoch") or 0) for record in records]
-    known = {key.name: key.css for key in legend(run)}
     found = []
-    for metric, series in by_metric.items():
-        colours = {name: known.get(name, css(place)) for place, name in enumerate(series)}
-        where = "" if any(name in known for name in series) else f"{', '.join(series)}: "
-        title, unit = METRICS.get(metric, (f"{where}{metric.replace('_', ' ')}", "mean over an epoch's steps"))
-        found.append(curves(title[:1].upper() + title[1:], unit, epochs, series, colours, text="{:.3g}".format, limits=(0.0, None)))
+    for metric, series in of_members.items():
+        title, unit = METRICS.get(metric, (metric.replace("_", " ").capitalize(), "mean over an epoch's steps"))
+        if series:
+            found.append(curves(title, unit, epochs, series, known, text="{:.3g}".format, limits=(0.0, None)))
+    for metric, series in of_others.items():
+        colours = {name: css(place) for place, name in enumerate(series)}
+        title = metric.replace("_", " ") if len(series) > 1 else f"{next(iter(series))}: {metric.replace('_', ' ')}"
+        plot = curves(title[:1].upper() + title[1:], "mean over an epoch's steps", epochs, series, colours, text="{:.3g}".format)
+        found.append(replace(plot, legend=[Key(name, colour) for name, colour in colours.items()] if len(series) > 1 else ()))
     return found

@@ -161,11 +161,9 @@ def _against_linear(run: RunFacts) -> list[Finding]:
     if linear is None or own is None or not samples:
         return []
     if linear >= own:
-        return [
-            Finding(
-                "warn", f"A linear model is as good ({percent(linear)}): use it, or train longer, on more data, or with another network."
-            )
-        ]
+        better = "better" if linear > own else "as good"
+        text = f"A linear model is {better} ({percent(linear)}): use it, or train longer, on more data, or another network."
+        return [Finding("warn", text)]
     reach = SURE * (2 * own * (1 - own) / samples) ** 0.5
     sized = "within what chance does" if own - linear < reach else "a clear gain"
     return [Finding("good" if own - linear >= reach else "info", f"{100 * (own - linear):.1f} points above a linear model, {sized}.")]

@@ -138,7 +138,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
                 ranks.on_rank_zero(lambda: add_linear_model(finished, splits, options))
             ranks.on_rank_zero(lambda: try_to_write_page(out))
             return finished
-        except UserError:
+        except (UserError, TrainingError):
             if ranks.rank == 0:
                 remove_empty_run(out)
             raise

@@ -24,7 +24,7 @@ from tests.campaign.world import World, preload
 
 ROOT = Path(__file__).parents[2]
 PAGE = ROOT / "docs" / "reliability.md"
-JOBS = 2
+JOBS = 3
 
 
 @dataclass
