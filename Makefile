@@ -1,9 +1,10 @@
-# The only commands to know: make install, make demo, make test, make docs; make campaign attacks the whole program for half an hour.
-.PHONY: install demo test docs campaign
+# The commands to know: make install, make demo, make test, make docs; make campaign attacks the whole program for half an hour.
+.PHONY: install demo test docs examples figures campaign
 
 PYTHON ?= python3
 BIN := .venv/bin
 STAMP := .venv/.installed
+DOCS_STAMP := .venv/.docs-installed
 DEMO := runs/demo
 # The hold-out is 144 images: too few to choose among the epochs, so it chooses among the last one's students.
 DEMO_TRAINING := digits --student resnet8 --epochs 100 --select-from last
@@ -32,9 +33,23 @@ test: $(STAMP)
 	$(BIN)/mypy studygroup tests recipes studies docs $(wildcard benchmarks)
 	$(BIN)/pytest
 
-# Rewrites the generated parts of pages: tables of options, lists of methods.
-docs: $(STAMP)
+# Rewrites the generated parts of pages, runs the code blocks that have changed, and builds the site: build/site/index.html.
+docs: $(DOCS_STAMP) examples
 	$(BIN)/python docs/generate.py
+	$(BIN)/sphinx-build -q -W --keep-going -c docs/site . build/site
+
+# Runs the code blocks of all pages, but for what is unchanged since it last ran, and compares what they print with the pages.
+# With UPDATE=--update the pages get the new outputs and pictures.
+examples: $(STAMP)
+	$(BIN)/python -m docs.run $(UPDATE)
+
+# Draws the pictures of the pages anew, each in a light and a dark variant.
+figures: $(STAMP)
+	$(BIN)/python -m docs.drawings
+
+$(DOCS_STAMP): $(STAMP)
+	$(BIN)/pip install -c constraints.txt -e '.[docs]'
+	touch $@
 
 MINUTES ?= 30
 PARTS ?= inputs,kill,fuzz,disk,ranks,cluster,leaks

@@ -17,7 +17,7 @@ from common import cells, describe
 PAGE = """\
 # Performance
 
-The speed of studygroup, and the cost of a group. This page is generated from the results of [`benchmarks/`](../benchmarks); do not edit it.
+Speed, and the cost of a group. This page is generated from the results of [`benchmarks/`](../benchmarks/all.py); do not edit it.
 
 - A figure in `x` is a ratio of two medians. Both sides are measured in one process, in turn (A, B, A, B, ... after a warm-up), so that a
   machine that slows down in between slows both. The quartiles are those of the ratio over the repetitions. Other figures are medians.

@@ -5,16 +5,27 @@ A part is between `<!-- generated: NAME -->` and `<!-- end -->`, in Python betwe
 
 from __future__ import annotations
 
+import argparse
+import inspect
 import re
 import sys
 from pathlib import Path
 
+from studygroup import api
+from studygroup.command_line import COMMANDS, parsers
+from studygroup.commands import list_names
 from studygroup.kinds import Kind
 from studygroup.methods import CONTRACT, METHODS, method_options
 from studygroup.parameters import Bounds, Parameter, show
+from studygroup.reporting.study import number
+from studygroup.studies.measures import unit_of
+from studygroup.studies.registry import STUDIES
+from studygroup.studies.study import Plan, Setting
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "methods"
+FAMILIES = ("resnet", "wrn", "vgg", "mobilenetv2", "shufflenet", "transformer", "vdcnn")  # sections of docs/networks.md
+COMMAND_PAGES = ROOT / "docs" / "commands"
 KINDS = {"int": "integer", "float": "number", "bool": "yes or no", "list": "list", "map": "NAME=VALUE pairs"}
 
 
@@ -26,7 +37,7 @@ def option_table(method: str) -> str:
 
 def option_row(option: Parameter) -> str:
     """Return an option's row."""
-    default = "none" if option.default is None else show(option.default)
+    default = "–" if option.default is None else show(option.default)
     meaning = f"{option.help}; by default {option.default_help}" if option.default_help else option.help
     return f"| `{option.name}` | {default} | {values(option.kind, option.bounds)} | {meaning} |"
 
@@ -42,6 +53,52 @@ def values(kind: Kind, bounds: Bounds) -> str:
         return f"{number} in {start}, {f'{high[0]:g}]' if high[0] is not None else f'{high[1]:g})'}"
     ends = zip((">=", ">", "<=", "<"), (*low, *high), strict=True)
     return " ".join([number, *(f"{sign} {end:g}" for sign, end in ends if end is not None)])
+
+
+def command_options(command: str) -> str:
+    """Return the tables of a command's arguments and options, one for each group."""
+    _, parser = parsers(command)
+    assert parser is not None
+    groups = {"Arguments": parser.arguments(), **parser.groups()}
+    tables = []
+    for title, actions in groups.items():
+        rows = [f"| {flags(action)} | {cell(action.help or '')} |" for action in actions]
+        tables += [f"### {title[0].upper()}{title[1:]}\n", "| | |", "|---|---|", *rows, ""] if rows else []
+    return "\n".join(tables).strip()
+
+
+def flags(action: argparse.Action) -> str:
+    """Return an action's flags and its value as it is typed."""
+    value = "" if action.nargs == 0 else f" {action.metavar}"
+    return ", ".join(f"`{name}{value}`" for name in action.option_strings).replace("|", "\\|") or f"`{action.metavar}`"
+
+
+def cell(text: str) -> str:
+    """Return a help text as a cell of a table."""
+    return text.replace("%%", "%").replace("|", "\\|")
+
+
+def command_index() -> str:
+    """Return the table of all commands, for docs/commands/README.md."""
+    rows = [f"| [{name}]({name}.md) | {about(name)} |" for name in COMMANDS]
+    return "\n".join(["| command | what it does |", "|---|---|", *rows])
+
+
+def about(command: str) -> str:
+    """Return the first sentence of a command's help."""
+    return inspect.cleandoc(getattr(api, COMMANDS[command][0]).__doc__).partition("\n")[0]
+
+
+def network_table(family: str) -> str:
+    """Return the table of the networks of a family: those whose names begin with it."""
+    rows = [f"| `{name}` | {about} |" for name, about in list_names.networks().items() if name.startswith(family)]
+    return "\n".join(["| network | |", "|---|---|", *rows])
+
+
+def data_table() -> str:
+    """Return the table of known data sets."""
+    rows = [f"| `{name}` | {cell(about)} |" for name, about in list_names.data().items()]
+    return "\n".join(["| name | |", "|---|---|", *rows])
 
 
 def title(method: str) -> str:
@@ -74,12 +131,58 @@ def method_imports() -> str:
     return "\n".join(f"    from {module} import {name} as {name}" for module, name in sorted(lines))
 
 
+def study_index() -> str:
+    """Return the table of all studies with their claims, for docs/studies.md."""
+    rows = ["| study | shows | published in | claims that are tested |", "|---|---|---|---|"]
+    for name, study in STUDIES.items():
+        claims = "; ".join(dict.fromkeys(claim.text.partition(": ")[0] if name == "regime" else claim.text for claim in paper(name).claims))
+        rows.append(f"| `{name}` | {study.title} | {study.source} | {claims} |")
+    return "\n".join(rows)
+
+
+def published_numbers() -> str:
+    """Return the published numbers of all studies, for docs/studies/published.md."""
+    lines: list[str] = []
+    for name, study in STUDIES.items():
+        told = [cell for cell in paper(name).cells if cell.published is not None]
+        columns = list(dict.fromkeys(cell.column for cell in told))
+        if not told:
+            continue
+        at = {(cell.row, cell.column): cell for cell in told}
+        unit = unit_of(told[0].measure)
+        lines += [
+            f"## {study.title}: `{name}`",
+            "",
+            f"{study.source}; {unit.name}.",
+            "",
+            f"| | {' | '.join(columns)} |",
+            "|---|" + "---:|" * len(columns),
+        ]
+        for row in dict.fromkeys(cell.row for cell in told):
+            own = [at.get((row, column)) for column in columns]
+            texts = ["–" if cell is None else number(cell.published, cell.published_std, unit.digits) for cell in own]
+            lines.append(f"| {row} | {' | '.join(texts)} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def paper(name: str) -> Plan:
+    """Return the plan of a study at the scale `paper`."""
+    return STUDIES[name].plan(Setting("paper"))
+
+
 def parts() -> dict[Path, dict[str, str]]:
     """Return all generated parts: file -> name -> text."""
     return {
         **{PAGES / f"{name}.md": {"options": option_table(name)} for name in METHODS},
         PAGES / "README.md": {"methods": method_index()},
+        **{COMMAND_PAGES / f"{name}.md": {"options": command_options(name)} for name in COMMANDS},
+        COMMAND_PAGES / "README.md": {"commands": command_index()},
+        ROOT / "docs" / "networks.md": {family: network_table(family) for family in FAMILIES},
+        ROOT / "docs" / "data.md": {"sources": data_table()},
         ROOT / "README.md": {"methods": method_list()},
+        ROOT / "docs" / "studies.md": {"studies": study_index()},
+        ROOT / "docs" / "studies" / "published.md": {"numbers": published_numbers()},
         ROOT / "studygroup" / "methods" / "__init__.py": {"methods": method_imports()},
     }
 

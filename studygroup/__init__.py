@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from studygroup.api import advise, benchmark, compare, evaluate, export, list_names, list_runs, predict, report, train
+from studygroup.api import advise, benchmark, compare, evaluate, export, list_names, list_runs, predict, report, study, train
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from studygroup.runs.member import Member as Member
     from studygroup.runs.member import Run as Run
 
-__version__ = "0.1.0"
+__version__ = "0.2.0"
 __all__ = [
     "TrainingError",
     "UserError",
@@ -32,6 +32,7 @@ __all__ = [
     "list_runs",
     "predict",
     "report",
+    "study",
     "train",
 ]
 

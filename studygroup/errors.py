@@ -28,3 +28,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     more = f", and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:MAX_NAMES])}{more}"
     return UserError(f"unknown {kind} {name!r}; {hint}")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise UserError(message) unless `condition` holds."""
+    if not condition:
+        raise UserError(message)

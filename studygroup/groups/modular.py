@@ -321,9 +321,12 @@ class Modular(Group):
 
     def unused_modules(self) -> list[tuple[int, int]]:
         """Return the (layer, module) pairs that are on no route: they get no gradient and are not trained."""
-        return [
-            (depth, m) for depth, layer in enumerate(self._layer_modules) for m in range(len(layer)) if not self.student_count(depth, m)
-        ]
+        layers = zip(self._layer_modules, self.used_modules, strict=True)
+        return [(depth, m) for depth, (layer, used) in enumerate(layers) for m in range(len(layer)) if m not in used]
+
+    def unused_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of modules that are on no route."""
+        return [parameter for depth, m in self.unused_modules() for parameter in self._layer_modules[depth][m].parameters()]
 
     def student_count(self, depth: int, module: int) -> int:
         """Return the number of students whose routes use a module."""

@@ -1,7 +1,14 @@
 """Loss functions of labels, logits and features: pure functions of tensors."""
 
 from studygroup.losses import targets
-from studygroup.losses.contrastive import MemoryBank, contrastive_representation, draw_negatives, noise_contrastive
+from studygroup.losses.contrastive import (
+    MemoryBank,
+    contrastive_representation,
+    draw_negatives,
+    noise_contrastive,
+    supervised_contrast,
+    unit_similarity,
+)
 from studygroup.losses.distillation import decoupled_kl, dist, logit_mse, standardized_kl
 from studygroup.losses.features import (
     activation_boundary,
@@ -41,6 +48,8 @@ __all__ = [
     "soft_cross_entropy",
     "soft_kl",
     "standardized_kl",
+    "supervised_contrast",
     "targets",
+    "unit_similarity",
     "variational_information",
 ]

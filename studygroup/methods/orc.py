@@ -28,11 +28,11 @@ from studygroup.batch import Batch, LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Independent, predict_targets
 from studygroup.groups.target import TargetMode
-from studygroup.losses import cross_entropy, per_sample_cross_entropy
-from studygroup.methods.intensive import IntensiveKind, IntensiveTeaching
+from studygroup.losses import cross_entropy
+from studygroup.methods.intensive import Feed, IntensiveKind, IntensiveTeaching
 from studygroup.methods.logit_losses import ComparesLogits
-from studygroup.methods.method import Losses, require
-from studygroup.methods.roles import best_first
+from studygroup.methods.method import Losses, WithMetrics, require
+from studygroup.methods.roles import assign_roles, role_metrics
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.registry import parameter_count
 from studygroup.parameters import option
@@ -105,34 +105,37 @@ class ORC(ComparesLogits):
         return {"pivot": self._pivot_lr_scale}
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """Run intensive, private and group teaching: one update each."""
+        """Run intensive, private and group teaching: one update each; the first is yielded with the roles."""
         if self.recompute:
             logits = [predict_targets(self.group[k], batch.inputs) for k in range(self.students)]
         else:
             logits = self.group(batch.inputs)  # n x (B, C), graphs kept for private and group teaching
-        temporary, rest, errors = self.assign_roles(logits, batch)
+        sizes = [parameter_count(self.group[k]) for k in range(self.students)] if self.promotion == "deepest" else None
+        temporary, rest, errors = assign_roles(logits, batch, self.temporary_teachers, sizes)
+        feed = None if self.intensive == "off" else self.intensive_teaching.draw(batch, errors, clock.generator("intensive"))
+        teaching = self.teach(batch, logits, temporary, rest, feed)
+        fed_back = feed.positions if feed is not None and self.intensive != "mixup" else None
+        yield WithMetrics(next(teaching), role_metrics(temporary, errors, fed_back))
+        yield from teaching
 
-        def teach(role: str, students: Sequence[int], teachers: Sequence[Tensor]) -> Losses:
+    def teach(
+        self, batch: Batch, logits: Sequence[Tensor], temporary: Sequence[int], rest: Sequence[int], feed: Feed | None
+    ) -> Iterator[Losses]:
+        """Yield the losses of each teaching, given the roles and what the pivot is fed."""
+
+        def losses(role: str, students: Sequence[int], teachers: Sequence[Tensor]) -> Losses:
             own = {k: self.group[k](batch.inputs) if self.recompute else logits[k] for k in students}
             return {name: loss for k in students for name, loss in self.student_loss(k, role, own[k], batch.targets, teachers).items()}
 
-        if self.intensive != "off":
-            yield {"pivot/intensive": self.intensive_teaching.loss(self.pivot, batch, errors, clock.generator("intensive"))}
-        mode: TargetMode = "eval" if self.intensive == "off" else "train" if self.pivot_clean_bn else "batch_stats"
+        if feed is not None:
+            yield {"pivot/intensive": self.intensive_teaching.loss(self.pivot, batch, feed)}
+        mode: TargetMode = "eval" if feed is None else "train" if self.pivot_clean_bn else "batch_stats"
         pivot = predict_targets(self.pivot, batch.inputs, mode)
         if temporary:
-            yield teach("private", temporary, [pivot])
+            yield losses("private", temporary, [pivot])
         if rest:
             updated = [logits[k].detach() if self.reuse_temporary else predict_targets(self.group[k], batch.inputs) for k in temporary]
-            yield teach("group", rest, [*updated, pivot])
-
-    def assign_roles(self, logits: Sequence[Tensor], batch: Batch) -> tuple[list[int], list[int], Tensor]:
-        """Return the temporary teachers, the other students, and all errors (n, B) on the whole batch (Eq. 7)."""
-        own_errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.targets) for z in logits], 1)
-        errors = batch.all_gather(own_errors).T  # over the whole batch, so that roles are the same on every rank
-        sizes = [parameter_count(self.group[k]) for k in range(self.students)] if self.promotion == "deepest" else None
-        ranking = best_first(errors, sizes)
-        return ranking[: self.temporary_teachers], sorted(ranking[self.temporary_teachers :]), errors
+            yield losses("group", rest, [*updated, pivot])
 
     def student_loss(self, student: int, role: str, logits: Tensor, targets: LabelTargets, teachers: Sequence[Tensor]) -> Losses:
         """Return a student's losses: the labels, and each teacher or their mean logits (Eq. 10-12)."""

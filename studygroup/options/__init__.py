@@ -32,15 +32,15 @@ from studygroup.options.groups import (
     OptimizerOptions,
     Precision,
     ProgressOptions,
-    RunOptions,
     ScheduleOptions,
     SeedOptions,
     SelectionOptions,
     Stem,
     TableOptions,
-    TrainerOptions,
 )
 from studygroup.options.recipe import RecipeOptions, duration
+from studygroup.options.run import RunOptions, TrainerOptions
+from studygroup.options.study import StudyOptions
 from studygroup.options.weights import WeightsOptions
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "SelectionOptions",
     "Sharding",
     "Stem",
+    "StudyOptions",
     "TableOptions",
     "TrainOptions",
     "TrainerOptions",

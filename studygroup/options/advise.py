@@ -8,7 +8,8 @@ from pathlib import Path
 
 from studygroup.errors import UserError
 from studygroup.options.base import MOST_PROCESSES, MOST_SEEDS
-from studygroup.options.groups import DataOptions, NetworkOptions, TrainerOptions
+from studygroup.options.groups import DataOptions, NetworkOptions
+from studygroup.options.run import TrainerOptions
 from studygroup.parameters import option
 
 

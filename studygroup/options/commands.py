@@ -21,11 +21,10 @@ from studygroup.options.groups import (
     NetworkOptions,
     OptimizerOptions,
     ProgressOptions,
-    RunOptions,
     SeedOptions,
     TableOptions,
-    TrainerOptions,
 )
+from studygroup.options.run import RunOptions, TrainerOptions
 from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option, parameters_of
 
@@ -252,7 +251,10 @@ class ReportOptions(Options):
 
     title = "output"
 
-    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Run folders"})
+    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Folders of runs, comparisons or studies"})
     out: str | Path | None = option(
-        None, help="Folder for leaderboard.md, leaderboard.csv and curves.png", default_help="nothing is written"
+        None,
+        help="Folder for the report instead of the folder that it is of; of runs, also for leaderboard.md, leaderboard.csv, curves.png and "
+        "metrics.png; of several runs, for a report that compares them beside the report of each",
+        default_help="report.html in each folder",
     )

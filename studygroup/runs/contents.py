@@ -17,7 +17,7 @@ from studygroup.regular import read_regular
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import AdviceFiles, ComparisonFiles, RunFiles
 
-Kind = Literal["run", "comparison", "advice"]
+Kind = Literal["run", "comparison", "study", "advice"]
 MARK = ".studygroup"
 """Name of the file with `{"kind": KIND}`, the first that is written to a folder and the last that is deleted."""
 
@@ -26,12 +26,12 @@ def _under(folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{folder}/{name}" for name in names)
 
 
-REPORT = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "report.html")
+REPORT = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "metrics.png", "report.html")
 STAGE = (
     *("config.yaml", "data.json", "environment.json", "metrics.jsonl", "result.json", "evaluation.json", "unused.json"),
     *("checkpoints/epoch-*-step-*.ckpt", "modules/*.safetensors"),
     *_under("members", ("*.safetensors", "*.json", "*.hf/config.json")),
-    *_under("predictions", ("test.csv", "mistakes.png", "mistakes.md")),
+    *_under("predictions", ("test.csv", "members.csv", "samples.json", "mistakes.png", "mistakes.md")),
     *_under("tokenizer", ("tokenizer.json", "bpe.model", "hf.json")),
     *_under("exported", ("*.onnx", "*.onnx.data", "*.pt2", "*.pt", "*.safetensors", "*.json", "*.md", "*.hf/*", "tokenizer/*")),
     *("tensorboard/events.out.tfevents.*", MARK, *REPORT),
@@ -43,7 +43,12 @@ ADVICE = (
     *_under("alone", COMPARISON),
     *_under("rung*", COMPARISON),
 )
-KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *ADVICE, *_under("advice", ADVICE)}]
+STUDY = (
+    *("study.json", "study.md", "study.csv", "study.yaml", "figure.png", "figure.svg", "costs.json", "values.json", "docstrings.csv"),
+    *("report.html", MARK),
+    *_under("panels/*", COMPARISON),
+)
+KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *STUDY, *ADVICE, *_under("advice", ADVICE)}]
 
 
 def mark(folder: Path, kind: Kind) -> None:

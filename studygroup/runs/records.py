@@ -112,8 +112,8 @@ CARD: Entries = {
     "epoch": COUNT.optional(),
     "holdout": NUMBER_OR_NONE.optional(),
     "config_folder": TEXT.optional(),
-    "sha256": Entry("64 hexadecimal digits", _is_digest).optional(),
     "ensemble_of": TEXTS.optional(),
+    "sha256": Entry("64 hexadecimal digits", _is_digest).optional(),
 }
 IMAGES: Entries = {
     "shape": Entry(f"[channels, height, width] with 1 to {MAX_VALUES:,} values", _is_shape),
@@ -132,7 +132,9 @@ UNUSED: Entries = {
 EPOCH: Entries = {
     "epoch": COUNT,
     "seconds": NUMBER.optional(),
+    "steps": COUNT.optional(),
     "losses": NUMBERS.optional(),
+    "metrics": NUMBERS.optional(),
     "holdout": NUMBERS.optional(),
     "holdout_cross_entropy": NUMBERS.optional(),
     "diversity": NUMBER_OR_NONE.optional(),

@@ -5,7 +5,9 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from studygroup.errors import UserError
@@ -16,8 +18,9 @@ from studygroup.runs.files import write_json
 from studygroup.runs.layout import FORMAT
 from studygroup.runs.member import BEST, ENSEMBLE_OF, ensemble_name
 from studygroup.runs.mistakes import write_mistakes
-from studygroup.runs.writer import write_member, write_module, write_predictions
-from studygroup.training.evaluate import Scores, collect
+from studygroup.runs.samples import write_samples
+from studygroup.runs.writer import write_member, write_member_predictions, write_module, write_predictions
+from studygroup.training.evaluate import Predicted, Scores, collect, in_reading_order
 from studygroup.training.hand_over import HandedOver, hand_over
 from studygroup.training.splits import DataSplits
 from studygroup.training.state import BestCheckpoint
@@ -30,9 +33,11 @@ def save_results(
     """Test all members on all ranks; rank 0 writes. Arguments as of `write_results`."""
     dataset, recalibrate = splits.dataset, trainer.settings.recalibrate_bn
     members = trainer.recalibrated() if recalibrate else {name: trainer.members.export(name) for name in trainer.members.names()}
-    scores = trainer.score(dataset.test, members if recalibrate else None) if len(dataset.test) else None
+    seen: list[Predicted] = []
+    scores = trainer.score(dataset.test, members if recalibrate else None, seen.append) if len(dataset.test) else None
+    predicted = in_reading_order(seen, dataset.test, trainer.ranks)
     chosen = hand_over(trainer, best, members)
-    trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, chosen, factory, splits, label, starts, members, scores))
+    trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, chosen, factory, splits, label, starts, members, scores, predicted))
 
 
 def write_results(
@@ -45,6 +50,7 @@ def write_results(
     starts: Mapping[str, str],
     members: Mapping[str, nn.Module],
     scores: Scores | None,
+    predicted: Mapping[str, NDArray[np.int64]],
 ) -> None:
     """Write members, predictions and the result.
 
@@ -58,6 +64,7 @@ def write_results(
         starts: what each member started from, in words.
         members: all members as plain networks.
         scores: of all members on the test set; None if there is none.
+        predicted: classes that the members predict on the test set (N,).
     """
     method, dataset, settings, files = trainer.method, splits.dataset, trainer.settings, trainer.files
     record = trainer.log.history[-1]
@@ -111,7 +118,7 @@ def write_results(
             "member": chosen.member,
             "epoch": chosen.epoch,
             "holdout": chosen.holdout,
-            "test": test_selected(trainer, chosen.network, factory, splits),
+            "test": test_selected(trainer, chosen.network, factory, splits, predicted),
         },
         "hand_over": {"kind": settings.hand_over, "student": best.member, "epoch": best.epoch, "holdout": best.accuracy},
         "last": {
@@ -146,8 +153,10 @@ def communication(trainer: Trainer) -> dict[str, object]:
 
 
 @torch.no_grad()
-def test_selected(trainer: Trainer, network: nn.Module, factory: NetworkFactory, splits: DataSplits) -> float | None:
-    """Write what the selected student, and its teachers, predict on the test set: scores, predictions, mistakes.
+def test_selected(
+    trainer: Trainer, network: nn.Module, factory: NetworkFactory, splits: DataSplits, predicted: Mapping[str, NDArray[np.int64]]
+) -> float | None:
+    """Write what the selected student, its teachers and all members predict on the test set: scores, predictions, mistakes.
 
     Returns:
         The accuracy of the student in [0, 1]; None if there is no test set.
@@ -175,7 +184,11 @@ def test_selected(trainer: Trainer, network: nn.Module, factory: NetworkFactory,
         write_evaluations(files, evaluations)
     names = dataset.test.sample_names()
     write_predictions(files.predictions, found[BEST], names, dataset.classes)
+    if predicted:
+        write_member_predictions(files.member_predictions, predicted, dataset.test.labels, dataset.classes)
     write_mistakes(files, dataset.test, found[BEST], names, dataset.classes)
+    students = [predicted[name] for name in trainer.method.student_names() if name in predicted]
+    write_samples(files, dataset.test, found[BEST], students)
     return float((found[BEST].predicted == found[BEST].labels).mean())
 
 

@@ -10,7 +10,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -28,7 +28,7 @@ from studygroup.runs import checkpoint
 from studygroup.runs.layout import FORMAT, RunFiles
 from studygroup.runs.metrics import MetricsLog
 from studygroup.threads import available_cpus, given_threads, restored_threads
-from studygroup.training.evaluate import Scores, score
+from studygroup.training.evaluate import Predicted, Scores, score
 from studygroup.training.members import Members
 from studygroup.training.meter import LossMeter
 from studygroup.training.progress import Progress
@@ -194,12 +194,15 @@ class Trainer:
         networks = self.recalibrated() if self.settings.recalibrate_bn else None
         scores = self.score(self.holdout, networks) if len(self.holdout) else None
         self.select(scores, networks)
+        meter = state.meter.merged(self.ranks)
         record = {
             "epoch": state.epoch + 1,
             "seconds": round(state.seconds, 4),
             "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),
             "learning_rate": self.settings.learning_rate * self.settings.rate(state.epoch, state.epoch + 1),
-            "losses": state.meter.merged(self.ranks).means(),
+            "steps": state.step,
+            "losses": meter.losses.means(),
+            "metrics": meter.metrics.means(),
             "holdout": scores.accuracy if scores else {},
             "holdout_cross_entropy": scores.cross_entropy if scores else {},
             "diversity": scores.diversity if scores else None,
@@ -233,8 +236,10 @@ class Trainer:
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
         state.best = BestCheckpoint(name, state.epoch + 1, accuracy, cross_entropy, weights)
 
-    def score(self, split: Split, networks: Mapping[str, nn.Module] | None = None) -> Scores:
-        """Score every member, or the given networks by name, on a split in the precision of the run."""
+    def score(
+        self, split: Split, networks: Mapping[str, nn.Module] | None = None, record: Callable[[Predicted], None] = lambda _: None
+    ) -> Scores:
+        """Score every member, or the given networks by name, on a split in the precision of the run; `record` as of `evaluate.score`."""
 
         def logits(inputs: Tensor) -> dict[str, Tensor]:
             if networks is None:
@@ -248,6 +253,7 @@ class Trainer:
                 [name for name in self.method.student_names() if networks is None or name in networks],
                 islice(evaluation_batches(split, self.runner.transform, EVALUATION_BATCH), self.ranks.rank, None, self.ranks.world_size),
                 self.ranks,
+                record,
             )
         finally:
             self.method.train()
