@@ -1,5 +1,5 @@
-# The commands to know: make install, make demo, make test, make docs.
-.PHONY: install demo test docs examples figures
+# The commands to know: make install, make demo, make test, make docs; make campaign attacks the whole program for half an hour.
+.PHONY: install demo test docs examples figures campaign
 
 PYTHON ?= python3
 BIN := .venv/bin
@@ -50,3 +50,10 @@ figures: $(STAMP)
 $(DOCS_STAMP): $(STAMP)
 	$(BIN)/pip install -c constraints.txt -e '.[docs]'
 	touch $@
+
+MINUTES ?= 30
+PARTS ?= inputs,kill,fuzz,disk,ranks,cluster,leaks
+
+# Attacks: kills, bad inputs, fuzzing, full disks. The counts go to docs/reliability.md.
+campaign: $(STAMP)
+	$(BIN)/python -m tests.campaign --minutes $(MINUTES) --parts $(PARTS)

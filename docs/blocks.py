@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from studygroup.cli import UsageError, read_words
+from studygroup.command_line import UsageError, read_words
 from studygroup.errors import UserError
 from studygroup.methods import METHODS, method_options
 

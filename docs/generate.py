@@ -12,11 +12,15 @@ import sys
 from pathlib import Path
 
 from studygroup import api
-from studygroup.cli import COMMANDS, parsers
+from studygroup.command_line import COMMANDS, parsers
 from studygroup.commands import list_names
 from studygroup.kinds import Kind
 from studygroup.methods import CONTRACT, METHODS, method_options
 from studygroup.parameters import Bounds, Parameter, show
+from studygroup.reporting.study import number
+from studygroup.studies.measures import unit_of
+from studygroup.studies.registry import STUDIES
+from studygroup.studies.study import Plan, Setting
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "methods"
@@ -33,7 +37,7 @@ def option_table(method: str) -> str:
 
 def option_row(option: Parameter) -> str:
     """Return an option's row."""
-    default = "none" if option.default is None else show(option.default)
+    default = "–" if option.default is None else show(option.default)
     meaning = f"{option.help}; by default {option.default_help}" if option.default_help else option.help
     return f"| `{option.name}` | {default} | {values(option.kind, option.bounds)} | {meaning} |"
 
@@ -127,6 +131,46 @@ def method_imports() -> str:
     return "\n".join(f"    from {module} import {name} as {name}" for module, name in sorted(lines))
 
 
+def study_index() -> str:
+    """Return the table of all studies with their claims, for docs/studies.md."""
+    rows = ["| study | shows | published in | claims that are tested |", "|---|---|---|---|"]
+    for name, study in STUDIES.items():
+        claims = "; ".join(dict.fromkeys(claim.text.partition(": ")[0] if name == "regime" else claim.text for claim in paper(name).claims))
+        rows.append(f"| `{name}` | {study.title} | {study.source} | {claims} |")
+    return "\n".join(rows)
+
+
+def published_numbers() -> str:
+    """Return the published numbers of all studies, for docs/studies/published.md."""
+    lines: list[str] = []
+    for name, study in STUDIES.items():
+        told = [cell for cell in paper(name).cells if cell.published is not None]
+        columns = list(dict.fromkeys(cell.column for cell in told))
+        if not told:
+            continue
+        at = {(cell.row, cell.column): cell for cell in told}
+        unit = unit_of(told[0].measure)
+        lines += [
+            f"## {study.title}: `{name}`",
+            "",
+            f"{study.source}; {unit.name}.",
+            "",
+            f"| | {' | '.join(columns)} |",
+            "|---|" + "---:|" * len(columns),
+        ]
+        for row in dict.fromkeys(cell.row for cell in told):
+            own = [at.get((row, column)) for column in columns]
+            texts = ["–" if cell is None else number(cell.published, cell.published_std, unit.digits) for cell in own]
+            lines.append(f"| {row} | {' | '.join(texts)} |")
+        lines.append("")
+    return "\n".join(lines).rstrip()
+
+
+def paper(name: str) -> Plan:
+    """Return the plan of a study at the scale `paper`."""
+    return STUDIES[name].plan(Setting("paper"))
+
+
 def parts() -> dict[Path, dict[str, str]]:
     """Return all generated parts: file -> name -> text."""
     return {
@@ -137,6 +181,8 @@ def parts() -> dict[Path, dict[str, str]]:
         ROOT / "docs" / "networks.md": {family: network_table(family) for family in FAMILIES},
         ROOT / "docs" / "data.md": {"sources": data_table()},
         ROOT / "README.md": {"methods": method_list()},
+        ROOT / "docs" / "studies.md": {"studies": study_index()},
+        ROOT / "docs" / "studies" / "published.md": {"numbers": published_numbers()},
         ROOT / "studygroup" / "methods" / "__init__.py": {"methods": method_imports()},
     }
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
-from studygroup.api import advise, benchmark, compare, evaluate, export, list_names, list_runs, predict, report, train
+from studygroup.api import advise, benchmark, compare, evaluate, export, list_names, list_runs, predict, report, study, train
 from studygroup.errors import TrainingError, UserError
 
 if TYPE_CHECKING:
@@ -32,12 +32,13 @@ __all__ = [
     "list_runs",
     "predict",
     "report",
+    "study",
     "train",
 ]
 
 
 CLASSES = {"ExportedModel": "studygroup.exporting.model", "Member": "studygroup.runs.member", "Run": "studygroup.runs.member"}
-PACKAGES = ("data", "losses", "methods", "networks", "options")
+PACKAGES = ("analysis", "data", "losses", "methods", "networks", "options")
 
 
 def __getattr__(name: str) -> Any:

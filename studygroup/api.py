@@ -18,6 +18,7 @@ from studygroup.options import (
     ListOptions,
     PredictOptions,
     ReportOptions,
+    StudyOptions,
     TrainOptions,
     keyword_function,
 )
@@ -110,6 +111,27 @@ def advise(options: AdviseOptions) -> dict[str, Any]:
     from studygroup.commands import advise
 
     return advise.run(options)
+
+
+@keyword_function(StudyOptions)
+def study(options: StudyOptions) -> dict[str, Any]:
+    """Repeat a table or a figure of a paper: its runs, its numbers beside the published ones, its figure, and a verdict on each claim.
+
+    A study is comparisons, which are resumable and parallel: the same command continues where it stopped. It prints what it will cost, and
+    above 24 hours it starts with --yes only. A claim holds, is opposite or undecided by the 95% interval of paired differences over seeds;
+    each seed has a data split of its own. `studygroup study list` lists the studies.
+
+    Returns:
+        `cells`, the numbers of the table: `row`, `column`, `mean`, `std`, `by_seed`, `published`, ...; `claims`: `text`, `verdict`,
+        `reason` and `parts` with `mean`, `low`, `high` and `by_seed`; `failed`: run -> reason; `out`: the folder with `study.md`,
+        `study.csv`, `study.json`, `figure.png` and `figure.svg`. Of `list`: `studies`.
+
+    Raises:
+        UserError: an option that cannot work; the message names the value and the remedy. Nothing was trained.
+    """
+    from studygroup.commands import study
+
+    return study.run(options)
 
 
 @keyword_function(EvaluateOptions)
@@ -210,13 +232,16 @@ def list_names(options: ListOptions) -> dict[str, dict[str, str]]:
 
 @keyword_function(ReportOptions)
 def report(options: ReportOptions) -> list[dict[str, object]]:
-    """Compare finished runs: a leaderboard, and their curves as a picture.
+    """Write the report of runs, comparisons or studies: one HTML file each; of runs, compute a leaderboard, too.
+
+    The file needs no network: open it in a browser, send it to somebody, print it. Runs may be unfinished.
 
     Returns:
-        The rows of the leaderboard, one per group of runs that differ in their seed only.
+        The rows of the leaderboard, one per group of runs that differ in their seed only, each with the paths `report` of their files;
+        then `kind`, `folder` and `report` of each comparison and study.
 
     Raises:
-        UserError: a folder holds no run.
+        UserError: a folder holds nothing of the kind, or a damaged file, or the report cannot be written.
     """
     from studygroup.commands import report
 

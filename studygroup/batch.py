@@ -81,18 +81,24 @@ class LabelTargets:
         labels: (B,) int64 class indices.
         mix: second classes and weights, if the inputs are mixed.
         loss: smoothing and class weights; None for the plain cross-entropy.
+        gather: values of these samples (b, ...) -> of the same samples on all ranks (B, ...); None if they are on this rank alone.
     """
 
     labels: Tensor
     mix: LabelMix | None = None
     loss: LabelLoss | None = None
+    gather: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
 
     def map(self, change: Callable[[Tensor], Tensor]) -> LabelTargets:
-        """Return the targets with every tensor (B,) changed, such as by a selection of samples."""
-        return replace(self, labels=change(self.labels), mix=self.mix and self.mix.map(change))
+        """Return the targets with every tensor (B,) changed, such as by a selection of samples, which are not gathered."""
+        return replace(self, labels=change(self.labels), mix=self.mix and self.mix.map(change), gather=None)
+
+    def all_gather(self, rows: Tensor) -> Tensor:
+        """Gather per-sample values (b, ...) of all ranks; see `Batch.all_gather`."""
+        return rows if self.gather is None else self.gather(rows)
 
     def split(self, sizes: Sequence[int]) -> list[LabelTargets]:
         """Split into consecutive parts."""
@@ -104,7 +110,7 @@ class LabelTargets:
         """Join the parts of one batch."""
         mixes = [part.mix for part in parts if part.mix is not None]
         mix = LabelMix(torch.cat([mix.labels for mix in mixes]), torch.cat([mix.share for mix in mixes])) if mixes else None
-        return replace(parts[0], labels=torch.cat([part.labels for part in parts]), mix=mix)
+        return replace(parts[0], labels=torch.cat([part.labels for part in parts]), mix=mix, gather=None)
 
 
 @dataclass(frozen=True)
@@ -131,12 +137,15 @@ class RankShard:
         sizes: samples per student in the global batch; a single number if it is not divided among students.
         rows: (b,) indices of this rank's samples in the global batch, on the device.
         gather: local rows (b, ...) -> global rows (B, ...) in their order; gradient flows to the local ones.
+        gather_student: the same for the samples of each student, if the batch is divided among students; None for one whose samples are not
+            divided among ranks.
         global_batch: the batch of all ranks, for a method that compares its samples with each other.
     """
 
     sizes: tuple[int, ...]
     rows: Tensor
     gather: Callable[[Tensor], Tensor]
+    gather_student: tuple[Callable[[Tensor], Tensor] | None, ...] = ()
     global_batch: Batch | None = None
 
 
@@ -170,7 +179,7 @@ class Batch:
     @property
     def targets(self) -> LabelTargets:
         """Return what `losses.cross_entropy` takes."""
-        return LabelTargets(self.labels, self.mix, self.loss)
+        return LabelTargets(self.labels, self.mix, self.loss, self.shard.gather if self.shard else None)
 
     @property
     def student_sizes(self) -> tuple[int, ...]:
@@ -215,7 +224,9 @@ class Batch:
             return [StudentBatch(self.inputs, self.targets)] * students
         if len(self.sizes) != students:
             raise UserError(f"the batch is divided among {len(self.sizes)} students, not {students}; set the students of its Partition")
-        return [StudentBatch(x, y) for x, y in zip(self.inputs.split(self.sizes), self.targets.split(self.sizes), strict=True)]
+        gathers = self.shard.gather_student if self.shard else [None] * students
+        targets = [replace(y, gather=gather) for y, gather in zip(self.targets.split(self.sizes), gathers, strict=True)]
+        return [StudentBatch(x, y) for x, y in zip(self.inputs.split(self.sizes), targets, strict=True)]
 
     def split(self, parts: int) -> list[Batch]:
         """Split into at most `parts` batches, none empty, each with an even part of every student's samples."""

@@ -28,6 +28,7 @@ NOT_SAVED = ("resume", "overwrite", ALLOW_CODE)  # what to do about an existing 
 
 
 MAX_DEPTH = 50  # of brackets within brackets
+MAX_LIST = 1_000_000  # bytes of a file that holds an option
 
 
 class Loader(yaml.SafeLoader):
@@ -60,7 +61,7 @@ class Loader(yaml.SafeLoader):
         """Construct a value as the base class does; text that is no value of its tag is an error of YAML like others."""
         try:
             return super().construct_object(node, deep=deep)
-        except (ValueError, OverflowError) as error:
+        except (ValueError, OverflowError, TypeError, AttributeError, LookupError) as error:
             raise yaml.constructor.ConstructorError(None, None, one_line(error, 80), node.start_mark) from error
 
     def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Hashable, object]:
@@ -140,6 +141,28 @@ def read(path: str | Path) -> dict[str, object]:
         return {}
     if not isinstance(content, dict) or not all(isinstance(key, str) for key in content):
         raise UserError(f"{path} is not a recipe; write one `option: value` per line")
+    return content
+
+
+def read_list(path: str | Path) -> list[object]:
+    """Read a YAML or JSON file whose top level is a list; its items are not checked.
+
+    Raises:
+        UserError: there is no such file, or it is large, or holds something else.
+    """
+    path = Path(path)
+    try:
+        if not path.is_file():
+            raise UserError(f"there is no file {path}; give the path of a YAML file with a list, or the list itself in brackets")
+        if path.stat().st_size > MAX_LIST:
+            raise UserError(f"{path} has {path.stat().st_size:,} bytes; a file with a list may have {MAX_LIST:,}")
+        content = yaml.load(path.read_text(encoding="utf-8"), Loader)  # a safe loader
+    except (yaml.YAMLError, OSError, ValueError) as error:
+        if isinstance(error, UserError):
+            raise
+        raise UserError(f"cannot read {str(path)[:200]!r}: {_problem(error)[:200]}") from None
+    if not isinstance(content, list):
+        raise UserError(f"{path} holds no list; write one `- [0, 1, 1]` per line")
     return content
 
 

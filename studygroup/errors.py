@@ -17,8 +17,8 @@ class TrainingError(RuntimeError):
 
 
 def one_line(error: BaseException, length: int = 150) -> str:
-    """Return the message of an error in one line of at most `length` characters."""
-    return " ".join(str(error).split())[:length]
+    """Return the message of an error, or its class if it has none, in one line of at most `length` characters."""
+    return (" ".join(str(error).split()) or type(error).__name__)[:length]
 
 
 def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
@@ -28,3 +28,9 @@ def unknown_name(kind: str, name: str, known: Iterable[str]) -> UserError:
     more = f", and {len(names) - MAX_NAMES} more" if len(names) > MAX_NAMES else ""
     hint = f"did you mean {' or '.join(near)}?" if near else f"known: {', '.join(names[:MAX_NAMES])}{more}"
     return UserError(f"unknown {kind} {name!r}; {hint}")
+
+
+def require(condition: bool, message: str) -> None:
+    """Raise UserError(message) unless `condition` holds."""
+    if not condition:
+        raise UserError(message)

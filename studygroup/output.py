@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from studygroup.errors import UserError
 from studygroup.escape import csv_cell, visible, visible_json
 from studygroup.foreign import allow_flag, is_import_path
+from studygroup.runs.layout import REPORT
 from studygroup.terminal import safe_console
 
 if TYPE_CHECKING:
@@ -60,7 +61,7 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
     """Print the result of a command as a table.
 
     Args:
-        command: `train`, `evaluate`, `predict`, `export`, `list`, `report`, `benchmark`, `compare` or `advise`.
+        command: `train`, `evaluate`, `predict`, `export`, `list`, `report`, `benchmark`, `compare`, `advise` or `study`.
         result: returned by its function.
         arguments: keyword arguments of the call.
     """
@@ -85,6 +86,8 @@ def print_table(command: str, result: object, arguments: Mapping[str, object]) -
             _print_comparison(result)
         case "advise", Mapping():
             _print_advice(result)
+        case "study", Mapping():
+            _print_study(result)
         case _:
             print_json(result)
 
@@ -105,6 +108,7 @@ def _print_run(run: object) -> None:
         ("mistakes", files.mistakes_picture),
         ("mistakes", files.mistakes_table),
         ("advice", files.advice.page),
+        ("report", files.report),
     ):
         if path.is_file():
             screen.print(f"{label + ':':<10}{path}", soft_wrap=True, markup=False)
@@ -255,10 +259,24 @@ def _print_leaderboard(rows: Sequence[Mapping[str, object]], out: object) -> Non
     from studygroup import reporting
 
     screen = console()
-    screen.print(reporting.render_terminal(rows, screen.width))
-    if out is not None:
-        for name in reporting.FILES:
-            screen.print(str(Path(str(out)) / name), soft_wrap=True, markup=False)
+    runs = [row for row in rows if "kind" not in row]
+    if runs:
+        screen.print(reporting.render_terminal(runs, screen.width))
+        if out is not None:
+            for file in (Path(str(out)) / name for name in reporting.FILES):
+                if file.exists():
+                    screen.print(str(file), soft_wrap=True, markup=False)
+    for row in rows:
+        if row.get("kind") == "comparison":
+            screen.print(reporting.render_comparison(reporting.comparison(str(row["folder"])), screen.width))
+    paths = [str(path) for row in rows for path in _listed(row.get("report"))]
+    together = [] if out is None or len(runs) == len(rows) == len(paths) == 1 else [str(Path(str(out)) / REPORT)]
+    for path in dict.fromkeys([*paths, *(path for path in together if Path(path).is_file())]):
+        screen.print(path, soft_wrap=True, markup=False)
+
+
+def _listed(value: object) -> Sequence[object]:
+    return value if isinstance(value, list) else []
 
 
 def _print_comparison(result: Mapping[str, Any]) -> None:
@@ -269,7 +287,7 @@ def _print_comparison(result: Mapping[str, Any]) -> None:
     screen.print(reporting.render_comparison(result, screen.width))
     for run, reason in result["failed"].items():
         screen.print(f"failed: {run}: {reason}", soft_wrap=True, markup=False)
-    for name in reporting.COMPARISON_FILES:
+    for name in (*reporting.COMPARISON_FILES, REPORT):
         path = Path(str(result["out"])) / name
         if path.exists():
             screen.print(str(path), soft_wrap=True, markup=False)
@@ -286,6 +304,27 @@ def _print_advice(result: Mapping[str, Any]) -> None:
         screen.print(line, soft_wrap=True, markup=False)
     for label, text in (("winner", result["run"]), ("again", result["command"]), ("page", files.page), ("picture", files.picture)):
         screen.print(f"{label + ':':<10}{text}", soft_wrap=True, markup=False)
+
+
+def _print_study(result: Mapping[str, Any]) -> None:
+    """Print a study: its tables, its verdicts, and the paths of its files; or the list of all studies."""
+    from studygroup import reporting
+    from studygroup.runs.layout import StudyFiles
+
+    screen = console()
+    if "studies" in result:
+        table = _table("study", "shows", "published in")
+        for row in result["studies"]:
+            table.add_row(*map(_escaped, (row["name"], row["title"], row["source"])))
+        screen.print(table)
+        return
+    for part in reporting.render_study(result, screen.width):
+        screen.print(part, soft_wrap=isinstance(part, str), markup=False)
+    for run, reason in result["failed"].items():
+        screen.print(f"failed: {run}: {reason}", soft_wrap=True, markup=False)
+    files = StudyFiles(Path(str(result["out"])))
+    for path in (files.page, files.table, files.figure("png"), files.figure("svg"), files.folder / REPORT):
+        screen.print(str(path), soft_wrap=True, markup=False)
 
 
 def _table(*headers: str) -> Table:

@@ -92,9 +92,7 @@ class Parameter:
         """Raise UserError if a number of the value is out of range; the message names it and the range."""
         for number in _numbers(value):
             if not self.bounds.contain(number):
-                shown = (
-                    f"{number:g}" if isinstance(number, float) or abs(number) <= sys.float_info.max else "a number of hundreds of digits"
-                )
+                shown = f"{number:g}" if isinstance(number, float) else str(number) if abs(number) < 10**50 else "a number of many digits"
                 raise UserError(f"{self.name} is {shown}; it must be {self.bounds.describe()}")
 
 
@@ -146,15 +144,12 @@ def kind_of(annotation: object, module: str = __name__) -> Kind:
 
 @functools.cache  # most options have one of a few annotations, and `--help` should be fast
 def _kind_of(text: str, module: str) -> Kind:
-    alias = getattr(sys.modules[module], text, None)
-    if get_origin(alias) is Literal:
-        return Kind("choice", choices=get_args(alias))
     optional = False
     kinds: list[Kind] = []
     for member in _members(ast.parse(text, mode="eval").body):
         if isinstance(member, ast.Constant) and member.value is None:
             optional = True
-        elif (kind := _simple(member)) is not None and kind not in kinds:
+        elif (kind := _simple(member, module)) is not None and kind not in kinds:
             kinds.append(kind)
     if not kinds:
         raise TypeError(f"no text can be parsed as {text}")
@@ -205,7 +200,7 @@ def _parameters_of(source: Any) -> Mapping[str, Parameter]:
             bounds=metadata.get("bounds", Bounds()),
             affects=metadata.get("affects", "result"),
             default_help=metadata.get("default_help", ""),
-            group=getattr(owners.get(name), "title", ""),
+            group=vars(owners[name]).get("title", "") if name in owners else "",
         )
     return found
 
@@ -255,9 +250,12 @@ def _members(node: ast.expr) -> list[ast.expr]:
     return [node]
 
 
-def _simple(node: ast.expr) -> Kind | None:
+def _simple(node: ast.expr, module: str) -> Kind | None:
     """Return the kind of one member of a union; None if it is a class that only Python code can give."""
     if isinstance(node, ast.Name):
+        alias = getattr(sys.modules[module], node.id, None)
+        if get_origin(alias) is Literal:
+            return Kind("choice", choices=get_args(alias))
         return Kind(SCALARS[node.id]) if node.id in SCALARS else None
     if not isinstance(node, ast.Subscript) or not isinstance(node.value, ast.Name):
         return None
@@ -265,7 +263,7 @@ def _simple(node: ast.expr) -> Kind | None:
     if node.value.id == "Literal":
         return Kind("choice", choices=tuple(str(word.value) for word in inner if isinstance(word, ast.Constant)))
     if node.value.id in LISTS:
-        return Kind("list", item=kind_of(ast.unparse(inner[0])))
+        return Kind("list", item=kind_of(ast.unparse(inner[0]), module))
     if node.value.id in MAPPINGS:
-        return Kind("map", item=kind_of(ast.unparse(inner[-1])))
+        return Kind("map", item=kind_of(ast.unparse(inner[-1]), module))
     return None

@@ -50,8 +50,8 @@ def test_only_what_was_given_is_passed_on(train: Calls) -> None:
     "words", ["--milestones 60,120 --peers a,b", "--milestones 60 120 --peers a b", "--milestones 60 --milestones 120 --peers a --peers=b"]
 )
 def test_lists_are_given_by_commas_words_or_repetition(train: Calls, words: str) -> None:
-    assert cli.main(["train", "digits", *words.split()]) == 0
-    assert train.kwargs == {"milestones": (60, 120), "peers": ("a", "b")}
+    assert cli.main(["train", "digits", "--schedule", "milestones", *words.split()]) == 0
+    assert train.kwargs == {"schedule": "milestones", "milestones": (60, 120), "peers": ("a", "b")}
 
 
 def test_mappings_are_given_as_pairs(train: Calls) -> None:

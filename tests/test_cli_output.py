@@ -124,10 +124,12 @@ def test_report_prints_the_leaderboard_and_its_files(
 ) -> None:
     row = {"data": "digits", "method": "cgl", "student": "resnet8", "finished": True, "seeds": [0], "test": 0.9, "epochs": 3}
     calls = fake(monkeypatch, "report", [row])
+    (tmp_path / "curves.png").touch()
     assert cli.main(["report", "runs/a", "runs/b", "--out", str(tmp_path)]) == 0
     table = capsys.readouterr().out
     assert "90.00" in table
     assert str(tmp_path / "curves.png") in table
+    assert "metrics.png" not in table, "there is none"
     assert calls == [((("runs/a", "runs/b"),), {"out": str(tmp_path)})]
     assert cli.main(["report", "runs/a", "--format", "json"]) == 0
     assert json.loads(capsys.readouterr().out) == [row]

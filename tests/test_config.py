@@ -29,13 +29,14 @@ def test_a_method_may_be_a_name_or_a_mapping(tmp_path: Path) -> None:
 
 
 def test_values_get_the_types_of_the_fields(tmp_path: Path) -> None:
-    text = "learning_rate: 1e-3\nclip_grad_norm: 1\nmilestones: [1, 2]\npeers: [a]\nlearning_rate_scales: {pivot: 1}\n"
+    text = "learning_rate: 1e-3\nclip_grad_norm: 1\nschedule: milestones\nmilestones: [1]\npeers: [a]\nlearning_rate_scales: {pivot: 1}\n"
     text += "channels_last: null\nnesterov: false"
     arguments = load(tmp_path, text)
     assert arguments == {
         "learning_rate": 0.001,
         "clip_grad_norm": 1.0,
-        "milestones": (1, 2),
+        "schedule": "milestones",
+        "milestones": (1,),
         "peers": ("a",),
         "learning_rate_scales": {"pivot": 1.0},
         "channels_last": None,
@@ -97,6 +98,7 @@ def test_an_empty_recipe_gives_no_options(tmp_path: Path) -> None:
         ("a: [1, 2", "cannot read"),
         ("a: !!python/object/apply:os.system [echo]", "cannot read"),
         ("epochs: !!int abc", "invalid literal for int() with base 10: 'abc' (line 1)"),
+        ("epochs: !!timestamp abc", "has no attribute 'groupdict' (line 1)"),
         ("learning_rate: !!float abc", "could not convert string to float: 'abc' (line 1)"),
         pytest.param("epochs: " + "1" * 5000, "(line 1)", id="5,000 digits"),
         pytest.param("epochs: " + "1" * 400, "it must be a whole number", id="400 digits"),
@@ -163,7 +165,7 @@ def test_objects_without_a_name_are_saved_as_a_note_that_load_refuses(tmp_path: 
 
 def test_a_group_is_read_from_a_configuration(tmp_path: Path) -> None:
     path = tmp_path / "config.yaml"
-    config.save(path, TrainOptions(data="digits", holdout=0.3, method="dml", milestones=(3,), out="x"))
+    config.save(path, TrainOptions(data="digits", holdout=0.3, method="dml", schedule="milestones", milestones=(3,), out="x"))
     assert config.load_group(path, DataOptions) == DataOptions(data="digits", holdout=0.3)
     path.write_text("data: digits\nholdout: 0.3\nan_option_of_a_later_version: 3\n")
     assert config.load_group(path, DataOptions) == DataOptions(data="digits", holdout=0.3)

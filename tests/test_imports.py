@@ -32,11 +32,19 @@ LEAVES = {
     "escape",
     "terminal",
     "atomic",
+    "regular",
     "devices",
     "threads",
     "losses",
 }
-READERS = {"runs.layout", "runs.reader", "runs.files", "runs.records", "runs.evaluation"}  # of run folders, without torch
+READERS = {
+    "runs.layout",
+    "runs.reader",
+    "runs.files",
+    "runs.records",
+    "runs.evaluation",
+    "runs.predictions",
+}  # of run folders, without torch
 # package: the packages and modules that it may import besides itself and the leaves
 MAY_IMPORT: dict[str, set[str]] = {
     **{leaf: set() for leaf in LEAVES},
@@ -48,18 +56,36 @@ MAY_IMPORT: dict[str, set[str]] = {
     "methods": {"networks", "groups"},  # not distributed: a method does not see ranks
     "runs": {"config", "data", "networks"},
     "training": {"networks", "groups", "data", "distributed", "runs", "methods.method"},
-    "pipeline": {"networks", "data", "config", "distributed", "methods", "runs", "training"},
+    "pipeline": {"networks", "data", "config", "distributed", "methods", "runs", "training", "pages"},
+    "analysis": {"data", "networks", "groups", "runs", "training"},
     "exporting": {"config", "data", "networks", "runs"},
     "reporting": {"config", *READERS},
-    "sweep": {"networks", "data", "config", "methods", "runs", "training", "pipeline", "reporting"},
+    "pages": {"reporting", *READERS},
+    "sweep": {"distributed", "networks", "data", "config", "methods", "runs", "training", "pipeline", "reporting", "pages"},
     "advice": {"data", "config", "distributed", "runs", "training", "pipeline", "reporting", "sweep"},
-    "commands": {"advice", "networks", "data", "config", "methods", "runs", "training", "pipeline", "sweep", "reporting", "exporting"},
+    "studies": {"analysis", "config", "data", "runs", "pipeline", "training", "reporting", "pages", "sweep"},
+    "commands": {
+        "advice",
+        "studies",
+        "networks",
+        "data",
+        "config",
+        "methods",
+        "runs",
+        "training",
+        "pipeline",
+        "sweep",
+        "reporting",
+        "pages",
+        "exporting",
+    },
     "output": {"reporting", *READERS},
     "api": {"commands", "runs"},
     "recipes": {"config", "runs.layout"},
-    "cli": {"api", "output", "config", "recipes"},
+    "command_line": {"api", "config"},
+    "cli": {"api", "command_line", "output", "recipes"},
     "__main__": {"cli"},
-    "": {"api", "methods", "runs", "exporting", "losses", "networks", "data"},  # studygroup/__init__.py
+    "": {"analysis", "api", "methods", "runs", "exporting", "losses", "networks", "data"},  # studygroup/__init__.py
 }
 INNER = {
     "data.images": {"data.cache"},
@@ -255,6 +281,7 @@ def test_asking_the_package_for_what_is_no_class_takes_no_torch(monkeypatch: pyt
         "studygroup.parameters",
         "studygroup.output",
         "studygroup.reporting",
+        "studygroup.pages",
     ],
 )
 def test_loading_takes_no_torch(name: str) -> None:

@@ -63,6 +63,8 @@ NAVIGATION = {
         "docs/hand-over",
         "docs/predict",
         "docs/evaluating",
+        "docs/report",
+        "docs/analysis",
         "docs/deploy",
         "docs/scaling",
     ],

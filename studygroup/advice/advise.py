@@ -13,10 +13,9 @@ import numpy as np
 
 from studygroup import config, reporting
 from studygroup.advice.answer import Entry, Findings, answer, failure
-from studygroup.advice.candidates import ALONE, Candidate, candidates_for, larger_network
+from studygroup.advice.candidates import ALONE, Candidate, candidates_for
 from studygroup.advice.journal import Journal
 from studygroup.advice.judgement import Scored, better_half, gains, read_curves
-from studygroup.advice.measure import Measured, measure
 from studygroup.advice.plan import Pace, largest, rung_sizes
 from studygroup.advice.rungs import TEACHER, Comparisons
 from studygroup.data import reads_texts
@@ -25,12 +24,15 @@ from studygroup.lock import lock_dir
 from studygroup.options import AdviseOptions, CompareOptions, RunOptions, duration
 from studygroup.options.recipe import show_duration
 from studygroup.parameters import parameters_of
+from studygroup.pipeline.choose import larger_network
 from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.setup import epochs_of, open_splits, run_options, short_name, student_of
+from studygroup.runs.contents import kind_of_folder, mark, names_in
 from studygroup.runs.folder import clear_dir
 from studygroup.runs.layout import AdviceFiles
 from studygroup.runs.reader import read_run
 from studygroup.sweep.comparison import processes
+from studygroup.sweep.measure import Measured, measure
 from studygroup.sweep.variants import BASELINE, Variant
 from studygroup.training.splits import DataSplits
 
@@ -56,8 +58,10 @@ def advise(options: AdviseOptions) -> dict[str, Any]:
     files = AdviceFiles(Path(options.out or f"runs/advice-{splits.dataset.name}-{short_name(student_of(base))}"))
     check_folder(files)
     with lock_dir(files.folder):
+        check_folder(files)  # another process may have been first
         if options.overwrite:
             clear_dir(files.folder)
+        mark(files.folder, "advice")
         journal = Journal(files.journal, identity(options), limit=duration(str(options.time_limit)))
         describe_run(base, splits)
         config.save(files.recipe, replace(options, out=str(files.folder)))
@@ -319,8 +323,8 @@ def check_holdout(splits: DataSplits) -> None:
 def check_folder(files: AdviceFiles) -> None:
     """Raise UserError if a folder holds something else than an advice, or cannot be used."""
     try:
-        content = sorted(path.name for path in files.folder.iterdir()) if files.folder.exists() else []
+        content = names_in(files.folder)
     except OSError as error:
         raise UserError(f"cannot use {files.folder}: {error.strerror}; take another --out") from error
-    if content and files.recipe.name not in content:
+    if content and kind_of_folder(files.folder) != "advice":
         raise UserError(f"{files.folder} is not empty and holds no advice ({', '.join(content[:3])}); take another --out")

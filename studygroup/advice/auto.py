@@ -9,10 +9,10 @@ from pathlib import Path
 from studygroup import config
 from studygroup.advice.advise import advise
 from studygroup.errors import UserError
-from studygroup.lock import lock_dir
 from studygroup.options import AdviseOptions, RunOptions, TrainOptions
 from studygroup.pipeline.setup import open_splits, run_options, short_name, student_of
-from studygroup.runs.folder import clear_dir
+from studygroup.runs.contents import mark
+from studygroup.runs.folder import lock_run_dir, remove_empty_run
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
 from studygroup.sweep.variants import BASELINE
@@ -29,18 +29,15 @@ def train_auto(options: TrainOptions) -> Run:
     """
     check_options(options)
     files = RunFiles(Path(options.out or default_out(options)))
-    content = sorted(path.name for path in files.folder.iterdir()) if files.folder.is_dir() else []
-    if content and not files.exists() and files.advice.folder.name not in content:
-        raise UserError(f"{files.folder} is not empty and holds no run ({', '.join(content[:3])}); take another --out")
-    if content and not options.resume and not options.overwrite:
-        raise UserError(f"{files.folder} already holds a run; take another --out, continue it with --resume, or delete it with --overwrite")
-    if options.overwrite and content:
-        with lock_dir(files.folder):
-            clear_dir(files.folder)
+    with lock_run_dir(files.folder, resume=options.resume, overwrite=options.overwrite):
+        mark(files.folder, "run")
     if not files.result.is_file():
         limit = options.time_limit or AdviseOptions(options.data).time_limit
         try:
             found = advise(AdviseOptions.of(options, out=files.advice.folder, time_limit=limit, overwrite=False))
+        except UserError:
+            remove_empty_run(files.folder)
+            raise
         except KeyboardInterrupt as stop:
             raise KeyboardInterrupt(f"everything is saved in {files.folder}. Continue with: the same command with --resume") from stop
         copy_run(RunFiles.of(str(found["run"])), files)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any, TypeVar, cast
 
 from studygroup.errors import UserError
+from studygroup.regular import read_regular_text
 from studygroup.runs.files import write_json
 
 T = TypeVar("T")
@@ -82,7 +83,7 @@ def _read(path: Path) -> dict[str, Any]:
     if not path.is_file():
         return {}
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular_text(path))
     except ValueError:
         content = None
     if not isinstance(content, dict) or not isinstance(content.get("options"), dict):

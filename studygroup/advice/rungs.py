@@ -12,12 +12,12 @@ from typing import Any
 
 from studygroup.advice.candidates import ALONE, Candidate
 from studygroup.advice.journal import Journal
-from studygroup.advice.measure import Measured
 from studygroup.advice.plan import Pace, PlannedRun, makespan, seconds_by_run
 from studygroup.errors import UserError
 from studygroup.options import CompareOptions
 from studygroup.runs.layout import AdviceFiles, run_name
 from studygroup.sweep.comparison import train_variants
+from studygroup.sweep.measure import Measured
 from studygroup.sweep.variants import BASELINE, make_variants
 
 TEACHER = "teacher"

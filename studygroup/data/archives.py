@@ -27,9 +27,9 @@ from studygroup.data.cache.disk import check_room, size_text
 from studygroup.data.cache.entries import cache_dir, cached
 from studygroup.data.cache.fingerprint import files_digest
 from studygroup.data.class_folders import FileKind, FolderContent, folders, ignored
-from studygroup.data.regular import open_regular
 from studygroup.errors import UserError, one_line
 from studygroup.escape import shortened
+from studygroup.regular import open_regular
 
 DECOMPRESS: dict[str, Callable[[io.BufferedReader], io.BufferedIOBase]] = {
     ".tar": lambda file: file,

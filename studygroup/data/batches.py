@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 from itertools import pairwise
@@ -170,15 +170,23 @@ class Batches:
             if (spans := self.ranks.spans(sizes)) is None:
                 yield self._batch(positions, sizes, epoch, step)
                 continue
-            rows = [
-                _row_indices(sizes, found) for rank in range(self.ranks.world_size) if (found := self.ranks.spans(sizes, rank)) is not None
-            ]
+            all_spans = [own for rank in range(self.ranks.world_size) if (own := self.ranks.spans(sizes, rank)) is not None]
+            rows = [_row_indices(sizes, own) for own in all_spans]
             own_rows = rows[self.ranks.rank]
             on_device = own_rows.to(device, non_blocking=True)
             whole = self._batch(positions, sizes, epoch, step) if self.whole_batch else None
             shard = whole.take(on_device) if whole else self._batch(positions, sizes, epoch, step, own_rows)
-            rank_shard = RankShard(sizes, on_device, partial(self.ranks.gather_rows, rows=rows, local_rows=on_device), whole)
+            gather = partial(self.ranks.gather_rows, rows=rows, local_rows=on_device)
+            gather_student = tuple(map(self._gather_student, zip(*all_spans, strict=True))) if self.is_partitioned else ()
+            rank_shard = RankShard(sizes, on_device, gather, gather_student, whole)
             yield replace(shard, sizes=tuple(high - low for low, high in spans) if self.is_partitioned else None, shard=rank_shard)
+
+    def _gather_student(self, spans: Sequence[tuple[int, int]]) -> Callable[[Tensor], Tensor] | None:
+        """Return what gathers a student's samples, given the span on each rank; None if at most one rank has any."""
+        if sum(high > low for low, high in spans) < 2:
+            return None
+        rows = [torch.arange(low, high) for low, high in spans]
+        return partial(self.ranks.gather_rows, rows=rows, local_rows=rows[self.ranks.rank].to(self.preprocess.device, non_blocking=True))
 
     def _batch(self, positions: NDArray[np.int64], sizes: tuple[int, ...], epoch: int, step: int, rows: Tensor | None = None) -> Batch:
         """Return the batch of the samples at `positions`, or its rows `rows`."""

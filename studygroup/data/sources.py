@@ -15,7 +15,6 @@ from studygroup.data.images.decode import suffixes as image_suffixes
 from studygroup.data.images.npz import SUFFIX as NPZ
 from studygroup.data.images.prepare import ImagePreparation
 from studygroup.data.prepare import Preparation
-from studygroup.data.regular import NOT_REGULAR
 from studygroup.data.source import Source
 from studygroup.data.texts.folder import SUFFIX
 from studygroup.data.texts.prepare import TextPreparation
@@ -26,6 +25,7 @@ from studygroup.errors import UserError
 from studygroup.options import DataOptions, TableOptions, keyword_function
 from studygroup.parameters import parameters_of
 from studygroup.registry import Registry
+from studygroup.regular import NOT_REGULAR
 
 SOURCES: Registry[type[Source[Any]]] = Registry(
     "data set",

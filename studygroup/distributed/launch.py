@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from studygroup.distributed.collectives import RankLost
 from studygroup.distributed.context import launched_by_torchrun
-from studygroup.errors import TrainingError, UserError
+from studygroup.errors import TrainingError, UserError, one_line
 
 if TYPE_CHECKING:
     from studygroup.options import RankOptions
 
+MOST_PORTS = 65535
 INTERRUPTED = 130  # exit code of a rank that was interrupted
 T = TypeVar("T")
 
@@ -42,6 +43,10 @@ def needs_launch(options: RankOptions) -> bool:
         )
     if options.nodes == 1 and options.rendezvous is not None:
         raise UserError(f"rendezvous is {options.rendezvous}, but there is one node; give --nodes, too, or leave it out")
+    if options.rendezvous is not None:
+        host, _, port = options.rendezvous.rpartition(":")
+        if not host or not port.isdecimal() or not 1 <= int(port[:9]) <= MOST_PORTS:
+            raise UserError(f"rendezvous is {options.rendezvous!r}; it must be HOST:PORT, with a port from 1 to {MOST_PORTS}")
     return ranks > 1
 
 
@@ -61,6 +66,7 @@ def launch(entry: Callable[[T], str], argument: T, options: RankOptions, *, hint
     from torch.distributed.elastic.multiprocessing import DefaultLogsSpecs
     from torch.distributed.elastic.multiprocessing.api import SignalException
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
+    from torch.distributed.elastic.rendezvous import RendezvousError
     from torch.distributed.launcher.api import LaunchConfig, elastic_launch
 
     for name in list(logging.root.manager.loggerDict):  # their forty lines would hide our one
@@ -86,6 +92,11 @@ def launch(entry: Callable[[T], str], argument: T, options: RankOptions, *, hint
             if error.get_first_failure()[1].exitcode == INTERRUPTED:
                 raise KeyboardInterrupt(f"continue with: {hint}") from error
             raise TrainingError(f"{_describe_failure(error)}; the last checkpoint is kept. Continue with: {hint}") from error
+        except RendezvousError as error:
+            raise UserError(
+                f"the nodes do not meet at {options.rendezvous} ({one_line(error)}); give the name or address of one of them and a port of "
+                "it that no other program uses, the same on every node"
+            ) from error
         except SignalException as error:
             raise KeyboardInterrupt(f"continue with: {hint}") from error
     return _first_result(outcomes)

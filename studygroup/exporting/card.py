@@ -18,6 +18,7 @@ from studygroup.escape import markdown_cell
 from studygroup.exporting.check import Check
 from studygroup.exporting.formats import FORMATS, INPUT, OUTPUT
 from studygroup.options import ExportOptions, TableOptions
+from studygroup.regular import open_regular
 from studygroup.runs.member import BEST, Member, Run
 
 PACKAGES = ("studygroup", "torch", "onnx", "onnxscript", "onnxruntime", "pillow", "sentencepiece")
@@ -77,7 +78,7 @@ def make_card(member: Member, options: ExportOptions, file: Path, check: Check) 
 
 def hash_of(file: Path) -> str:
     """Return the SHA-256 of a file, in hexadecimal digits."""
-    with file.open("rb") as content:
+    with open_regular(file) as content:
         return hashlib.file_digest(content, "sha256").hexdigest()
 
 

@@ -24,6 +24,7 @@ from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import CONFIG
 from studygroup.networks.registry import HUGGING_FACE
 from studygroup.options import DataOptions, TableOptions
+from studygroup.regular import read_regular_text
 from studygroup.runs.predict import Classifier, check_shape
 
 SUFFIXES = {chosen.suffix: name for name, chosen in FORMATS.items()}
@@ -180,7 +181,7 @@ def read_card(path: Path, format_name: str) -> dict[str, Any]:
     """
     card_file, _ = FORMATS[format_name].cards(path)
     try:
-        card: dict[str, Any] = dict(json.loads(card_file.read_text(encoding="utf-8")))
+        card: dict[str, Any] = dict(json.loads(read_regular_text(card_file)))
         hash_value = hash_of(FORMATS[format_name].weights(path))
     except FileNotFoundError as error:
         if card_file.is_file():

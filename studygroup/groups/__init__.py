@@ -1,5 +1,6 @@
 """Groups: how students share parameters."""
 
+from studygroup.groups.average import average, pull_together
 from studygroup.groups.branched import Branched, pooled
 from studygroup.groups.group import Group, batched_call
 from studygroup.groups.independent import Independent
@@ -13,9 +14,11 @@ __all__ = [
     "Independent",
     "Modular",
     "TargetMode",
+    "average",
     "batched_call",
     "pooled",
     "predict_targets",
+    "pull_together",
     "recalibrate_bn",
     "target_mode",
 ]

@@ -156,6 +156,10 @@ class Branched(Group):
         """Return the inputs of the classifiers, K x (B, d), from the trunk's output."""
         return [branch.features(shared) for branch in self._branches]
 
+    def own_features(self, shared: Sequence[Activation]) -> list[Tensor]:
+        """Return the inputs of the classifiers, K x (b_k, d), from the trunk's outputs on each student's own inputs."""
+        return [branch.features(x) for branch, x in zip(self._branches, shared, strict=True)]
+
     def classify(self, features: Sequence[Tensor]) -> list[Tensor]:
         """Return every student's logits, K x (B, C), from its features."""
         return [branch.classifier(x) for branch, x in zip(self._branches, features, strict=True)]

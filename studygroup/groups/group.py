@@ -4,13 +4,16 @@ from __future__ import annotations
 
 from abc import ABC, abstractmethod
 from collections.abc import Mapping, Sequence
-from typing import Any
+from typing import Any, Literal
 
 from torch import Tensor, nn
 
 from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 from studygroup.networks.padded import Activation, batch_size, concat, split
+
+BatchNorm = Literal["pooled", "per_student"]
+"""Whether batch norm normalises the samples of several students together."""
 
 
 class Group(nn.Module, ABC):

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 
 from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
-from studygroup.groups.group import Group, check_enough_students
+from studygroup.groups.group import BatchNorm, Group, check_enough_students
 from studygroup.groups.target import TargetMode, target_mode
 from studygroup.losses.numerics import as_float32
 
@@ -23,16 +23,18 @@ from studygroup.losses.numerics import as_float32
 class Independent(Group):
     """Students that share no parameters."""
 
-    def __init__(self, networks: Sequence[nn.Module], *, targets: TargetMode = "batch_stats") -> None:
+    def __init__(self, networks: Sequence[nn.Module], *, targets: TargetMode = "batch_stats", bn: BatchNorm = "pooled") -> None:
         """Set the networks.
 
         Args:
             networks: K modules (B, ...) -> (B, C), not copied.
             targets: `target_mode` of the passes that only compute targets.
+            bn: what a network that several students imitate normalises together: all their samples, or each student's (as in `Modular`).
         """
         super().__init__()
         self.networks = nn.ModuleList(networks)
         self.targets: TargetMode = targets
+        self.bn: BatchNorm = bn
         self._classes = 0
 
     def __len__(self) -> int:
@@ -100,11 +102,13 @@ class Independent(Group):
                     requests[teacher].append(k)
             if requests[teacher]:
                 parts = [inputs[k] for k in requests[teacher]]
+                together = [torch.cat(parts)] if self.bn == "pooled" and len(parts) > 1 else parts
                 with torch.set_grad_enabled(not detach), target_mode(network, self.targets):
-                    outputs[teacher] = self._local_logits(teacher, torch.cat(parts) if len(parts) > 1 else parts[0])
+                    logits = [self._local_logits(teacher, part) for part in together]
+                outputs[teacher] = torch.cat(logits) if len(logits) > 1 else logits[0]
         for teacher, output in zip(outputs, self._exchange_logits(list(outputs.values()), list(outputs)), strict=True):
-            for k, logits in zip(requests[teacher], output.split([len(inputs[k]) for k in requests[teacher]]), strict=True):
-                targets[k, teacher] = logits
+            for k, part in zip(requests[teacher], output.split([len(inputs[k]) for k in requests[teacher]]), strict=True):
+                targets[k, teacher] = part
         return own, [[targets[k, teacher] for teacher in imitated[k]] if len(x) else [] for k, x in enumerate(inputs)]
 
     def export(self, student: int) -> nn.Module:

@@ -7,7 +7,8 @@ What the paper leaves open:
 - A layer is one block of the network (its stem, a residual block with its shortcut and batch norms). `block_groups` joins
   several blocks into one layer; `route_stem=False` shares the stem. The embedding of a text network is shared.
 - The head (pooling and classifier) is shared. `head="routed"` gives it M modules like a layer, `"per_student"` K.
-- Routes are drawn once, uniformly and independently for each layer; `distinct` draws again until all K differ.
+- Routes are drawn once, uniformly and independently for each layer; `distinct` draws again until all K differ. They can be given
+  (`routes`), and layers, drawn at random, can be shared by all (`shared_layers`; Figure 5(b)).
 - Batch norm: `bn="pooled"` normalises all samples of one call of a module together; the module has one set of running statistics,
   updated by the students' own samples. `bn="per_student"` normalises each student's samples separately, as in a loop over students;
   each student has its own running statistics, and the affine parameters are shared.
@@ -24,7 +25,6 @@ no prefix that contains a module with dropout.
 from __future__ import annotations
 
 import copy
-import itertools
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -37,17 +37,16 @@ from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
-from studygroup.groups.group import Group, check_enough_students
+from studygroup.groups.group import BatchNorm, Group, check_enough_students
+from studygroup.groups.layers import layers_of
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
-from studygroup.groups.routes import at_most_routes, group_routes
+from studygroup.groups.routes import at_most_routes, check_routes, draw_shared_layers, group_routes
 from studygroup.groups.target import target_mode
 from studygroup.networks.chain import Chain
 from studygroup.networks.padded import Activation, batch_size, concat, detached, empty, split, total
 
 Head = Literal["shared", "routed", "per_student"]
-BatchNorm = Literal["pooled", "per_student"]
 Targets = Literal["batch_stats", "eval", "train", "recall"]
-SINGLE_LAYER_STAGES = ("embedding", "stem")  # each a single layer; in later stages each block is one
 
 
 @dataclass(frozen=True)
@@ -86,6 +85,8 @@ class Modular(Group):
         route_stem: bool = True,
         head: Head = "shared",
         block_groups: Sequence[int] | None = None,
+        routes: Sequence[Sequence[int]] | None = None,
+        shared_layers: int = 0,
         bn: BatchNorm = "pooled",
         targets: Targets = "batch_stats",
     ) -> None:
@@ -97,12 +98,14 @@ class Modular(Group):
             make_copy: copy number -> a freshly initialised `Chain`.
             students: K >= 1; if routes must be distinct, at most as many as there are routes are made.
             modules: M >= 1 modules per layer.
-            seed: of the routes.
+            seed: of the routes and the shared layers.
             distinct: whether no two students may have the same route; a warning says if that leaves fewer students.
             require_coverage: draw until every module is on some route.
             route_stem: whether the stem is a layer of M modules, or shared.
             head: one head for all, M heads that are routed like a layer, or one per student.
             block_groups: number of consecutive blocks after the stem in each layer, e.g. `(2, 1, 2, 2, 3, 3, 2, 1)`; one each by default.
+            routes: for each student the module of each layer, as `check_routes` takes them; drawn by default.
+            shared_layers: number of layers that have a single module for all.
             bn: semantics of batch norm, see above.
             targets: `target_mode` of the passes that only compute targets, or `"recall"`, see above.
 
@@ -121,34 +124,44 @@ class Modular(Group):
                 "use one of `studygroup list networks`, or a method of whole networks such as dml"
             )
         shared_stages = ("embedding",) if route_stem else ("embedding", "stem")
-        blocks, routed = _layers(first, block_groups, shared_stages)
-        widths = [modules if is_routed else 1 for is_routed in routed]
-        if distinct:
+        blocks, routed = layers_of(first, block_groups, shared_stages)
+        shared = draw_shared_layers(shared_layers, [layer for layer, is_routed in enumerate(routed) if is_routed], seed)
+        widths = [modules if is_routed and layer not in shared else 1 for layer, is_routed in enumerate(routed)]
+        if routes is not None and shared:
+            raise UserError(f"shared_layers is {shared_layers} beside routes, which say what is shared; leave one of the two out")
+        if distinct and routes is None:
             students = at_most_routes(students, [*widths, modules] if head == "routed" else widths)
         widths.append({"shared": 1, "routed": modules, "per_student": students}[head])
-        routes = group_routes(students, widths, seed=seed, distinct=distinct, coverage=require_coverage, per_student=head == "per_student")
+        names = [*("+".join(layer_blocks) for layer_blocks in blocks[:-1]), "head"]
+        conditions = {"distinct": distinct, "coverage": require_coverage}
+        if routes is not None:
+            drawn = check_routes(routes, students, names, widths, routed_head=head == "routed", **conditions)
+        else:
+            drawn = group_routes(students, widths, seed=seed, per_student=head == "per_student", **conditions)
         chains = {0: first}
         self.layers = nn.ModuleList()
-        for number, (names, width) in enumerate(zip(blocks, widths, strict=True)):
+        for number, (own_blocks, width) in enumerate(zip(blocks, widths, strict=True)):
             layer: list[nn.Module | None] = [None] * width
-            order = [int(routes[0, number]), *(m for m in range(width) if m != int(routes[0, number]))]
+            order = [int(drawn[0, number]), *(m for m in range(width) if m != int(drawn[0, number]))]
             for copy_number, module in enumerate(order):
                 if copy_number not in chains:
                     chain = make_copy(copy_number)
                     assert isinstance(chain, Chain)
                     chains[copy_number] = chain
-                layer[module] = nn.Sequential(*(getattr(chains[copy_number], name) for name in names))
+                layer[module] = nn.Sequential(*(getattr(chains[copy_number], name) for name in own_blocks))
             self.layers.append(nn.ModuleList(module for module in layer if module is not None))
         self.bn: BatchNorm = bn
         if targets == "recall" and bn != "pooled":
             raise UserError("targets='recall' needs pooled batch norm; use targets='batch_stats', or bn='pooled'")
         self.targets: Targets = targets
-        self._routes = [tuple(int(m) for m in row) for row in routes]
+        self._routes = [tuple(row) for row in drawn.tolist()]
         self._layer_modules = [list(layer.children()) for layer in self.layers]
         self._layer_blocks = blocks
         self._stages = first.stages
         make_norm = PooledBatchNorm if bn == "pooled" else partial(StudentBatchNorm, students=students)
         self._norms = [[cast(list[RouteBatchNorm], replace_norms(module, make_norm)) for module in layer] for layer in self._layer_modules]
+        for depth, number in self.unused_modules():
+            self._layer_modules[depth][number].requires_grad_(False)  # it is not trained
         self._drops = [[any(map(_has_dropout, module.modules())) for module in layer] for layer in self._layer_modules]
 
     @property
@@ -308,9 +321,12 @@ class Modular(Group):
 
     def unused_modules(self) -> list[tuple[int, int]]:
         """Return the (layer, module) pairs that are on no route: they get no gradient and are not trained."""
-        return [
-            (depth, m) for depth, layer in enumerate(self._layer_modules) for m in range(len(layer)) if not self.student_count(depth, m)
-        ]
+        layers = zip(self._layer_modules, self.used_modules, strict=True)
+        return [(depth, m) for depth, (layer, used) in enumerate(layers) for m in range(len(layer)) if m not in used]
+
+    def unused_parameters(self) -> list[nn.Parameter]:
+        """Return the parameters of modules that are on no route."""
+        return [parameter for depth, m in self.unused_modules() for parameter in self._layer_modules[depth][m].parameters()]
 
     def student_count(self, depth: int, module: int) -> int:
         """Return the number of students whose routes use a module."""
@@ -320,7 +336,7 @@ class Modular(Group):
         """Divide a module's gradients by the number of its students from now on (CL-ILR's rescaling; Song and Chai, 2018)."""
         for depth, layer in enumerate(self._layer_modules):
             for number, module in enumerate(layer):
-                for parameter in module.parameters():
+                for parameter in filter(lambda parameter: parameter.requires_grad, module.parameters()):
                     parameter.register_hook(partial(self._divide_gradient, depth, number))
 
     def _divide_gradient(self, depth: int, module: int, gradient: Tensor) -> Tensor:
@@ -382,19 +398,3 @@ class Route(nn.Module):
     def forward(self, inputs: Tensor) -> Tensor:
         """Args: inputs: (B, ...). Returns: (B, C)."""
         return self._run([RouteInput(inputs, self.student)])[0]
-
-
-def _layers(chain: Chain, block_groups: Sequence[int] | None, shared_stages: Sequence[str]) -> tuple[list[tuple[str, ...]], list[bool]]:
-    """Return the block names of each layer, the head's last, and for all layers but the head whether they are routed."""
-    if "head" not in chain.stages:
-        raise UserError(f"the stages of the network are {', '.join(chain.stages)}; the last must be called head")
-    body = [name for stage, names in chain.stages.items() if stage not in (*SINGLE_LAYER_STAGES, "head") for name in names]
-    groups = list(block_groups) if block_groups is not None else [1] * len(body)
-    if sum(groups) != len(body) or any(size < 1 for size in groups):
-        raise UserError(
-            f"block_groups is {groups}, which sums to {sum(groups)}; the network has {len(body)} blocks between its stem and its head"
-        )
-    first_stages = [stage for stage in SINGLE_LAYER_STAGES if chain.stages.get(stage)]
-    ends = list(itertools.accumulate(groups))
-    layers = [*(chain.stages[stage] for stage in first_stages), *(tuple(body[end - n : end]) for end, n in zip(ends, groups, strict=True))]
-    return [*layers, chain.stages["head"]], [*(stage not in shared_stages for stage in first_stages), *(True for _ in groups)]

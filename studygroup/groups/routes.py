@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import reprlib
 import warnings
 from collections.abc import Sequence
 
@@ -11,6 +12,7 @@ from torch import Tensor
 
 from studygroup import randomness
 from studygroup.errors import UserError
+from studygroup.escape import shortened
 
 
 def draw_routes(students: int, widths: Sequence[int], *, distinct: bool, generator: torch.Generator) -> Tensor:
@@ -74,6 +76,72 @@ def draw_covering(students: int, width: int, generator: torch.Generator) -> Tens
         column = torch.randint(width, (students, 1), generator=generator)
         if covers(column, [width]):
             return column
+
+
+def draw_shared_layers(count: int, layers: Sequence[int], seed: int) -> list[int]:
+    """Draw `count` of some layers, uniformly; the same seed draws those of a smaller count, and more.
+
+    Raises:
+        UserError: there are fewer layers.
+    """
+    if count > len(layers):
+        raise UserError(f"shared_layers is {count}, but only {len(layers)} layers have several modules; give at most {len(layers)}")
+    order = torch.randperm(len(layers), generator=randomness.generator(seed, "shared layers"))[:count]
+    return [layers[place] for place in order.tolist()]
+
+
+def check_routes(
+    routes: Sequence[Sequence[int]],
+    students: int,
+    names: Sequence[str],
+    widths: Sequence[int],
+    *,
+    distinct: bool,
+    coverage: bool,
+    routed_head: bool,
+) -> Tensor:
+    """Return given routes (K, L), the head's module last.
+
+    Args:
+        routes: for each student the module of each layer; that of a head that is not routed may be left out.
+        students: K.
+        names: of the layers, the head's last.
+        widths: number of modules of each layer.
+        distinct: whether no two students may have the same route.
+        coverage: whether every module must be on some route.
+        routed_head: whether routes choose the head; if not, there is one head, or one for each student.
+
+    Raises:
+        UserError: these are no routes through such layers, or they do not satisfy the conditions.
+    """
+    if len(routes) != students:
+        raise UserError(f"routes has {len(routes)} routes for {students} students; give one for each, or another number of students")
+    needed, most = len(names) - (not routed_head), len(names)
+    heads = range(len(routes)) if widths[-1] > 1 else [0] * len(routes)
+    whole: list[tuple[int, ...]] = []
+    for student, (route, head) in enumerate(zip(routes, heads, strict=True)):
+        if isinstance(route, str) or not isinstance(route, Sequence) or not all(isinstance(module, int) for module in route):
+            raise UserError(f"route {student} is {reprlib.repr(route)}; it must be a list of whole numbers, the module of each layer")
+        if len(route) not in (needed, most):
+            layers = shortened(", ".join(names[:needed]), 200)
+            raise UserError(
+                f"route {student} has {len(route)} modules, but the network has {needed} layers ({layers}); give one module for each"
+            )
+        full = (*route, *([head] if len(route) < most else []))
+        for module, name, width in zip(full, names, widths, strict=True):
+            if not 0 <= module < width:
+                count = "one module, number 0" if width == 1 else f"{width} modules, numbers 0 to {width - 1}"
+                raise UserError(f"route {student} takes module {module} of {name}, which has {count}; correct it, or change modules")
+        if not routed_head and full[-1] != head:
+            raise UserError(f"route {student} takes head {full[-1]}, but its head is number {head}; leave the head out of routes")
+        if distinct and full[:needed] in (earlier[:needed] for earlier in whole):
+            twin = next(number for number, earlier in enumerate(whole) if earlier[:needed] == full[:needed])
+            raise UserError(f"routes {twin} and {student} are the same; change one, or give distinct=False")
+        whole.append(full)
+    found = torch.tensor(whole, dtype=torch.int64)
+    if coverage and not covers(found, widths):
+        raise UserError("some modules are on no route; change the routes, or give require_coverage=False")
+    return found
 
 
 def group_routes(students: int, widths: Sequence[int], *, seed: int, distinct: bool, coverage: bool, per_student: bool) -> Tensor:

@@ -1,7 +1,15 @@
 """Loss functions of labels, logits and features: pure functions of tensors."""
 
 from studygroup.losses import targets
-from studygroup.losses.contrastive import MemoryBank, contrastive_representation, draw_negatives, noise_contrastive
+from studygroup.losses.contrastive import (
+    MemoryBank,
+    contrastive_representation,
+    draw_negatives,
+    noise_contrastive,
+    supervised_contrast,
+    unit_similarity,
+)
+from studygroup.losses.distillation import decoupled_kl, dist, logit_mse, standardized_kl
 from studygroup.losses.features import (
     activation_boundary,
     attention_transfer,
@@ -22,10 +30,13 @@ __all__ = [
     "contrastive_representation",
     "correlation_congruence",
     "cross_entropy",
+    "decoupled_kl",
+    "dist",
     "draw_negatives",
     "factor_transfer",
     "flow_of_solution",
     "hint",
+    "logit_mse",
     "match_size",
     "mixed_cross_entropy",
     "neuron_selectivity",
@@ -36,6 +47,9 @@ __all__ = [
     "similarity_preserving",
     "soft_cross_entropy",
     "soft_kl",
+    "standardized_kl",
+    "supervised_contrast",
     "targets",
+    "unit_similarity",
     "variational_information",
 ]

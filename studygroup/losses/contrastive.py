@@ -176,3 +176,29 @@ def draw_negatives(population: Tensor, labels: Tensor, count: int, generator: to
         keys.masked_fill_(torch.arange(len(population), device=device) >= available, -1.0)
         drawn = torch.where(enough, keys.topk(min(count, len(population)), dim=1).indices, drawn)
     return order[torch.where(drawn >= start, drawn + own, drawn)].to(labels.device)
+
+
+@full_precision
+def supervised_contrast(similarity: Tensor, labels: Tensor) -> Tensor:
+    """Compute the supervised contrastive loss (Khosla et al., NeurIPS 2020, arXiv:2004.11362, their L_out) of given similarities.
+
+        mean over samples a, and over samples p of a's class but a, of - log [ exp S_ap / sum over b != a of exp S_ab ]
+
+    Samples without another one of their class are left out of the mean; it is 0 without any other.
+
+    Args:
+        similarity: S (B, B) of each sample to all, divided by the temperature.
+        labels: classes (B,).
+    """
+    own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
+    positive = (labels[:, None] == labels) & ~own
+    log_probability = similarity - similarity.masked_fill(own, -torch.inf).logsumexp(1, keepdim=True)
+    counts = positive.sum(1)
+    per_sample = -torch.where(positive, log_probability, 0.0).sum(1) / counts.clamp_min(1)
+    return per_sample.sum() / (counts > 0).sum().clamp_min(1)
+
+
+@full_precision
+def unit_similarity(one: Tensor, other: Tensor) -> Tensor:
+    """Return the cosine similarities (B, B') of vectors (B, D) and (B', D)."""
+    return unit(one) @ unit(other).mT

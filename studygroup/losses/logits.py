@@ -85,16 +85,10 @@ def soft_kl(
     Raises:
         UserError: the shapes differ, the temperature is not positive, or the reduction is unknown.
     """
-    _check(student, teacher, temperature)
-    if reduction not in ("batchmean", "elementwise_mean", "none"):
-        raise UserError(f"reduction is {reduction!r}; it must be batchmean, elementwise_mean or none")
+    check_pair(student, teacher, temperature)
     log_student = F.log_softmax(as_float32(student) / temperature, dim=-1)
     log_teacher = F.log_softmax(as_float32(teacher) / temperature, dim=-1)
-    divergence = (log_teacher.exp() * (log_teacher - log_student)).sum(-1)
-    if reduction != "none":
-        divergence = divergence.mean()
-    if reduction == "elementwise_mean":
-        divergence = divergence / student.shape[-1]
+    divergence = reduce((log_teacher.exp() * (log_teacher - log_student)).sum(-1), reduction, student.shape[-1])
     return divergence * temperature**2 if scale else divergence
 
 
@@ -117,15 +111,29 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 1.
     Raises:
         UserError: the shapes differ, or the temperature is not positive.
     """
-    _check(student, teacher, temperature)
+    check_pair(student, teacher, temperature)
     target = F.softmax(as_float32(teacher) / temperature, dim=-1)
     return -(target * F.log_softmax(as_float32(student) / temperature, dim=-1)).sum(-1).mean()
 
 
-def _check(student: Tensor, teacher: Tensor, temperature: float) -> None:
+def check_pair(student: Tensor, teacher: Tensor, temperature: float) -> None:
+    """Raise UserError unless both logits have one shape and the temperature is positive."""
     if student.shape != teacher.shape:
         raise UserError(
             f"student logits are {tuple(student.shape)}, teacher logits {tuple(teacher.shape)}; both must be (B, C) of the same classes"
         )
     if temperature <= 0:
         raise UserError(f"temperature is {temperature}; it must be positive")
+
+
+def reduce(values: Tensor, reduction: Reduction, classes: int) -> Tensor:
+    """Reduce divergences (B,), sums over classes, as `soft_kl` explains.
+
+    Raises:
+        UserError: the reduction is unknown.
+    """
+    if reduction not in ("batchmean", "elementwise_mean", "none"):
+        raise UserError(f"reduction is {reduction!r}; it must be batchmean, elementwise_mean or none")
+    if reduction == "none":
+        return values
+    return values.mean() / classes if reduction == "elementwise_mean" else values.mean()

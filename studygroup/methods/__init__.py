@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from studygroup.methods.ab import AB as AB
     from studygroup.methods.at import AT as AT
     from studygroup.methods.baseline import Baseline as Baseline
+    from studygroup.methods.born_again import BornAgain as BornAgain
     from studygroup.methods.bss import BSS as BSS
     from studygroup.methods.cc import CC as CC
     from studygroup.methods.cgl import CGL as CGL
@@ -29,18 +30,23 @@ if TYPE_CHECKING:
     from studygroup.methods.ft import FT as FT
     from studygroup.methods.kd import KD as KD
     from studygroup.methods.kdcl import KDCL as KDCL
+    from studygroup.methods.mcl import MCL as MCL
     from studygroup.methods.method import Losses as Losses
     from studygroup.methods.method import Method as Method
     from studygroup.methods.nst import NST as NST
     from studygroup.methods.okddip import OKDDip as OKDDip
     from studygroup.methods.one import ONE as ONE
     from studygroup.methods.orc import ORC as ORC
+    from studygroup.methods.papa import PAPA as PAPA
+    from studygroup.methods.pcl import PCL as PCL
     from studygroup.methods.pkt import PKT as PKT
+    from studygroup.methods.ps_kd import PSKD as PSKD
     from studygroup.methods.rdrop import RDrop as RDrop
     from studygroup.methods.rkd import RKD as RKD
     from studygroup.methods.sp import SP as SP
     from studygroup.methods.srrl import SRRL as SRRL
     from studygroup.methods.stage_spec import StageSpec as StageSpec
+    from studygroup.methods.switokd import SwitOKD as SwitOKD
     from studygroup.methods.takd import TAKD as TAKD
     from studygroup.methods.vid import VID as VID
     # end

@@ -12,8 +12,8 @@ Departures:
 - As in the CRD benchmark (Tian et al., ICLR 2020), the second stage has the labels only, after 30 first epochs for its 240; the paper
   adds the teacher's predictions (`kd_weight`).
 - The factors of the maps are those of the authors' code.
-- The first stage has the run's optimiser, fresh, at a constant learning rate; its weight decay does not reach the classifier, which is
-  left as it is.
+- The first stage has the run's optimiser, fresh, at a constant learning rate. It leaves the head as it is, with the batch norm that ends
+  a wide residual network, whose output is the last of the maps s (as in the benchmark's code).
 Shapes: B batch, maps (B, c, h, w).
 """
 

@@ -6,7 +6,8 @@ from abc import abstractmethod
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from studygroup.methods.method import Method, require
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import require
 from studygroup.methods.stage_spec import StageSpec
 from studygroup.parameters import option
 
@@ -14,16 +15,19 @@ Teachers = tuple[str, ...]
 
 
 @dataclass(eq=False, kw_only=True)
-class Assisted(Method):
+class Assisted(ComparesLogits):
     """A student that learns from a teacher and its assistants. An assistant is the student of a shorter chain."""
 
     needs_teacher = True
 
-    assistants: Sequence[str] | None = option(None, help="Networks of the assistants, from the largest to the smallest; at least one")
+    assistants: Sequence[str] | None = option(
+        None, help="Networks of the assistants, from the largest to the smallest", default_help="those of sizes between"
+    )
     assistant_epochs: int | None = option(None, at_least=1, help="Epochs of each assistant's training", default_help="the student's")
 
     def __post_init__(self) -> None:
         """Check that the assistants are a list."""
+        super().__post_init__()
         listed = self.assistants is None or (isinstance(self.assistants, Sequence) and not isinstance(self.assistants, str))
         require(listed, f"assistants is {self.assistants!r}; it must be a list of networks")
 

@@ -7,7 +7,8 @@ Three mechanisms: students are random routes through one modular network (`group
 share of the data, and in every iteration each imitates a random subgroup of the others (`subgroups.py`).
 
 Departures and readings (the paper leaves these open):
-- Division of the data: `division`; the text reads as "fixed". LOG.md has what was measured.
+- Division of the data: `division`; the text reads as "fixed". LOG.md has what was measured. `preset="paper"` is the text to the letter:
+  divided once, by the expected number in Eq. 5, and without T^2.
 - Mini-batch: the paper's 64 may be each student's or all students' together: `batch`.
 - Eq. 5 divides by the expected number of students (`normalize="expected"`); the default divides by the number selected, and skips the
   imitation if that is 0.
@@ -29,85 +30,68 @@ from torch import Tensor
 
 from studygroup.batch import Batch, Division, LabelTargets, Partition
 from studygroup.clock import Clock
-from studygroup.groups import Independent, Modular
-from studygroup.groups.modular import BatchNorm, Head, Targets
-from studygroup.losses import per_sample_cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
-from studygroup.methods.subgroups import Subgroups
+from studygroup.losses import per_sample_cross_entropy
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses, require
+from studygroup.methods.routing import RoutingOptions
+from studygroup.methods.subgroups import Normalize, Select, Subgroups
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
 from studygroup.schedules import ramp
 
-ROUTE_OPTIONS = ("modules", "distinct", "require_coverage", "route_stem", "head", "block_groups", "bn", "targets")  # options of `Modular`
-
 
 @dataclass(eq=False, kw_only=True)
-class CGL(Method):
+class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is a method of nn.Module, too
     """Many students at the price of one: routes through a modular network that imitate random subgroups of each other."""
 
-    students: int = option(
-        8, at_least=1, at_most=1000, help="Number of students K, or as many as there are distinct routes if these are fewer"
+    preset: Literal["measured", "paper"] = option(
+        "measured", help="Defaults of division, normalize and t2_scale: those that measured best, or the paper's text to the letter"
     )
-    modules: int = option(2, at_least=1, at_most=1000, help="Number of modules M per layer", class_attribute=False)  # type: ignore[assignment]
     probability: float = option(0.25, at_least=0.0, at_most=1.0, help="Probability p of imitating another student in an iteration")
-    division: Division = option(
-        "epoch",
+    division: Division | None = option(
+        None,
         help="Train each student on its own share of the training set, drawn per epoch or once (fixed), or all on everything (none)",
+        default_help="epoch; fixed with preset paper",
     )
     overlap: float = option(0.0, at_least=0.0, at_most=1.0, help="Fraction of the other students' samples that each student gets as well")
     batch: Literal["total", "per_student"] = option(
         "total", help="Samples that the batch size counts: all students' together, or each student's"
     )
-    select: Literal["bernoulli", "fixed"] = option("bernoulli", help="Imitate each other student with probability p, or round(p K) of them")
-    normalize: Literal["realised", "expected"] = option(
-        "realised", help="Divide the sum of the imitated logits by their number, or by the expected number (Eq. 5)"
+    select: Select = option("bernoulli", help="Imitate each other student with probability p, or round(p K) of them")
+    normalize: Normalize | None = option(
+        None,
+        help="Divide the sum of the imitated logits by their number, or by the expected number (Eq. 5)",
+        default_help="realised; expected with preset paper",
     )
     temperature: float = option(3.0, above=0.0, help="Softmax temperature T")
-    t2_scale: bool = option(True, help="Multiply the imitation by T^2")
+    t2_scale: bool | None = option(None, help="Multiply the imitation by T^2", default_help="yes; no with preset paper")
     ramp_share: float = option(0.2, at_least=0.0, at_most=1.0, help="Fraction of the epochs over which the imitation ramps up")
     ramp_start: int = option(0, help="Number of epochs before the ramp")
     ramp_by_step: bool = option(False, help="Update the ramp every step instead of every epoch")
     detach_targets: bool = option(True, help="Stop the gradient at the imitated logits")
-    targets: Targets = option(
-        "batch_stats",
-        help="Batch norm and dropout in the forward pass of the targets; recall is faster: it uses the own samples' statistics",
-    )
-    routing: bool = option(True, help="Students are routes through shared modules; otherwise K separate networks")
-    distinct: bool = option(True, help="No two students have the same route")
-    require_coverage: bool = option(False, help="Draw routes until every module is on one")
-    route_stem: bool = option(True, help="Give the stem M modules, too, instead of sharing it")
-    head: Head = option("shared", help="One head for all, M heads that are routed like a layer, or one per student")
-    block_groups: Sequence[int] | None = option(
-        None, help="Number of consecutive blocks of each layer, such as 2,1,2", default_help="one block per layer"
-    )
-    bn: BatchNorm = option("pooled", help="Pool batch-norm statistics over all samples of a module, or keep them per student")
-    ilr_rescale: bool = option(False, help="Divide each module's gradient by the number of students that use it")
 
     def __post_init__(self) -> None:
-        """Derive the subgroups and the partition."""
+        """Fill in the preset's values, and derive the subgroups."""
+        super().__post_init__()
         del self.modules  # the name of a method of nn.Module; the option's value is in `options()`
-        require(self.routing or self.targets != "recall", "targets='recall' needs routes; use batch_stats, or routing=True")
-        self.subgroups = Subgroups(self.students, self.probability, self.select, self.normalize)
+        self.check_routing()
+        paper = self.preset == "paper"
+        self._division: Division = self.division or ("fixed" if paper else "epoch")
+        self._normalize: Normalize = self.normalize or ("expected" if paper else "realised")
+        self._t2_scale = not paper if self.t2_scale is None else self.t2_scale
+        self.subgroups = Subgroups(self.students, self.probability, self.select, self._normalize)
 
     def build(self, networks: NetworkFactory) -> None:
         """Create K routes through one modular network, or K networks."""
         require(not networks.peers, "cgl's students are routes through copies of one network; it takes no peers")
-        if self.routing:
-            routes = {name: self.options()[name] for name in ROUTE_OPTIONS}
-            group = Modular(networks.copy, self.students, seed=networks.seed, **routes)
-            if self.ilr_rescale:
-                group.rescale_gradients()
-            self.group = group
-            self.students = len(group)  # fewer, if there are not as many distinct routes
-            self.subgroups = Subgroups(self.students, self.probability, self.select, self.normalize)
-        else:
-            assert self.targets != "recall"
-            self.group = Independent(networks.students(self.students), targets=self.targets)
+        self.group = self.students_group(networks, self.options())
+        self.students = len(self.group)  # fewer, if there are not as many distinct routes
+        self.subgroups = Subgroups(self.students, self.probability, self.select, self._normalize)
         self.candidates = self.student_names()
 
     def partition(self) -> Partition:
         """Return each student's own share of the samples (sub-set data learning)."""
-        return Partition(self.students, self.division, self.overlap, self.batch == "per_student")
+        return Partition(self.students, self._division, self.overlap, self.batch == "per_student")
 
     def ramp(self, clock: Clock) -> float:
         """Return phi, the weight of imitation (Eq. 7)."""
@@ -128,9 +112,9 @@ class CGL(Method):
         targets = {k: target for k in active if (target := self.subgroups.target(logits[k], imitated[k])) is not None}
         if targets:
             students, phi = list(targets), self.ramp(clock)
-            own, target = torch.cat([logits[k] for k in students]), torch.cat(list(targets.values()))
-            divergences = soft_kl(own, target, self.temperature, scale=self.t2_scale, reduction="none")
-            losses |= {f"student{k}/imitation": phi * divergence.mean() for k, divergence in per_student(divergences, students, logits)}
+            labels = [own_batches[k].targets for k in students]
+            compared = self.compare_each([logits[k] for k in students], [*targets.values()], labels, self.temperature, scale=self._t2_scale)
+            losses |= {f"student{k}/imitation": phi * loss for k, loss in zip(students, compared, strict=True)}
         yield losses
 
 

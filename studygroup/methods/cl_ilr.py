@@ -28,14 +28,15 @@ from studygroup.batch import Batch, LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Branched
 from studygroup.losses import cross_entropy, soft_cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses, require
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
 from studygroup.schedules import ramp
 
 
 @dataclass(eq=False, kw_only=True)
-class CLILR(Method):
+class CLILR(ComparesLogits):
     """Branches on a shared trunk that each learn from the labels and from the other branches' mean logits."""
 
     students: int = option(4, at_least=1, at_most=1000, help="Number of branches K")
@@ -55,6 +56,7 @@ class CLILR(Method):
 
     def __post_init__(self) -> None:
         """Fill in the preset's values."""
+        super().__post_init__()
         paper = self.preset == "paper"
         self._temperature = (2.0 if paper else 3.0) if self.temperature is None else self.temperature
         self._ramp_share = (0.0 if paper else 80 / 300) if self.ramp_share is None else self.ramp_share
@@ -79,8 +81,8 @@ class CLILR(Method):
             return {f"student{k}/cross_entropy": hard}
         target = torch.stack(peers).mean(0)
         target = target.detach() if self.detach else target
+        kl = soft_cross_entropy if self.preset == "paper" else soft_kl
+        soft = self.compare(logits[k], target, targets, self._temperature, kl)
         if self.preset == "paper":
-            hard, soft = self.beta * hard, (1 - self.beta) * soft_cross_entropy(logits[k], target, self._temperature)
-        else:
-            soft = soft_kl(logits[k], target, self._temperature)
+            hard, soft = self.beta * hard, (1 - self.beta) * soft
         return {f"student{k}/cross_entropy": hard, f"student{k}/imitation": phi * soft}

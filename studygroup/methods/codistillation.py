@@ -26,7 +26,8 @@ from studygroup.batch import Batch, Division, Partition
 from studygroup.clock import Clock
 from studygroup.groups import Frozen, Group, Independent, batched_call
 from studygroup.losses import cross_entropy, soft_cross_entropy
-from studygroup.methods.method import Losses, Method
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
 
@@ -66,11 +67,12 @@ class StaleCopies(nn.Module):
 
 
 @dataclass(eq=False, kw_only=True)
-class Codistillation(Method):
+class Codistillation(ComparesLogits):
     """Networks that learn from the labels and from the predictions of earlier copies of each other."""
 
     students: int = option(2, at_least=1, at_most=1000, help="Number of students K")
     weight: float = option(1.0, at_least=0.0, help="Weight w of the imitation")
+    temperature: float = option(1.0, above=0.0, help="Softmax temperature T of both; the cross-entropy has no factor T^2")
     exchange_interval: int = option(50, at_least=1, help="Steps E between exchanges of the copies")
     burn_in: float = option(1.0, at_least=0.0, help="Time during which students learn from the labels only")
     burn_in_unit: Literal["epochs", "steps"] = option("epochs", help="Unit of burn_in")
@@ -105,5 +107,6 @@ class Codistillation(Method):
         if self.students > 1 and (steps if self.burn_in_unit == "steps" else clock.progress) >= self.burn_in:
             for k, opinion in enumerate(self.sources.log_opinions(inputs)):
                 if len(own_batches[k]):
-                    losses[f"student{k}/imitation"] = self.weight * soft_cross_entropy(logits[k], opinion)
+                    imitation = self.compare(logits[k], opinion, own_batches[k].targets, self.temperature, soft_cross_entropy)
+                    losses[f"student{k}/imitation"] = self.weight * imitation
         yield losses

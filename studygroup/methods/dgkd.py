@@ -18,6 +18,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 import torch
@@ -27,7 +28,6 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
-from studygroup.losses.logits import Reduction
 from studygroup.methods.assistants import Assisted, Teachers
 from studygroup.methods.method import Losses
 from studygroup.networks.factory import NetworkFactory
@@ -64,10 +64,9 @@ class DGKD(Assisted):
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Update the student once."""
         logits = self.group[0](batch.inputs)  # (B, C)
-        reduction: Reduction = "elementwise_mean" if self.preset == "dgkd" else "batchmean"
-        divergences = [
-            soft_kl(logits, self.teachers[j](batch.inputs), self.temperature, reduction=reduction) for j in self.draw_teachers(clock)
-        ]
+        kl = partial(soft_kl, reduction="elementwise_mean") if self.preset == "dgkd" else soft_kl
+        drawn = [self.teachers[j](batch.inputs) for j in self.draw_teachers(clock)]
+        divergences = [self.compare(logits, teacher, batch.targets, self.temperature, kl) for teacher in drawn]
         yield {
             "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.targets),
             "student0/distillation": self.alpha * torch.stack(divergences).sum(),

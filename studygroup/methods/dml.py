@@ -24,14 +24,15 @@ from torch import Tensor
 from studygroup.batch import Batch, LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Independent, predict_targets
-from studygroup.losses import cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
+from studygroup.losses import cross_entropy
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses, require
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
 
 
 @dataclass(eq=False, kw_only=True)
-class DML(Method):
+class DML(ComparesLogits):
     """Networks that learn from the labels and from each other's predictions."""
 
     students: int = option(2, at_least=1, at_most=1000, help="Number of students K")
@@ -46,6 +47,7 @@ class DML(Method):
 
     def __post_init__(self) -> None:
         """Apply the preset."""
+        super().__post_init__()
         if self.preset == "okddip":
             self.temperature, self.target, self.detach = 3.0, "mean_logits", False
         require(self.detach or self.update == "together", "update='sequential' moves one student at a time; it needs detach=True")
@@ -74,6 +76,6 @@ class DML(Method):
             return losses
         if self.target == "mean_logits":
             peers = [torch.stack(peers).mean(0)]
-        mimicry = torch.stack([soft_kl(logits[k], peer, self.temperature) for peer in peers])
+        mimicry = torch.stack([self.compare(logits[k], peer, targets, self.temperature) for peer in peers])
         losses[f"student{k}/mimicry"] = mimicry.mean() if self.peer_reduction == "mean" else mimicry.sum()
         return losses

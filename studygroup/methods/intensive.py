@@ -13,6 +13,7 @@ Shapes: B batch, n students.
 from __future__ import annotations
 
 import warnings
+from dataclasses import dataclass
 from typing import Literal
 
 import torch
@@ -27,6 +28,19 @@ from studygroup.networks.mixing import can_mix_texts, mixed_logits
 from studygroup.randomness import beta
 
 IntensiveKind = Literal["feedback_mixup", "mixup", "feedback", "off"]
+
+
+@dataclass(frozen=True)
+class Feed:
+    """What the pivot is fed in a step.
+
+    Attributes:
+        positions: (B,) int64 positions in the whole batch of the samples that are mixed in, or fed alone.
+        mix: lambda, (1,) or one per sample of this rank; None if nothing is mixed.
+    """
+
+    positions: Tensor
+    mix: Tensor | None
 
 
 class IntensiveTeaching:
@@ -48,17 +62,18 @@ class IntensiveTeaching:
             "use --method.intensive feedback, which mixes nothing, or a pivot from `studygroup list networks`",
         )
 
-    def loss(self, pivot: nn.Module, batch: Batch, errors: Tensor, generator: torch.Generator) -> Tensor:
-        """Return the pivot's loss (Eq. 8-9), given the students' errors (n, B) on the whole batch."""
-        whole = batch.global_batch
-        if self.kind == "mixup":
-            partners = torch.randperm(len(whole), generator=generator).to(batch.labels.device)
-        else:
-            partners = feedback(errors, generator)
-        partners = batch.local(partners)
+    def draw(self, batch: Batch, errors: Tensor, generator: torch.Generator) -> Feed:
+        """Choose the samples that are mixed in, and lambda, given the students' errors (n, B) on the whole batch."""
+        samples = errors.shape[1]
+        shuffled = self.kind == "mixup"
+        positions = torch.randperm(samples, generator=generator).to(errors.device) if shuffled else feedback(errors, generator)
+        mix = None if self.kind == "feedback" else beta(self.alpha, generator, samples if self.per_sample else 1).to(errors)
+        return Feed(positions, batch.local(mix) if mix is not None and self.per_sample else mix)
+
+    def loss(self, pivot: nn.Module, batch: Batch, feed: Feed) -> Tensor:
+        """Return the pivot's loss (Eq. 8-9)."""
+        whole, partners = batch.global_batch, batch.local(feed.positions)
         inputs, targets = whole.inputs[partners], whole.targets.map(lambda rows: rows[partners])
-        if self.kind == "feedback":
+        if feed.mix is None:
             return cross_entropy(pivot(inputs), targets)
-        mix = beta(self.alpha, generator, len(whole) if self.per_sample else 1).to(errors)
-        mix = batch.local(mix) if self.per_sample else mix
-        return mixed_cross_entropy(mixed_logits(pivot, batch.inputs, inputs, mix), batch.targets, targets, mix)
+        return mixed_cross_entropy(mixed_logits(pivot, batch.inputs, inputs, feed.mix), batch.targets, targets, feed.mix)

@@ -31,8 +31,9 @@ from torch import Tensor
 from studygroup.batch import Batch, Partition
 from studygroup.clock import Clock
 from studygroup.groups import Independent
-from studygroup.losses import cross_entropy, soft_kl, targets
-from studygroup.methods.method import Losses, Method
+from studygroup.losses import cross_entropy, targets
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
 
@@ -41,7 +42,7 @@ ENSEMBLES = {"mean": targets.mean, "naive": targets.naive, "minlogit": targets.m
 
 
 @dataclass(eq=False, kw_only=True)
-class KDCL(Method):
+class KDCL(ComparesLogits):
     """Networks that learn from the labels and from an ensemble of all, each with its own augmentation of the images."""
 
     students: int = option(2, at_least=1, at_most=1000, help="Number of students K")
@@ -56,6 +57,7 @@ class KDCL(Method):
 
     def __post_init__(self) -> None:
         """Fill in the preset's values."""
+        super().__post_init__()
         paper = self.preset == "paper"
         self._variant: Variant = self.variant or ("minlogit" if paper else "mean")
         self._label_weight = (1.0 if paper else 0.5) if self.label_weight is None else self.label_weight
@@ -88,7 +90,8 @@ class KDCL(Method):
             return
         target = self.ensemble(torch.stack(logits).detach(), batch, clock)
         losses = {f"student{k}/cross_entropy": self._label_weight * cross_entropy(z, batch.targets) for k, z in enumerate(logits)}
-        yield losses | {f"student{k}/imitation": self._weight * soft_kl(z, target, self.temperature) for k, z in enumerate(logits)}
+        compared = [self.compare(z, target, batch.targets, self.temperature) for z in logits]
+        yield losses | {f"student{k}/imitation": self._weight * loss for k, loss in enumerate(compared)}
 
     def ensemble(self, logits: Tensor, batch: Batch, clock: Clock) -> Tensor:
         """Return the ensemble t (B, C) of all logits (K, B, C), given the batch's labels."""

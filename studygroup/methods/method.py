@@ -2,17 +2,17 @@
 
 A method defines what one batch teaches. Its `step` is a generator of named losses, and every `yield` is one optimiser update: the trainer
 sums the losses, runs the backward pass and steps; parameters without a gradient are skipped. So "update only student k" is "yield a loss
-that reaches only student k".
+that reaches only student k". `WithMetrics(losses, metrics)` yields numbers beside the losses for `metrics.jsonl`.
 
 Rules (each has a test in the contract suite):
 - No context manager spans a `yield`; gradients are enabled at every `yield`.
 - What was computed before a `yield` belongs to the weights before that update.
 - Random choices use `clock.generator(purpose)`: the same on every rank and after a resume.
 - A method sees no optimiser, device, rank or file.
-- A method is a dataclass, `@dataclass(eq=False, kw_only=True)`; its options are fields declared by `studygroup.parameters.option`, which
-  carry type, default, range and help. Checks of several options together, and what is derived from them, are in `__post_init__`.
-- A method whose losses relate or rank the samples of a batch sets `whole_batch`: its batches are never split. On several ranks it gets a
-  shard of a batch, and the other ranks' samples through `batch.all_gather` and `batch.global_batch`.
+- A method is a dataclass, `@dataclass(eq=False, kw_only=True)`; its options are fields declared by `studygroup.parameters.option`.
+  Checks of several options together, and what is derived from them, are in `__post_init__`.
+- Batches of a method with `whole_batch`, whose losses relate or rank their samples, are never split. On several ranks it gets a shard, and
+  the other ranks' samples through `batch.all_gather` and `batch.global_batch`.
 """
 
 from __future__ import annotations
@@ -21,20 +21,20 @@ import copy
 import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Self
+from typing import Any, ClassVar, Literal, Self
 
 from torch import Tensor, nn
 
 from studygroup.batch import Batch, Partition
 from studygroup.clock import Clock
-from studygroup.errors import UserError, unknown_name
+from studygroup.errors import require as require
+from studygroup.errors import unknown_name
 from studygroup.groups.group import Group
 from studygroup.methods.stage_spec import StageSpec as StageSpec
+from studygroup.methods.yields import Losses as Losses
+from studygroup.methods.yields import WithMetrics as WithMetrics
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import check_values, parameters_of
-
-Losses = dict[str, Tensor]
-"""`"member/loss"`, or `"group/loss"` for a loss of all members together -> scalar, weighted; their sum is minimised."""
 
 
 class Method(nn.Module, ABC):
@@ -42,16 +42,16 @@ class Method(nn.Module, ABC):
 
     Attributes:
         group: the students, made by `build`.
-        candidates: names of the students that may be deployed: those with the target's network, or those of them that the method prefers.
-        whole_batch: whether a batch must not be split.
+        candidates: names of the students that may be deployed: those with the target's network, or those of them that are preferred.
         needs_teacher: whether the method learns from a trained network, which it calls `teacher_name`.
         images_only: why the method cannot learn from texts; empty if it can.
+        hands_over: what is deployed unless the run says otherwise.
     """
 
-    whole_batch: ClassVar[bool] = False
     needs_teacher: ClassVar[bool] = False
     teacher_name: ClassVar[str] = "teacher"
     images_only: ClassVar[str] = ""
+    hands_over: ClassVar[Literal["selected", "soup"]] = "selected"
     group: Group
     candidates: tuple[str, ...]
     _options: dict[str, Any]
@@ -69,6 +69,11 @@ class Method(nn.Module, ABC):
     def __init__(self) -> None:
         """Take no options."""
 
+    @property
+    def whole_batch(self) -> bool:
+        """Return whether a batch must not be split; a class may set `whole_batch = True` instead."""
+        return False
+
     @abstractmethod
     def build(self, networks: NetworkFactory) -> None:
         """Create the networks, once, before anything else; raise UserError if the method cannot work with them."""
@@ -76,6 +81,9 @@ class Method(nn.Module, ABC):
     @abstractmethod
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Yield named, weighted losses on `batch`; every `yield` is one optimiser update."""
+
+    def after_step(self, clock: Clock) -> None:
+        """Change weights otherwise than by gradients, once after the updates of a step, whatever number of parts its batch had."""
 
     def stages(self) -> list[StageSpec]:
         """List the training stages in order, this method's last; raise UserError if the options do not define them."""
@@ -106,10 +114,7 @@ class Method(nn.Module, ABC):
         return (*self.student_names(), *self.extra_members())
 
     def logits(self, inputs: Tensor) -> dict[str, Tensor]:
-        """Return every member's logits (B, C) on the same inputs (B, ...).
-
-        Further logits may follow under other names, such as a gated ensemble's: they are evaluated and reported only.
-        """
+        """Return every member's logits (B, C) on inputs (B, ...); others may follow, such as an ensemble's, which are only reported."""
         found = dict(zip(self.student_names(), self.group(inputs), strict=True))
         return found | {name: network(inputs) for name, network in self.extra_members().items()}
 
@@ -122,7 +127,7 @@ class Method(nn.Module, ABC):
         return copy.deepcopy(self.extra_members()[member])
 
     def parameter_sets(self) -> dict[str, list[nn.Parameter]]:
-        """Return the trainable parameters by the member that alone has them; `"shared"` for those of several or of none."""
+        """Return the parameters that are trained by the member that alone has them; `"shared"` for those of several or of none."""
         owners: dict[nn.Parameter, str] = {}
         for name in self.members():
             network = self.extra_members()[name] if name in self.extra_members() else self.group[self.student_names().index(name)]
@@ -141,9 +146,3 @@ class Method(nn.Module, ABC):
     def describe(self) -> dict[str, object]:
         """Return what identifies the group, in JSON's types: a run can only be resumed with the same."""
         return self.group.describe()
-
-
-def require(condition: bool, message: str) -> None:
-    """Raise UserError(message) unless `condition` holds."""
-    if not condition:
-        raise UserError(message)

@@ -27,8 +27,9 @@ from torch import Tensor, nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Branched, pooled
-from studygroup.losses import cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
+from studygroup.losses import cross_entropy
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses, require
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
 from studygroup.schedules import ramp
@@ -50,7 +51,7 @@ class Attention(nn.Module):
 
 
 @dataclass(eq=False, kw_only=True)
-class OKDDip(Method):
+class OKDDip(ComparesLogits):
     """Peers that each imitate their own mixture of the peers, and a leader that imitates their average and is deployed."""
 
     students: int = option(
@@ -65,6 +66,7 @@ class OKDDip(Method):
 
     def __post_init__(self) -> None:
         """Warn of a single peer."""
+        super().__post_init__()
         if self.students == 2:
             warnings.warn("with 2 students there is one peer, which can only attend to itself; take 3 or more", stacklevel=3)
 
@@ -90,10 +92,10 @@ class OKDDip(Method):
             *peers, leader = logits
             phi = ramp(clock.epoch, 0, round(self.ramp_share * clock.epochs))
             for i, target in enumerate(self.targets(features[:-1], peers)):
-                losses[f"peer{i}/imitation"] = phi * soft_kl(peers[i], target, self.temperature)
+                losses[f"peer{i}/imitation"] = phi * self.compare(peers[i], target, batch.targets, self.temperature)
             average = torch.stack(peers).mean(0)
             average = average.detach() if self.detach_leader_target else average
-            losses["leader/imitation"] = phi * soft_kl(leader, average, self.temperature)
+            losses["leader/imitation"] = phi * self.compare(leader, average, batch.targets, self.temperature)
         yield losses
 
     def targets(self, features: Sequence[Tensor], logits: Sequence[Tensor]) -> list[Tensor]:

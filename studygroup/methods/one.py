@@ -25,8 +25,9 @@ from torch import Tensor, nn
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Branched, pooled
-from studygroup.losses import cross_entropy, soft_kl
-from studygroup.methods.method import Losses, Method, require
+from studygroup.losses import cross_entropy
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses, require
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
 from studygroup.schedules import ramp
@@ -46,7 +47,7 @@ class Gate(nn.Sequential):
 
 
 @dataclass(eq=False, kw_only=True)
-class ONE(Method):
+class ONE(ComparesLogits):
     """Branches on a shared trunk that learn from the labels and from their own gated ensemble."""
 
     students: int = option(4, at_least=1, at_most=1000, help="Number of branches K")
@@ -74,7 +75,8 @@ class ONE(Method):
             losses["group/gated"] = cross_entropy(ensemble, batch.targets)
             target = ensemble.detach() if self.detach else ensemble
             phi = ramp(clock.epoch, 0, round(self.ramp_share * clock.epochs))
-            losses |= {f"student{k}/imitation": phi * soft_kl(z, target, self.temperature) for k, z in enumerate(logits)}
+            for k, z in enumerate(logits):
+                losses[f"student{k}/imitation"] = phi * self.compare(z, target, batch.targets, self.temperature)
         yield losses
 
     def logits(self, inputs: Tensor) -> dict[str, Tensor]:

@@ -20,7 +20,8 @@ from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.groups import Frozen, Independent, target_mode
-from studygroup.losses import cross_entropy, soft_kl
+from studygroup.losses import cross_entropy
+from studygroup.methods.logit_losses import ComparesLogits
 from studygroup.methods.masks import check_inputs, check_maps
 from studygroup.methods.method import Losses, Method, require
 from studygroup.networks.factory import NetworkFactory
@@ -102,7 +103,7 @@ class FeatureComparison(Method):
 
 
 @dataclass(eq=False, kw_only=True)
-class OneTeacher(FeatureComparison):
+class OneTeacher(FeatureComparison, ComparesLogits):
     """A student that learns from the labels, and from the predictions and features of a frozen teacher."""
 
     weight: float = option(1.0, at_least=0.0, help="Weight of the loss on features")
@@ -119,7 +120,8 @@ class OneTeacher(FeatureComparison):
         student, teacher = self.extract(batch)
         losses = {"student0/cross_entropy": self.label_weight * cross_entropy(student.logits, batch.targets)}
         if self.kd_weight:
-            losses["student0/distillation"] = self.kd_weight * soft_kl(student.logits, teacher.logits, self.temperature)
+            compared = self.compare(student.logits, teacher.logits, batch.targets, self.temperature)
+            losses["student0/distillation"] = self.kd_weight * compared
         yield losses | self.feature_losses(student, teacher, batch, clock)
 
 

@@ -28,26 +28,36 @@ from studygroup.batch import Batch, LabelTargets
 from studygroup.clock import Clock
 from studygroup.groups import Independent, predict_targets
 from studygroup.groups.target import TargetMode
-from studygroup.losses import cross_entropy, per_sample_cross_entropy, soft_kl
-from studygroup.methods.intensive import IntensiveKind, IntensiveTeaching
-from studygroup.methods.method import Losses, Method, require
-from studygroup.methods.roles import best_first
+from studygroup.losses import cross_entropy
+from studygroup.methods.intensive import Feed, IntensiveKind, IntensiveTeaching
+from studygroup.methods.logit_losses import ComparesLogits
+from studygroup.methods.method import Losses, WithMetrics, require
+from studygroup.methods.roles import assign_roles, role_metrics
 from studygroup.networks.factory import NetworkFactory
 from studygroup.networks.registry import parameter_count
 from studygroup.parameters import option
 
 
 @dataclass(eq=False, kw_only=True)
-class ORC(Method):
+class ORC(ComparesLogits):
     """A trained pivot and the batch's best student teach the rest; the pivot learns from the samples that the students get wrong."""
 
     whole_batch = True
     needs_teacher = True
     teacher_name = "pivot"
 
+    preset: Literal["measured", "paper"] = option(
+        "measured", help="Defaults of alpha and pivot_lr_scale: those that measured best, or even weights and one learning rate for all"
+    )
     students: int = option(3, at_least=1, at_most=1000, help="Number of students n, without the pivot")
     temporary_teachers: int = option(1, at_least=0, help="Number of students k promoted per batch, at most n (Table 1)")
-    alpha: float = option(0.3, at_least=0.0, at_most=1.0, help="Weight a of the teachers; the cross-entropy has 1 - a")
+    alpha: float | None = option(
+        None,
+        at_least=0.0,
+        at_most=1.0,
+        help="Weight a of the teachers; the cross-entropy has 1 - a",
+        default_help="0.3; 0.5 with preset paper",
+    )
     temperature: float = option(4.0, above=0.0, help="Softmax temperature tau")
     mixup_alpha: float = option(1.0, at_least=0.0, help="Parameter of the Beta distribution; 0 turns mixing off")
     intensive: IntensiveKind = option(
@@ -63,10 +73,14 @@ class ORC(Method):
     )
     mixup_per_sample: bool = option(False, help="Draw lambda per sample instead of per batch")
     pivot_clean_bn: bool = option(False, help="Let the pivot's running statistics follow the clean images, too")
-    pivot_lr_scale: float = option(0.1, help="Factor on the pivot's learning rate")
+    pivot_lr_scale: float | None = option(None, help="Factor on the pivot's learning rate", default_help="0.1; 1 with preset paper")
 
     def __post_init__(self) -> None:
-        """Check the number of temporary teachers."""
+        """Fill in the preset's values, and check the number of temporary teachers."""
+        super().__post_init__()
+        paper = self.preset == "paper"
+        self._alpha = (0.5 if paper else 0.3) if self.alpha is None else self.alpha
+        self._pivot_lr_scale = (1.0 if paper else 0.1) if self.pivot_lr_scale is None else self.pivot_lr_scale
         require(
             self.temporary_teachers <= self.students,
             f"temporary_teachers is {self.temporary_teachers}; it must be at most {self.students}, the students",
@@ -88,44 +102,47 @@ class ORC(Method):
 
     def learning_rate_scales(self) -> Mapping[str, float]:
         """Return the pivot's factor."""
-        return {"pivot": self.pivot_lr_scale}
+        return {"pivot": self._pivot_lr_scale}
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
-        """Run intensive, private and group teaching: one update each."""
+        """Run intensive, private and group teaching: one update each; the first is yielded with the roles."""
         if self.recompute:
             logits = [predict_targets(self.group[k], batch.inputs) for k in range(self.students)]
         else:
             logits = self.group(batch.inputs)  # n x (B, C), graphs kept for private and group teaching
-        temporary, rest, errors = self.assign_roles(logits, batch)
+        sizes = [parameter_count(self.group[k]) for k in range(self.students)] if self.promotion == "deepest" else None
+        temporary, rest, errors = assign_roles(logits, batch, self.temporary_teachers, sizes)
+        feed = None if self.intensive == "off" else self.intensive_teaching.draw(batch, errors, clock.generator("intensive"))
+        teaching = self.teach(batch, logits, temporary, rest, feed)
+        fed_back = feed.positions if feed is not None and self.intensive != "mixup" else None
+        yield WithMetrics(next(teaching), role_metrics(temporary, errors, fed_back))
+        yield from teaching
 
-        def teach(role: str, students: Sequence[int], teachers: Sequence[Tensor]) -> Losses:
+    def teach(
+        self, batch: Batch, logits: Sequence[Tensor], temporary: Sequence[int], rest: Sequence[int], feed: Feed | None
+    ) -> Iterator[Losses]:
+        """Yield the losses of each teaching, given the roles and what the pivot is fed."""
+
+        def losses(role: str, students: Sequence[int], teachers: Sequence[Tensor]) -> Losses:
             own = {k: self.group[k](batch.inputs) if self.recompute else logits[k] for k in students}
             return {name: loss for k in students for name, loss in self.student_loss(k, role, own[k], batch.targets, teachers).items()}
 
-        if self.intensive != "off":
-            yield {"pivot/intensive": self.intensive_teaching.loss(self.pivot, batch, errors, clock.generator("intensive"))}
-        mode: TargetMode = "eval" if self.intensive == "off" else "train" if self.pivot_clean_bn else "batch_stats"
+        if feed is not None:
+            yield {"pivot/intensive": self.intensive_teaching.loss(self.pivot, batch, feed)}
+        mode: TargetMode = "eval" if feed is None else "train" if self.pivot_clean_bn else "batch_stats"
         pivot = predict_targets(self.pivot, batch.inputs, mode)
         if temporary:
-            yield teach("private", temporary, [pivot])
+            yield losses("private", temporary, [pivot])
         if rest:
             updated = [logits[k].detach() if self.reuse_temporary else predict_targets(self.group[k], batch.inputs) for k in temporary]
-            yield teach("group", rest, [*updated, pivot])
-
-    def assign_roles(self, logits: Sequence[Tensor], batch: Batch) -> tuple[list[int], list[int], Tensor]:
-        """Return the temporary teachers, the other students, and all errors (n, B) on the whole batch (Eq. 7)."""
-        own_errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.targets) for z in logits], 1)
-        errors = batch.all_gather(own_errors).T  # over the whole batch, so that roles are the same on every rank
-        sizes = [parameter_count(self.group[k]) for k in range(self.students)] if self.promotion == "deepest" else None
-        ranking = best_first(errors, sizes)
-        return ranking[: self.temporary_teachers], sorted(ranking[self.temporary_teachers :]), errors
+            yield losses("group", rest, [*updated, pivot])
 
     def student_loss(self, student: int, role: str, logits: Tensor, targets: LabelTargets, teachers: Sequence[Tensor]) -> Losses:
         """Return a student's losses: the labels, and each teacher or their mean logits (Eq. 10-12)."""
         if self.style == "ensemble":
             teachers = [torch.stack(list(teachers)).mean(0)]
-        distillation = torch.stack([soft_kl(logits, teacher, self.temperature) for teacher in teachers]).sum()
+        distillation = torch.stack([self.compare(logits, teacher, targets, self.temperature) for teacher in teachers]).sum()
         return {
-            f"student{student}/cross_entropy": (1 - self.alpha) * cross_entropy(logits, targets),
-            f"student{student}/{role}": self.alpha * distillation,
+            f"student{student}/cross_entropy": (1 - self._alpha) * cross_entropy(logits, targets),
+            f"student{student}/{role}": self._alpha * distillation,
         }

@@ -33,6 +33,9 @@ METHODS: Registry[type[Method]] = Registry(
         "crd": "studygroup.methods.crd:CRD",
         "srrl": "studygroup.methods.srrl:SRRL",
         "bss": "studygroup.methods.bss:BSS",
+        "ps_kd": "studygroup.methods.ps_kd:PSKD",
+        "born_again": "studygroup.methods.born_again:BornAgain",
+        "papa": "studygroup.methods.papa:PAPA",
         "rdrop": "studygroup.methods.rdrop:RDrop",
         "dml": "studygroup.methods.dml:DML",
         "cl_ilr": "studygroup.methods.cl_ilr:CLILR",
@@ -40,6 +43,9 @@ METHODS: Registry[type[Method]] = Registry(
         "okddip": "studygroup.methods.okddip:OKDDip",
         "kdcl": "studygroup.methods.kdcl:KDCL",
         "codistillation": "studygroup.methods.codistillation:Codistillation",
+        "pcl": "studygroup.methods.pcl:PCL",
+        "mcl": "studygroup.methods.mcl:MCL",
+        "switokd": "studygroup.methods.switokd:SwitOKD",
         "cgl": "studygroup.methods.cgl:CGL",
         "orc": "studygroup.methods.orc:ORC",
     },
@@ -71,12 +77,12 @@ def method_name(method: Method) -> str:
 
 
 def method_options(name: str) -> Mapping[str, Parameter]:
-    """Return a method's options by name.
+    """Return a method's options by name, those of a group that several methods share last.
 
     Raises:
         UserError: as `method_class`.
     """
-    return parameters_of(method_class(name))
+    return dict(sorted(parameters_of(method_class(name)).items(), key=lambda item: item[1].group != ""))
 
 
 def create_method(name: str, options: Mapping[str, object] | None = None) -> Method:

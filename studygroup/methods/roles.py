@@ -11,12 +11,14 @@ Shapes: B batch, n students.
 from __future__ import annotations
 
 import math
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 
 import torch
 from torch import Tensor
 
+from studygroup.batch import Batch
 from studygroup.errors import TrainingError
+from studygroup.losses import per_sample_cross_entropy
 
 
 def best_first(errors: Tensor, sizes: Sequence[int] | None = None) -> list[int]:
@@ -35,6 +37,23 @@ def best_first(errors: Tensor, sizes: Sequence[int] | None = None) -> list[int]:
         raise TrainingError(f"the cross-entropy of student{bad[0]} is {means[bad[0]]}; a lower learning rate or clipping may help")
     ranks = means if sizes is None else [-float(size) for size in sizes]
     return sorted(range(len(means)), key=lambda k: (ranks[k], k))
+
+
+def assign_roles(
+    logits: Sequence[Tensor], batch: Batch, promoted: int, sizes: Sequence[int] | None = None
+) -> tuple[list[int], list[int], Tensor]:
+    """Return the temporary teachers, the other students, and all errors (n, B) on the whole batch (Eq. 7).
+
+    Args:
+        logits: n x (b, C) on this rank's samples.
+        batch: the samples; roles are the same on every rank.
+        promoted: number of temporary teachers.
+        sizes: promote the largest, not the best.
+    """
+    own_errors = torch.stack([per_sample_cross_entropy(z.detach(), batch.targets) for z in logits], 1)
+    errors = batch.all_gather(own_errors).T
+    ranking = best_first(errors, sizes)
+    return ranking[:promoted], sorted(ranking[promoted:]), errors
 
 
 def quotas(losses: Tensor, batch: int) -> list[int]:
@@ -64,3 +83,26 @@ def feedback(errors: Tensor, generator: torch.Generator) -> Tensor:
     ]
     joined = torch.cat(chosen)
     return joined[torch.randperm(len(joined), generator=generator).to(joined.device)]
+
+
+def role_metrics(promoted: Collection[int], errors: Tensor, fed: Tensor | None) -> dict[str, Tensor | float]:
+    """Return who is promoted in a step, and what the pivot is fed.
+
+    Args:
+        promoted: the temporary teachers.
+        errors: (n, B) cross-entropy of each student on each sample.
+        fed: positions (B,) of the samples that students feed back; None if they feed back none.
+
+    Returns:
+        `studentK/promoted`, 0 or 1. If samples are fed back: `studentK/fed`, the fraction of them that is the student's;
+        `feedback/distinct`, the number of different samples divided by B; and the students' mean cross-entropy on the samples that are
+        fed back, `feedback/cross_entropy`, and on the whole batch, `batch/cross_entropy`.
+    """
+    students, batch = errors.shape
+    found: dict[str, Tensor | float] = {f"student{k}/promoted": float(k in promoted) for k in range(students)}
+    if fed is not None:
+        found |= {f"student{k}/fed": quota / batch for k, quota in enumerate(quotas(errors.mean(1).cpu(), batch))}
+        found["feedback/distinct"] = torch.zeros_like(errors[0]).index_fill(0, fed, 1.0).mean()
+        found["feedback/cross_entropy"] = errors[:, fed].mean()
+        found["batch/cross_entropy"] = errors.mean()
+    return found

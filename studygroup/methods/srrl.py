@@ -39,6 +39,7 @@ class SRRL(OneTeacher):
 
     def __post_init__(self) -> None:
         """Check the number of layers."""
+        super().__post_init__()
         named = len(self.student_layers or ())
         require(named <= 1, f"student_layers names {named} modules; srrl reads one")
 

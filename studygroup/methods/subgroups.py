@@ -15,13 +15,14 @@ from typing import Literal
 import torch
 from torch import Tensor
 
+Select = Literal["bernoulli", "fixed"]
+Normalize = Literal["realised", "expected"]
+
 
 class Subgroups:
     """Samples each student's peers to imitate, and averages their logits into its target."""
 
-    def __init__(
-        self, students: int, probability: float, select: Literal["bernoulli", "fixed"], normalize: Literal["realised", "expected"]
-    ) -> None:
+    def __init__(self, students: int, probability: float, select: Select, normalize: Normalize) -> None:
         """Args: students, probability, select, normalize: options of `CGL`."""
         self.students = students
         self.probability = probability

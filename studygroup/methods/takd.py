@@ -17,13 +17,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from typing import Literal
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Frozen, Independent
 from studygroup.losses import cross_entropy, soft_kl
-from studygroup.losses.logits import Reduction
 from studygroup.methods.assistants import Assisted, Teachers
 from studygroup.methods.method import Losses
 from studygroup.networks.factory import NetworkFactory
@@ -51,8 +51,8 @@ class TAKD(Assisted):
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Update the student once."""
         logits = self.group[0](batch.inputs)  # (B, C)
-        reduction: Reduction = "elementwise_mean" if self.preset == "takd" else "batchmean"
-        divergence = soft_kl(logits, self.teacher(batch.inputs), self.temperature, reduction=reduction)
+        kl = partial(soft_kl, reduction="elementwise_mean") if self.preset == "takd" else soft_kl
+        divergence = self.compare(logits, self.teacher(batch.inputs), batch.targets, self.temperature, kl)
         yield {
             "student0/cross_entropy": (1 - self.alpha) * cross_entropy(logits, batch.targets),
             "student0/distillation": self.alpha * divergence,

@@ -10,16 +10,22 @@ from __future__ import annotations
 
 from abc import abstractmethod
 from collections.abc import Iterator, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
+
+from torch import nn
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
-from studygroup.groups import Frozen, Independent
-from studygroup.losses import cross_entropy, soft_kl
+from studygroup.groups import Frozen, Independent, target_mode
+from studygroup.losses import cross_entropy
+from studygroup.methods.logit_losses import ComparesLogits
 from studygroup.methods.method import Losses, Method
 from studygroup.methods.one_teacher import FeatureComparison
 from studygroup.methods.stage_spec import StageSpec
+from studygroup.networks.chain import Chain
 from studygroup.networks.factory import NetworkFactory
+from studygroup.networks.features import Features
 from studygroup.parameters import option
 
 
@@ -45,10 +51,28 @@ class TwoStages(Method):
 
 @dataclass(eq=False, kw_only=True)
 class FirstStage(FeatureComparison):
-    """A student that learns from the frozen teacher's features alone, in train mode; its classifier is not trained."""
+    """A student that learns from the frozen teacher's features alone. Its head is not trained: it stays in eval mode, as it was made."""
 
     student_layers: Sequence[str] | None = None
     teacher_layers: Sequence[str] | None = None
+
+    def build(self, networks: NetworkFactory) -> None:
+        """Create the student with a frozen head, the teacher, and the modules between them."""
+        super().build(networks)
+        for module in self.head():
+            module.requires_grad_(False)
+
+    def head(self) -> list[nn.Module]:
+        """Return the blocks of the student's head, which a wide residual network begins with a batch norm; none if they are not known."""
+        student = self.group[0]
+        return [getattr(student, name) for name in student.stages["head"]] if isinstance(student, Chain) else []
+
+    def extract(self, batch: Batch) -> tuple[Features, Features]:
+        """Return the features of student and teacher, with the student's head in eval mode."""
+        with ExitStack() as modes:
+            for module in self.head():
+                modes.enter_context(target_mode(module, "eval"))
+            return super().extract(batch)
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Update the student's features, and the modules between them and the teacher's, once."""
@@ -57,7 +81,7 @@ class FirstStage(FeatureComparison):
 
 
 @dataclass(eq=False, kw_only=True)
-class SecondStage(TwoStages):
+class SecondStage(TwoStages, ComparesLogits):
     """A student that learns from the labels, and from a frozen teacher's predictions if they have a weight."""
 
     needs_teacher = True
@@ -81,5 +105,6 @@ class SecondStage(TwoStages):
         logits = self.group[0](batch.inputs)  # (B, C)
         losses = {"student0/cross_entropy": self.label_weight * cross_entropy(logits, batch.targets)}
         if self.kd_weight:
-            losses["student0/distillation"] = self.kd_weight * soft_kl(logits, self.teacher(batch.inputs), self.temperature)
+            compared = self.compare(logits, self.teacher(batch.inputs), batch.targets, self.temperature)
+            losses["student0/distillation"] = self.kd_weight * compared
         yield losses

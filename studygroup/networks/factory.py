@@ -29,7 +29,7 @@ from studygroup.networks.registry import (
     requires,
     wrong_data_error,
 )
-from studygroup.networks.starts import NOTHING, Origin, Start, freeze, is_trained, mark, reinitialise
+from studygroup.networks.starts import NOTHING, Origin, Start, freeze, initialised, is_trained, mark, reinitialise
 from studygroup.networks.weights import load_weights
 
 Spec = str | nn.Module | Callable[..., nn.Module]
@@ -76,7 +76,7 @@ def build_network(
         raise UserError(f"in_channels is {in_channels}, vocabulary {vocabulary}; give one of them: the data are images or texts")
     texts = vocabulary is not None
     if isinstance(spec, nn.Module):
-        return copy.deepcopy(spec)
+        return copy.deepcopy(initialised(spec, spec_name(spec)))
     if isinstance(spec, str) and ":" not in spec:
         if reads_texts(spec) != texts:
             raise wrong_data_error(spec, texts=texts)
@@ -86,7 +86,7 @@ def build_network(
         factory = partial(factory, classes=classes, is_teacher=is_teacher)
     if requires(factory, "in_channels" if texts else "vocabulary"):
         raise wrong_data_error(name, texts=texts)
-    return call_factory(factory, name, num_classes=num_classes, in_channels=in_channels, vocabulary=vocabulary)
+    return initialised(call_factory(factory, name, num_classes=num_classes, in_channels=in_channels, vocabulary=vocabulary), name)
 
 
 def resolve_spec(spec: Spec, stem: Stem | Literal["auto"], size: int = SMALLEST_MAP) -> Spec:

@@ -11,6 +11,7 @@ import math
 from collections.abc import Callable, Iterable, Mapping
 from typing import Literal, cast
 
+import torch
 from torch import nn
 
 from studygroup.errors import UserError, one_line, unknown_name
@@ -60,6 +61,8 @@ STEMS: Mapping[str, Mapping[str, int]] = {
 
 SMALLEST_MAP = 32  # pixels; the networks were designed for images of 32x32
 VOCABULARY = 16_000  # of a text network that has no default
+MOST_PARAMETERS, LARGEST_SIZE = 10**9, 10_000
+"""Bounds of a text network with options, and of each of them: names come from files, too, which must not ask for all memory."""
 
 
 def create(name: str, num_classes: int, in_channels: int = 3, stem: str = "small", *, vocabulary: int | None = None) -> Chain:
@@ -89,8 +92,10 @@ def create(name: str, num_classes: int, in_channels: int = 3, stem: str = "small
             raise UserError(f"vocabulary is {vocabulary}; it must be at least 2, the padding and a token")
         if vocabulary is None and requires(NETWORKS[name], "vocabulary"):
             vocabulary = VOCABULARY
-        network = call_factory(NETWORKS[name], name, num_classes=num_classes, vocabulary=vocabulary, **_parse_options(name, suffix))
-        return cast(Chain, network)
+        arguments = {"num_classes": num_classes, "vocabulary": vocabulary, **_parse_options(name, suffix)}
+        if name in TEXT_NETWORKS:
+            _check_size(name, arguments)
+        return cast(Chain, call_factory(NETWORKS[name], name, **arguments))
     stem = suffix or stem
     check_stem(name, stem)
     if vocabulary is not None:
@@ -219,11 +224,22 @@ def _parse_number(label: str, text: str, default: float) -> int | float:
         value = int(text) if whole else float(text)
     except ValueError:
         value = math.nan
-    if not math.isfinite(value):
-        raise UserError(f"{label} is {text!r}; it must be a {'whole ' if whole else ''}number")
+    if isinstance(value, float) and not math.isfinite(value):
+        raise UserError(f"{label} is {text[:40]!r}; it must be a {'whole ' if whole else ''}number")
     if whole and value < min(default, 1):
         raise UserError(f"{label} is {text}; it must be at least {min(default, 1)}")
+    if whole and value > LARGEST_SIZE:
+        raise UserError(f"{label} is {text[:40]}; it must be at most {LARGEST_SIZE:,}")
     return value
+
+
+def _check_size(name: str, arguments: Mapping[str, float | None]) -> None:
+    """Raise UserError if a network of this library has too many parameters, without storing one."""
+    with torch.random.fork_rng(devices=[]), torch.device("meta"):
+        count = parameter_count(call_factory(NETWORKS[name], name, **arguments))
+    if count > MOST_PARAMETERS:
+        sizes = ", ".join(f"{key} {value}" for key, value in arguments.items() if value is not None)
+        raise UserError(f"{name} with {sizes} has {count:,} parameters; they must be at most {MOST_PARAMETERS:,}: give smaller sizes")
 
 
 def _alternatives(names: Iterable[str]) -> str:

@@ -14,6 +14,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 from torch.nn.modules.batchnorm import _BatchNorm
+from torch.nn.parameter import is_lazy
 
 from studygroup.errors import UserError, unknown_name
 from studygroup.networks.chain import Chain
@@ -61,6 +62,17 @@ def mark(parameters: Iterable[nn.Parameter], origin: Origin) -> None:
     """Set the origin of parameters."""
     for parameter in parameters:
         setattr(parameter, _ORIGIN, origin)
+
+
+def initialised(network: nn.Module, name: str) -> nn.Module:
+    """Return a network; raise UserError if the shapes of some of its parameters are not known before it runs."""
+    lazy = next((path for path, value in (*network.named_parameters(), *network.named_buffers()) if is_lazy(value)), None)
+    if lazy is not None:
+        raise UserError(
+            f"{name} has lazy modules: the shape of {lazy} is known only once it has run; give its modules their sizes, or run the network "
+            "once where it is made"
+        )
+    return network
 
 
 def origin_of(parameter: nn.Parameter) -> Origin:

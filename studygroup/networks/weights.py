@@ -17,6 +17,7 @@ from studygroup.errors import UserError, one_line
 from studygroup.networks.chain import Chain
 from studygroup.networks.foreign_names import is_of_a_library, translation
 from studygroup.networks.hugging_face import SequenceClassifier
+from studygroup.regular import read_regular_text
 
 IMAGENET_MEAN, IMAGENET_STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 HEAD = "classifier."
@@ -96,7 +97,7 @@ def read_weights(path: Path) -> Weights:
 def _of_card(path: Path) -> dict[str, Any]:
     """Return what a card says about classes and normalisation; nothing if there is no card."""
     try:
-        card = json.loads(path.read_text(encoding="utf-8"))
+        card = json.loads(read_regular_text(path))
         classes, scale = tuple(map(str, card["classes"])), card.get("preprocessing", card)
     except (OSError, ValueError, KeyError, TypeError, AttributeError):
         return {}

@@ -14,7 +14,9 @@ from studygroup.options.commands import (
     ExportOptions,
     ListOptions,
     PredictOptions,
+    RankOptions,
     ReportOptions,
+    Sharding,
     TrainOptions,
 )
 from studygroup.options.groups import (
@@ -30,17 +32,15 @@ from studygroup.options.groups import (
     OptimizerOptions,
     Precision,
     ProgressOptions,
-    RankOptions,
-    RunOptions,
     ScheduleOptions,
     SeedOptions,
     SelectionOptions,
-    Sharding,
     Stem,
     TableOptions,
-    TrainerOptions,
 )
 from studygroup.options.recipe import RecipeOptions, duration
+from studygroup.options.run import RunOptions, TrainerOptions
+from studygroup.options.study import StudyOptions
 from studygroup.options.weights import WeightsOptions
 
 __all__ = [
@@ -75,6 +75,7 @@ __all__ = [
     "SelectionOptions",
     "Sharding",
     "Stem",
+    "StudyOptions",
     "TableOptions",
     "TrainOptions",
     "TrainerOptions",

@@ -7,7 +7,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studygroup.errors import UserError
-from studygroup.options.groups import DataOptions, NetworkOptions, TrainerOptions
+from studygroup.options.base import MOST_PROCESSES, MOST_SEEDS
+from studygroup.options.groups import DataOptions, NetworkOptions
+from studygroup.options.run import TrainerOptions
 from studygroup.parameters import option
 
 
@@ -18,7 +20,7 @@ class AdviseOptions(TrainerOptions, DataOptions, NetworkOptions):
     title = "advice"
 
     time_limit: str | None = option("1h", help="Time for everything together, such as `30m`, `2h` or `1h30m`", affects="nothing")
-    seeds: int = option(3, at_least=1, help="Number of seeds of each candidate; each seed holds out other samples")
+    seeds: int = option(3, at_least=1, at_most=MOST_SEEDS, help="Number of seeds of each candidate; each seed holds out other samples")
     candidates: Sequence[str] = option(
         (), help="Candidates to consider beside the student alone", default_help="all that apply, see docs/advise.md"
     )
@@ -26,7 +28,12 @@ class AdviseOptions(TrainerOptions, DataOptions, NetworkOptions):
         None, help="Folder of the advice and of all its runs", default_help="runs/advice-DATA-STUDENT", affects="nothing"
     )
     workers: int | None = option(
-        None, at_least=1, help="Number of parallel processes", default_help="one per GPU, or one per CPU core", affects="cost"
+        None,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of parallel processes",
+        default_help="one per GPU, or one per CPU core",
+        affects="cost",
     )
     overwrite: bool = option(False, help="Delete the advice in --out first", affects="nothing")
 
@@ -35,8 +42,8 @@ class AdviseOptions(TrainerOptions, DataOptions, NetworkOptions):
         super().__post_init__()
         if self.time_limit is None:
             raise UserError("time_limit is missing; say how long the advice may take, such as 30m or 2h")
-        if self.teacher is not None or self.peers:
-            given = "teacher" if self.teacher is not None else "peers"
+        given = next((name for name in ("teacher", "teacher_epochs", "peers") if getattr(self, name) not in (None, ())), None)
+        if given is not None:
             raise UserError(f"{given} is {getattr(self, given)}, but an advice trains its own; leave it out, or take `studygroup compare`")
         if self.holdout == 0:
             raise UserError(

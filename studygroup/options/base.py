@@ -28,6 +28,8 @@ RENAMED = {
     "validation": "score_on_unused",
 }
 """Former names of options, refused with the new one for one release."""
+MOST_SAMPLES, MOST_PROCESSES, MOST_SEEDS = 2**20, 1024, 10_000
+"""Bounds of batches, of processes or threads, and of seeds: more is a slip of the keyboard, which would ask for all memory."""
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from studygroup.errors import UserError
-from studygroup.options.base import Options
+from studygroup.options.base import MOST_PROCESSES, MOST_SAMPLES, MOST_SEEDS, Options
 from studygroup.options.code import CodeOptions
 from studygroup.options.groups import (
     CacheOptions,
@@ -21,17 +21,47 @@ from studygroup.options.groups import (
     NetworkOptions,
     OptimizerOptions,
     ProgressOptions,
-    RankOptions,
-    RunOptions,
     SeedOptions,
     TableOptions,
-    TrainerOptions,
 )
+from studygroup.options.run import RunOptions, TrainerOptions
 from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option, parameters_of
 
 if TYPE_CHECKING:
     from studygroup.options.groups import PythonData
+
+
+Sharding = Literal["samples", "students", "members"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class RankOptions(Options):
+    """Distributed training."""
+
+    title = "distributed training"
+
+    devices: int = option(
+        1,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of processes on this machine: one per GPU, or sharing the CPU cores",
+        affects="cost",
+    )
+    nodes: int = option(
+        1,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of machines that run this command; they must share the file system",
+        affects="cost",
+    )
+    rendezvous: str | None = option(None, help="`HOST:PORT` at which several nodes meet", affects="cost")
+    shard: Sharding = option(
+        "samples",
+        help="What is sharded over the processes: `samples` (data parallel), `students` (cgl), or `members` (separate networks that "
+        "exchange logits only: dml, orc and others)",
+        affects="cost",
+    )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -61,6 +91,7 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptio
     group_sizes: Sequence[int] | None = option(
         None,
         at_least=1,
+        at_most=1000,
         help="Other numbers of students to measure",
         default_help="2,4,8,16,32 for cgl, each imitating as many peers; none for other methods",
     )
@@ -82,7 +113,7 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
         "variant of the recipe",
     )
     methods: Sequence[str] = option((), help="Methods to compare")
-    seeds: int = option(3, at_least=1, help="Number of seeds: 0, 1, ...")
+    seeds: int = option(3, at_least=1, at_most=MOST_SEEDS, help="Number of seeds: 0, 1, ...")
     options: Mapping[str, object] | None = option(None, help="Options of the methods, e.g. `cgl.students=8 dml.students=4`")
     variants: Mapping[str, object] | None = option(
         None, help="In recipes: named variants, each with the options in which it differs, e.g. `dml-4: {method: {name: dml, students: 4}}`"
@@ -110,7 +141,12 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
         None, help="Folder of the comparison and of all its runs", default_help="runs/compare-DATA-STUDENT", affects="nothing"
     )
     workers: int | None = option(
-        None, at_least=1, help="Number of parallel processes", default_help="one per GPU, or one per CPU core", affects="cost"
+        None,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of parallel processes",
+        default_help="one per GPU, or one per CPU core",
+        affects="cost",
     )
     ray: str | None = option(None, help="Address of a Ray cluster to run on (`auto` on one of its machines)", affects="cost")
     overwrite: bool = option(False, help="Delete the comparison in --out first", affects="nothing")
@@ -131,7 +167,7 @@ class EvaluateOptions(CodeOptions, ProgressOptions, DeviceOptions, CacheOptions,
         help="What to do about samples of --data whose class the run does not know: `stop`, `skip` them, or `count` them as wrong",
     )
     members: Sequence[str] = option(("best",), help="Members to evaluate; `all` for all of them and their ensemble")
-    batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
+    batch_size: int = option(500, at_least=1, at_most=MOST_SAMPLES, help="Batch size", affects="cost")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -157,7 +193,7 @@ class PredictOptions(CodeOptions, DeviceOptions, ErrorOptions, TableOptions):
     as_text: bool = option(False, help="Take every input as a text, even if it looks like the name of a file")
     member: str = option("best", help="Member that predicts")
     top: int = option(1, at_least=1, help="Number of classes to list per sample")
-    batch_size: int = option(500, at_least=1, help="Batch size", affects="cost")
+    batch_size: int = option(500, at_least=1, at_most=MOST_SAMPLES, help="Batch size", affects="cost")
 
     def __post_init__(self) -> None:
         """Check that there is something to classify, once."""
@@ -215,7 +251,10 @@ class ReportOptions(Options):
 
     title = "output"
 
-    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Run folders"})
+    runs: Sequence[str | Path] = field(kw_only=False, metadata={"help": "Folders of runs, comparisons or studies"})
     out: str | Path | None = option(
-        None, help="Folder for leaderboard.md, leaderboard.csv and curves.png", default_help="nothing is written"
+        None,
+        help="Folder for the report instead of the folder that it is of; of runs, also for leaderboard.md, leaderboard.csv, curves.png and "
+        "metrics.png; of several runs, for a report that compares them beside the report of each",
+        default_help="report.html in each folder",
     )

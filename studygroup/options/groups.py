@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Literal, Protocol, Self, TypeAlias
+from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from studygroup.errors import UserError
-from studygroup.options.base import Options
+from studygroup.options.base import MOST_PROCESSES, MOST_SAMPLES, Options
 from studygroup.options.code import CodeOptions
-from studygroup.options.recipe import RecipeOptions
-from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option
 
 if TYPE_CHECKING:
@@ -22,7 +20,6 @@ if TYPE_CHECKING:
 OnError = Literal["stop", "skip"]
 Precision = Literal["auto", "bf16", "float32"]
 Stem = Literal["auto", "small", "medium", "large"]
-Sharding = Literal["samples", "students", "members"]
 
 
 class MethodObject(Protocol):
@@ -154,13 +151,14 @@ class DataOptions(ProgressOptions, CacheOptions, ErrorOptions, TableOptions):
     vocabulary: int | None = option(
         None,
         at_least=2,
-        at_most=2**31 - 1,
+        at_most=1_000_000,
         help="Maximum vocabulary size of `bpe`",
         default_help="16000, and no token that occurs fewer than 100 times in the training texts",
     )
     max_length: int | None = option(
         None,
         at_least=1,
+        at_most=2**20,
         help="Maximum number of tokens of a text; longer texts are truncated",
         default_help="512 tokens, or 1024 characters",
     )
@@ -190,7 +188,9 @@ class NetworkOptions(CodeOptions):
     )
     peers: Sequence[str] = option((), help="Networks of the other students, if they differ from the student")
     teacher: str | Path | nn.Module | None = option(
-        None, help="Teacher: a run folder, a network by name (trained first), or `package.module:function` that returns a trained network"
+        None,
+        help="Teacher: a run folder, a network by name (trained first), `auto` (the next larger network of the student's family), or "
+        "`package.module:function` that returns a trained network",
     )
 
 
@@ -215,7 +215,7 @@ class OptimizerOptions(Options):
     title = "optimisation"
 
     epochs: int | None = option(None, at_least=1, help="Number of passes over the training set", default_help=EPOCHS_HELP)
-    batch_size: int = option(64, at_least=1, help="Batch size")
+    batch_size: int = option(64, at_least=1, at_most=MOST_SAMPLES, help="Batch size")
     optimizer: Literal["auto", "sgd", "adam", "adamw"] = option("auto", help="Optimizer; `auto` takes SGD for images and Adam for texts")
     learning_rate: float | None = option(
         None, above=0, at_most=1e30, help="Peak learning rate", default_help="0.05 for SGD, 0.001 for Adam and AdamW"
@@ -254,6 +254,12 @@ class ScheduleOptions(Options):
         super().__post_init__()
         if list(self.milestones) != sorted(set(self.milestones)):
             raise UserError(f"milestones are {', '.join(f'{stop:g}' for stop in self.milestones)}; they must increase")
+        if self.schedule != "milestones":
+            given = "milestones" if self.milestones else "gamma" if self.gamma != type(self).gamma else None
+            if given is not None:
+                raise UserError(
+                    f"{given} is given, but the schedule is {self.schedule}, which has none; give --schedule milestones, or leave it out"
+                )
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,9 +281,10 @@ class SelectionOptions(Options):
         help="Fit a linear model beside the network (tf-idf of texts, pixels of images), and show its accuracy in the results",
         affects="nothing",
     )
-    hand_over: Literal["selected", "route", "soup", "ensemble", "distilled"] = option(
-        "selected",
-        help="What is deployed: the student that the hold-out set `selected`; the best `route` through cgl's modules, trained or not; the "
+    hand_over: Literal["auto", "selected", "route", "soup", "ensemble", "distilled"] = option(
+        "auto",
+        help="What is deployed: by `auto`, what the method asks for (`soup` with papa, else `selected`); the student that the hold-out set "
+        "`selected`; the best `route` through cgl's modules, trained or not; the "
         "average of the students' weights (`soup`); all students as one `ensemble`; or a student `distilled` from the ensemble by kd in a "
         "last stage",
     )
@@ -299,25 +306,9 @@ class HardwareOptions(DeviceOptions):
     threads: int | None = option(
         None,
         at_least=1,
+        at_most=MOST_PROCESSES,
         help="CPU threads of a process; `auto` measures a few steps with 1, 2, 4, ... threads. The last bits of a result depend on it",
         default_help="$OMP_NUM_THREADS, else auto",
-        affects="cost",
-    )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RankOptions(Options):
-    """Distributed training."""
-
-    title = "distributed training"
-
-    devices: int = option(1, at_least=1, help="Number of processes on this machine: one per GPU, or sharing the CPU cores", affects="cost")
-    nodes: int = option(1, at_least=1, help="Number of machines that run this command; they must share the file system", affects="cost")
-    rendezvous: str | None = option(None, help="`HOST:PORT` at which several nodes meet", affects="cost")
-    shard: Sharding = option(
-        "samples",
-        help="What is sharded over the processes: `samples` (data parallel), `students` (cgl), or `members` (separate networks that "
-        "exchange logits only: dml, orc and others)",
         affects="cost",
     )
 
@@ -332,64 +323,3 @@ class CheckpointOptions(Options):
         None, at_least=1, help="Save a checkpoint every N steps, too", default_help="at the end of each epoch only", affects="nothing"
     )
     tensorboard: bool = option(False, help="Write TensorBoard logs to the run folder", affects="nothing")
-
-
-@dataclass(frozen=True, kw_only=True)
-class TrainerOptions(
-    CheckpointOptions, HardwareOptions, SelectionOptions, RecipeOptions, ScheduleOptions, OptimizerOptions, ProgressOptions
-):
-    """All options of the trainer."""
-
-    title = "optimisation"
-
-    teacher_epochs: int | None = option(
-        None,
-        at_least=0,
-        help="Epochs of a teacher that is trained first; 0 for one that is not trained further, whose weights are given",
-        default_help="as many as the student's",
-    )
-
-    def stretched(self, epochs: int) -> Self:
-        """Return the options for another number of epochs; milestones and warm-up are stretched or compressed, milestones to whole epochs.
-
-        Args:
-            epochs: the new number; the old one must be filled in.
-        """
-        assert self.epochs is not None
-        factor = epochs / self.epochs
-        milestones = tuple(sorted({max(round(stop * factor), 1) for stop in self.milestones}))
-        return replace(self, epochs=epochs, milestones=milestones, warmup=self.warmup * factor)
-
-    def handing_over(self, kind: Literal["selected", "ensemble"]) -> Self:
-        """Return the options of a stage whose run hands over something else."""
-        return replace(self, hand_over=kind, hand_over_epochs=None)
-
-    def __post_init__(self) -> None:
-        """Check values that depend on each other."""
-        super().__post_init__()
-        if self.hand_over_epochs is not None and self.hand_over != "distilled":
-            raise UserError(
-                f"hand_over_epochs is {self.hand_over_epochs}, but hand_over is {self.hand_over}; "
-                "give --hand-over distilled, or leave it out"
-            )
-        if self.patience is not None and self.select_from == "last":
-            raise UserError(
-                f"patience is {self.patience}, but select_from is last, and which epoch is the last would depend on the others; "
-                "take select_from all, or no patience"
-            )
-        if self.time_limit is not None and self.schedule == "milestones":
-            raise UserError(
-                f"time_limit is {self.time_limit}, which plans the number of epochs, but milestones are given in epochs; "
-                "take another schedule, or give --epochs instead of a time limit"
-            )
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunOptions(WeightsOptions, SeedOptions, TrainerOptions, DataOptions, MethodOptions, NetworkOptions):
-    """All options that determine a run, but not its folder and its processes."""
-
-    def __post_init__(self) -> None:
-        """Check that there is a test set; only `evaluate` opens data without one."""
-        super().__post_init__()
-        if self.test_size == 0:
-            raise UserError("test_size is 0; it must be above 0")

@@ -13,9 +13,11 @@ from studygroup.data.describe import describe
 from studygroup.networks.factory import Spec, spec_name
 from studygroup.options import RunOptions
 from studygroup.pipeline.presets import describe_recipe
+from studygroup.training.flops import inference_cost
 from studygroup.training.results import total_parameters
 from studygroup.training.splits import DataSplits
 
+COUNTED_ON = 8  # samples
 logger = logging.getLogger(__name__)
 
 
@@ -33,7 +35,8 @@ def describe_run(options: RunOptions, splits: DataSplits, student: Spec | None =
     description = {**found.plain(), "augment": splits.augment, **({"flips": asdict(splits.flips)} if splits.flips is not None else {})}
     if student is not None and network is not None:
         parameters = total_parameters(network)
-        description["network"] = {"name": spec_name(student), "parameters": parameters}
+        operations = inference_cost(network, splits, COUNTED_ON)
+        description["network"] = {"name": spec_name(student), "parameters": parameters, "operations": operations}
         lines.append(f"network: {spec_name(student)}, {parameters:,} parameters")
     for line in lines:
         logger.info("%s", line)

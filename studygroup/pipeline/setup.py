@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import logging
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
 from pathlib import Path
@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 from torch import nn
 
+from studygroup import config
 from studygroup.data import Dataset, Images, asks_for_flips, decide_flips, open_data, parse_augment, reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.foreign import code_in, import_code, is_import_path
@@ -21,6 +22,7 @@ from studygroup.networks.factory import NO_START, Spec, is_untrained, resolve_sp
 from studygroup.networks.registry import SMALLEST_MAP
 from studygroup.networks.starts import Start
 from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
+from studygroup.pipeline.choose import with_assistants, with_teacher
 from studygroup.pipeline.presets import with_preset
 from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
 from studygroup.pipeline.weights import TEACHER, Pretrained, absolute_sources, open_all
@@ -45,7 +47,7 @@ def run_options(options: Options, counts: dict[str, int] | None = None) -> RunOp
     student = run.student if run.student is not None else "transformer" if texts else "resnet8"
     settings = Settings.of(run, optimizer=optimizer)
     run = replace(run, student=student, optimizer=optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
-    run = replace(run, weights=absolute_sources(run))
+    run = with_teacher(replace(run, weights=absolute_sources(run)))
     return with_preset(run, texts=texts, count=partial(count_samples, run, {} if counts is None else counts))
 
 
@@ -78,7 +80,24 @@ def method_of(options: RunOptions) -> Method:
             )
     elif peers:
         raise UserError(f"{method} trains one student; it takes no peers")
-    return create_method(method, own)
+    return create_method(method, with_files(method, with_assistants(options, method, own)))
+
+
+def with_files(method: str, options: Mapping[str, object]) -> dict[str, object]:
+    """Replace paths by what the files hold, for options that are lists of lists, such as routes.
+
+    Raises:
+        UserError: a file cannot be read, or holds no such lists.
+    """
+    found = dict(options)
+    for name, parameter in method_options(method).items():
+        path, kind = found.get(name), parameter.kind
+        if isinstance(path, str) and kind.base == "list" and kind.item is not None and kind.item.base == "list":
+            try:
+                found[name] = kind.check(config.read_list(path))
+            except ValueError as error:
+                raise error if isinstance(error, UserError) else UserError(f"{method}'s {name} in {path} is {error}") from None
+    return found
 
 
 def settings_of(options: RunOptions) -> Settings:
@@ -117,11 +136,16 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
         UserError: an unknown network, or a teacher or options that cannot be combined.
     """
     check_batches(method, settings)
+    if settings.hand_over == "auto":
+        settings = replace(settings, hand_over=method.hands_over)
     teacher: Teacher | None = find_teacher(options, method)
     student = student_of(options)
     trains_teacher = isinstance(teacher, str) and is_untrained(teacher)
     given = open_all(options, method, teacher=trains_teacher)
     teachers_weights = given.pop(TEACHER, None)
+    if options.teacher_epochs is not None and not trains_teacher:
+        reason = "there is no teacher" if teacher is None else "the teacher is trained already"
+        raise UserError(f"teacher_epochs is {options.teacher_epochs}, but {reason}; leave it out, or give --teacher NETWORK")
     if options.teacher_epochs == 0 and teachers_weights is None:
         raise UserError("teacher_epochs is 0, but the teacher has no weights; give --weights teacher=SOURCE, or epochs")
     stages = []
@@ -202,7 +226,9 @@ def find_teacher(options: NetworkOptions, method: Method) -> nn.Module | Run | s
     teacher, name = options.teacher, method_name(method)
     if teacher is None:
         if method.needs_teacher:
-            raise UserError(f"{name} needs a teacher; give --teacher RUN (a trained run folder) or --teacher NETWORK (trained first)")
+            raise UserError(
+                f"{name} needs a teacher; give --teacher RUN (a trained run folder), --teacher NETWORK (trained first) or --teacher auto"
+            )
         return None
     if not method.needs_teacher:
         takers = " or ".join(other for other in METHODS if METHODS[other].needs_teacher)

@@ -83,7 +83,7 @@ def resolve_stages(requested: Stage) -> list[Stage]:
             settings = replace(settings, patience=None)
         if spec.constant_learning_rate:
             rate = requested.settings.learning_rate if spec.learning_rate is None else spec.learning_rate
-            settings = replace(settings, learning_rate=rate, schedule="constant", milestones=(), warmup=0.0)
+            settings = settings.with_constant_rate(rate)
         network = requested.student if spec.network is None else spec.network
         teachers = _teachers(spec, requested)
         start = requested.start

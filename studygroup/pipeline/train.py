@@ -19,6 +19,7 @@ from studygroup.errors import TrainingError, UserError
 from studygroup.foreign import allow_flag, code_in
 from studygroup.methods import method_name
 from studygroup.options import OptimizerOptions, TrainOptions
+from studygroup.pages import try_to_write_page
 from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.planning import plan_epochs
 from studygroup.pipeline.setup import (
@@ -135,8 +136,9 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             finished = run_stages(stages, out, splits, resume=options.resume, resume_hint=hint, ranks=ranks)
             if options.linear_model:
                 ranks.on_rank_zero(lambda: add_linear_model(finished, splits, options))
+            ranks.on_rank_zero(lambda: try_to_write_page(out))
             return finished
-        except UserError:
+        except (UserError, TrainingError):
             if ranks.rank == 0:
                 remove_empty_run(out)
             raise

@@ -39,6 +39,15 @@ def comparison(folder: str | Path) -> dict[str, Any]:
     Raises:
         UserError: there is no comparison in the folder.
     """
+    return comparison_and_runs(folder)[0]
+
+
+def comparison_and_runs(folder: str | Path) -> tuple[dict[str, Any], dict[str, dict[int, RunRecord]]]:
+    """Return what `comparison` does, and the finished runs of each variant by seed.
+
+    Raises:
+        UserError: there is no comparison in the folder.
+    """
     folder = Path(folder)
     manifest = read_manifest(folder)
     if manifest is None:
@@ -53,7 +62,7 @@ def comparison(folder: str | Path) -> dict[str, Any]:
     machine = section(manifest, "machine")
     records = [record for runs in found.values() for record in runs.values()]
     commits = sorted({commit for record in records if (commit := _commit(record)) is not None})
-    return {
+    result = {
         **{key: manifest[key] for key in ("data", "reference", "seeds", "budget", "count_teacher", "score_on_unused", "command", "failed")},
         "split_by_seed": manifest["split_by_seed"],
         "students": sorted({row["student"] for row in rows if row["role"] not in ("teacher", LINEAR)}),
@@ -64,6 +73,7 @@ def comparison(folder: str | Path) -> dict[str, Any]:
         "baseline_epochs": next(row["epochs"] for row in rows if row["variant"] == reference),
         "rows": ranked,
     }
+    return result, found
 
 
 def _runs(folder: Path, variant: str, manifest: Mapping[str, Any]) -> dict[int, RunRecord]:

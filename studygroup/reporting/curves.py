@@ -145,7 +145,7 @@ def _panel(axes: Axes, groups: Sequence[Group], styles: Sequence[Style], title: 
     drawn = []
     for (members, _), style in zip(groups, styles, strict=True):
         colour = style.colour
-        epochs, means, stds = _curve(members, measure)
+        epochs, means, stds = mean_curve(members, measure)
         drawn.append(means)
         marker = "o" if len(epochs) == 1 else ""
         axes.plot(epochs, means, color=colour, linestyle=style.line, linewidth=style.width, marker=marker)
@@ -167,7 +167,7 @@ def _panel(axes: Axes, groups: Sequence[Group], styles: Sequence[Style], title: 
     return drawn
 
 
-def _curve(members: Sequence[RunRecord], measure: Measure) -> tuple[list[int], list[float], list[float]]:
+def mean_curve(members: Sequence[RunRecord], measure: Measure) -> tuple[list[int], list[float], list[float]]:
     """Return the epochs (from 1) in which all runs of a group have the value, with its mean and sample standard deviation."""
     by_run = []
     for record in members:

@@ -11,15 +11,17 @@ from studygroup.errors import UserError
 from studygroup.reporting import comparison_tables, tables
 from studygroup.reporting.advice import render_advice_markdown
 from studygroup.reporting.comparison import comparison
+from studygroup.reporting.study import render_study_csv, render_study_markdown
 from studygroup.runs.files import write_json
-from studygroup.runs.layout import AdviceFiles
+from studygroup.runs.layout import AdviceFiles, StudyFiles
 
-FILES = ("leaderboard.md", "leaderboard.csv", "curves.png")
-COMPARISON_FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png")
+FILES = ("leaderboard.md", "leaderboard.csv", "curves.png", "metrics.png")
+COMPARISON_FILES = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "metrics.png")
+"""The last one is written if methods report more than losses."""
 
 
 def write(rows: Sequence[Mapping[str, object]], runs: Sequence[str | Path], out: str | Path) -> None:
-    """Write `leaderboard.md`, `leaderboard.csv` and `curves.png`.
+    """Write `leaderboard.md`, `leaderboard.csv` and `curves.png`, and `metrics.png` if methods report more than losses.
 
     Args:
         rows: as returned by `leaderboard`.
@@ -30,6 +32,7 @@ def write(rows: Sequence[Mapping[str, object]], runs: Sequence[str | Path], out:
         UserError: `out` is a file, or cannot be written to.
     """
     from studygroup.reporting.curves import draw
+    from studygroup.reporting.metrics_plot import draw_metrics
 
     out = Path(out)
     if out.exists() and not out.is_dir():
@@ -39,6 +42,7 @@ def write(rows: Sequence[Mapping[str, object]], runs: Sequence[str | Path], out:
         (out / FILES[0]).write_text(tables.render_markdown(rows), encoding="utf-8")
         (out / FILES[1]).write_text(tables.render_csv(rows), encoding="utf-8")
         draw(runs, out / FILES[2])
+        draw_metrics(runs, out / FILES[3])
     except OSError as error:
         raise UserError(f"cannot write to {out}: {error.strerror}; take another --out") from error
 
@@ -55,6 +59,7 @@ def write_comparison(folder: str | Path) -> None:
     from studygroup.reporting.comparison_plot import draw_comparison
     from studygroup.reporting.comparison_tables import scored
     from studygroup.reporting.curves import draw
+    from studygroup.reporting.metrics_plot import draw_metrics
 
     folder = Path(folder)
     result = comparison(folder)
@@ -64,7 +69,9 @@ def write_comparison(folder: str | Path) -> None:
     write_json(folder / COMPARISON_FILES[2], result)
     if scored(result):
         draw_comparison(result, folder / COMPARISON_FILES[3])
-    draw([folder / str(run) for row in rows for run in row["runs"]], folder / COMPARISON_FILES[4], rows)
+    runs = [folder / str(run) for row in rows for run in row["runs"]]
+    draw(runs, folder / COMPARISON_FILES[4], rows)
+    draw_metrics(runs, folder / COMPARISON_FILES[5])
 
 
 def write_advice(folder: str | Path, advice: Mapping[str, Any]) -> None:
@@ -80,3 +87,19 @@ def write_advice(folder: str | Path, advice: Mapping[str, Any]) -> None:
     draw_advice(advice, files.picture)
     write_atomically(files.page, render_advice_markdown(advice).encode())
     write_json(files.result, advice)
+
+
+def write_study(folder: str | Path, study: Mapping[str, Any]) -> None:
+    """Write a study to its folder: its page with the figure (PNG and SVG), its numbers as CSV, and then `study.json`.
+
+    Args:
+        folder: of the study.
+        study: as `studygroup.study` returns it.
+    """
+    from studygroup.reporting.study_plot import draw_study
+
+    files = StudyFiles(Path(folder))
+    draw_study(study, [files.figure("png"), files.figure("svg")])
+    write_atomically(files.table, render_study_csv(study).encode())
+    write_atomically(files.page, render_study_markdown(study).encode())
+    write_json(files.result, study)

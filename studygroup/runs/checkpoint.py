@@ -10,19 +10,21 @@ import hashlib
 import io
 import re
 import warnings
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from pathlib import Path
-from types import MappingProxyType
 from typing import Any
 
 import torch
 
 from studygroup.atomic import write_atomically
-from studygroup.errors import TrainingError, one_line
+from studygroup.errors import TrainingError, UserError, one_line
+from studygroup.regular import read_regular
 
 KEPT = 2
 STATE: Mapping[str, type] = {"identity": str, "history": str, "method": dict, "optimizer": dict, "epoch": int, "step": int}
 """Entries of the state of every training, of earlier versions, too."""
+MISFITS = (OSError, ValueError, RuntimeError, TypeError, LookupError, AttributeError)
+"""What reading a damaged checkpoint raises, and what modules and optimizers raise for a state that is not theirs."""
 _NAME = re.compile(r"epoch-(\d+)-step-(\d+)\.ckpt")
 
 
@@ -58,33 +60,50 @@ def newest_first(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found, key=lambda pair: (int(pair[0][1]), int(pair[0][2])), reverse=True)]
 
 
-def load_newest(folder: Path, entries: Mapping[str, type] = MappingProxyType({})) -> dict[str, Any] | None:
-    """Load the newest intact checkpoint, or return None if there is none; warn of damaged ones.
+def load_newest(folder: Path, load: Callable[[dict[str, Any]], None]) -> bool:
+    """Load the newest checkpoint that can be loaded; warn of those that cannot, and delete them once another one is loaded.
 
     Args:
         folder: of the checkpoints.
-        entries: that a state must have, with their types.
+        load: takes a state, or raises one of `MISFITS` if its content is foreign.
+
+    Returns:
+        Whether there is one.
 
     Raises:
-        TrainingError: there are checkpoints, and all are damaged.
+        TrainingError: there are checkpoints, and none can be loaded.
+        UserError: as `load`.
     """
-    paths = newest_first(folder)
-    for path in paths:
+    damaged = []
+    for path in newest_first(folder):
         try:
-            state = _read(path, entries)
-        except (ValueError, OSError) as error:
-            warnings.warn(f"checkpoint {path.name} is damaged ({error}); falling back to the one before", stacklevel=2)
-            path.unlink(missing_ok=True)  # it would count as one of the two to keep
+            load(read(path))
+        except (UserError, TrainingError):
+            raise
+        except MISFITS as error:
+            reason = f"{type(error).__name__}: " if isinstance(error, LookupError) else ""
+            warnings.warn(
+                f"checkpoint {path.name} is damaged ({reason}{one_line(error, 100)}); falling back to the one before", stacklevel=2
+            )
+            damaged.append(path)
             continue
+        for path in damaged:
+            path.unlink(missing_ok=True)  # it would count as one of the two to keep
         _delete_old(folder)  # of a process that was killed before it did
-        return state
-    if paths:
+        return True
+    if damaged:
         raise TrainingError(f"all checkpoints in {folder} are damaged; start again with --overwrite")
-    return None
+    return False
 
 
-def _read(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
-    data = path.read_bytes()
+def read(path: Path) -> dict[str, Any]:
+    """Read a checkpoint.
+
+    Raises:
+        ValueError: it is damaged.
+        OSError: it cannot be read.
+    """
+    data = read_regular(path)
     if hashlib.sha256(data[32:]).digest() != data[:32]:
         raise ValueError("its checksum does not match")
     try:
@@ -93,6 +112,10 @@ def _read(path: Path, entries: Mapping[str, type]) -> dict[str, Any]:
         raise ValueError(one_line(error, 80)) from error
     if not isinstance(state, dict):
         raise ValueError("it holds no state")
-    if wrong := [name for name, kind in entries.items() if not isinstance(state.get(name), kind)]:
-        raise ValueError(f"it holds no {wrong[0]}")
     return state
+
+
+def check_entries(state: Mapping[str, Any]) -> None:
+    """Raise ValueError if a state lacks an entry that every training's has."""
+    if wrong := [name for name, kind in STATE.items() if not isinstance(state.get(name), kind)]:
+        raise ValueError(f"it holds no {wrong[0]}")

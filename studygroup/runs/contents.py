@@ -1,7 +1,7 @@
 """The names in the folders that studygroup makes. Only these are ever deleted; what lies beside them is somebody else's.
 
 A folder carries a mark that says what it is. Those of earlier versions have none: a run folder is known by the package's version in
-`environment.json`, or by a finished run's `result.json`, a comparison folder by `comparison.json`.
+`environment.json`, or by a finished run's `result.json`, a comparison folder by `comparison.json`, one of an advice by its journal.
 """
 
 from __future__ import annotations
@@ -11,12 +11,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any, Literal, cast, get_args
 
+from studygroup.regular import read_regular
 from studygroup.runs.files import write_json
-from studygroup.runs.layout import ComparisonFiles, RunFiles
+from studygroup.runs.layout import AdviceFiles, ComparisonFiles, RunFiles
 
-Kind = Literal["run", "comparison"]
+Kind = Literal["run", "comparison", "study", "advice"]
 MARK = ".studygroup"
 """Name of the file with `{"kind": KIND}`, the first that is written to a folder and the last that is deleted."""
 
@@ -25,12 +26,12 @@ def _under(folder: str, names: tuple[str, ...]) -> tuple[str, ...]:
     return tuple(f"{folder}/{name}" for name in names)
 
 
-REPORT = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "report.html")
+REPORT = ("leaderboard.md", "leaderboard.csv", "leaderboard.json", "leaderboard.png", "curves.png", "metrics.png", "report.html")
 STAGE = (
     *("config.yaml", "data.json", "environment.json", "metrics.jsonl", "result.json", "evaluation.json", "unused.json"),
     *("checkpoints/epoch-*-step-*.ckpt", "modules/*.safetensors"),
     *_under("members", ("*.safetensors", "*.json", "*.hf/config.json")),
-    *_under("predictions", ("test.csv", "mistakes.png", "mistakes.md")),
+    *_under("predictions", ("test.csv", "members.csv", "samples.json", "mistakes.png", "mistakes.md")),
     *_under("tokenizer", ("tokenizer.json", "bpe.model", "hf.json")),
     *_under("exported", ("*.onnx", "*.onnx.data", "*.pt2", "*.pt", "*.safetensors", "*.json", "*.md", "*.hf/*", "tokenizer/*")),
     *("tensorboard/events.out.tfevents.*", MARK, *REPORT),
@@ -42,7 +43,12 @@ ADVICE = (
     *_under("alone", COMPARISON),
     *_under("rung*", COMPARISON),
 )
-KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *ADVICE, *_under("advice", ADVICE)}]
+STUDY = (
+    *("study.json", "study.md", "study.csv", "study.yaml", "figure.png", "figure.svg", "costs.json", "values.json", "docstrings.csv"),
+    *("report.html", MARK),
+    *_under("panels/*", COMPARISON),
+)
+KNOWN = [tuple(name.split("/")) for name in {*COMPARED, *COMPARISON, *STUDY, *ADVICE, *_under("advice", ADVICE)}]
 
 
 def mark(folder: Path, kind: Kind) -> None:
@@ -57,15 +63,17 @@ def names_in(folder: Path) -> list[str]:
 
 
 def kind_of_folder(folder: Path) -> Kind | None:
-    """Return whether a folder, which need not exist, is one of a run or of a comparison, also of an earlier version; None if of neither."""
+    """Return what a folder, which need not exist, is of, also one of an earlier version; None if studygroup did not make it."""
     kind = _json(folder / MARK).get("kind")
-    if kind in ("run", "comparison"):
-        return "run" if kind == "run" else "comparison"
+    if kind in get_args(Kind):
+        return cast("Kind", kind)
     files = RunFiles(folder)
     result, environment = _json(files.result), _json(files.environment)
     if "studygroup" in environment.get("versions", ()) or {"method", "student", "selected", "last"} <= result.keys():
         return "run"
-    return "comparison" if {"variants", "cells"} & _json(ComparisonFiles(folder).manifest).keys() else None
+    if {"variants", "cells"} & _json(ComparisonFiles(folder).manifest).keys():
+        return "comparison"
+    return "advice" if {"options", "seconds", "decisions"} <= _json(AdviceFiles(folder).journal).keys() else None
 
 
 @dataclass(frozen=True)
@@ -108,7 +116,7 @@ def _known(parts: tuple[str, ...], *, is_dir: bool) -> bool:
 def _json(path: Path) -> dict[str, Any]:
     """Read a JSON object; an empty one if there is none."""
     try:
-        content = json.loads(path.read_bytes())
+        content = json.loads(read_regular(path))
     except (OSError, ValueError, RecursionError):
         return {}
     return content if isinstance(content, dict) else {}

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any
 from studygroup.atomic import write_atomically
 from studygroup.errors import UserError
 from studygroup.escape import shortened
+from studygroup.regular import read_regular_text
 from studygroup.runs.layout import RunFiles
 
 if TYPE_CHECKING:
@@ -244,6 +245,6 @@ def read_evaluations(folder: Path) -> dict[str, Evaluation]:
     if not path.is_file():
         return {}
     try:
-        return {str(name): Evaluation.from_plain(content) for name, content in json.loads(path.read_text(encoding="utf-8")).items()}
+        return {str(name): Evaluation.from_plain(content) for name, content in json.loads(read_regular_text(path)).items()}
     except (OSError, ValueError, KeyError, TypeError, AttributeError, OverflowError, RecursionError) as error:
         raise UserError(f"{path} is damaged; delete it, and evaluate the run anew with `studygroup evaluate {folder}`") from error

@@ -1,12 +1,14 @@
-"""The files of a run folder and of a comparison folder. Their names are spelled here and nowhere else.
+"""The files of the folders of runs, comparisons, studies and advice. Their names are spelled here and nowhere else.
 
 RUN/         config.yaml  data.json  environment.json  metrics.jsonl  result.json  evaluation.json  checkpoints/
-             predictions/test.csv, mistakes.png (of images) or mistakes.md (of texts)
+             predictions/test.csv, members.csv, samples.json, mistakes.png (of images) or mistakes.md (of texts)   report.html
              members/<name>.safetensors + .json (plain networks), members/best.*   tokenizer/ (of texts)
              members/<name>.hf/config.json (from which a Hugging Face network is made again)
              exported/<name>.onnx, .pt2, .pt, .safetensors, each with .json and .md; <name>.hf/ (`studygroup export`)
              modules/<name>.safetensors (what a later stage starts from beside the members)   stages/<name>/ (earlier stages, run folders)
-COMPARISON/  comparison.json  comparison.yaml  leaderboard.*  curves.png  runs/VARIANT-sSEED/ (run folders)  logs/
+COMPARISON/  comparison.json  comparison.yaml  leaderboard.*  curves.png  report.html  runs/VARIANT-sSEED/ (run folders)  logs/
+STUDY/       study.json  study.md  study.csv  study.yaml  figure.png  figure.svg  report.html  costs.json  values.json
+             docstrings.csv (texts of the scale tiny)  panels/NAME/ (comparison folders)
 ADVICE/      advice.json  advice.md  advice.png  advice.yaml  journal.json  alone/  rung1/  rung2/  ... (comparison folders)
 """
 
@@ -17,6 +19,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+REPORT = "report.html"  # in the folders of runs, comparisons and studies
 STAGES = "stages"  # folder of the run folders of earlier stages
 FORMAT = 2
 """Number in results, cards and checkpoints; it changes when they mean something else. From 2 on, epochs are counted from 1."""
@@ -89,6 +92,16 @@ class RunFiles:
         return self.folder / "predictions" / "test.csv"
 
     @property
+    def member_predictions(self) -> Path:
+        """The predicted classes of all members on the test set, at the last epoch."""
+        return self.predictions.with_name("members.csv")
+
+    @property
+    def samples(self) -> Path:
+        """Samples of the test set to look at: small pictures or texts."""
+        return self.predictions.with_name("samples.json")
+
+    @property
     def mistakes_picture(self) -> Path:
         """The selected student's most confident mistakes on the images of the test set."""
         return self.predictions.with_name("mistakes.png")
@@ -97,6 +110,11 @@ class RunFiles:
     def mistakes_table(self) -> Path:
         """The selected student's most confident mistakes on the texts of the test set."""
         return self.predictions.with_name("mistakes.md")
+
+    @property
+    def report(self) -> Path:
+        """The report, for people."""
+        return self.folder / REPORT
 
     @property
     def tensorboard(self) -> Path:
@@ -206,6 +224,56 @@ class AdviceFiles:
     def comparison(self, name: str) -> ComparisonFiles:
         """Return the paths of a comparison: `alone`, `rung1`, `rung2`, ..."""
         return ComparisonFiles(self.folder / name)
+
+
+@dataclass(frozen=True)
+class StudyFiles:
+    """Paths in the folder of a study."""
+
+    folder: Path
+
+    @property
+    def recipe(self) -> Path:
+        """The options of the study."""
+        return self.folder / "study.yaml"
+
+    @property
+    def costs(self) -> Path:
+        """What its variants cost on the machine where it was started."""
+        return self.folder / "costs.json"
+
+    @property
+    def values(self) -> Path:
+        """Numbers that are computed from the networks of its runs."""
+        return self.folder / "values.json"
+
+    @property
+    def result(self) -> Path:
+        """Its numbers and verdicts, for programs."""
+        return self.folder / "study.json"
+
+    @property
+    def page(self) -> Path:
+        """Its table and verdicts, for people."""
+        return self.folder / "study.md"
+
+    @property
+    def table(self) -> Path:
+        """Its numbers, a row per cell."""
+        return self.folder / "study.csv"
+
+    @property
+    def docstrings(self) -> Path:
+        """The texts of the scale `tiny`."""
+        return self.folder / "docstrings.csv"
+
+    def figure(self, suffix: str) -> Path:
+        """Return the figure as PNG or SVG."""
+        return self.folder / f"figure.{suffix}"
+
+    def panel(self, name: str) -> ComparisonFiles:
+        """Return the paths of a comparison of the study."""
+        return ComparisonFiles(self.folder / "panels" / name)
 
 
 def finished_runs(folder: Path) -> list[RunFiles]:

@@ -22,10 +22,11 @@ from studygroup.networks.external import recorded_network
 from studygroup.networks.factory import build_network
 from studygroup.networks.hugging_face import SequenceClassifier
 from studygroup.options import DataOptions, ExportOptions
+from studygroup.regular import open_regular
 from studygroup.runs.evaluation import Evaluation, read_evaluations
 from studygroup.runs.layout import RunFiles, finished_runs
 from studygroup.runs.predict import Classifier
-from studygroup.runs.records import read_card, read_result
+from studygroup.runs.records import again, read_card, read_result
 
 BEST = "best"
 ENSEMBLE = "ensemble"
@@ -182,6 +183,18 @@ class Run:
         return f"Run({str(self.folder)!r}: {', '.join(words)})"
 
     @property
+    def identity(self) -> dict[str, Any]:
+        """What a run must have in common with this one to be the same.
+
+        Raises:
+            UserError: the result does not say it.
+        """
+        found: dict[str, Any] | None = self.result.get("identity")
+        if found is None:
+            raise UserError(f"{self.files.result} is damaged (it has no 'identity'); {again(self.files.result)}")
+        return found
+
+    @property
     def best(self) -> Member:
         """The student to deploy."""
         return self.member(BEST)
@@ -270,7 +283,9 @@ class Run:
         return Member(ENSEMBLE, Ensemble([student.network for student in students]), students[0].inputs, card, self.folder)
 
     def weights(self, path: Path) -> dict[str, Tensor]:
-        """Load a state dict of this run to the CPU; check a member's by the digest in its card, which cards of earlier versions lack.
+        """Load a state dict of this run to the CPU, and check its digest: a member's is in its card, a module's in the result.
+
+        Runs of earlier versions have none.
 
         Args:
             path: of a member or a module (`RunFiles.weights`, `RunFiles.module`).
@@ -278,11 +293,14 @@ class Run:
         Raises:
             UserError: the file is missing or damaged.
         """
-        is_member = path.parent == self.files.members
-        digest = read_card(self.files.card(path.stem), self.files.result).get(DIGEST) if is_member else None
+        if path.parent == self.files.members:
+            digest, where = read_card(self.files.card(path.stem), self.files.result).get(DIGEST), "its card"
+        else:
+            digest, where = self.result.get("modules", {}).get(path.stem), self.files.result.name
         try:
             if digest is not None and file_digest(path) != digest:
-                raise ValueError("its checksum is not the one in its card")
+                raise ValueError(f"its checksum is not the one in {where}")
+            open_regular(path).close()
             return safetensors.torch.load_file(path)
         except (OSError, ValueError, safetensors.SafetensorError) as error:
             name = path.relative_to(self.folder).with_suffix("")
@@ -296,7 +314,7 @@ def ensemble_name(networks: Iterable[str]) -> str:
 
 def file_digest(path: Path) -> str:
     """Return the SHA-256 of a file in hexadecimal digits."""
-    with path.open("rb") as file:
+    with open_regular(path) as file:
         return hashlib.file_digest(file, "sha256").hexdigest()
 
 

@@ -12,6 +12,7 @@ from studygroup import config
 from studygroup.errors import UserError
 from studygroup.options import TrainOptions
 from studygroup.parameters import parameters_of
+from studygroup.regular import read_regular, read_regular_text
 from studygroup.runs.evaluation import Evaluation, read_evaluations
 from studygroup.runs.layout import ComparisonFiles, RunFiles
 from studygroup.runs.records import EPOCH, problem, read_result
@@ -123,7 +124,7 @@ def read_manifest(folder: Path) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        manifest = json.loads(path.read_text(encoding="utf-8"))
+        manifest = json.loads(read_regular_text(path))
     except ValueError:
         manifest = None
     if not isinstance(manifest, dict):
@@ -169,7 +170,7 @@ def _read_epochs(path: Path) -> list[dict[str, object]]:
     if not path.exists():
         return []
     try:
-        lines = path.read_text(encoding="utf-8", errors="replace").splitlines()
+        lines = read_regular(path).decode("utf-8", "replace").splitlines()
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); train the run again") from error
     by_epoch: dict[int, dict[str, object]] = {}

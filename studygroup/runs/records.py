@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from studygroup.errors import UserError, one_line
+from studygroup.regular import read_regular_text
 from studygroup.runs.layout import FORMAT, from_epoch_one
 
 MAX_VALUES = 2**26  # of an image: a forged shape must not ask for all memory
@@ -67,6 +68,10 @@ def _is_shape(value: object) -> bool:
     return isinstance(value, list) and len(value) == 3 and all(map(_is_count, value)) and 1 <= math.prod(value) <= MAX_VALUES
 
 
+def _is_digest(value: object) -> bool:
+    return isinstance(value, str) and len(value) == 64
+
+
 def object_of(entries: Entries) -> Entry:
     """Return the entry that is an object of entries itself."""
     return replace(OBJECT, inner=entries)
@@ -90,6 +95,7 @@ RESULT: Entries = {
     "epochs": COUNT.optional(),
     "seconds": NUMBER_OR_NONE.optional(),
     "candidates": TEXTS.optional(),
+    "modules": Entry("an object of digests", lambda value: isinstance(value, dict) and all(map(_is_digest, value.values()))).optional(),
     "parameters": NUMBERS.optional(),
     "selected": object_of({"member": TEXT, "epoch": COUNT, "holdout": NUMBER_OR_NONE, "test": NUMBER_OR_NONE}),
     "last": object_of({"epoch": COUNT, "holdout": NUMBERS, "test": NUMBERS, "diversity": NUMBER_OR_NONE.optional()}),
@@ -107,7 +113,7 @@ CARD: Entries = {
     "holdout": NUMBER_OR_NONE.optional(),
     "config_folder": TEXT.optional(),
     "ensemble_of": TEXTS.optional(),
-    "sha256": Entry("64 hexadecimal digits", lambda value: isinstance(value, str) and len(value) == 64).optional(),
+    "sha256": Entry("64 hexadecimal digits", _is_digest).optional(),
 }
 IMAGES: Entries = {
     "shape": Entry(f"[channels, height, width] with 1 to {MAX_VALUES:,} values", _is_shape),
@@ -126,7 +132,9 @@ UNUSED: Entries = {
 EPOCH: Entries = {
     "epoch": COUNT,
     "seconds": NUMBER.optional(),
+    "steps": COUNT.optional(),
     "losses": NUMBERS.optional(),
+    "metrics": NUMBERS.optional(),
     "holdout": NUMBERS.optional(),
     "holdout_cross_entropy": NUMBERS.optional(),
     "diversity": NUMBER_OR_NONE.optional(),
@@ -152,7 +160,7 @@ def read_result(path: Path) -> dict[str, Any]:
     Raises:
         UserError: it is damaged, or of a later version.
     """
-    return from_epoch_one(_read(path, _again(path), RESULT))
+    return from_epoch_one(_read(path, again(path), RESULT))
 
 
 def read_card(path: Path, result: Path) -> dict[str, Any]:
@@ -165,7 +173,7 @@ def read_card(path: Path, result: Path) -> dict[str, Any]:
     Raises:
         UserError: it is missing, damaged, or of a later version.
     """
-    remedy = _again(result)
+    remedy = again(result)
     card = _read(path, remedy, CARD)
     wrong = problem(card, TEXT_INPUTS if "tokenizer" in card else IMAGES)
     if wrong is None and "shape" in card and not len(card["mean"]) == len(card["std"]) == card["shape"][0]:
@@ -191,7 +199,7 @@ def read_object(path: Path, remedy: str) -> dict[str, Any]:
         UserError: the file cannot be read, or holds something else.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = json.loads(read_regular_text(path))
     except OSError as error:
         raise UserError(f"{path} cannot be read ({error.strerror}); {remedy}") from error
     except (ValueError, RecursionError) as error:
@@ -214,6 +222,6 @@ def _damaged(path: Path, wrong: str, remedy: str) -> UserError:
     return UserError(f"{path} is damaged ({wrong}); {remedy}")
 
 
-def _again(result: Path) -> str:
+def again(result: Path) -> str:
     """Return how to write the results of a run again."""
     return f"delete {result} and finish the run with --resume, which writes its results anew"

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 import safetensors.torch
+from numpy.typing import NDArray
 from torch import Tensor, nn
 
 from studygroup.atomic import write_atomically
@@ -32,6 +33,12 @@ def write_member(files: RunFiles, name: str, network: nn.Module, card: Mapping[s
     write_json(files.card(name), card)
 
 
+def write_module(files: RunFiles, name: str, module: nn.Module) -> str:
+    """Write the weights of a module that a later stage starts from, and return the digest of the file."""
+    write_weights(files.module(name), module.state_dict())
+    return file_digest(files.module(name))
+
+
 def write_weights(path: Path, weights: Mapping[str, Tensor]) -> None:
     """Write a state dict as safetensors."""
     write_atomically(path, safetensors.torch.save({key: value.detach().cpu().contiguous().clone() for key, value in weights.items()}))
@@ -51,4 +58,17 @@ def write_predictions(path: Path, outcomes: Outcomes, names: Sequence[str], clas
     rows = zip(names, *(column.tolist() for column in columns), strict=True)
     for sample, (name, label, predicted, probability, label_probability) in enumerate(rows):
         writer.writerow([sample, csv_cell(name), known[label], known[predicted], f"{probability:.6f}", f"{label_probability:.6f}"])
+    write_atomically(path, text.getvalue().encode("utf-8", "replace"))
+
+
+def write_member_predictions(
+    path: Path, predicted: Mapping[str, NDArray[np.int64]], labels: NDArray[np.int64], classes: Sequence[str]
+) -> None:
+    """Write the predicted class of every member for each sample of the test set as CSV: `sample`, `label`, and a column per member."""
+    text = io.StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    writer.writerow(["sample", "label", *predicted])
+    known = [csv_cell(name) for name in classes]
+    for sample, row in enumerate(zip(*(column.tolist() for column in (labels, *predicted.values())), strict=True)):
+        writer.writerow([sample, *(known[c] for c in row)])
     write_atomically(path, text.getvalue().encode("utf-8", "replace"))

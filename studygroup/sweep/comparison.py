@@ -21,6 +21,7 @@ from studygroup.errors import UserError
 from studygroup.foreign import allow_flag, code_in
 from studygroup.lock import lock_dir
 from studygroup.options import CompareOptions, RunOptions, TrainOptions, plain
+from studygroup.pages import try_to_write_page
 from studygroup.parameters import parameters_of, show
 from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.setup import epochs_of, given_code, open_splits, short_name, student_of, uses_gpu
@@ -47,17 +48,32 @@ from studygroup.training.splits import DataSplits
 
 def compare(options: CompareOptions) -> dict[str, object]:
     """Train every variant with every seed, and write the leaderboard."""
+    variants, reference, dataset = prepare(options)
+    first = next(variant for variant in variants if variant.name == reference).options
+    files = ComparisonFiles(Path(options.out or f"runs/compare-{dataset}-{short_name(student_of(first))}"))
+    return train_variants(variants, reference, files, options, dataset=dataset)
+
+
+def prepare(options: CompareOptions, *, describe: bool = True) -> tuple[list[Variant], str, str]:
+    """Return the variants of a comparison, the baseline's name, and the name of the data, which is opened, and prepared if need be.
+
+    Args:
+        options: of the comparison.
+        describe: log a description of the data.
+
+    Raises:
+        UserError: a variant cannot be trained, as far as its options and the data tell.
+    """
     variants, reference = make_variants(options)
     first = next(variant for variant in variants if variant.name == reference).options
     splits = open_splits(RunOptions.of(first, progress=options.progress))
-    describe_run(first, splits)
-    dataset = splits.dataset
+    if describe:
+        describe_run(first, splits)
     variants = [with_flips(variant, splits) for variant in variants]
     if options.score_on_unused:
         for variant in variants:
             unused(open_splits(replace(variant.options, progress=False)).dataset, options.score_on_unused)
-    files = ComparisonFiles(Path(options.out or f"runs/compare-{dataset.name}-{short_name(student_of(first))}"))
-    return train_variants(variants, reference, files, options, dataset=dataset.name)
+    return variants, reference, splits.dataset.name
 
 
 def train_variants(
@@ -122,6 +138,7 @@ def train_variants(
             write_json(files.manifest, manifest)
             if any(job.finished() for job in jobs):
                 reporting.write_comparison(files.folder)
+                try_to_write_page(files.folder)
     if not ended:
         flag = allow_flag([*options.allow_code, *code_in(vars(options))])
         again = f"studygroup compare --config {shlex.quote(str(files.recipe))}{flag}"

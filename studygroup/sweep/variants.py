@@ -65,6 +65,7 @@ def make_variants(options: CompareOptions) -> tuple[list[Variant], str]:
             variants.append(Variant(name, _options(name, own, shared, by_method)))
     alone = _options(BASELINE, {"method": BASELINE, "method_options": {}, "teacher": None, "peers": []}, shared, {})
     same = next((variant.name for variant in variants if variant.options == alone), BASELINE)
+    _check_used(shared, variants)
     reference = BASELINE if BASELINE in given else same
     if reference not in given:
         variants.insert(0, Variant(BASELINE, replace(alone, method_options=by_method.get(BASELINE, {}))))
@@ -140,6 +141,7 @@ def _options(name: str, own: Mapping[str, Any], shared: Mapping[str, Any], by_me
         **shared,
         "peers": shared["peers"] if has_peers else [],
         "teacher": shared["teacher"] if has_teacher else None,
+        "teacher_epochs": shared["teacher_epochs"] if has_teacher else None,
         "weights": _weights_of_members(shared["weights"], peers=has_peers, teacher=has_teacher),
     }
     recipe = (shared["method_options"] or {}) if shared["method"] == method else {}
@@ -180,6 +182,11 @@ def _with_teachers(variants: Sequence[Variant], alone: RunOptions) -> list[Varia
             if made.setdefault(name, Variant(name, own)).options != own:
                 raise UserError(f"the teacher {teacher} is given different weights; make it a variant, and name that as the teacher")
             teacher = name
+        elif teacher in names and variant.options.teacher_epochs is not None:
+            raise UserError(
+                f"teacher_epochs is {variant.options.teacher_epochs}, but the teacher of {variant.name} is the variant {teacher}, which "
+                "has epochs of its own; leave it out"
+            )
         linked.append(replace(variant, teacher=teacher if teacher in names or teacher in made else None))
     every = {variant.name: variant for variant in (*made.values(), *linked)}
     for variant in every.values():
@@ -193,10 +200,10 @@ def _with_teachers(variants: Sequence[Variant], alone: RunOptions) -> list[Varia
 
 
 def _teacher_of(variant: Variant, alone: RunOptions) -> tuple[RunOptions, Variant]:
-    """Return the options of a run that trains a variant's teacher, and the variant without the weights of the teacher."""
+    """Return the options of a run that trains a variant's teacher, and the variant without the weights and the epochs of the teacher."""
     sources, teacher = variant.options.sources(), variant.options.teacher
     weights = sources.pop(TEACHER, None)
-    epochs = alone.teacher_epochs or alone.epochs
+    epochs = variant.options.teacher_epochs or alone.epochs
     own = replace(
         alone.stretched(epochs) if epochs and alone.epochs else alone,
         student=str(teacher),
@@ -208,7 +215,14 @@ def _teacher_of(variant: Variant, alone: RunOptions) -> tuple[RunOptions, Varian
         freeze="none",
         trained_rate_scale=alone.trained_rate_scale if weights is not None else 1.0,
     )
-    return own, replace(variant, options=replace(variant.options, weights=sources or None))
+    return own, replace(variant, options=replace(variant.options, weights=sources or None, teacher_epochs=None))
+
+
+def _check_used(shared: Mapping[str, object], variants: Sequence[Variant]) -> None:
+    """Raise UserError if an option is given to all variants and none of them takes it."""
+    for name in ("teacher", "teacher_epochs", "peers"):
+        if shared[name] not in (None, []) and all(getattr(variant.options, name) in (None, (), []) for variant in variants):
+            raise UserError(f"{name} is {shared[name]}, but no method that is compared takes {name.partition('_')[0]}s; leave it out")
 
 
 def _is_network(name: str) -> bool:

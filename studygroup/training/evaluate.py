@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
 import torch.nn.functional as F
+from numpy.typing import NDArray
 from torch import Tensor
 
 from studygroup.data import Split, Transform, evaluation_batches, reading_order
@@ -15,6 +17,8 @@ from studygroup.runs.evaluation import Outcomes
 from studygroup.runs.member import ENSEMBLE
 
 Logits = Callable[[Tensor], dict[str, Tensor]]
+Predicted = dict[str, Tensor]
+"""Member, or `ensemble` -> the most probable class of each sample of a batch."""
 
 
 @dataclass(frozen=True)
@@ -88,7 +92,13 @@ def collect(logits: Logits, students: Sequence[str], split: Split, transform: Tr
 
 
 @torch.no_grad()
-def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tensor, Tensor]], ranks: DistContext = SINGLE_PROCESS) -> Scores:
+def score(
+    logits: Logits,
+    students: Sequence[str],
+    batches: Iterable[tuple[Tensor, Tensor]],
+    ranks: DistContext = SINGLE_PROCESS,
+    record: Callable[[Predicted], None] = lambda _: None,
+) -> Scores:
     """Score members on a data set.
 
     Args:
@@ -96,6 +106,7 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
         students: the members whose predicted distributions are averaged into the ensemble.
         batches: inputs and labels (B,); on several ranks, those of this rank.
         ranks: the processes that have the other batches.
+        record: called with the predictions for each batch of this rank.
     """
     correct: dict[str, Tensor] = {}
     cross_entropy: dict[str, Tensor] = {}
@@ -109,11 +120,14 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
             log_probabilities[ENSEMBLE] = log_mean(probabilities)
             distance = distance + diversity(probabilities).sum().double().cpu()
             differing = differing + disagreement(probabilities).sum().double().cpu()
+        predicted: Predicted = {}
         for name, values in log_probabilities.items():
-            right, nats = (values.argmax(-1) == labels).sum(), F.nll_loss(values, labels, reduction="sum")
+            predicted[name] = values.argmax(-1)
+            right, nats = (predicted[name] == labels).sum(), F.nll_loss(values, labels, reduction="sum")
             correct[name] = correct.get(name, torch.zeros((), device=labels.device)) + right
             cross_entropy[name] = cross_entropy.get(name, torch.zeros((), device=labels.device)) + nats
         samples += len(labels)
+        record(predicted)
     gathered = ranks.all_gather_object(
         {
             "correct": {name: float(total) for name, total in correct.items()},
@@ -136,3 +150,17 @@ def score(logits: Logits, students: Sequence[str], batches: Iterable[tuple[Tenso
         sums["differing"]["all"] / total if len(students) > 1 else None,
         round(total),
     )
+
+
+def in_reading_order(batches: Sequence[Predicted], split: Split, ranks: DistContext = SINGLE_PROCESS) -> dict[str, NDArray[np.int64]]:
+    """Return what `score` recorded as the predicted classes (N,) of each member, in the order of the samples.
+
+    Args:
+        batches: that this rank recorded; rank r has batches r, r + R, ...
+        split: the N samples.
+        ranks: the processes that have the other batches.
+    """
+    gathered = ranks.all_gather_object([{name: found.cpu() for name, found in batch.items()} for batch in batches])
+    ordered = [gathered[number % len(gathered)][number // len(gathered)] for number in range(sum(map(len, gathered)))]
+    order = torch.from_numpy(reading_order(split)).argsort()
+    return {name: torch.cat([batch[name] for batch in ordered])[order].numpy() for name in (ordered[0] if ordered else ())}

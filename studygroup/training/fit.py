@@ -24,8 +24,9 @@ from studygroup.runs.member import Member, Run
 from studygroup.training.results import save_results
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
+from studygroup.training.state import check_same_run
 from studygroup.training.step_runner import StepRunner
-from studygroup.training.trainer import Trainer, check_same_run, shard_group
+from studygroup.training.trainer import Trainer, shard_group
 
 logger = logging.getLogger(__name__)
 
@@ -95,7 +96,7 @@ def fit(
     scored = splits if settings.score_test else splits.without_test()
     if resume and ranks.on_rank_zero(RunFiles(folder).result.is_file):
         run = Run(folder, factory.code())
-        check_same_run(run.result["identity"], json.loads(json.dumps(identity, default=str)))  # as it was written
+        check_same_run(run.identity, json.loads(json.dumps(identity, default=str)))  # as it was written
         if run.result["test_samples"] or not len(scored.dataset.test):
             return run
     runner = StepRunner(method, splits.train, transform, settings, ranks, loss=splits.label_loss(settings))
@@ -172,7 +173,7 @@ def load_teacher(run: Run, dataset: Dataset) -> Member:
     other = f"its classes are {str(theirs)[:60]}, these are {str(ours)[:60]}" if theirs != ours else dataset.inputs.mismatch(member.card)
     if other:
         raise UserError(f"the teacher in {run.folder} was not trained on data like {dataset.name}: {other}; train a teacher on this data")
-    if run.result["identity"]["data"]["key"] != dataset.key:
+    if run.identity["data"]["key"] != dataset.key:
         warnings.warn(
             f"the teacher in {run.folder} was trained on other data than {dataset.name}, or on another split of it (split_seed, "
             "test_size): if it has seen test samples, test accuracies are too high",

@@ -6,9 +6,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import torch
+from torch import nn
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils.flop_counter import flop_registry, sdpa_backward_flop, sdpa_flop
 
+from studygroup.data import evaluation_batches
 from studygroup.methods.method import Method
 from studygroup.networks.factory import NetworkFactory
 from studygroup.training.meter import LossMeter
@@ -91,3 +93,15 @@ def training_cost(method: Method, factory: NetworkFactory, splits: DataSplits, s
         flops += counted.flops
         samples += len(batch)
     return TrainingCost(flops / samples, sum(runner.batches.samples_per_epoch))
+
+
+@torch.no_grad()
+def inference_cost(network: nn.Module, splits: DataSplits, samples: int = 64) -> float:
+    """Return the operations of a forward pass per sample, measured with so many training samples."""
+    inputs, labels = next(evaluation_batches(splits.train, splits.dataset.inputs.transform(), samples))
+    was_training = network.training
+    network.eval()
+    with Operations() as counted:
+        network(inputs)
+    network.train(was_training)
+    return float(counted.flops / len(labels))

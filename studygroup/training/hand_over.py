@@ -19,16 +19,16 @@ import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
-import torch
 from torch import nn
 
 from studygroup.errors import UserError
-from studygroup.groups import Modular
+from studygroup.groups import Modular, average
 from studygroup.methods.method import Method
 from studygroup.networks.ensemble import Ensemble
 from studygroup.runs.member import ENSEMBLE
 from studygroup.training.settings import Settings
-from studygroup.training.trainer import BestCheckpoint, Trainer
+from studygroup.training.state import BestCheckpoint
+from studygroup.training.trainer import Trainer
 
 MAX_PASSES = 5  # over the layers; one without a change ends the search
 ROUTE, SOUP = "route", "soup"
@@ -152,18 +152,3 @@ def soup(trainer: Trainer, members: Mapping[str, nn.Module]) -> HandedOver | Non
         )
         return None
     return HandedOver(SOUP, names, trainer.state.epoch, accuracy, network)
-
-
-@torch.no_grad()
-def average(networks: Sequence[nn.Module]) -> nn.Module:
-    """Return a copy of the first network with the average of all networks' floating-point parameters and buffers.
-
-    Args:
-        networks: at least one; of one architecture.
-    """
-    result = copy.deepcopy(networks[0])
-    states = [network.state_dict() for network in networks]
-    for name, value in result.state_dict().items():
-        if value.is_floating_point():
-            value.copy_(torch.stack([state[name].double() for state in states]).mean(0))
-    return result

@@ -5,23 +5,26 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping
 
+import numpy as np
 import torch
+from numpy.typing import NDArray
 from torch import nn
 
 from studygroup.errors import UserError
 from studygroup.networks.ensemble import Ensemble
 from studygroup.networks.factory import NetworkFactory, spec_name
-from studygroup.networks.registry import parameter_count
 from studygroup.runs.evaluation import Evaluation, write_evaluations
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import FORMAT
 from studygroup.runs.member import BEST, ENSEMBLE_OF, ensemble_name
 from studygroup.runs.mistakes import write_mistakes
-from studygroup.runs.writer import write_member, write_predictions, write_weights
-from studygroup.training.evaluate import Scores, collect
+from studygroup.runs.samples import write_samples
+from studygroup.runs.writer import write_member, write_member_predictions, write_module, write_predictions
+from studygroup.training.evaluate import Predicted, Scores, collect, in_reading_order
 from studygroup.training.hand_over import HandedOver, hand_over
 from studygroup.training.splits import DataSplits
-from studygroup.training.trainer import EVALUATION_BATCH, BestCheckpoint, Trainer
+from studygroup.training.state import BestCheckpoint
+from studygroup.training.trainer import EVALUATION_BATCH, Trainer
 
 
 def save_results(
@@ -30,9 +33,11 @@ def save_results(
     """Test all members on all ranks; rank 0 writes. Arguments as of `write_results`."""
     dataset, recalibrate = splits.dataset, trainer.settings.recalibrate_bn
     members = trainer.recalibrated() if recalibrate else {name: trainer.members.export(name) for name in trainer.members.names()}
-    scores = trainer.score(dataset.test, members if recalibrate else None) if len(dataset.test) else None
+    seen: list[Predicted] = []
+    scores = trainer.score(dataset.test, members if recalibrate else None, seen.append) if len(dataset.test) else None
+    predicted = in_reading_order(seen, dataset.test, trainer.ranks)
     chosen = hand_over(trainer, best, members)
-    trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, chosen, factory, splits, label, starts, members, scores))
+    trainer.ranks.on_rank_zero(lambda: write_results(trainer, best, chosen, factory, splits, label, starts, members, scores, predicted))
 
 
 def write_results(
@@ -45,6 +50,7 @@ def write_results(
     starts: Mapping[str, str],
     members: Mapping[str, nn.Module],
     scores: Scores | None,
+    predicted: Mapping[str, NDArray[np.int64]],
 ) -> None:
     """Write members, predictions and the result.
 
@@ -58,6 +64,7 @@ def write_results(
         starts: what each member started from, in words.
         members: all members as plain networks.
         scores: of all members on the test set; None if there is none.
+        predicted: classes that the members predict on the test set (N,).
     """
     method, dataset, settings, files = trainer.method, splits.dataset, trainer.settings, trainer.files
     record = trainer.log.history[-1]
@@ -83,8 +90,7 @@ def write_results(
             "holdout": record["holdout"].get(name),
         }
         write_member(files, name, network, cards[name])
-    for name, module in method.modules_to_save().items():
-        write_weights(files.module(name), module.state_dict())
+    modules = {name: write_module(files, name, module) for name, module in method.modules_to_save().items()}
     dataset.inputs.save(files.folder)
     card = {
         "network": spec_name(factory.target),
@@ -107,12 +113,12 @@ def write_results(
         "candidates": list(trainer.members.candidates),
         "seconds": round(sum(past["seconds"] for past in trainer.log.history), 3),
         "parameters": {name: total_parameters(network) for name, network in {**members, chosen.member: chosen.network}.items()},
-        "trained_parameters": parameter_count(method),
+        "trained_parameters": sum(parameter.numel() for parameter in trainer.updater.parameters),
         "selected": {
             "member": chosen.member,
             "epoch": chosen.epoch,
             "holdout": chosen.holdout,
-            "test": test_selected(trainer, chosen.network, factory, splits),
+            "test": test_selected(trainer, chosen.network, factory, splits, predicted),
         },
         "hand_over": {"kind": settings.hand_over, "student": best.member, "epoch": best.epoch, "holdout": best.accuracy},
         "last": {
@@ -123,6 +129,7 @@ def write_results(
             "diversity": scores.diversity if scores else None,
             "disagreement": scores.disagreement if scores else None,
         },
+        "modules": modules,
         "ranks": communication(trainer),
         "holdout_samples": len(splits.holdout),
         "test_samples": len(dataset.test),
@@ -140,14 +147,16 @@ def communication(trainer: Trainer) -> dict[str, object]:
     return {
         "number": ranks.world_size,
         "shard": ranks.shard,
-        "bytes_per_step": trainer.log.history[-1]["bytes_sent"],
+        "bytes_per_step": trainer.log.history[-1].get("bytes_sent", 0),  # none if one process trained and several write its results
         "data_parallel_bytes_per_step": round(gradients * 2 * (ranks.world_size - 1) / ranks.world_size),
     }
 
 
 @torch.no_grad()
-def test_selected(trainer: Trainer, network: nn.Module, factory: NetworkFactory, splits: DataSplits) -> float | None:
-    """Write what the selected student, and its teachers, predict on the test set: scores, predictions, mistakes.
+def test_selected(
+    trainer: Trainer, network: nn.Module, factory: NetworkFactory, splits: DataSplits, predicted: Mapping[str, NDArray[np.int64]]
+) -> float | None:
+    """Write what the selected student, its teachers and all members predict on the test set: scores, predictions, mistakes.
 
     Returns:
         The accuracy of the student in [0, 1]; None if there is no test set.
@@ -175,7 +184,11 @@ def test_selected(trainer: Trainer, network: nn.Module, factory: NetworkFactory,
         write_evaluations(files, evaluations)
     names = dataset.test.sample_names()
     write_predictions(files.predictions, found[BEST], names, dataset.classes)
+    if predicted:
+        write_member_predictions(files.member_predictions, predicted, dataset.test.labels, dataset.classes)
     write_mistakes(files, dataset.test, found[BEST], names, dataset.classes)
+    students = [predicted[name] for name in trainer.method.student_names() if name in predicted]
+    write_samples(files, dataset.test, found[BEST], students)
     return float((found[BEST].predicted == found[BEST].labels).mean())
 
 

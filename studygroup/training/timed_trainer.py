@@ -18,7 +18,6 @@ from studygroup.clock import Clock
 from studygroup.data.progress import progress_bar
 from studygroup.methods.method import Method
 from studygroup.networks.factory import NetworkFactory
-from studygroup.networks.registry import parameter_count
 from studygroup.training.memory import StepMemory, step_memory
 from studygroup.training.meter import LossMeter
 from studygroup.training.settings import Settings
@@ -83,7 +82,7 @@ class TimedTrainer:
         """
         self.name = name
         self.runner = StepRunner.build(method, factory, splits, settings)
-        self.parameters = parameter_count(method)
+        self.parameters = sum(parameter.numel() for parameter in self.runner.updater.parameters)
         self.batch_size = 0
         self._batches = self._full_batches()
         for _ in range(WARM_UP):

@@ -10,8 +10,7 @@ import json
 import logging
 import time
 import warnings
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+from collections.abc import Callable, Mapping
 from itertools import islice
 from pathlib import Path
 from typing import Any
@@ -29,11 +28,12 @@ from studygroup.runs import checkpoint
 from studygroup.runs.layout import FORMAT, RunFiles
 from studygroup.runs.metrics import MetricsLog
 from studygroup.threads import available_cpus, given_threads, restored_threads
-from studygroup.training.evaluate import Scores, score
+from studygroup.training.evaluate import Predicted, Scores, score
 from studygroup.training.members import Members
 from studygroup.training.meter import LossMeter
 from studygroup.training.progress import Progress
 from studygroup.training.signals import StopRequest
+from studygroup.training.state import BestCheckpoint, TrainState, check_same_run, check_saved, load_optimizer
 from studygroup.training.step_runner import StepRunner
 from studygroup.training.threads import Pace, fastest_threads
 
@@ -46,35 +46,6 @@ logger = logging.getLogger(__name__)
 
 class Interrupted(KeyboardInterrupt):
     """A run that was asked to stop and saved itself; the message says how to continue."""
-
-
-@dataclass
-class BestCheckpoint:
-    """The member and epoch, from 1, with the highest hold-out accuracy so far; `weights` is the state dict of its plain network."""
-
-    member: str
-    epoch: int
-    accuracy: float | None
-    cross_entropy: float | None
-    weights: dict[str, Tensor]
-
-    @property
-    def rank(self) -> tuple[float, float]:
-        """Sort key: lower is better."""
-        return -(self.accuracy or 0.0), self.cross_entropy or 0.0
-
-
-@dataclass
-class TrainState:
-    """Progress of a training: `epoch` epochs and `step` steps of the next one are done; the rest is of that next epoch."""
-
-    epoch: int = 0
-    step: int = 0
-    seconds: float = 0.0
-    samples: int = 0
-    bytes_sent: float = 0.0
-    meter: LossMeter = field(default_factory=LossMeter)
-    best: BestCheckpoint | None = None
 
 
 class Trainer:
@@ -223,12 +194,15 @@ class Trainer:
         networks = self.recalibrated() if self.settings.recalibrate_bn else None
         scores = self.score(self.holdout, networks) if len(self.holdout) else None
         self.select(scores, networks)
+        meter = state.meter.merged(self.ranks)
         record = {
             "epoch": state.epoch + 1,
             "seconds": round(state.seconds, 4),
             "samples_per_second": round(state.samples / max(state.seconds, 1e-9), 2),
             "learning_rate": self.settings.learning_rate * self.settings.rate(state.epoch, state.epoch + 1),
-            "losses": state.meter.merged(self.ranks).means(),
+            "steps": state.step,
+            "losses": meter.losses.means(),
+            "metrics": meter.metrics.means(),
             "holdout": scores.accuracy if scores else {},
             "holdout_cross_entropy": scores.cross_entropy if scores else {},
             "diversity": scores.diversity if scores else None,
@@ -262,8 +236,10 @@ class Trainer:
         weights = {key: value.detach().cpu().contiguous().clone() for key, value in network.state_dict().items()}
         state.best = BestCheckpoint(name, state.epoch + 1, accuracy, cross_entropy, weights)
 
-    def score(self, split: Split, networks: Mapping[str, nn.Module] | None = None) -> Scores:
-        """Score every member, or the given networks by name, on a split in the precision of the run."""
+    def score(
+        self, split: Split, networks: Mapping[str, nn.Module] | None = None, record: Callable[[Predicted], None] = lambda _: None
+    ) -> Scores:
+        """Score every member, or the given networks by name, on a split in the precision of the run; `record` as of `evaluate.score`."""
 
         def logits(inputs: Tensor) -> dict[str, Tensor]:
             if networks is None:
@@ -277,6 +253,7 @@ class Trainer:
                 [name for name in self.method.student_names() if networks is None or name in networks],
                 islice(evaluation_batches(split, self.runner.transform, EVALUATION_BATCH), self.ranks.rank, None, self.ranks.world_size),
                 self.ranks,
+                record,
             )
         finally:
             self.method.train()
@@ -329,33 +306,44 @@ class Trainer:
         self.ranks.on_rank_zero(write)
 
     def restore(self) -> None:
-        """Load the newest intact checkpoint; start from the beginning if there is none.
+        """Load the newest checkpoint that is intact and of this run; start from the beginning if there is none.
 
         Raises:
             UserError: it is of a run with another method, group, data set or settings, or of another version.
             TrainingError: all checkpoints are damaged.
         """
-        saved = checkpoint.load_newest(self.files.checkpoints, checkpoint.STATE)
-        if saved is None:
+        if not checkpoint.load_newest(self.files.checkpoints, self.load):
             self.log.restore([])
-            return
+
+    def load(self, saved: Mapping[str, Any]) -> None:
+        """Load what `save` wrote.
+
+        Raises:
+            UserError: it is of another run, or of another version.
+            ValueError: it does not fit the networks and the settings of this run; so do others of `checkpoint.MISFITS`.
+        """
+        checkpoint.check_entries(saved)
         if saved.get("format") != FORMAT:
             raise UserError(
                 f"the checkpoints in {self.files.checkpoints} were written by another version of studygroup and cannot be resumed; "
                 "train the run again with --overwrite"
             )
         check_same_run(json.loads(saved["identity"]), self.identity)
+        history, best = check_saved(saved, epochs=self.settings.epochs, steps=self.runner.batches.steps())
         self.method.load_state_dict(saved["method"])
         self.members.load_state(saved["ema"])
-        self.updater.optimizer.load_state_dict(saved["optimizer"])
+        load_optimizer(self.updater.optimizer, saved["optimizer"])
         meter = LossMeter()
         if self.ranks.rank == 0 or self.ranks.shard == "members":  # the sums of all ranks now belong to one
             meter.load(saved["losses"], self.device)
-        best = BestCheckpoint(**saved["best"]) if saved["best"] else None
+        if best is not None:
+            if best.member not in self.members.candidates:
+                raise ValueError(f"its best member is {best.member}")
+            self.members.export(best.member).load_state_dict(best.weights)  # only to see whether they fit
         self.state = TrainState(saved["epoch"], saved["step"], saved["seconds"], saved["samples"], saved["bytes_sent"], meter, best)
         if self.settings.threads is None and given_threads() is None and self.device.type == "cpu":
             torch.set_num_threads(saved["threads"])  # the last bits depend on it
-        self.log.restore(json.loads(saved["history"]))
+        self.log.restore(history)
 
 
 def shard_group(method: Method, ranks: DistContext, classes: int) -> None:
@@ -370,27 +358,3 @@ def shard_group(method: Method, ranks: DistContext, classes: int) -> None:
             "use --shard samples or members"
         )
     method.group.shard(ranks, classes)
-
-
-def check_same_run(saved: Mapping[str, Any], wanted: Mapping[str, Any]) -> None:
-    """Raise UserError, naming the differences, unless two identities are equal."""
-    if dict(saved.get("settings", {})).keys() != dict(wanted.get("settings", {})).keys():
-        raise UserError(
-            "cannot resume: the run in this folder was written by another version of studygroup; "
-            "take another --out, or train it again with --overwrite"
-        )
-    before, after = dict(_leaves(saved)), dict(_leaves(wanted))
-    differing = [name for name in {**before, **after} if before.get(name) != after.get(name)]
-    if differing:
-        shown = "; ".join(f"{name} was {before.get(name)!r}, is {after.get(name)!r}" for name in differing[:4])
-        raise UserError(
-            f"cannot resume: the run in this folder was started differently ({shown}); "
-            "resume with its own config.yaml, or take another --out (and --weights to start from the weights of a finished run)"
-        )
-
-
-def _leaves(value: Mapping[str, Any], prefix: str = "") -> list[tuple[str, Any]]:
-    found: list[tuple[str, Any]] = []
-    for name, item in value.items():
-        found += _leaves(item, f"{prefix}{name}.") if isinstance(item, Mapping) else [(prefix + name, item)]
-    return found

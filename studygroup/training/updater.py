@@ -79,8 +79,9 @@ class Updater:
                 if total.requires_grad:
                     total.backward()
             if not yielded:
-                return
+                break
             self.update()
+        self.method.after_step(clock)
 
     def loss_weight(self, part: Batch, batch: Batch) -> Callable[[str], float]:
         """Return the weight of the loss `member/loss`: losses are means over a member's samples in `part`, a fraction of all of them.

@@ -14,11 +14,11 @@ import pytest
 import studygroup
 from studygroup.advice import advise as steps
 from studygroup.advice import answer, journal, rungs
-from studygroup.advice.measure import Measured
 from studygroup.errors import TrainingError, UserError
 from studygroup.options import TrainOptions
 from studygroup.reporting import advice_plot, curves
 from studygroup.sweep import comparison, scheduler
+from studygroup.sweep.measure import Measured
 from studygroup.sweep.variants import Variant
 from studygroup.sweep.worker import Outcome, Task
 from studygroup.training.flops import TrainingCost

@@ -12,6 +12,7 @@ import pytest
 
 from studygroup import TrainingError, UserError
 from studygroup.options import TrainOptions
+from studygroup.runs.contents import MARK, kind_of_folder
 from tests.advice.conftest import SAMPLES, World, folders, interrupted, operations, saturating
 
 Advise = Callable[..., dict[str, Any]]
@@ -218,6 +219,7 @@ def test_a_student_that_cannot_be_trained_is_an_error(advise: Advise, world: Wor
         ({"holdout": 1e-9}, r"digits has 1 hold-out samples beside 96 to learn from, .* give a larger --holdout, or more data"),
         ({"candidates": ["dmll"]}, "unknown candidate 'dmll'"),
         ({"teacher": "resnet20"}, "teacher is resnet20, but an advice trains its own"),
+        ({"teacher_epochs": 3}, "teacher_epochs is 3, but an advice trains its own"),
         ({"time_limit": "soon"}, "time_limit is 'soon'"),
     ],
 )
@@ -231,6 +233,23 @@ def test_a_folder_with_something_else_is_kept(advise: Advise, tmp_path: Path) ->
     (tmp_path / "out" / "thesis.txt").write_text("precious")
     with pytest.raises(UserError, match="is not empty and holds no advice"):
         advise(overwrite=True)
+
+
+def test_a_folder_with_the_files_of_an_advice_but_no_mark_is_kept(advise: Advise, tmp_path: Path) -> None:
+    (tmp_path / "out").mkdir()
+    for name in ("advice.yaml", "advice.md", "journal.json"):
+        (tmp_path / "out" / name).write_text("{}")
+    with pytest.raises(UserError, match="is not empty and holds no advice"):
+        advise(overwrite=True)
+    assert len(list((tmp_path / "out").iterdir())) == 3
+
+
+def test_an_advice_of_an_earlier_version_has_no_mark(advise: Advise, tmp_path: Path) -> None:
+    advise(candidates=["dml"])
+    (tmp_path / "out" / MARK).unlink()
+    assert kind_of_folder(tmp_path / "out") == "advice"
+    advise(candidates=["dml"])
+    assert (tmp_path / "out" / MARK).is_file()
 
 
 def test_a_class_that_is_not_held_out_is_named(advise: Advise, caplog: pytest.LogCaptureFixture) -> None:

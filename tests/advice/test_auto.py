@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import shutil
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -14,6 +15,7 @@ from studygroup import UserError, cli, config
 from studygroup.advice import advise as steps
 from studygroup.advice import auto
 from studygroup.options import TrainOptions
+from studygroup.runs.contents import kind_of_folder
 from studygroup.runs.member import Run
 from studygroup.sweep import comparison
 from tests.advice.conftest import SMALL
@@ -75,6 +77,32 @@ def test_what_an_advice_decides_is_refused(tmp_path: Path, cache: Path, given: d
     with pytest.raises(UserError, match=message):
         studygroup.train("digits", method="auto", out=tmp_path / "run", cache=cache, **{**TINY, **given})
     assert not (tmp_path / "run").exists()
+
+
+def test_both_folders_have_a_mark(out: Path) -> None:
+    assert (kind_of_folder(out), kind_of_folder(out / "advice")) == ("run", "advice")
+
+
+def test_overwriting_needs_the_mark(out: Path, tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names alone do not make a run folder: `config.yaml` and `checkpoints` are those of other programs, too."""
+    monkeypatch.setattr(auto, "advise", lambda _: pytest.fail("nothing is to be trained"))
+    for name in ("config.yaml", "checkpoints/a.ckpt", "advice/notes.txt"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).write_text("precious")
+    before = sorted(tmp_path.rglob("*"))
+    with pytest.raises(UserError, match="is not empty and holds no run"):
+        studygroup.train("digits", method="auto", out=tmp_path, cache=cache, overwrite=True, **TINY)
+    assert sorted(tmp_path.rglob("*")) == before
+    shutil.copytree(out, tmp_path / "run")
+    (tmp_path / "run" / "thesis.txt").write_text("precious")
+    with pytest.raises(UserError, match=r"holds more than studygroup has written \(thesis.txt\), so nothing was deleted"):
+        studygroup.train("digits", method="auto", out=tmp_path / "run", cache=cache, overwrite=True, **TINY)
+    assert (tmp_path / "run" / "result.json").is_file()
+    (tmp_path / "run" / "thesis.txt").unlink()
+    monkeypatch.setattr(auto, "advise", lambda _: (_ for _ in ()).throw(UserError("too little time")))
+    with pytest.raises(UserError, match="too little time"):
+        studygroup.train("digits", method="auto", out=tmp_path / "run", cache=cache, overwrite=True, **TINY)
+    assert not (tmp_path / "run").exists()  # deleted, and a second try finds the folder free
 
 
 def test_a_folder_with_something_else_is_kept(tmp_path: Path, cache: Path) -> None:

@@ -11,10 +11,10 @@ import pytest
 
 from studygroup.data import Dataset, Tokens
 from studygroup.data.images.decode import find_images, image_header, read_image
-from studygroup.data.regular import open_regular
 from studygroup.data.texts.paths import find_texts
 from studygroup.data.texts.tokenizers import Chars
 from studygroup.errors import UserError
+from studygroup.regular import open_regular
 
 Open = Callable[..., Dataset]
 Make = Callable[..., Path]

@@ -210,6 +210,8 @@ def test_modules_on_no_route_are_not_updated() -> None:
     unused = method.group.unused_modules()
     assert len(unused) >= 4
     idle = [method.group.layers[depth].get_submodule(str(module)) for depth, module in unused]
+    counted = {id(p) for parameters in method.parameter_sets().values() for p in parameters}
+    assert counted.isdisjoint(id(p) for module in idle for p in module.parameters())
     before = [snapshot(module) for module in idle]
     optimizer = optimizer_of(method)  # with momentum and weight decay
     for _ in updates(method, optimizer, batch_for(method)):
@@ -280,3 +282,16 @@ def test_partition_of_the_samples() -> None:
     assert CGL().partition().division == "epoch"
     partition = CGL(students=5, division="fixed", overlap=0.25, batch="per_student").partition()
     assert (partition.students, partition.division, partition.overlap, partition.per_student) == (5, "fixed", 0.25, True)
+
+
+def test_the_preset_paper_is_the_text_to_the_letter() -> None:
+    letter = {"division": "fixed", "normalize": "expected", "t2_scale": False}
+    method, by_hand = built_method("cgl", {"preset": "paper"}), built_method("cgl", letter)
+    assert isinstance(method, CGL)
+    assert isinstance(by_hand, CGL)
+    assert method.partition() == by_hand.partition()
+    assert method.subgroups.normalize == by_hand.subgroups.normalize == "expected"
+    losses = [list(trained.step(batch_for(trained, 0), Clock(epoch=3, epochs=10))) for trained in (method, by_hand)]
+    assert {name: value.item() for name, value in losses[0][0].items()} == {name: value.item() for name, value in losses[1][0].items()}
+    given = built_method("cgl", {"preset": "paper", "division": "epoch", "t2_scale": True})
+    assert given.partition().division == "epoch"

@@ -91,6 +91,14 @@ def taught(**options: Any) -> Case:
 CASES: dict[str, Case] = {
     **{name: Case(name) for name in METHODS},  # by default, unless overridden below
     "kd-teacher-only": Case("kd", {"alpha": 1.0}),
+    "kd-dkd": Case("kd", {"preset": "dkd"}),
+    "kd-dist": Case("kd", {"preset": "dist"}),
+    "kd-standardized": Case("kd", {"preset": "standardized"}),
+    "kd-mse": Case("kd", {"logit_loss": "mse"}),
+    "dml-dkd": Case("dml", {"students": 3, "logit_loss": "dkd"}),
+    "cgl-dist": cgl(logit_loss="dist"),
+    "codistillation-mse": taught(logit_loss="mse"),
+    "orc-standardized": orc(logit_loss="standardized"),
     "takd-code": Case("takd", {"assistants": ("resnet20",), "preset": "takd"}),
     "dgkd-two-assistants": Case("dgkd", {"assistants": ("resnet20", "resnet14")}),
     "dgkd-dense": Case("dgkd", {"assistants": ("resnet20", "resnet14"), "drop": 0}),
@@ -121,6 +129,15 @@ CASES: dict[str, Case] = {
     "okddip-network": okddip(students=3, form="network"),
     "okddip-detached-leader": okddip(students=3, detach_leader_target=True),
     "okddip-from-head": okddip(students=3, branch_from="head", reduction=2),
+    "cgl-given-routes": cgl(routes=((0, 0, 1, 1), (1, 0, 0, 1), (1, 1, 1, 1))),
+    "cgl-shared-layers": cgl(shared_layers=2),
+    "cgl-separate-bn": cgl(routing=False, bn="per_student"),
+    "papa-pulled": Case("papa", {"students": 3, "interval": 1, "pull": 0.3}),
+    "papa-one-view": Case("papa", {"students": 2, "views": False}),
+    "pcl-alone": Case("pcl", {"students": 1}),
+    "pcl-one-view": Case("pcl", {"students": 2, "views": False, "logit_loss": "standardized"}),
+    "mcl-mixed": Case("mcl", {"students": 3}, peers=(wider, tiny)),
+    "switokd-mixed": Case("switokd", {"students": 3, "teachers": 2}, peers=(wider, tiny)),
     "kdcl-paper": Case("kdcl", {"preset": "paper"}),
     "kdcl-alone": Case("kdcl", {"students": 1}),
     "kdcl-naive": Case("kdcl", {"students": 3, "variant": "naive"}),
@@ -247,6 +264,7 @@ def test_trainable_parameters_move_and_frozen_ones_do_not(case: Case) -> None:
             moves[name] += parameter.grad is not None
     moved = {name for name, parameter in method.named_parameters() if not torch.equal(parameter, before[name])}
     assert moved == set(moves) - frozen
+    moved -= {name for name, parameter in method.named_parameters() if not parameter.requires_grad}  # averages, moved after the step
     assert {name for name, count in moves.items() if count} == moved, "what has no gradient is not touched, not even by weight decay"
     assert set(moves.values()) <= {0, 1}, "one optimiser update per network and step"
     for network, values in zip(frozen_networks(method), still, strict=True):
@@ -508,7 +526,7 @@ def test_any_module_can_be_a_student(name: str, options: dict[str, Any]) -> None
         assert not torch.equal(before["group.networks.0.head.weight"], snapshot(method)["group.networks.0.head.weight"])
 
 
-@pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip"])
+@pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip", "pcl"])
 def test_routes_and_branches_need_a_chain_and_take_no_peers(name: str) -> None:
     with pytest.raises(UserError, match=r"chain of blocks; Plain"):
         built_method(name, spec=Plain)
@@ -516,7 +534,7 @@ def test_routes_and_branches_need_a_chain_and_take_no_peers(name: str) -> None:
         built_method(name, peers=(tiny,))
 
 
-@pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip", "dml", "kdcl", "codistillation"])
+@pytest.mark.parametrize("name", ["cgl", "cl_ilr", "one", "okddip", "dml", "kdcl", "codistillation", "papa", "mcl", "pcl"])
 def test_a_group_of_one_is_plain_training(name: str) -> None:
     alone, group = built_method("baseline"), built_method(name, {"students": 1})
     expected = train(alone, optimizer_of(alone), range(5))
@@ -551,6 +569,15 @@ def test_an_unknown_option_suggests_the_nearest(method: str, option: str, near: 
         ("kd", "alpha", -0.1, "-0.1"),
         ("kd", "temperature", 0.0, "0"),
         ("kd", "temperature", "warm", "warm"),
+        ("kd", "warmup_share", 1.5, "1.5"),
+        ("kd", "label_weight", -1.0, "-1"),
+        ("kd", "weight", -1.0, "-1"),
+        ("dml", "logit_loss", "cosine", "cosine"),
+        ("dml", "dkd_alpha", -1.0, "-1"),
+        ("orc", "dkd_beta", -1.0, "-1"),
+        ("cgl", "dist_beta", -1.0, "-1"),
+        ("kdcl", "dist_gamma", -1.0, "-1"),
+        ("codistillation", "temperature", 0.0, "0"),
         ("takd", "assistants", 3, "3"),
         ("takd", "assistant_epochs", 0, "0"),
         ("takd", "alpha", 1.5, "1.5"),

@@ -16,10 +16,12 @@ from studygroup.clock import Clock
 from studygroup.errors import UserError
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods import METHODS, create_method
+from studygroup.methods.logit_losses import ComparesLogits
 from studygroup.methods.one_teacher import OneTeacher
 from studygroup.networks import Chain, NetworkFactory, create, head_of
 from studygroup.networks.chain import Pool
 from studygroup.networks.factory import Spec
+from studygroup.parameters import parameters_of
 from studygroup.training.settings import Settings
 from studygroup.training.updater import check_batches
 from tests.methods.tiny import CLASSES, Plain, batch_for, layer, maker, optimizer_of, tiny, train, trained_teacher, wider
@@ -75,7 +77,8 @@ def test_defaults_are_those_of_the_benchmark(name: str) -> None:
     options = create_method(name).options()
     assert options["weight"] == TABLE[name]
     assert (options["label_weight"], options["kd_weight"], options["temperature"]) == (1.0, 0.0, 4.0)
-    own = {option: value for option, value in options.items() if option not in ("weight", "label_weight", "kd_weight", "temperature")}
+    common = {"weight", "label_weight", "kd_weight", "temperature", *parameters_of(ComparesLogits)}
+    own = {option: value for option, value in options.items() if option not in common}
     assert {option: value for option, value in own.items() if not option.endswith("_layers")} == {
         "cc": {"dimensions": 128},
         "rkd": {"distance_weight": 25.0, "angle_weight": 50.0},

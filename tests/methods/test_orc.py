@@ -17,7 +17,8 @@ from studygroup.clock import Clock
 from studygroup.errors import TrainingError
 from studygroup.losses import soft_kl
 from studygroup.methods import ORC, Method
-from studygroup.methods.roles import feedback, quotas
+from studygroup.methods.method import WithMetrics
+from studygroup.methods.roles import feedback, quotas, role_metrics
 from studygroup.randomness import beta
 from tests.methods.tiny import CLASSES, Plain, batch_for, built_method, images, optimizer_of, snapshot, tiny, updates, wider
 
@@ -301,7 +302,8 @@ def test_every_kind_of_intensive_teaching_against_its_definition() -> None:
         assert isinstance(method, ORC)
         seen: list[Tensor] = []
         method.pivot.register_forward_pre_hook(lambda _, given, seen=seen: seen.append(given[0]))
-        method.intensive_teaching.loss(method.pivot, batch, errors, torch.Generator().manual_seed(1))
+        teaching = method.intensive_teaching
+        teaching.loss(method.pivot, batch, teaching.draw(batch, errors, torch.Generator().manual_seed(1)))
         generator = torch.Generator().manual_seed(1)
         partners = torch.randperm(len(batch), generator=generator) if intensive == "mixup" else feedback(errors, generator)
         share = 0.0 if intensive == "feedback" else float(beta(1.0, generator))
@@ -327,7 +329,8 @@ def test_each_sample_may_have_its_own_share() -> None:
     errors = torch.rand(3, len(batch), generator=torch.Generator().manual_seed(0))
     seen: list[Tensor] = []
     method.pivot.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
-    loss = method.intensive_teaching.loss(method.pivot, batch, errors, torch.Generator().manual_seed(1))
+    teaching = method.intensive_teaching
+    loss = teaching.loss(method.pivot, batch, teaching.draw(batch, errors, torch.Generator().manual_seed(1)))
     generator = torch.Generator().manual_seed(1)
     partners = feedback(errors, generator)
     shares = beta(1.0, generator, len(batch)).float()
@@ -390,6 +393,17 @@ def test_a_loss_that_is_not_finite_names_the_student() -> None:
 def test_batches_are_never_cut_and_the_pivot_has_its_rate() -> None:
     assert ORC.whole_batch
     assert ORC(pivot_lr_scale=0.2).learning_rate_scales() == {"pivot": 0.2}
+    assert ORC().learning_rate_scales() == {"pivot": 0.1}
+    assert ORC(preset="paper").learning_rate_scales() == {"pivot": 1.0}
+    assert ORC(preset="paper", pivot_lr_scale=0.2).learning_rate_scales() == {"pivot": 0.2}
+
+
+def test_the_preset_paper_weighs_labels_and_teachers_alike() -> None:
+    def losses(**options: Any) -> list[dict[str, float]]:
+        method = built_method("orc", options)
+        return [{name: value.item() for name, value in step.items()} for step in method.step(batch_for(method), CLOCK)]
+
+    assert losses(preset="paper") == losses(alpha=0.5, pivot_lr_scale=1.0) != losses()
 
 
 def test_different_architectures_can_be_students() -> None:
@@ -397,3 +411,55 @@ def test_different_architectures_can_be_students() -> None:
     assert method.candidates == ("student0", "student2")
     with torch.no_grad():
         assert [tuple(z.shape) for z in method.logits(images(3, seed=1)).values()] == [(3, CLASSES)] * 4
+
+
+# ---------------------------------------------------------------- metrics
+
+
+@given(st.integers(1, 4), st.integers(1, 12), st.integers(0, 1000))
+def test_metrics_of_roles_counted_out(students: int, batch: int, seed: int) -> None:
+    generator = torch.Generator().manual_seed(seed)
+    errors = torch.rand(students, batch, generator=generator, dtype=torch.float64) * 3
+    fed = feedback(errors, generator)
+    found = {name: float(value) for name, value in role_metrics([students - 1], errors, fed).items()}
+    positions = fed.tolist()
+    means = [sum(own[b] for own in errors.tolist()) / students for b in range(batch)]
+    assert found.pop("feedback/distinct") == pytest.approx(len(set(positions)) / batch)
+    assert found.pop("feedback/cross_entropy") == pytest.approx(sum(means[b] for b in positions) / batch)
+    assert found.pop("batch/cross_entropy") == pytest.approx(sum(means) / batch)
+    for k, quota in enumerate(quotas(errors.mean(1), batch)):
+        assert found.pop(f"student{k}/promoted") == (k == students - 1)
+        assert found.pop(f"student{k}/fed") == quota / batch
+    assert not found
+
+
+@pytest.mark.parametrize("intensive", ["feedback_mixup", "feedback", "mixup", "off"])
+@pytest.mark.parametrize("temporary_teachers", [0, 1, 2])
+def test_a_step_yields_its_roles_once(intensive: str, temporary_teachers: int) -> None:
+    method = built_method("orc", {"intensive": intensive, "temporary_teachers": temporary_teachers})
+    batch = batch_for(method)
+    ranking = best_first(method, batch.inputs, batch.labels)
+    first, *others = list(updates(method, optimizer_of(method), batch, CLOCK))
+    assert isinstance(first, WithMetrics)
+    assert not any(isinstance(losses, WithMetrics) for losses in others)
+    promoted = [k for k in range(3) if first.metrics[f"student{k}/promoted"] == 1.0]
+    assert sorted(ranking[:temporary_teachers]) == promoted
+    assert ("feedback/distinct" in first.metrics) == intensive.startswith("feedback")
+
+
+def test_the_pivot_is_fed_the_samples_of_the_metrics() -> None:
+    """Of feedback alone, the pivot's inputs are the samples themselves."""
+    method = built_method("orc", {"intensive": "feedback"})
+    assert isinstance(method, ORC)
+    batch = batch_for(method)
+    seen: list[Tensor] = []
+    method.pivot.register_forward_pre_hook(lambda _, given: seen.append(given[0]))
+    errors = torch.stack(
+        [F.cross_entropy(method.export(f"student{k}").train()(batch.inputs), batch.labels, reduction="none") for k in range(3)]
+    )
+    losses = next(method.step(batch, CLOCK))
+    assert isinstance(losses, WithMetrics)
+    rows = [next(b for b in range(len(batch)) if torch.equal(batch.inputs[b], fed)) for fed in seen[0]]
+    assert float(losses.metrics["feedback/distinct"]) == pytest.approx(len(set(rows)) / len(batch))
+    assert float(losses.metrics["feedback/cross_entropy"]) == pytest.approx(float(errors.mean(0)[rows].mean().detach()))
+    assert float(losses.metrics["feedback/cross_entropy"]) > float(losses.metrics["batch/cross_entropy"]), "it is what is hard"

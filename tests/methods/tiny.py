@@ -205,6 +205,7 @@ def updates(method: Method, optimizer: torch.optim.Optimizer, batch: Batch, cloc
         yield losses
         optimizer.step()
         optimizer.zero_grad(set_to_none=True)
+    method.after_step(clock or Clock())
 
 
 def train(method: Method, optimizer: torch.optim.Optimizer, steps: range) -> list[dict[str, float]]:

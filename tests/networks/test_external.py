@@ -218,3 +218,22 @@ def test_an_error_in_a_function_names_it(monkeypatch: pytest.MonkeyPatch) -> Non
     monkeypatch.setattr("studygroup.networks.registry.nothing", nothings, raising=False)
     with pytest.raises(UserError, match=r"studygroup\.networks\.registry:nothing returned a str"):
         build_network("studygroup.networks.registry:nothing", num_classes=2, in_channels=1)
+
+
+class Lazy(nn.Sequential):
+    """A network whose input width is known once it has run."""
+
+    def __init__(self, num_classes: int) -> None:
+        super().__init__(nn.Flatten(), nn.LazyBatchNorm1d(affine=False), nn.LazyLinear(num_classes))
+
+
+def test_lazy_modules_are_refused_until_they_have_run() -> None:
+    message = r"Lazy has lazy modules: the shape of 2.weight is known only once it has run; give its modules their sizes"
+    for spec in (Lazy, Lazy(4)):
+        with pytest.raises(UserError, match=message):
+            build_network(spec, num_classes=4, in_channels=1)
+    known = Lazy(4)
+    known(torch.zeros(2, 1, 5, 5))
+    assert build_network(known, num_classes=4, in_channels=1)(torch.zeros(3, 1, 5, 5)).shape == (3, 4)
+    with pytest.raises(UserError, match=r"Lazy has lazy modules"):
+        studygroup.train("digits", student=Lazy(10), method="baseline", **SMALL)

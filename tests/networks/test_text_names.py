@@ -249,3 +249,30 @@ def test_untrained_networks_by_name() -> None:
         False,
         False,
     ]
+
+
+@pytest.mark.parametrize(
+    ("name", "vocabulary", "message"),
+    [
+        ("transformer@depth=1000000000", 100, "depth of transformer is 1000000000; it must be at most 10,000"),
+        ("transformer@hidden=" + "9" * 400, 100, "it must be at most 10,000"),
+        (
+            "vdcnn9@width=10000",
+            100,
+            r"vdcnn9 with num_classes 2, vocabulary 100, width 10000 has [\d,]+ parameters; .* 1,000,000,000",
+        ),
+        ("transformer", 10**9, r"transformer with num_classes 2, vocabulary 1000000000 has 512,[\d,]+ parameters"),
+    ],
+)
+def test_sizes_that_ask_for_all_memory_are_refused(name: str, vocabulary: int, message: str) -> None:
+    with pytest.raises(UserError, match=message):
+        create(name, 2, vocabulary=vocabulary)
+
+
+def test_looking_at_the_size_draws_no_random_number() -> None:
+    """The network is made once without storage, to count; the initialisation must be that of a network made once."""
+    torch.manual_seed(3)
+    expected = NETWORKS["transformer"](num_classes=2, vocabulary=50, hidden=8, heads=2).state_dict()
+    torch.manual_seed(3)
+    for key, value in create("transformer@hidden=8,heads=2", 2, vocabulary=50).state_dict().items():
+        assert torch.equal(value, expected[key])

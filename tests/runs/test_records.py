@@ -199,20 +199,42 @@ def test_a_flipped_bit_of_the_weights_is_noticed(run: Run, damaged: Damage) -> N
     assert run.best.name == "best"  # a card of an earlier version has no digest
 
 
+def test_a_result_without_identity(run: Run, damaged: Any) -> None:
+    result = json.loads(run.files.result.read_text())
+    del result["identity"]
+    damaged(run.files.result, json.dumps(result).encode())
+    with pytest.raises(UserError, match=r"result.json is damaged \(it has no 'identity'\); delete .* --resume"):
+        _ = Run(run.folder).identity
+
+
 STATE = {"identity": "{}", "history": "[]", "method": {}, "optimizer": {}, "epoch": 1, "step": 0}
+
+
+def loader(kept: list[dict[str, Any]]) -> Callable[[dict[str, Any]], None]:
+    """Return a function that keeps a state that has the entries of every training."""
+
+    def load(state: dict[str, Any]) -> None:
+        checkpoint.check_entries(state)
+        kept.append(state)
+
+    return load
 
 
 @pytest.mark.parametrize("content", ["text", [1], {"x": 1}, {**STATE, "epoch": "1"}, {**STATE, "identity": 1}])
 def test_a_foreign_checkpoint_falls_back(content: Any, tmp_path: Path) -> None:
     checkpoint.save(tmp_path, STATE, epoch=1, step=0)
-    checkpoint.save(tmp_path, content, epoch=2, step=0)
+    foreign = checkpoint.save(tmp_path, content, epoch=2, step=0)
+    kept: list[dict[str, Any]] = []
     with pytest.warns(UserWarning, match=r"epoch-000002-.* is damaged \(it holds no .*\); falling back to the one before"):
-        assert checkpoint.load_newest(tmp_path, checkpoint.STATE) == STATE
+        assert checkpoint.load_newest(tmp_path, loader(kept))
+    assert kept == [STATE]
+    assert not foreign.exists()
 
 
 def test_bytes_that_are_no_archive_fall_back(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     with monkeypatch.context() as patch:
         patch.setattr("torch.save", lambda state, buffer: buffer.write(b"\x80\x02cos\nabort\n(tR."))
-        checkpoint.save(tmp_path, {}, epoch=1, step=0)
+        path = checkpoint.save(tmp_path, {}, epoch=1, step=0)
     with pytest.warns(UserWarning, match="is damaged"), pytest.raises(TrainingError, match="all checkpoints"):
-        checkpoint.load_newest(tmp_path, checkpoint.STATE)
+        checkpoint.load_newest(tmp_path, loader([]))
+    assert path.exists()  # nothing is deleted unless another one is intact

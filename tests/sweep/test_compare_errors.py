@@ -54,6 +54,16 @@ def test_other_options_for_finished_runs_are_refused(compare: Compare, executor:
         ({"variants": {"a": {"epochs": 3}}}, "variant a names no method"),
         ({"variants": {"a": {"method": "kd", "teacher": "b"}, "b": {"method": "kd", "teacher": "a"}}}, "variant . is its own teacher"),
         ({"variants": {"a": {"method": "dml", "teacher": "resnet14"}}}, "variant a: dml takes no teacher"),
+        ({"methods": ["dml"], "teacher": "resnet14"}, "teacher is resnet14, but no method that is compared takes teachers; leave it out"),
+        ({"methods": ["dml"], "teacher_epochs": 3}, "teacher_epochs is 3, but no method that is compared takes teachers; leave it out"),
+        ({"methods": ["cgl", "rdrop"], "peers": ["resnet14"]}, "peers"),
+        ({"methods": ["dml"], "milestones": [1]}, "milestones is given, but the schedule is cosine, which has none"),
+        (
+            {"variants": {"a": {"method": "kd", "teacher": "b", "teacher_epochs": 2}, "b": {"method": "baseline"}}},
+            "teacher_epochs is 2, but the teacher of a is the variant b, which has epochs of its own; leave it out",
+        ),
+        ({"methods": ["dml"], "seeds": 10**9}, "seeds is 1000000000; it must be at least 1 and at most 10,000"),
+        ({"methods": ["dml"], "workers": 10**9}, "workers is 1000000000; it must be at least 1 and at most 1,024"),
         ({"methods": ["dml"], "ray": "auto"}, "ray is not installed"),
     ],
 )

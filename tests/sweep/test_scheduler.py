@@ -181,8 +181,8 @@ def test_affordable(budget: float, per_epoch: float, epochs: int) -> None:
 
 
 def test_schedules_are_scaled_with_the_epochs() -> None:
-    options = RunOptions(data="digits", epochs=200, milestones=(60, 120, 160), warmup=5.0, gamma=0.2)
-    half = RunOptions(data="digits", epochs=100, milestones=(30, 60, 80), warmup=2.5, gamma=0.2)
+    options = RunOptions(data="digits", epochs=200, schedule="milestones", milestones=(60, 120, 160), warmup=5.0, gamma=0.2)
+    half = RunOptions(data="digits", epochs=100, schedule="milestones", milestones=(30, 60, 80), warmup=2.5, gamma=0.2)
     assert options.stretched(100) == half
     assert options.stretched(3).milestones == (1, 2)
     assert replace(options, milestones=()).stretched(7).milestones == ()

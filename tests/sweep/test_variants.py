@@ -183,8 +183,17 @@ def test_there_are_studies() -> None:
             "studygroup compare digits --methods dml --seeds 5 --epochs 3 --learning-rate 0.1 --no-nesterov",
         ),
         (
-            {"methods": ("dml",), "options": {"dml.detach": False, "dml": {"students": 3}}, "milestones": (3, 5), "count_teacher": True},
-            "studygroup compare digits --methods dml --seeds 3 --options dml.students=3 dml.detach=false --count-teacher --milestones 3,5",
+            {
+                "methods": ("dml",),
+                "options": {"dml.detach": False, "dml": {"students": 3}},
+                "schedule": "milestones",
+                "milestones": (3, 5),
+                "count_teacher": True,
+            },
+            (
+                "studygroup compare digits --methods dml --seeds 3 --options dml.students=3 dml.detach=false --count-teacher "
+                "--schedule milestones --milestones 3,5"
+            ),
         ),
         (
             {"methods": ("dml",), "split_by_seed": True, "tensorboard": True, "nesterov": False},

@@ -64,6 +64,15 @@ def shared_cache(cache: Path, monkeypatch: pytest.MonkeyPatch) -> None:
         (["digits", "--schedule", "milestones"], "no milestones are given"),
         (["digits", "--method", "orc", "--teacher", "resnet8", "--microbatches", "2"], "its batches cannot be split"),
         (["digits", "--method", "rkd", "--teacher", "resnet8", "--batch-size", "1"], "take a batch_size of at least 2"),
+        (["digits", "--milestones", "1"], "milestones is given, but the schedule is cosine, which has none; give --schedule milestones"),
+        (["digits", "--schedule", "constant", "--gamma", "0.5"], "gamma is given, but the schedule is constant, which has none"),
+        (["digits", "--method", "dml", "--teacher-epochs", "3"], "teacher_epochs is 3, but there is no teacher; leave it out"),
+        (["digits", "--batch-size", "1000000000"], "batch_size is 1000000000; it must be at least 1 and at most 1,048,576"),
+        (["digits", "--threads", "1000000000"], "threads is 1000000000; it must be at least 1 and at most 1,024"),
+        (["digits", "--devices", "1000000000"], "devices is 1000000000; it must be at least 1 and at most 1,024"),
+        (["digits", "--max-length", "1000000000"], "max_length is 1000000000; it must be at least 1 and at most 1,048,576"),
+        (["digits", "--vocabulary", "1000000000"], "vocabulary is 1000000000; it must be at least 2 and at most 1,000,000"),
+        (["digits", "--student", "resnet8@width=1000000"], "resnet8 has no stem 'width=1000000'"),
         (["digits", "--learning-rate-scales", "pivt=0.1", "--method", "dml"], "'pivt'"),
         (["digits", "--holdout", "99999"], "holdout is 99999"),
         (["digits", "--student", "resnet18", "--batch-size", "1", "--method", "baseline"], "a batch of 1 leaves batch norm a single value"),
@@ -123,7 +132,7 @@ def test_a_full_disk_keeps_the_checkpoint_before(train: Callable[..., Run], tmp_
     with pytest.raises(TrainingError, match=r"cannot write .*No space left on device; free .*--resume"):
         train(method="baseline", epochs=3, out=tmp_path / "run")
     monkeypatch.undo()
-    assert checkpoint.load_newest(tmp_path / "run" / "checkpoints") is not None
+    assert checkpoint.load_newest(tmp_path / "run" / "checkpoints", lambda _: None)
     assert not list((tmp_path / "run").rglob("*.part"))
     train(method="baseline", epochs=3, out=tmp_path / "run", resume=True)
     assert (tmp_path / "run" / "members" / "best.safetensors").read_bytes() == (
@@ -145,8 +154,7 @@ def test_a_loss_that_is_not_finite(train: Callable[..., Run], tmp_path: Path, mo
     with pytest.raises(TrainingError, match=r"the cross_entropy loss of student1 is nan in epoch 2, step 3.*last good checkpoint is kept"):
         train(method="dml")
     monkeypatch.undo()
-    state = checkpoint.load_newest(tmp_path / "run" / "checkpoints")
-    assert state is not None
+    state = checkpoint.read(checkpoint.newest_first(tmp_path / "run" / "checkpoints")[0])
     assert state["epoch"] == 1
     assert all(bool(torch.isfinite(value).all()) for value in state["method"].values() if torch.is_tensor(value))
 
@@ -189,8 +197,7 @@ def test_ctrl_c_from_the_shell(tmp_path: Path, cache: Path, capsys: pytest.Captu
     assert "Traceback" not in error
     hint = f"studygroup train --config {tmp_path}/run/config.yaml --out {tmp_path}/run --resume"
     assert hint in error
-    state = checkpoint.load_newest(tmp_path / "run" / "checkpoints")
-    assert state is not None
+    state = checkpoint.read(checkpoint.newest_first(tmp_path / "run" / "checkpoints")[0])
     done = len((tmp_path / "run" / "metrics.jsonl").read_text().splitlines())
     assert state["epoch"] == done == len(json.loads(state["history"]))
 

@@ -218,7 +218,7 @@ def test_optimisers_learn(optimizer: Any) -> None:
     for _ in range(12):
         meters.append(LossMeter())
         own.step(batch(16), Clock(), meters[-1])
-    assert meters[-1].means()["student0/cross_entropy"] < meters[0].means()["student0/cross_entropy"] / 2
+    assert meters[-1].losses.means()["student0/cross_entropy"] < meters[0].losses.means()["student0/cross_entropy"] / 2
 
 
 def test_rates() -> None:

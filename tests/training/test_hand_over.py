@@ -13,10 +13,11 @@ import torch
 
 import studygroup
 from studygroup.errors import UserError
+from studygroup.groups import average
 from studygroup.networks.ensemble import Ensemble
 from studygroup.runs.member import Run
 from studygroup.training import hand_over
-from studygroup.training.hand_over import average, best_route
+from studygroup.training.hand_over import best_route
 from studygroup.training.trainer import Trainer
 from tests.methods.tiny import built_method, inputs_for, optimizer_of, tiny
 from tests.methods.tiny import train as train_method
@@ -128,6 +129,18 @@ def test_a_soup_of_students_with_one_origin(train: Train) -> None:
     assert any(not torch.equal(value, mean[name]) for name, value in run.best.network.state_dict().items() if "running" in name)
 
 
+def test_a_method_says_what_is_handed_over_by_default(train: Train) -> None:
+    papa = {"method": "papa", "method_options": {"students": 2, "interval": 1, "pull": 0.5}}
+    run = train(**papa, epochs=1)
+    assert run.result["selected"]["member"] == "soup"
+    assert run.result["hand_over"]["kind"] == "soup"
+
+
+def test_the_run_says_otherwise(train: Train) -> None:
+    run = train(method="papa", method_options={"students": 2, "interval": 1}, epochs=1, hand_over="selected")
+    assert run.result["selected"]["member"] in ("student0", "student1")
+
+
 def test_a_worthless_soup_is_not_handed_over(train: Train, monkeypatch: pytest.MonkeyPatch) -> None:
     def noise(networks: Any) -> torch.nn.Module:
         network = average(networks)
@@ -215,7 +228,7 @@ def test_killed_before_the_last_stage_and_resumed(train: Train, tmp_path: Path, 
         ({"method": "baseline", "hand_over": "ensemble"}, "only one student, so no ensemble can be handed over"),
         ({"method": "baseline", "hand_over": "distilled"}, "only one student, so no ensemble can be handed over or distilled"),
         ({"method": "dml", "hand_over": "best"}, "hand_over is 'best'"),
-        ({"method": "dml", "hand_over_epochs": 3}, "hand_over_epochs is 3, but hand_over is selected"),
+        ({"method": "dml", "hand_over_epochs": 3}, "hand_over_epochs is 3, but hand_over is auto"),
     ],
 )
 def test_what_cannot_be_handed_over(arguments: dict[str, Any], message: str, train: Train, tmp_path: Path) -> None:

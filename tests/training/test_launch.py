@@ -35,6 +35,10 @@ def test_options_must_match_the_ranks_that_torchrun_started(monkeypatch: pytest.
         launch.needs_launch(RankOptions(nodes=2))
     with pytest.raises(UserError, match="rendezvous is a:1, but there is one node"):
         launch.needs_launch(RankOptions(rendezvous="a:1"))
+    for rendezvous in ("nonsense", "127.0.0.1:99999", "127.0.0.1:", ":29500", "a:0", "a:" + "9" * 5000):
+        with pytest.raises(UserError, match="it must be HOST:PORT, with a port from 1 to 65535"):
+            launch.needs_launch(RankOptions(nodes=2, rendezvous=rendezvous))
+    assert launch.needs_launch(RankOptions(nodes=2, rendezvous="node1:29500"))
     monkeypatch.setenv("RANK", "0")
     monkeypatch.setenv("WORLD_SIZE", "4")
     with pytest.raises(UserError, match="devices is 3, nodes 1, but torchrun started 4 ranks"):

@@ -70,6 +70,20 @@ SCENES = [
     Scene("kdcl", {"students": 3, "variant": "general"}, norms=True),
     Scene("orc", {}, "members", norms=True),
     Scene("orc", {"temporary_teachers": 2, "recompute": True}, "members", norms=True, settings={"clip_grad_norm": 0.5}),
+    Scene("papa", {"students": 3, "interval": 3, "pull": 0.3}, norms=True),
+    Scene("papa", {"students": 3, "interval": 3, "pull": 0.3}, "members", norms=True),
+    Scene("pcl", {"decay": 0.5}, norms=True),
+    Scene("mcl", {"students": 3}, norms=True),
+    Scene("switokd", {"students": 3, "teachers": 2}, norms=True),
+    Scene("switokd", {"students": 3, "teachers": 2}, "members", norms=True),
+    # losses that relate the samples of all ranks
+    Scene("kd", {"preset": "dist", "warmup_share": 0.5}, norms=True),
+    Scene("orc", {"logit_loss": "dist", "temporary_teachers": 2}, norms=True),
+    Scene("dml", {"students": 3, "logit_loss": "dist", "detach": False}, norms=True),
+    Scene("dml", {"students": 3, "logit_loss": "dist"}, "members", norms=True),
+    Scene("cgl", {"students": 3, "logit_loss": "dist", "detach_targets": False}, norms=True),
+    Scene("cgl", {"students": 4, "logit_loss": "dist"}, "students", norms=True),
+    Scene("codistillation", {"logit_loss": "dist", "burn_in": 0.0, "division": "epoch"}, norms=True),
     # texts, whose batch norm is over the positions of all ranks
     *(Scene(name, norms=True, texts=True) for name in ("orc", "at", "fitnet")),
     Scene("sp", {"weight": 30.0}, norms=True, texts=True),
@@ -135,6 +149,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
     for own, whole in zip(found["history"], expected["history"], strict=True):
         assert own["losses"].keys() == whole["losses"].keys()
         assert own["losses"] == pytest.approx(whole["losses"], rel=1e-5)
+        assert own["metrics"] == pytest.approx(whole["metrics"], rel=1e-5)
         assert own["holdout"] == pytest.approx(whole["holdout"])
         assert own["holdout_cross_entropy"] == pytest.approx(whole["holdout_cross_entropy"], rel=1e-5)
         assert own["diversity"] == (whole["diversity"] and pytest.approx(whole["diversity"], rel=1e-5))
@@ -144,6 +159,7 @@ def assert_same(found: dict[str, Any], expected: dict[str, Any]) -> None:
 
 
 INTERRUPTED = [
+    Scene("orc", norms=True, settings={"checkpoint_steps": 1}),
     Scene("cgl", {"students": 3, "bn": "per_student"}, "students", norms=True, settings={"checkpoint_steps": 1}),
     Scene("cgl", {"students": 3}, norms=True, settings={"checkpoint_steps": 1}),
     Scene("dml", {"students": 3}, "members", norms=True, settings={"checkpoint_steps": 1, "optimizer": "adam", "learning_rate": 0.01}),

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import base64
 import csv
 import io
 from collections.abc import Callable
 from dataclasses import replace
+from itertools import combinations
 from pathlib import Path
 
 import numpy as np
@@ -15,9 +17,13 @@ from rich.console import Console
 
 import studygroup
 from studygroup.errors import UserError
+from studygroup.output import print_table
 from studygroup.reporting import leaderboard, show_run
 from studygroup.runs.evaluation import Evaluation, Outcomes
+from studygroup.runs.folder import check_own
 from studygroup.runs.member import Run
+from studygroup.runs.predictions import read_member_predictions, read_samples
+from studygroup.runs.samples import DISPUTED
 from studygroup.training import results
 from studygroup.training.evaluate import collect
 
@@ -55,6 +61,60 @@ def test_the_selected_student_and_its_teacher_are_evaluated(train: Callable[...,
     assert [line[0] for line in shown(run)][2:] == ["─" * len(shown(run)[2][0]), "student0", "teacher", "best"], "no ensemble of one"
     with Image.open(run.files.mistakes_picture) as sheet:
         assert sheet.width > 900
+
+
+@pytest.mark.parametrize("method", ["dml", "okddip"])
+def test_what_every_member_predicts_is_kept(train: Callable[..., Run], method: str) -> None:
+    run = train(method=method)
+    found, rows = read_member_predictions(run.files.member_predictions), rows_of(run)
+    assert list(found.labels) == [row["label"] for row in rows]
+    assert list(found.by_member) == list(run.result["last"]["test"]), "students first, the ensemble last"
+    for member, predicted in found.by_member.items():
+        right = sum(label == guess for label, guess in zip(found.labels, predicted, strict=True))
+        assert right / len(rows) == pytest.approx(run.result["last"]["test"][member]), member
+    students = [found.by_member[name] for name in list(found.by_member)[: run.result["identity"]["group"]["students"]]]
+    pairs = list(combinations(students, 2))
+    differing = [sum(a != b for a, b in zip(one, other, strict=True)) / len(rows) for one, other in pairs]
+    assert np.mean(differing) == pytest.approx(run.result["last"]["disagreement"])
+
+
+def test_samples_to_look_at(train: Callable[..., Run]) -> None:
+    run = train(method="dml")
+    rows, samples = rows_of(run), read_samples(run.files.samples)
+    members = read_member_predictions(run.files.member_predictions).by_member
+    wrong = [row for row in rows if row["label"] != row["predicted"]]
+    chosen = [rows[place] for place in samples.mistakes]
+    assert len(chosen) == min(len(wrong), 30)
+    assert [row["probability"] for row in chosen] == sorted((row["probability"] for row in wrong), reverse=True)[: len(chosen)]
+    assert 0 < len(samples.disputed) <= DISPUTED
+    assert all(members["student0"][place] != members["student1"][place] for place in samples.disputed)
+    assert set(samples.shown) == {*samples.mistakes, *samples.disputed}
+    first = samples.shown[samples.mistakes[0]].picture
+    assert first is not None
+    with Image.open(io.BytesIO(base64.b64decode(first.partition(",")[2]))) as picture:
+        assert picture.size == (8, 8)
+
+
+def test_a_training_leaves_its_report(train: Callable[..., Run], tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    run = train(method="baseline", epochs=1)
+    assert "resnet" in run.files.report.read_text()
+    print_table("train", run, {})
+    assert f"report:   {run.files.report}" in capsys.readouterr().out
+    check_own(run.folder)  # its names are known, so that it can be overwritten
+    train(method="baseline", epochs=1, overwrite=True)
+
+
+def test_a_report_that_cannot_be_written_fails_no_training(
+    train: Callable[..., Run], monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def fail(*_: object) -> None:
+        raise RuntimeError("what nobody foresaw")
+
+    monkeypatch.setattr("studygroup.pages.write.render", fail)
+    run = train(method="baseline", epochs=1)
+    assert run.result["selected"]["test"] is not None
+    assert not run.files.report.exists()
+    assert f"no report of {run.folder} was written: RuntimeError: what nobody foresaw" in caplog.text
 
 
 def test_the_test_set_can_be_scored_later(train: Callable[..., Run], tmp_path: Path) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import signal
 import subprocess
 import sys
@@ -16,13 +17,15 @@ import pytest
 import torch
 
 import studygroup
-from studygroup import UserError
+from studygroup import TrainingError, UserError
 from studygroup.methods import METHODS
 from studygroup.networks import NETWORKS, create
 from studygroup.runs import checkpoint
+from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
 from studygroup.training.trainer import Interrupted, Trainer
 from studygroup.training.updater import Updater
+from tests.training.conftest import SMALL
 
 TIMES = ("seconds", "samples_per_second")
 
@@ -42,6 +45,13 @@ def assert_same(first: Path, second: Path) -> None:
         assert (first / "members" / name).read_bytes() == (second / "members" / name).read_bytes(), name
     results = [{**json.loads((folder / "result.json").read_text()), "seconds": None} for folder in (first, second)]
     assert results[0] == results[1]
+
+
+def newest(folder: Path) -> dict[str, Any]:
+    """The newest intact checkpoint."""
+    found: list[dict[str, Any]] = []
+    assert checkpoint.load_newest(folder, found.append)
+    return found[0]
 
 
 def options(method: str, teacher: Path) -> dict[str, Any]:
@@ -196,13 +206,13 @@ def test_a_damaged_newest_checkpoint_falls_back(train: Callable[..., Run], tmp_p
     with pytest.raises(Interrupted):
         train(method="baseline", out=tmp_path / "parts")
     monkeypatch.undo()
-    newest, before = checkpoint.newest_first(tmp_path / "parts" / "checkpoints")
-    data = bytearray(newest.read_bytes())
+    last, before = checkpoint.newest_first(tmp_path / "parts" / "checkpoints")
+    data = bytearray(last.read_bytes())
     data[len(data) // 2] ^= 1
-    newest.write_bytes(bytes(data))
-    with pytest.warns(UserWarning, match=rf"{newest.name} is damaged .* falling back"):
+    last.write_bytes(bytes(data))
+    with pytest.warns(UserWarning, match=rf"{last.name} is damaged .* falling back"):
         train(method="baseline", out=tmp_path / "parts", resume=True)
-    assert before.name < newest.name
+    assert before.name < last.name
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
@@ -211,15 +221,14 @@ def test_a_truncated_checkpoint_is_damaged(tmp_path: Path) -> None:
     path = checkpoint.save(tmp_path, {"x": torch.zeros(3)}, epoch=2, step=0)
     path.write_bytes(path.read_bytes()[:-10])
     with pytest.warns(UserWarning, match="checksum"):
-        state = checkpoint.load_newest(tmp_path)
-    assert state is not None
+        state = newest(tmp_path)
     assert torch.equal(state["x"], torch.ones(3))
 
 
 def test_all_checkpoints_damaged(tmp_path: Path) -> None:
     checkpoint.save(tmp_path, {"x": 1}, epoch=1, step=0).write_bytes(b"")
     with pytest.warns(UserWarning, match="damaged"), pytest.raises(RuntimeError, match="--overwrite"):
-        checkpoint.load_newest(tmp_path)
+        newest(tmp_path)
 
 
 def test_only_two_checkpoints_are_kept(tmp_path: Path) -> None:
@@ -235,7 +244,7 @@ def test_what_a_killed_process_left_is_deleted(tmp_path: Path, monkeypatch: pyte
             patch.setattr(Path, "unlink", lambda *_, **__: None)  # killed between the rename and the deletion of the oldest
             checkpoint.save(tmp_path, {"epoch": epoch}, epoch=epoch, step=0)
     (tmp_path / ".epoch-000003-step-00000000.ckpt.part").write_bytes(b"half")
-    assert checkpoint.load_newest(tmp_path) == {"epoch": 2}
+    assert newest(tmp_path) == {"epoch": 2}
     assert sorted(path.name[:12] for path in tmp_path.iterdir() if path.is_file()) == ["epoch-000001", "epoch-000002"]
 
 
@@ -304,7 +313,7 @@ def test_every_network_makes_a_checkpoint_that_loads(tmp_path: Path) -> None:
         assert name in NETWORKS
         network = create(name, 10)
         path = checkpoint.save(tmp_path, {"method": network.state_dict()}, epoch=0, step=0)
-        state = checkpoint.load_newest(tmp_path)
+        state = newest(tmp_path)
         assert state is not None
         network.load_state_dict(state["method"])
         path.unlink()
@@ -326,11 +335,107 @@ def test_a_run_of_an_earlier_version_is_refused_in_one_line(train: Callable[...,
     with pytest.raises(UserError, match=r"was written by an earlier version .*; train the run again"):
         train(**wanted, resume=True)
     files.result.unlink()
-    newest = checkpoint.newest_first(files.checkpoints)[0]
-    state = checkpoint.load_newest(files.checkpoints)
-    assert state is not None
+    state = newest(files.checkpoints)
     del state["format"]
-    newest.unlink()
+    checkpoint.newest_first(files.checkpoints)[0].unlink()
     checkpoint.save(files.checkpoints, state, epoch=state["epoch"], step=state["step"])
     with pytest.raises(UserError, match="were written by another version of studygroup and cannot be resumed; train the run again"):
         train(**wanted, resume=True)
+
+
+def a_weight(state: dict[str, Any]) -> str:
+    weights: dict[str, Any] = state["method"]
+    return next(name for name, value in weights.items() if torch.is_tensor(value) and value.dim() == 4)
+
+
+def set_history(state: dict[str, Any], change: Callable[[list[dict[str, Any]]], object]) -> None:
+    state["history"] = json.dumps(change(json.loads(state["history"])))
+
+
+SPOILED: dict[str, Callable[[dict[str, Any]], object]] = {
+    "a weight of another shape": lambda state: state["method"].update({a_weight(state): torch.zeros(3)}),
+    "a weight that is no tensor": lambda state: state["method"].update({a_weight(state): "text"}),
+    "no weight": lambda state: state["method"].pop(a_weight(state)),
+    "another optimizer": lambda state: state["optimizer"].update({"state": {0: {"exp_avg": torch.zeros(1)}}}),
+    "momentum of another shape": lambda state: state["optimizer"]["state"][0].update({"momentum_buffer": torch.zeros(3)}),
+    "fewer parameters": lambda state: state["optimizer"]["param_groups"][0]["params"].pop(),
+    "another momentum": lambda state: state["optimizer"]["param_groups"][0].update({"momentum": 0.5}),
+    "no learning rate factor": lambda state: state["optimizer"]["param_groups"][0].pop("scale"),
+    "no groups": lambda state: state["optimizer"].pop("param_groups"),
+    "an epoch too many": lambda state: state.update({"epoch": 99}),
+    "a step too many": lambda state: state.update({"step": 10**6}),
+    "a negative epoch": lambda state: state.update({"epoch": -1}),
+    "no JSON": lambda state: state.update({"history": "{"}),
+    "a history of another training": lambda state: set_history(state, lambda history: [*history, *history]),
+    "a history without scores": lambda state: set_history(state, lambda history: [{"epoch": record["epoch"]} for record in history]),
+    "losses that are none": lambda state: state.update({"losses": {"sums": {"a": 1.0}, "counts": {}}}),
+    "no seconds": lambda state: state.update({"seconds": "long"}),
+    "no threads": lambda state: state.update({"threads": 0}),
+    "a best member that does not exist": lambda state: state["best"].update({"member": "nobody"}),
+    "a best member of another network": lambda state: state["best"].update({"weights": {"weight": torch.zeros(1)}}),
+    "another entry of the best member": lambda state: state.update({"best": {"weights": {}}}),
+    "an identity that is a list": lambda state: state.update({"identity": "[1]"}),
+}
+"""Changes of the state of a training that no damage of the disk makes: the checksum is right."""
+
+
+@pytest.fixture(scope="module")
+def stopped(tmp_path_factory: pytest.TempPathFactory, cache: Path) -> Path:
+    """A run of two epochs, and one that was stopped in the second."""
+    folder = tmp_path_factory.mktemp("stopped")
+    wanted: dict[str, Any] = {**SMALL, "method": "baseline", "cache": cache, "linear_model": False}
+    studygroup.train("digits", **wanted, out=folder / "whole")
+    with pytest.MonkeyPatch.context() as patch:
+        stop_at(patch, 1, 3)
+        with pytest.raises(Interrupted):
+            studygroup.train("digits", **wanted, out=folder / "parts")
+    return folder
+
+
+@pytest.mark.parametrize("what", SPOILED)
+def test_a_checkpoint_with_content_that_does_not_fit_falls_back(
+    what: str, stopped: Path, train: Callable[..., Run], tmp_path: Path
+) -> None:
+    shutil.copytree(stopped / "parts", tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    last = checkpoint.newest_first(checkpoints)[0]
+    state = checkpoint.read(last)
+    epoch, step = state["epoch"], state["step"]
+    SPOILED[what](state)
+    checkpoint.save(checkpoints, state, epoch=epoch, step=step)
+    with pytest.warns(UserWarning, match=rf"{last.name} is damaged .* falling back"):
+        train(method="baseline", resume=True)
+    assert_same(stopped / "whole", tmp_path / "run")
+
+
+def test_only_foreign_checkpoints_are_an_error(stopped: Path, train: Callable[..., Run], tmp_path: Path) -> None:
+    shutil.copytree(stopped / "parts", tmp_path / "run")
+    checkpoints = tmp_path / "run" / "checkpoints"
+    for path in checkpoint.newest_first(checkpoints):
+        state = checkpoint.read(path)
+        SPOILED["no weight"](state)
+        checkpoint.save(checkpoints, state, epoch=int(path.name[6:12]), step=int(path.name[18:26]))
+    with (
+        pytest.warns(UserWarning, match="is damaged"),
+        pytest.raises(TrainingError, match=r"all checkpoints .* start again with --overwrite"),
+    ):
+        train(method="baseline", resume=True)
+
+
+def test_a_flipped_bit_in_a_module_of_an_earlier_stage(
+    teacher: Path, train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The paraphraser of `ft` is in no member; its digest is in the result of the stage."""
+    wanted = {**options("ft", teacher), "epochs": 1}
+    run = train(**wanted, out=tmp_path / "whole")
+    files = RunFiles(RunFiles(run.folder).stage("initial"))
+    path = files.module("paraphraser")
+    result = json.loads(files.result.read_text())
+    assert list(result["modules"]) == ["paraphraser"]
+    assert run.result["modules"]["paraphraser"] == result["modules"]["paraphraser"]  # it is frozen in the second stage
+    content = bytearray(path.read_bytes())
+    content[-1] ^= 1
+    path.write_bytes(content)
+    (run.folder / "result.json").unlink()
+    with pytest.raises(UserError, match=r"modules/paraphraser of .* cannot be read \(its checksum is not the one in result.json\)"):
+        train(**wanted, out=tmp_path / "whole", resume=True)

@@ -179,6 +179,9 @@ def test_the_initial_weights_are_part_of_the_identity(train: Callable[..., Run],
         train(**wanted, method_options={"initial_epochs": 2}, resume=True)
     assert {path: path.read_bytes() for path in (tmp_path / "run").rglob("*") if path.is_file()} == before
     path = tmp_path / "run" / "stages" / "initial" / "modules" / "paraphraser.safetensors"
+    result = path.parents[1] / "result.json"
+    without_digests = {**json.loads(result.read_text()), "modules": {}}  # as of an earlier version: they would be noticed first
+    result.write_text(json.dumps(without_digests))
     weights = safetensors.torch.load_file(path)
     safetensors.torch.save_file({key: value + 1 for key, value in weights.items()}, path)
     with pytest.raises(UserError, match=r"cannot resume: .*start was"):

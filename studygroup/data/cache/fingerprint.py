@@ -14,7 +14,7 @@ from pathlib import Path
 from studygroup.data.cache.entries import text_digest
 from studygroup.data.pool import thread_map
 from studygroup.data.progress import progress_bar
-from studygroup.data.regular import open_regular
+from studygroup.regular import open_regular
 
 # A file that changed so shortly before it was hashed (nanoseconds) may change again without a change of its times.
 SETTLED = 2_000_000_000

@@ -13,8 +13,8 @@ import numpy as np
 from numpy.typing import NDArray
 
 from studygroup.data.class_folders import list_files
-from studygroup.data.regular import open_regular
 from studygroup.errors import UserError
+from studygroup.regular import open_regular
 
 if TYPE_CHECKING:
     from PIL import Image

@@ -13,10 +13,10 @@ from contextlib import contextmanager
 from pathlib import Path
 from typing import BinaryIO, cast
 
-from studygroup.data.regular import open_regular
 from studygroup.data.source import Meter
 from studygroup.errors import UserError, one_line
 from studygroup.options import OnError
+from studygroup.regular import open_regular
 
 MAX_TEXT = 1 << 24
 """Maximum number of characters of a field, and of a line; longer ones are e.g. a quote that is never closed."""

@@ -22,7 +22,6 @@ from pathlib import Path
 from studygroup.data.cache.entries import digest
 from studygroup.data.cache.fingerprint import fingerprints
 from studygroup.data.class_folders import SPLIT_NAMES, folders
-from studygroup.data.regular import NOT_REGULAR
 from studygroup.data.source import Meter, RawSplit, RawTexts, TextSource
 from studygroup.data.texts.columns import Columns, choose_columns
 from studygroup.data.texts.delimited import Delimited
@@ -32,6 +31,7 @@ from studygroup.data.texts.parquet import Parquet
 from studygroup.data.texts.records import Format, read_rows
 from studygroup.errors import UserError
 from studygroup.options import DataOptions
+from studygroup.regular import NOT_REGULAR
 
 DELIMITERS = {".csv": ",", ".tsv": "\t", ".tab": "\t"}
 JSON_LINES = (".jsonl", ".ndjson")

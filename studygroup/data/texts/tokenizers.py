@@ -25,6 +25,7 @@ from studygroup.atomic import write_atomically
 from studygroup.data.texts.vocabulary import supported_merges
 from studygroup.data.tokenizer import Ids, Tokenizer
 from studygroup.errors import UserError, one_line
+from studygroup.regular import read_regular, read_regular_text
 
 KINDS = ("bpe", "bpe-lower", "chars", "hf:PATH")
 BPE = ("bpe", "bpe-lower")
@@ -64,7 +65,7 @@ def load_tokenizer(folder: Path) -> Tokenizer:
         UserError: it is missing or damaged.
     """
     try:
-        description = json.loads((folder / DESCRIPTION).read_text(encoding="utf-8"))
+        description = json.loads(read_regular_text(folder / DESCRIPTION))
         kind = description["kind"]
         if kind == "chars":
             return Chars()
@@ -271,7 +272,7 @@ class Hf:
             UserError: it is missing or damaged, or has no padding token.
         """
         try:
-            model = (folder / "tokenizer.json").read_bytes()
+            model = read_regular(folder / "tokenizer.json")
         except OSError as error:
             raise UserError(
                 f"{folder} has no tokenizer.json that can be read ({error.strerror}); "
@@ -369,7 +370,7 @@ def _save(folder: Path, description: Mapping[str, object], files: Mapping[str, b
 
 def _read_model(path: Path, description: Mapping[str, object]) -> bytes:
     """Read a model file and check its hash."""
-    content = path.read_bytes()
+    content = read_regular(path)
     if _hash(content) != description["hash"]:
         raise ValueError(f"{path.name} is not the file that was saved")
     return content
@@ -382,7 +383,7 @@ def _read_json(path: Path) -> dict[str, Any]:
         UserError: it cannot be read as a JSON object.
     """
     try:
-        return cast("dict[str, Any]", dict(json.loads(path.read_text(encoding="utf-8"))))
+        return cast("dict[str, Any]", dict(json.loads(read_regular_text(path))))
     except FileNotFoundError:
         return {}
     except (OSError, ValueError, TypeError) as error:
