@@ -85,9 +85,16 @@ def prepare(key: str) -> Path:
         unfinished = BUILD / "stand-ins-unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        stand_ins.build(unfinished, lambda words: forked(words, unfinished / ".printed", unfinished, environment("")))
+        stand_ins.build(unfinished, lambda words: train_stand_in(words, unfinished))
         unfinished.rename(folder)
     return folder
+
+
+def train_stand_in(words: list[str], folder: Path) -> None:
+    """Run `studygroup` for the stand-ins; raise BlockError if it fails."""
+    printed = folder / ".printed"
+    if forked(words, printed, folder, environment("")):
+        raise BlockError(f"studygroup {shlex.join(words)}:\n{printed.read_text(encoding='utf-8')}")
 
 
 class PageRun:
