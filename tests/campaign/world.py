@@ -109,6 +109,7 @@ def _is_compared(name: str) -> bool:
         "environment.json",
         "config.yaml",
         "data.json",
+        "report.html",
     )  # fmt: skip
 
 
