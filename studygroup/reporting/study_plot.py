@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 GREY = "0.35"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LETTERS = 9.5
-"""Letters of a heading to an inch."""
+LETTERS, SMALL_LETTERS = 9.5, 13.0
+"""Letters of a heading, and of the title of an axis, to an inch."""
 NAME = 34
 """Characters of a name."""
 PAPER = "the paper's"
@@ -79,6 +79,7 @@ def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
     for axes in list(grid.flat)[len(titles) :]:
         axes.set_visible(False)
     label = f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed"
+    label = textwrap.fill(label, int(SMALL_LETTERS * figure.get_figwidth()))
     if told:
         _paper_legend(figure, label)
     else:
