@@ -27,7 +27,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from studygroup.cli import UsageError, read_words
+from studygroup.command_line import UsageError, read_words
 from studygroup.errors import UserError
 from studygroup.methods import METHODS, method_options
 
@@ -170,7 +170,7 @@ def check_command(text: str) -> None:
         UsageError, UserError: it cannot be right.
     """
     words = shlex.split(text, comments=True)
-    words = words[: next((k for k, word in enumerate(words) if word in ("|", "<", ">", "&&", ";", "2>&1")), len(words))]
+    words = words[: next((k for k, word in enumerate(words) if word in ("|", "<", ">", "&", "&&", ";")), len(words))]
     while "=" in words[0] and "/" not in words[0].partition("=")[0]:  # variables before the command
         words = words[1:]
     program, arguments = words[0], words[1:]

@@ -12,7 +12,8 @@ import sys
 from pathlib import Path
 
 from studygroup import api
-from studygroup.cli import COMMANDS, parsers
+from studygroup.command_line import COMMANDS, parsers
+from studygroup.commands import list_names
 from studygroup.kinds import Kind
 from studygroup.methods import CONTRACT, METHODS, method_options
 from studygroup.parameters import Bounds, Parameter, show
@@ -23,6 +24,7 @@ from studygroup.studies.study import Plan, Setting
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "methods"
+FAMILIES = ("resnet", "wrn", "vgg", "mobilenetv2", "shufflenet", "transformer", "vdcnn")  # sections of docs/networks.md
 COMMAND_PAGES = ROOT / "docs" / "commands"
 KINDS = {"int": "integer", "float": "number", "bool": "yes or no", "list": "list", "map": "NAME=VALUE pairs"}
 
@@ -85,6 +87,18 @@ def command_index() -> str:
 def about(command: str) -> str:
     """Return the first sentence of a command's help."""
     return inspect.cleandoc(getattr(api, COMMANDS[command][0]).__doc__).partition("\n")[0]
+
+
+def network_table(family: str) -> str:
+    """Return the table of the networks of a family: those whose names begin with it."""
+    rows = [f"| `{name}` | {about} |" for name, about in list_names.networks().items() if name.startswith(family)]
+    return "\n".join(["| network | |", "|---|---|", *rows])
+
+
+def data_table() -> str:
+    """Return the table of known data sets."""
+    rows = [f"| `{name}` | {cell(about)} |" for name, about in list_names.data().items()]
+    return "\n".join(["| name | |", "|---|---|", *rows])
 
 
 def title(method: str) -> str:
@@ -164,6 +178,8 @@ def parts() -> dict[Path, dict[str, str]]:
         PAGES / "README.md": {"methods": method_index()},
         **{COMMAND_PAGES / f"{name}.md": {"options": command_options(name)} for name in COMMANDS},
         COMMAND_PAGES / "README.md": {"commands": command_index()},
+        ROOT / "docs" / "networks.md": {family: network_table(family) for family in FAMILIES},
+        ROOT / "docs" / "data.md": {"sources": data_table()},
         ROOT / "README.md": {"methods": method_list()},
         ROOT / "docs" / "studies.md": {"studies": study_index()},
         ROOT / "docs" / "studies" / "published.md": {"numbers": published_numbers()},

@@ -85,9 +85,16 @@ def prepare(key: str) -> Path:
         unfinished = BUILD / "stand-ins-unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        stand_ins.build(unfinished, lambda words: forked(words, unfinished / ".printed", unfinished, environment("")))
+        stand_ins.build(unfinished, lambda words: train_stand_in(words, unfinished))
         unfinished.rename(folder)
     return folder
+
+
+def train_stand_in(words: list[str], folder: Path) -> None:
+    """Run `studygroup` for the stand-ins; raise BlockError if it fails."""
+    printed = folder / ".printed"
+    if forked(words, printed, folder, environment("")):
+        raise BlockError(f"studygroup {shlex.join(words)}:\n{printed.read_text(encoding='utf-8')}")
 
 
 class PageRun:
@@ -304,6 +311,7 @@ def run_pages(chosen: list[Path], *, again: bool = False, update: bool = False) 
             run_page(page, template, update)
         except (BlockError, ValueError, subprocess.TimeoutExpired) as error:
             failed[name] = str(error)
+            print(f"\n{error}\n", file=sys.stderr, flush=True)
         else:
             done = result_file(page, sources)
             done.parent.mkdir(parents=True, exist_ok=True)
@@ -321,8 +329,6 @@ def main() -> int:
     given = parser.parse_args()
     chosen = [page.resolve() for page in given.pages] or pages()
     failed = run_pages(chosen, again=given.again, update=given.update)
-    for error in failed.values():
-        print(f"\n{error}", file=sys.stderr)
     return int(bool(failed))
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 from studygroup import cli
+from studygroup.command_line import COMMANDS
 from studygroup.options import RENAMED
 from studygroup.options.flags import SYNONYMS
 from studygroup.parameters import parameters_of
@@ -81,7 +82,7 @@ def test_unrelated_flags_are_not_suggested(capsys: pytest.CaptureFixture[str], w
 
 
 def test_the_flags_of_synonyms_exist() -> None:
-    flags = {f"--{name.replace('_', '-')}" for _, options in cli.COMMANDS.values() for name in parameters_of(options)} | {"--config"}
+    flags = {f"--{name.replace('_', '-')}" for _, options in COMMANDS.values() for name in parameters_of(options)} | {"--config"}
     assert set(SYNONYMS.values()) <= flags
     assert flags.isdisjoint(SYNONYMS)
-    assert {new for _, options in cli.COMMANDS.values() for new in parameters_of(options)} >= set(RENAMED.values())
+    assert {new for _, options in COMMANDS.values() for new in parameters_of(options)} >= set(RENAMED.values())

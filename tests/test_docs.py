@@ -12,7 +12,7 @@ import pytest
 
 from docs.blocks import ROOT, Block, check, commands, extras, pages, read_blocks, targets
 from docs.run import agrees, renewed_lines, run_pages
-from studygroup.cli import COMMANDS, parsers
+from studygroup.command_line import COMMANDS, parsers
 from studygroup.methods import METHODS, method_options
 
 every_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))

@@ -82,7 +82,8 @@ MAY_IMPORT: dict[str, set[str]] = {
     "output": {"reporting", *READERS},
     "api": {"commands", "runs"},
     "recipes": {"config", "runs.layout"},
-    "cli": {"api", "output", "config", "recipes"},
+    "command_line": {"api", "config"},
+    "cli": {"api", "command_line", "output", "recipes"},
     "__main__": {"cli"},
     "": {"analysis", "api", "methods", "runs", "exporting", "losses", "networks", "data"},  # studygroup/__init__.py
 }

@@ -10,7 +10,8 @@ from typing import Any, Literal
 import pytest
 from torch import nn
 
-from studygroup import api, cli
+from studygroup import api
+from studygroup.command_line import COMMANDS
 from studygroup.errors import UserError
 from studygroup.kinds import Kind
 from studygroup.methods import DML
@@ -139,7 +140,7 @@ def test_invalid_text_is_refused(kind: Kind, text: str, message: str) -> None:
         kind.parse(text)
 
 
-@pytest.mark.parametrize("options", [options for _, options in cli.COMMANDS.values()])
+@pytest.mark.parametrize("options", [options for _, options in COMMANDS.values()])
 def test_every_option_of_every_command_is_documented(options: type[Options]) -> None:
     parameters = parameters_of(options)
     assert parameters
@@ -237,10 +238,10 @@ def test_a_function_of_options_takes_them_as_keyword_arguments() -> None:
         function(colours="blue")
 
 
-@pytest.mark.parametrize(("command", "function"), [(command, name) for command, (name, _) in cli.COMMANDS.items()])
+@pytest.mark.parametrize(("command", "function"), [(command, name) for command, (name, _) in COMMANDS.items()])
 def test_public_functions_have_the_signature_and_docstring_of_their_options(command: str, function: str) -> None:
     public: Any = getattr(api, function)
-    options = cli.COMMANDS[command][1]
+    options = COMMANDS[command][1]
     assert public.options is options
     assert inspect.signature(public) == inspect.signature(options)
     documented = inspect.getdoc(public) or ""

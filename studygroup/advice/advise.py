@@ -13,7 +13,7 @@ import numpy as np
 
 from studygroup import config, reporting
 from studygroup.advice.answer import Entry, Findings, answer, failure
-from studygroup.advice.candidates import ALONE, Candidate, candidates_for, larger_network
+from studygroup.advice.candidates import ALONE, Candidate, candidates_for
 from studygroup.advice.journal import Journal
 from studygroup.advice.judgement import Scored, better_half, gains, read_curves
 from studygroup.advice.plan import Pace, largest, rung_sizes
@@ -24,6 +24,7 @@ from studygroup.lock import lock_dir
 from studygroup.options import AdviseOptions, CompareOptions, RunOptions, duration
 from studygroup.options.recipe import show_duration
 from studygroup.parameters import parameters_of
+from studygroup.pipeline.choose import larger_network
 from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.setup import epochs_of, open_splits, run_options, short_name, student_of
 from studygroup.runs.contents import kind_of_folder, mark, names_in

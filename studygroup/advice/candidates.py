@@ -8,32 +8,12 @@ from dataclasses import dataclass
 from studygroup.errors import unknown_name
 from studygroup.options import AdviseOptions, RunOptions
 from studygroup.options.base import plain
+from studygroup.pipeline.choose import larger_network
 
 ALONE = "alone"
 REGULARISED = "regularisation"
 SAME: Mapping[object, tuple[str, ...]] = {"light": ("light", "auto")}
 """Values of an option that mean the same as one of a candidate's."""
-LARGER = {  # the next one of the family that costs about twice as much, or more
-    "resnet8": "resnet14",
-    "resnet14": "resnet26",
-    "resnet20": "resnet44",
-    "resnet26": "resnet56",
-    "resnet32": "resnet56",
-    "resnet44": "resnet110",
-    "resnet56": "resnet110",
-    "resnet8x4": "resnet32x4",
-    "resnet18": "resnet34",
-    "resnet34": "resnet50",
-    "wrn_16_1": "wrn_16_2",
-    "wrn_16_2": "wrn_40_2",
-    "wrn_40_1": "wrn_40_2",
-    "vgg8": "vgg11",
-    "vgg11": "vgg13",
-    "vgg13": "vgg16",
-    "vgg16": "vgg19",
-    "vdcnn9": "vdcnn17",
-    "vdcnn17": "vdcnn29",
-}
 
 
 @dataclass(frozen=True)
@@ -55,19 +35,6 @@ class Candidate:
     options: Mapping[str, object]
     needs_teacher: bool = False
     costs_as_alone: bool = False
-
-
-def larger_network(student: object) -> str | None:
-    """Return the name of the next larger network of a student's family; None if there is none."""
-    if not isinstance(student, str):
-        return None
-    name, _, suffix = student.partition("@")
-    if name == "transformer":
-        given = dict(item.split("=", 1) for item in suffix.split(",") if "=" in item)
-        given["depth"] = str(2 * int(given.get("depth", "3")))
-        return f"{name}@" + ",".join(f"{option}={value}" for option, value in given.items())
-    found = LARGER.get(name)
-    return f"{found}@{suffix}" if found and suffix else found
 
 
 def candidates_for(base: RunOptions, options: AdviseOptions, *, texts: bool) -> list[Candidate]:

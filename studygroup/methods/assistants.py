@@ -20,7 +20,9 @@ class Assisted(ComparesLogits):
 
     needs_teacher = True
 
-    assistants: Sequence[str] | None = option(None, help="Networks of the assistants, from the largest to the smallest; at least one")
+    assistants: Sequence[str] | None = option(
+        None, help="Networks of the assistants, from the largest to the smallest", default_help="those of sizes between"
+    )
     assistant_epochs: int | None = option(None, at_least=1, help="Epochs of each assistant's training", default_help="the student's")
 
     def __post_init__(self) -> None:

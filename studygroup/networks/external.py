@@ -71,7 +71,7 @@ def _import_timm(name: str) -> Any:
     try:
         return importlib.import_module("timm")
     except (ImportError, RuntimeError) as error:  # RuntimeError: a torchvision that does not fit the torch
-        raise UserError(f"timm:{name} needs timm, which cannot be imported ({one_line(error)}); pip install timm") from error
+        raise UserError(f"timm:{name} needs timm, which cannot be imported ({one_line(error)}); pip install 'studygroup[timm]'") from error
 
 
 def recorded_network(name: str, allowed: Collection[str], folder: Path, source: str) -> str | Callable[..., nn.Module]:

@@ -170,7 +170,9 @@ def _load(name: str, path: Path, num_classes: int) -> tuple[Any, str | None, set
         transformers: Any = importlib.import_module("transformers")
         auto = transformers.AutoModelForSequenceClassification
     except (ImportError, RuntimeError, AttributeError) as error:
-        raise UserError(f"{name} needs transformers, which cannot be imported ({one_line(error)}); pip install transformers") from error
+        raise UserError(
+            f"{name} needs transformers, which cannot be imported ({one_line(error)}); pip install 'studygroup[transformers]'"
+        ) from error
     if not (path / CONFIG).is_file():
         raise UserError(f"{name}: there is no {path / CONFIG}; give a folder made by save_pretrained (nothing is downloaded)")
     weights = _has_weights(path)

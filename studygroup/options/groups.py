@@ -188,7 +188,9 @@ class NetworkOptions(CodeOptions):
     )
     peers: Sequence[str] = option((), help="Networks of the other students, if they differ from the student")
     teacher: str | Path | nn.Module | None = option(
-        None, help="Teacher: a run folder, a network by name (trained first), or `package.module:function` that returns a trained network"
+        None,
+        help="Teacher: a run folder, a network by name (trained first), `auto` (the next larger network of the student's family), or "
+        "`package.module:function` that returns a trained network",
     )
 
 

@@ -22,6 +22,7 @@ from studygroup.networks.factory import NO_START, Spec, is_untrained, resolve_sp
 from studygroup.networks.registry import SMALLEST_MAP
 from studygroup.networks.starts import Start
 from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
+from studygroup.pipeline.choose import with_assistants, with_teacher
 from studygroup.pipeline.presets import with_preset
 from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
 from studygroup.pipeline.weights import TEACHER, Pretrained, absolute_sources, open_all
@@ -46,7 +47,7 @@ def run_options(options: Options, counts: dict[str, int] | None = None) -> RunOp
     student = run.student if run.student is not None else "transformer" if texts else "resnet8"
     settings = Settings.of(run, optimizer=optimizer)
     run = replace(run, student=student, optimizer=optimizer, learning_rate=settings.learning_rate, weight_decay=settings.weight_decay)
-    run = replace(run, weights=absolute_sources(run))
+    run = with_teacher(replace(run, weights=absolute_sources(run)))
     return with_preset(run, texts=texts, count=partial(count_samples, run, {} if counts is None else counts))
 
 
@@ -79,7 +80,7 @@ def method_of(options: RunOptions) -> Method:
             )
     elif peers:
         raise UserError(f"{method} trains one student; it takes no peers")
-    return create_method(method, with_files(method, own))
+    return create_method(method, with_files(method, with_assistants(options, method, own)))
 
 
 def with_files(method: str, options: Mapping[str, object]) -> dict[str, object]:
@@ -225,7 +226,9 @@ def find_teacher(options: NetworkOptions, method: Method) -> nn.Module | Run | s
     teacher, name = options.teacher, method_name(method)
     if teacher is None:
         if method.needs_teacher:
-            raise UserError(f"{name} needs a teacher; give --teacher RUN (a trained run folder) or --teacher NETWORK (trained first)")
+            raise UserError(
+                f"{name} needs a teacher; give --teacher RUN (a trained run folder), --teacher NETWORK (trained first) or --teacher auto"
+            )
         return None
     if not method.needs_teacher:
         takers = " or ".join(other for other in METHODS if METHODS[other].needs_teacher)

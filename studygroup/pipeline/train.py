@@ -122,9 +122,9 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         try:
             mark(out, "run")
             if not (options.resume and config.is_given(files.config)):
-                config.save(files.config, resolved)
                 write_json(files.data, description)
                 write_json(files.environment, environment(settings.seed) | ({"plan": asdict(plan)} if plan is not None else {}))
+                config.save(files.config, resolved)  # the last one: if it is there, all of them are
         except TrainingError:  # the disk is full
             remove_empty_run(out)
             raise
@@ -138,7 +138,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
                 ranks.on_rank_zero(lambda: add_linear_model(finished, splits, options))
             ranks.on_rank_zero(lambda: try_to_write_page(out))
             return finished
-        except UserError:
+        except (UserError, TrainingError):
             if ranks.rank == 0:
                 remove_empty_run(out)
             raise

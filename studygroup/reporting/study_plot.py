@@ -71,7 +71,7 @@ def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
             cell = at.get((name, column))
             if cell is not None and base is not None:
                 told = _gain(axes, cell, base, place) or told
-        axes.set_title(shortened(column, NAME), fontsize=9, parse_math=False)
+        axes.set_title(textwrap.fill(shortened(column, 2 * NAME), NAME), fontsize=9, parse_math=False)
         axes.grid(visible=True, axis="x", color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(len(names) - 0.5, -0.5)

@@ -164,7 +164,7 @@ class RayExecutor:
             line = " ".join(str(error).split())[:150]
             raise UserError(f"there is no Ray cluster at {address} ({line}); `ray start --head` starts one; or leave --ray out") from error
         self._ray = ray
-        has = ray.cluster_resources()
+        has: dict[str, float] = ray.cluster_resources()  # type: ignore[no-untyped-call, unused-ignore]  # Ray has no types for it
         gpu = gpu and has.get("GPU", 0) >= 1
         self.slots = workers or max(int(has.get("GPU" if gpu else "CPU", 1)), 1)
         self.description = f"Ray at {address}, {self.slots} at once"

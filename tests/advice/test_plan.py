@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from studygroup.advice.candidates import larger_network
 from studygroup.advice.plan import Pace, PlannedRun, largest, makespan, rung_sizes
+from studygroup.networks.sizes import larger_network
 
 
 def test_runs_start_in_order_and_after_their_teachers() -> None:

@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.campaign.process import Case, Verdict, read_json
@@ -27,7 +28,7 @@ AGENTS = {
 
 def cases(world: World) -> Iterator[Case]:
     """Yield the only case."""
-    yield Case("two nodes", lambda: killed_node(world), seconds=1500)
+    yield Case("two nodes", partial(killed_node, world), seconds=1500)
 
 
 def raylets() -> dict[int, list[int]]:

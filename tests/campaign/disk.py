@@ -8,7 +8,9 @@ import subprocess
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
+from functools import partial
 from pathlib import Path
+from typing import Any
 
 from tests.campaign.process import Case, Child, Verdict, command
 from tests.campaign.world import SMALL, World, differences
@@ -20,11 +22,11 @@ SIZES = (4, 64, 200, 400, 700, 1000, 1400, 1800)
 def cases(world: World) -> Iterator[Case]:
     """Yield a case for each size, and for each command that writes."""
     for size in SIZES:
-        yield Case(f"full-{size}", lambda s=size: full(world, s), seconds=900)  # type: ignore[misc]
+        yield Case(f"full-{size}", partial(full, world, size), seconds=900)
     for name, words in writers(world).items():
         for kind in ("full", "read-only"):
-            yield Case(f"{kind}-{name}", lambda w=words, k=kind: refused(w, k), seconds=600)  # type: ignore[misc]
-    yield Case("slow", lambda: slow(world), seconds=900)
+            yield Case(f"{kind}-{name}", partial(refused, words, kind), seconds=600)
+    yield Case("slow", partial(slow, world), seconds=900)
 
 
 def train(world: World, out: str) -> list[str]:
@@ -49,11 +51,15 @@ def writers(world: World) -> dict[str, list[str]]:
 def mounted(size: int) -> Iterator[Callable[[str], None] | None]:
     """Mount a small file system at `disk` in the working directory; yields a function that remounts it, None where that is not allowed."""
     Path("disk").mkdir()
+
+    def remounted(options: str) -> None:
+        subprocess.run(["mount", "-o", f"remount,{options}", "disk"], check=True)
+
     if subprocess.run(["mount", "-t", "tmpfs", "-o", f"size={size}k", "tmpfs", "disk"], capture_output=True, check=False).returncode:
         yield None
         return
     try:
-        yield lambda options: subprocess.run(["mount", "-o", f"remount,{options}", "disk"], check=True) and None
+        yield remounted
     finally:
         subprocess.run(["umount", "-l", "disk"], check=False)
 
@@ -117,11 +123,11 @@ def slow(world: World) -> Verdict:
     def slow_down() -> None:
         flush = os.fsync
 
-        def slowly(descriptor: int) -> None:
+        def slowly(descriptor: Any) -> None:
             time.sleep(0.3)
             flush(descriptor)
 
-        os.fsync = slowly
+        os.fsync = slowly  # type: ignore[assignment, unused-ignore]
 
     whole = Child(command(train(world, str(here / "whole"))), here)
     if whole.wait(400) != 0:

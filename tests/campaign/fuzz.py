@@ -11,6 +11,7 @@ import zipfile
 from collections.abc import Callable, Iterator
 from contextlib import suppress
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 
 import numpy as np
@@ -60,7 +61,7 @@ def cases(world: World) -> Iterator[Case]:
         for name, reader in READERS.items():
             kinds = ("bytes", "opcodes") if reader.opcodes else ("bytes",)
             for kind in kinds:
-                yield Case(f"{name}-{kind}-{turn}", lambda r=reader, k=kind, t=turn: attack(world, r, k, t), seconds=400)  # type: ignore[misc]
+                yield Case(f"{name}-{kind}-{turn}", partial(attack, world, reader, kind, turn), seconds=400)
 
 
 @st.composite

@@ -9,6 +9,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -34,12 +35,8 @@ def cases(world: World) -> Iterator[Case]:
         for number, method in enumerate(METHODS):
             if number % 9 == 4:
                 victim = ("parent", "worker")[(turn + number // 9) % 2]
-                yield Case(
-                    f"compare-{victim}-{turn}-{number}",
-                    lambda v=victim, t=turn: killed_comparison(world, v, t),
-                    seconds=1200,  # type: ignore[misc]
-                )
-            yield Case(f"{method}-{turn}", lambda m=method, t=turn: killed_run(world, m, t), seconds=900)  # type: ignore[misc]
+                yield Case(f"compare-{victim}-{turn}-{number}", partial(killed_comparison, world, victim, turn), seconds=1200)
+            yield Case(f"{method}-{turn}", partial(killed_run, world, method, turn), seconds=900)
 
 
 def words_of(world: World, method: str) -> list[str]:

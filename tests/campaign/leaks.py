@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import time
 from collections.abc import Callable, Iterator
+from functools import partial
 from pathlib import Path
 from statistics import median
 
@@ -18,8 +19,8 @@ MOST_GROWTH = 24 * 2**20
 
 def cases(world: World) -> Iterator[Case]:
     """Yield a training and a stream of predictions."""
-    yield Case("train", lambda: watched("training", train(world)), seconds=1700)
-    yield Case("predict", lambda: watched("predicting", predict(world)), seconds=1700)
+    yield Case("train", partial(watched, "training", train(world)), seconds=1700)
+    yield Case("predict", partial(watched, "predicting", predict(world)), seconds=1700)
 
 
 def train(world: World) -> Callable[[], int]:

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Iterator
+from functools import partial
 from pathlib import Path
 
 from tests.campaign.process import Case, Verdict, processes_in
@@ -18,7 +19,7 @@ def cases(world: World) -> Iterator[Case]:
     """Yield cases, each with a kill of another process, in turn."""
     for turn in range(20):
         for victim in ("launcher", "rank"):
-            yield Case(f"{victim}-{turn}", lambda v=victim, t=turn: killed(world, v, t), seconds=1200)  # type: ignore[misc]
+            yield Case(f"{victim}-{turn}", partial(killed, world, victim, turn), seconds=1200)
 
 
 def killed(world: World, victim: str, turn: int) -> Verdict:
@@ -58,7 +59,7 @@ def killed(world: World, victim: str, turn: int) -> Verdict:
     again = subprocess.run([*words, "--out", "parts", "--resume"], capture_output=True, text=True, check=False)
     if again.returncode:
         return Verdict(1, (*defects, f"after a killed {victim} it does not go on: {again.stderr[-300:]}"))
-    return Verdict(1, tuple(defects + [f"a killed {victim}: {text}" for text in differences(here / "whole", here / "parts")]))
+    return Verdict(1, tuple(defects + [f"a killed {victim}: {text}" for text in differences(here / "whole", here / "parts", rounded=True)]))
 
 
 def ranks(folder: Path) -> list[int]:

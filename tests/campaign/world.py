@@ -38,11 +38,13 @@ class World:
         folder: of everything.
         seed: of all random choices.
         minutes: of the whole campaign.
+        commit: what is attacked.
     """
 
     folder: Path
     seed: int
     minutes: float
+    commit: str = "an unknown commit"
 
     def random(self, *names: object) -> random.Random:
         """Return the random numbers of a case."""
@@ -81,15 +83,21 @@ class World:
                 raise RuntimeError(f"{name} cannot be made: {child.text()[-500:]}")
 
 
-def differences(first: Path, second: Path) -> list[str]:
-    """Compare two run folders: their weights, results, metrics and predictions, byte by byte but for what a clock measured."""
+def differences(first: Path, second: Path, *, rounded: bool = False) -> list[str]:
+    """Compare two run folders: their weights, results, metrics and predictions, byte by byte but for what a clock measured.
+
+    Args:
+        first: a run folder.
+        second: another one.
+        rounded: whether the losses of an epoch may differ in their last digits, as sums over ranks do that were saved in its midst.
+    """
     found = []
     names = [sorted(str(path.relative_to(folder)) for path in folder.rglob("*") if path.is_file()) for folder in (first, second)]
     kept = [[name for name in own if _is_compared(name)] for own in names]
     if kept[0] != kept[1]:
         found.append(f"there are other files: {sorted(set(kept[0]) ^ set(kept[1]))[:3]}")
     for name in sorted(set(kept[0]) & set(kept[1])):
-        contents = [_content(folder / name) for folder in (first, second)]
+        contents = [_content(folder / name, digits=6 if rounded else 17) for folder in (first, second)]
         if contents[0] != contents[1]:
             found.append(f"{name} differs")
     leftovers = [name for name in names[1] if name.endswith(".part")]
@@ -104,18 +112,17 @@ def _is_compared(name: str) -> bool:
     )  # fmt: skip
 
 
-def _content(path: Path) -> Any:
+def _content(path: Path, digits: int) -> Any:
     if path.suffix in (".json", ".jsonl"):
-        return [
-            _without_times(json.loads(line)) for line in ([path.read_text()] if path.suffix == ".json" else path.read_text().splitlines())
-        ]
+        text = path.read_text(encoding="utf-8")
+        return [_without_times(json.loads(line), digits) for line in ([text] if path.suffix == ".json" else text.splitlines())]
     return path.read_bytes()
 
 
-def _without_times(value: Any) -> Any:
+def _without_times(value: Any, digits: int) -> Any:
     if isinstance(value, dict):
-        return {key: _without_times(item) for key, item in value.items() if key not in TIMES}
-    return value
+        return {key: _without_times(item, digits) for key, item in value.items() if key not in TIMES}
+    return float(f"{value:.{digits}g}") if isinstance(value, float) else value
 
 
 def preload() -> None:

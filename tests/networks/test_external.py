@@ -110,7 +110,7 @@ def test_models_that_timm_cannot_make_are_refused(name: str, channels: int, mess
 
 def test_timm_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setitem(sys.modules, "timm", None)
-    with pytest.raises(UserError, match=r"timm:resnet18 needs timm, which cannot be imported .*pip install timm"):
+    with pytest.raises(UserError, match=r"timm:resnet18 needs timm, which cannot be imported .*pip install 'studygroup\[timm\]'"):
         studygroup.train("digits", student="timm:resnet18", method="baseline", out=tmp_path / "run", cache=tmp_path / "cache", **SMALL)
     assert not (tmp_path / "run").exists()
 

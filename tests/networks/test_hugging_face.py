@@ -285,7 +285,7 @@ def test_data_that_do_not_fit_are_refused(folder: Path) -> None:
 
 def test_transformers_that_is_not_installed(monkeypatch: pytest.MonkeyPatch, folder: Path) -> None:
     monkeypatch.setitem(sys.modules, "transformers", None)
-    with pytest.raises(UserError, match=r"needs transformers, which cannot be imported .*pip install transformers"):
+    with pytest.raises(UserError, match=r"needs transformers, which cannot be imported .*pip install 'studygroup\[transformers\]'"):
         build_network(f"hf:{folder}", num_classes=3, vocabulary=TOKENS)
 
 

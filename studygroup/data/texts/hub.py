@@ -95,7 +95,7 @@ def _class_name(label: object, classes: Sequence[str]) -> str | None:
 class Hub(TextSource):
     """A folder that `save_to_disk` wrote, or a data set of the hub by its name."""
 
-    description = "a data set of Hugging Face's hub (hub:NAME, --download), or a folder of save_to_disk (hub:FOLDER); pip install datasets"
+    description = "a data set of Hugging Face's hub (hub:NAME, --download), or a folder of save_to_disk (hub:FOLDER); the extra `datasets`"
 
     def __init__(self, path: Path | None, options: DataOptions) -> None:
         super().__init__(path, options)
@@ -210,7 +210,7 @@ def _library(data: str) -> Any:
     try:
         import datasets
     except ImportError as error:
-        raise UserError(f"{data} needs the library datasets; pip install datasets") from error
+        raise UserError(f"{data} needs the library datasets; pip install 'studygroup[datasets]'") from error
     if int(datasets.__version__.split(".")[0]) < VERSION:
         raise UserError(f"{data} needs datasets {VERSION} or newer, not {datasets.__version__}; pip install --upgrade datasets")
     return datasets

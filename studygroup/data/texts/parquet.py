@@ -31,7 +31,9 @@ class Parquet:
         try:
             import pyarrow.parquet as parquet
         except ImportError as error:
-            raise UserError(f"{path} needs pyarrow to be read; pip install pyarrow, or write the table as CSV or JSONL") from error
+            raise UserError(
+                f"{path} needs pyarrow to be read; pip install 'studygroup[parquet]', or write the table as CSV or JSONL"
+            ) from error
         self.path, self.parquet = path, parquet
         with self._open() as file:
             self.size: int = file.metadata.num_rows

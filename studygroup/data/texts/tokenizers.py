@@ -45,14 +45,12 @@ def make_tokenizer(kind: str, texts: Callable[[], Iterator[str]], *, vocabulary:
         vocabulary: vocabulary size of `bpe`; None for as many tokens as the texts bear, at most `VOCABULARY`.
 
     Raises:
-        UserError: the kind is unknown or has a vocabulary of its own, or the tokenizer cannot be loaded or trained.
+        UserError: the kind is unknown, or the tokenizer cannot be loaded or trained.
     """
     if kind in BPE:
         bpe = Bpe.train(texts(), vocabulary=vocabulary or VOCABULARY, lower=kind == "bpe-lower")
         size = bpe.vocabulary if vocabulary is not None else bpe.supported_size(texts())
         return bpe if size == bpe.vocabulary else Bpe.train(texts(), vocabulary=size, lower=kind == "bpe-lower")
-    if vocabulary is not None and (kind == "chars" or kind.startswith(HF)):
-        raise UserError(f"vocabulary is {vocabulary}, but the tokenizer {kind} has a vocabulary of its own; leave it out, or take bpe")
     if kind == "chars":
         return Chars()
     if kind.startswith(HF):

@@ -221,7 +221,7 @@ def test_the_library_must_be_installed_and_new(stub: Stub, cache: Path, monkeypa
     with pytest.raises(UserError, match=r"needs datasets 4 or newer, not 3.6.0; pip install --upgrade datasets"):
         Hub(*source_args(folder, cache))
     monkeypatch.setitem(sys.modules, "datasets", None)
-    with pytest.raises(UserError, match="pip install datasets"):
+    with pytest.raises(UserError, match=r"pip install 'studygroup\[datasets\]'"):
         Hub(*source_args(folder, cache))
 
 

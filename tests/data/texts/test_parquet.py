@@ -62,5 +62,5 @@ def test_missing_pyarrow_is_named(tmp_path: Path, cache: Path, monkeypatch: pyte
     monkeypatch.setitem(sys.modules, "pyarrow", None)
     monkeypatch.setitem(sys.modules, "pyarrow.parquet", None)
     (tmp_path / "t.parquet").touch()
-    with pytest.raises(UserError, match="pip install pyarrow"):
+    with pytest.raises(UserError, match=r"pip install 'studygroup\[parquet\]'"):
         Table(*source_args(tmp_path / "t.parquet", cache))

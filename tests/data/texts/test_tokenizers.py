@@ -305,11 +305,3 @@ def test_case_is_folded_on_request(tmp_path: Path) -> None:
 def test_unknown_kinds_are_refused() -> None:
     with pytest.raises(UserError, match=r"unknown tokenizer 'bp'.*bpe"):
         make_tokenizer("bp", lambda: iter(()))
-
-
-@pytest.mark.parametrize("kind", ["chars", "hf:nowhere"])
-def test_a_size_is_refused_where_the_vocabulary_is_given(kind: str) -> None:
-    with pytest.raises(
-        UserError, match=rf"vocabulary is 100, but the tokenizer {kind} has a vocabulary of its own; leave it out, or take bpe"
-    ):
-        make_tokenizer(kind, lambda: iter(["a"]), vocabulary=100)
