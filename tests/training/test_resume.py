@@ -87,6 +87,7 @@ def stop_at(monkeypatch: pytest.MonkeyPatch, epoch: int, step: int, number: int 
     monkeypatch.setattr(Trainer, "run_epoch", spied)
 
 
+@pytest.mark.filterwarnings("ignore:the average of the students")  # after two epochs
 @pytest.mark.parametrize("method", sorted(METHODS))
 def test_interrupted_within_an_epoch_and_resumed(
     method: str, train: Callable[..., Run], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -110,6 +111,7 @@ def kill(*_: Any, **__: Any) -> None:
     raise Killed
 
 
+@pytest.mark.filterwarnings("ignore:the average of the students")  # after two epochs
 @pytest.mark.parametrize(("method", "augment"), [*((method, "auto") for method in sorted(METHODS)), ("cgl", "strong"), ("kdcl", "strong")])
 def test_killed_within_an_epoch_and_resumed(
     method: str, augment: str, train: Callable[..., Run], teacher: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
