@@ -39,7 +39,7 @@ QUICK = ROOT / "docs" / "quick"
 IN_FULL = "docs/tutorials/"  # pages whose trainings are not shortened
 LIMIT = 900  # seconds of one command
 SHELL = re.compile(r"[|<>;&*$`]")
-NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?([eE][+-]?\d+)?")
+NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?([eE][+-]?\d+)?|·|–")  # tables have `·` for 0 and `–` for none
 ELLIPSIS = "..."
 FORK = multiprocessing.get_context("fork")
 
@@ -85,9 +85,16 @@ def prepare(key: str) -> Path:
         unfinished = BUILD / "stand-ins-unfinished"
         shutil.rmtree(unfinished, ignore_errors=True)
         unfinished.mkdir()
-        stand_ins.build(unfinished, lambda words: forked(words, unfinished / ".printed", unfinished, environment("")))
+        stand_ins.build(unfinished, lambda words: train_stand_in(words, unfinished))
         unfinished.rename(folder)
     return folder
+
+
+def train_stand_in(words: list[str], folder: Path) -> None:
+    """Run `studygroup` for the stand-ins; raise BlockError if it fails."""
+    printed = folder / ".printed"
+    if forked(words, printed, folder, environment("")):
+        raise BlockError(f"studygroup {shlex.join(words)}:\n{printed.read_text(encoding='utf-8')}")
 
 
 class PageRun:
@@ -218,18 +225,18 @@ def keep(picture: str, name: str) -> None:
 
 def agrees(shown: str, printed: str) -> bool:
     """Return whether the lines on a page are those of the run, but for numbers and order; with a line `...`, some of them."""
-    on_page, in_run = Counter(masked(line) for line in shown.splitlines()), Counter(masked(line) for line in printed.splitlines())
+    on_page, in_run = (Counter(filter(None, map(masked, text.splitlines()))) for text in (shown, printed))
     return on_page - Counter([ELLIPSIS]) <= in_run if ELLIPSIS in on_page else on_page == in_run
 
 
 def renewed_lines(shown: str, printed: str) -> str:
     """Return an output for a page: all that was printed, or, of one with lines `...`, the lines that it shows, as they are now."""
-    lines = [line.rstrip() for line in printed.rstrip().splitlines()]
+    lines = [line.rstrip() for line in printed.strip("\n").splitlines()]
     if agrees(shown, printed) and ELLIPSIS in shown.splitlines():
         pool: dict[str, list[str]] = {}
         for line in lines:
             pool.setdefault(masked(line), []).append(line)
-        lines = [line if line == ELLIPSIS else pool[masked(line)].pop(0) for line in shown.splitlines()]
+        lines = [pool[masked(line)].pop(0) if line != ELLIPSIS and masked(line) else line for line in shown.splitlines()]
     return "".join(f"{line}\n" for line in lines)
 
 

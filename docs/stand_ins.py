@@ -43,8 +43,8 @@ def build(folder: Path, studygroup: Callable[[list[str]], None]) -> None:
         folder: an empty folder.
         studygroup: runs the command line in that folder.
     """
-    program([ROOT / "recipes" / "digit_photos.py", "photos", "--classes", CLASSES, "--each", "40"], folder)
-    program([ROOT / "recipes" / "digit_photos.py", "more-photos", "--classes", CLASSES, "--each", "5", "--skip", "40"], folder)
+    program([ROOT / "recipes" / "digit_photos.py", "photos", "--classes", CLASSES, "--each", "20"], folder)
+    program([ROOT / "recipes" / "digit_photos.py", "more-photos", "--classes", CLASSES, "--each", "5", "--skip", "20"], folder)
     program([ROOT / "recipes" / "docstrings.py", "reviews.csv", *SENTENCES], folder)
     shutil.make_archive(str(folder / "photos"), "zip", folder / "photos")
     shutil.copy(next((folder / "more-photos" / "two").glob("*.png")), folder / "cat.png")
@@ -82,7 +82,8 @@ def hugging_face_folder(folder: Path, texts: list[str], classes: list[str]) -> N
     words.train_from_iterator(texts, tokenizers.trainers.WordPieceTrainer(vocab_size=500, special_tokens=special, show_progress=False))
     ends = [(word, special.index(word)) for word in ("[CLS]", "[SEP]")]
     words.post_processor = tokenizers.processors.TemplateProcessing(single="[CLS] $A [SEP]", special_tokens=ends)
-    fast = transformers.PreTrainedTokenizerFast(
+    fast_tokenizer: Any = transformers.PreTrainedTokenizerFast  # without annotations
+    fast = fast_tokenizer(
         tokenizer_object=words, pad_token="[PAD]", unk_token="[UNK]", cls_token="[CLS]", sep_token="[SEP]", model_max_length=64
     )
     fast.save_pretrained(folder)

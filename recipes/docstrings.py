@@ -16,7 +16,7 @@ import random
 from collections.abc import Iterator
 from pathlib import Path
 
-LIBRARIES = ("sklearn", "matplotlib", "torch")
+LIBRARIES = ("sklearn", "matplotlib", "numpy")
 SHORTEST = 20  # characters of a sentence
 SEED = 0
 
@@ -27,9 +27,13 @@ def sentences(library: str) -> Iterator[str]:
     if spec is None or spec.origin is None:
         raise SystemExit(f"{library} is not installed")
     for path in sorted(Path(spec.origin).parent.rglob("*.py")):
-        if "tests" in path.parts:
+        if {"tests", "testing", "test"} & set(path.parts):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        try:
+            tree = ast.parse(path.read_text(encoding="utf-8"))
+        except SyntaxError:  # of a newer Python
+            continue
+        for node in ast.walk(tree):
             if isinstance(node, ast.FunctionDef | ast.ClassDef) and (doc := ast.get_docstring(node)):
                 yield " ".join(doc.split("\n\n")[0].split())
 

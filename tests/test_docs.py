@@ -10,8 +10,11 @@ from pathlib import Path
 
 import pytest
 
+import studygroup
 from docs.blocks import ROOT, Block, check, commands, extras, pages, read_blocks, targets
+from docs.drawings.__main__ import files as drawings
 from docs.run import agrees, renewed_lines, run_pages
+from docs.site.conf import FOLDERS, NAVIGATION, REFERENCE, include_patterns
 from studygroup.command_line import COMMANDS, parsers
 from studygroup.methods import METHODS, method_options
 
@@ -110,6 +113,7 @@ def test_what_cannot_be_right_is_found(tmp_path: Path, language: str, code: str,
         ("first 1\nsecond\n", "second\nfirst 2\n", True),
         ("first\n", "first\nfirst\n", False),
         ("", "", True),
+        ("a  ·  3\n\n", "\na 12 –\n", True),
         ("", "something\n", False),
         ("  a   1 \n ──── \n", " a 100\n ──────\n", True),
     ],
@@ -157,3 +161,19 @@ def test_a_block_that_fails_fails_its_page(tmp_path: Path, monkeypatch: pytest.M
     page = tmp_path / "page.md"
     page.write_text("```python\nx = 1\n```\n\n```python\nassert x == 2\n```\n")
     assert "AssertionError" in run_pages([page])["page.md"]
+
+
+def test_every_page_is_in_the_navigation_of_the_site() -> None:
+    listed = {page for group in NAVIGATION.values() for page in group} | {"README"}
+    there = {path.relative_to(ROOT).with_suffix("").as_posix() for pattern in include_patterns for path in ROOT.glob(pattern)}
+    assert {page for page in there if page.rpartition("/")[0] not in FOLDERS or page.endswith("/README")} == listed
+
+
+def test_the_reference_has_every_public_name() -> None:
+    shown = {name.rpartition(".")[2] for names in REFERENCE.values() for name in names}
+    assert set(dir(studygroup)) - {"analysis", "data", "losses", "methods", "networks", "options"} <= shown
+
+
+def test_the_drawings_are_those_of_the_code() -> None:
+    for path, content in drawings().items():
+        assert path.read_text(encoding="utf-8") == content, "run `make figures`"

@@ -33,7 +33,7 @@ def shortened(function: Callable[..., Any]) -> Callable[..., Any]:
 
 def short_options(known: Mapping[str, Parameter], digits: bool, given: Mapping[str, Any]) -> dict[str, Any]:
     """Return the options that take the place of the given ones."""
-    most = {**ALWAYS, **(DIGITS if digits else {}), **{name: limit for name, limit in IF_GIVEN.items() if given.get(name)}}
+    most: dict[str, Any] = {**ALWAYS, **(DIGITS if digits else {}), **{name: limit for name, limit in IF_GIVEN.items() if given.get(name)}}
     return {
         name: limit if isinstance(limit, str) else min(given.get(name) or limit, limit) for name, limit in most.items() if name in known
     }

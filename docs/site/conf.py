@@ -11,6 +11,7 @@ import inspect
 import re
 import sys
 from pathlib import Path
+from types import GenericAlias
 from typing import Any
 
 ROOT = Path(__file__).parents[2]
@@ -68,18 +69,37 @@ NAVIGATION = {
         "docs/analysis",
         "docs/deploy",
         "docs/scaling",
+        "docs/studies",
     ],
     "Explanations": [f"docs/explain/{name}" for name in ("groups", "updates", "roles", "shares", "mistakes")],
-    "Reference": ["docs/commands/README", "docs/api/README", "docs/methods/README", "docs/networks", "docs/formats", "docs/glossary"],
-    "Measured": ["docs/results", "docs/performance", "docs/performance-gpu", "recipes/README", "studies/README", "LOG"],
+    "Reference": [
+        "docs/commands/README",
+        "docs/api/README",
+        "docs/methods/README",
+        "docs/logit-losses",
+        "docs/networks",
+        "docs/formats",
+        "docs/glossary",
+    ],
+    "Measured": [
+        "docs/results",
+        "docs/performance",
+        "docs/performance-gpu",
+        "docs/reliability",
+        "docs/studies/published",
+        "recipes/README",
+        "studies/README",
+        "LOG",
+    ],
     "Project": ["docs/structure", "CONTRIBUTING", "CHANGELOG", "SECURITY"],
 }
 FOLDERS = ("docs/methods", "docs/commands", "docs/api")  # whose README leads to the pages beside it
 REFERENCE = {  # the public names of `studygroup`, by the page in docs/api that shows them
-    "functions": ["train", "compare", "advise", "benchmark", "predict", "evaluate", "export", "report", "list_names", "list_runs"],
+    "functions": ["train", "compare", "advise", "study", "benchmark", "predict", "evaluate", "export", "report", "list_names", "list_runs"],
     "runs": ["Run", "Member", "ExportedModel"],
     "errors": ["UserError", "TrainingError"],
     "methods": ["Method", "StageSpec", "methods.method.Losses", *(path.partition(":")[2] for path in METHODS.built_in.values())],
+    "analysis": [f"analysis.{module}" for module in sg.analysis.MODULES],
     **{package: [f"{package}.{name}" for name in getattr(sg, package).__all__] for package in ("losses", "networks", "data", "options")},
 }
 ELSEWHERE = ("data.OnError", "options.RENAMED", "options.FROM_PYTHON")  # shown with another part, or of no use to a reader
@@ -114,6 +134,8 @@ def entry(part: str, name: str) -> str:
         hidden = f"   :exclude-members: {NOT_SHOWN[part]}\n" if part in NOT_SHOWN and value is not sg.Method else ""
         inherited = "   :inherited-members:\n" if part == "runs" else ""
         return f".. autoclass:: studygroup.{name}\n   :members:\n{inherited}{hidden}"
+    if isinstance(value, GenericAlias):  # whose docstring is that of dict
+        return f".. py:data:: studygroup.{name}\n   :value: {value}\n"
     if inspect.ismodule(value):
         return f".. automodule:: studygroup.{name}\n   :members:\n"
     return f".. autofunction:: studygroup.{name}\n" if inspect.isroutine(value) else f".. autodata:: studygroup.{name}\n   :no-value:\n"
@@ -138,6 +160,7 @@ def complete(_: Any, page: str, content: list[str]) -> None:
     text = re.sub(r"^<!-- not run: (.+) -->$", r"*Not run when these pages are made: \1.*\n", text, flags=re.MULTILINE)
     text = re.sub(r"^<!-- python\n.*?^-->\n", "", text, flags=re.MULTILINE | re.DOTALL)
     folder = (ROOT / page).parent
+    text = re.sub(r"\[([^\]]+)\]\(([^)#:]+)\)", lambda link: link[1] if (folder / link[2]).is_dir() else link[0], text)  # no page
     content[0] = re.sub(r"!\[([^\]]*)\]\(([^)]+)\.svg\)", lambda found: both_variants(folder, *found.groups()), text) + navigation(page)
 
 
