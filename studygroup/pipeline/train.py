@@ -134,10 +134,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         ranks.on_rank_zero(begin)
         try:
             finished = run_stages(stages, out, splits, resume=options.resume, resume_hint=hint, ranks=ranks)
-            if options.linear_model:
-                ranks.on_rank_zero(lambda: add_linear_model(finished, splits, options))
-            if ranks.rank == 0:
-                try_to_write_page(out)
+            ranks.on_rank_zero(lambda: complete(finished, splits, options))
             return finished
         except (UserError, TrainingError):
             if ranks.rank == 0:
@@ -186,6 +183,15 @@ def check_not_longer(files: RunFiles, epochs: int, flag: str) -> None:
 def seconds_since(start: float) -> float:
     """Return the seconds since `time.perf_counter()` was `start`."""
     return time.perf_counter() - start
+
+
+def complete(run: Run, splits: DataSplits, options: TrainOptions) -> None:
+    """Add to a finished run what belongs to no stage: the linear model, and the report."""
+    if options.linear_model:
+        add_linear_model(run, splits, options)
+    files = run.files
+    if not files.report.is_file() or files.report.stat().st_mtime_ns < files.result.stat().st_mtime_ns:
+        try_to_write_page(run.folder)
 
 
 def add_linear_model(run: Run, splits: DataSplits, options: TrainOptions) -> None:
