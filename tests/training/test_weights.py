@@ -184,7 +184,7 @@ def test_a_later_stage_keeps_the_rate_of_a_new_head(teacher: Path) -> None:
     [
         ({"freeze": "stem"}, "freeze is stem, but no student starts from trained weights"),
         ({"trained_rate_scale": 0.1}, "trained_rate_scale is 0.1, but no network starts from trained weights"),
-        ({"teacher_epochs": 0}, "teacher_epochs is 0, but the teacher has no weights"),
+        ({"teacher_epochs": 0}, "teacher_epochs is 0, but there is no teacher"),
         ({"weights": {"teacher": "{run}"}}, "no --teacher NETWORK"),
         ({"weights": {"student5": "{run}"}}, "unknown student to load weights into 'student5'; did you mean student1 or student0"),
         ({"weights": "{run}", "freeze": "stage8"}, "unknown stage of resnet8 to freeze 'stage8'"),
