@@ -136,7 +136,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             finished = run_stages(stages, out, splits, resume=options.resume, resume_hint=hint, ranks=ranks)
             if options.linear_model:
                 ranks.on_rank_zero(lambda: add_linear_model(finished, splits, options))
-            ranks.on_rank_zero(lambda: try_to_write_page(out))
+            ranks.on_rank_zero(lambda: try_to_write_page(out) is not None)
             return finished
         except (UserError, TrainingError):
             if ranks.rank == 0:

@@ -160,7 +160,8 @@ def in_reading_order(batches: Sequence[Predicted], split: Split, ranks: DistCont
         split: the N samples.
         ranks: the processes that have the other batches.
     """
-    gathered = ranks.all_gather_object([{name: found.cpu() for name, found in batch.items()} for batch in batches])
+    gathered = ranks.all_gather_object([{name: found.tolist() for name, found in batch.items()} for batch in batches])
     ordered = [gathered[number % len(gathered)][number // len(gathered)] for number in range(sum(map(len, gathered)))]
     order = torch.from_numpy(reading_order(split)).argsort()
-    return {name: torch.cat([batch[name] for batch in ordered])[order].numpy() for name in (ordered[0] if ordered else ())}
+    labels = {name: [label for batch in ordered for label in batch[name]] for name in (ordered[0] if ordered else ())}
+    return {name: torch.tensor(found, dtype=torch.int64)[order].numpy() for name, found in labels.items()}
