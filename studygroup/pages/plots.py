@@ -127,6 +127,7 @@ class Plot:
         x_names: what each place of the curves is called, by place.
         note: below it.
         legend: its own legend; empty if it has none, or shares one with others.
+        axis: whether the horizontal axis is drawn.
     """
 
     title: str
@@ -149,6 +150,7 @@ class Plot:
     right: float = RIGHT
     top: float = TOP
     bottom: float = BOTTOM
+    axis: bool = True
 
     @property
     def data(self) -> dict[str, Any]:

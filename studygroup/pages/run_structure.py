@@ -78,6 +78,7 @@ def route_map(routes: Sequence[Sequence[int]], names: Sequence[str]) -> Plot:
         left=MARGIN,
         bottom=40.0,
         top=top,
+        axis=False,
     )
 
 

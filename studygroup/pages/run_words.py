@@ -35,11 +35,7 @@ def headline(run: RunFacts) -> str:
 
 def sentence(run: RunFacts) -> str:
     """Say what was trained on what, and how good it is."""
-    record = run.record
-    count, size = len(run.students) or 1, _parameters(run)
-    each = f" ({size:,.0f} parameters{' each' if count > 1 else ''})" if size else ""
-    student = shortened(record.name("student") or "network", 50)
-    who = f"{_words(count)} {student} networks{each} learned together by" if count > 1 else f"One {student} network{each} was trained by"
+    record, who = run.record, _who(run)
     teacher = record.settings.get("teacher")
     taught = f" with the teacher {shortened(str(teacher), 40)}" if isinstance(teacher, str) and teacher else ""
     samples = run.samples_in("training")
@@ -52,6 +48,17 @@ def sentence(run: RunFacts) -> str:
         return f"{what}. The run is not finished: {done}{of} epochs are done."
     length = f" in {planned:.0f} {'epoch' if planned == 1 else 'epochs'}" if planned else ""
     return f"{what}{length}. {_selection(run)}"
+
+
+def _who(run: RunFacts) -> str:
+    """Say how many networks of which kind learned."""
+    count, student = len(run.students) or 1, shortened(run.record.name("student") or "network", 50)
+    peers = section(run.result, "identity").get("peers")
+    if isinstance(peers, list) and peers:
+        return f"{_words(count)} networks ({', '.join(shortened(str(name), 40) for name in [student, *peers])}) learned together by"
+    size = number(section(run.data, "network"), "parameters") or _parameters(run)
+    each = f" ({size:,.0f} parameters{' each' if count > 1 else ''})" if size else ""
+    return f"{_words(count)} {student} networks{each} learned together by" if count > 1 else f"One {student} network{each} was trained by"
 
 
 def _selection(run: RunFacts) -> str:

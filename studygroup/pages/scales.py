@@ -79,7 +79,8 @@ def padded(numbers: Iterable[float], share: float = 0.06, *, least: float = 0.0)
     if not found:
         return 0.0, 1.0
     low, high = min(found), max(found)
-    least = least or 0.1 * max(abs(low), abs(high)) or 1.0
+    size = max(abs(low), abs(high))
+    least = (least if least > 1e-9 * size else 0.1 * size) or 1.0
     margin = max((high - low) * share, (least - (high - low)) / 2)
     return low - margin, high + margin
 

@@ -83,8 +83,9 @@ def plots(study: Mapping[str, Any]) -> list[Plot]:
     spec, found = study["figure"], blocks(study)
     if spec["kind"] == "lines":
         labels = spec["x_label"].split("|")
+        groups = {name: place for place, group in enumerate(spec["blocks"]) for name in group}
         return [
-            _lines(block_title(name, cells), cells, labels[min(place, len(labels) - 1)], log=spec["log"])
+            _lines(block_title(name, cells), cells, labels[min(groups.get(name, place), len(labels) - 1)], log=spec["log"])
             for place, (name, cells) in enumerate(found.items())
         ]
     if spec["kind"] == "bars":
@@ -95,8 +96,21 @@ def plots(study: Mapping[str, Any]) -> list[Plot]:
 
 
 def _vertical(cells: Sequence[NumberCell]) -> Scale:
-    every = [cell[key] for cell in cells for key in ("mean", "low", "high", "published") if cell[key] is not None]
-    return Scale(*padded(every), HEIGHT - BOTTOM, TOP)
+    """Return the vertical axis: all means and published numbers, and of the intervals what does not squeeze them together."""
+    means = [cell[key] for cell in cells for key in ("mean", "published") if cell[key] is not None]
+    if not means:
+        return Scale(0.0, 1.0, HEIGHT - BOTTOM, TOP)
+    low, high = padded(means)
+    lows, highs = ([cell[key] for cell in cells if cell[key] is not None] for key in ("low", "high"))
+    room = high - low
+    low, high = min([low, max(min(lows, default=low), low - room)]), max([high, min(max(highs, default=high), high + room)])
+    return Scale(low, high, HEIGHT - BOTTOM, TOP)
+
+
+def _whisker(y: Scale, at: float, cell: NumberCell, css_class: str, series: str) -> Rule:
+    """Draw the interval of a cell, as far as it is on the axis."""
+    low, high = (min(max(cell[key], y.low), y.high) for key in ("low", "high"))
+    return Rule(at, y(low), at, y(high), css_class, series)
 
 
 def _lines(title: str, cells: Sequence[NumberCell], x_label: str, *, log: bool) -> Plot:
@@ -118,7 +132,7 @@ def _lines(title: str, cells: Sequence[NumberCell], x_label: str, *, log: bool) 
         for cell in ours:
             at = x(cell["x"])
             if cell["low"] is not None:
-                rules.append(Rule(at, y(cell["low"]), at, y(cell["high"]), f"line {colour}", name))
+                rules.append(_whisker(y, at, cell, f"line thin {colour}", name))
             points.append(Point(at, y(cell["mean"]), colour, told(cell), name))
         theirs = [cell for cell in own if cell["published"] is not None]
         if theirs:
@@ -130,14 +144,13 @@ def _lines(title: str, cells: Sequence[NumberCell], x_label: str, *, log: bool) 
         title,
         about=f"{title}: {len(lines)} curves",
         x_label=x_label,
-        y_label=cells[0]["unit"]["name"],
         x_ticks=[Tick(x(place), f"{place:g}") for place in places],
         y_ticks=y.ticks(5),
         lines=lines,
         points=points,
         rules=rules,
         legend=keys,
-        note="Mean and 95 % interval over seeds.",
+        note="Mean and 95 % interval over seeds, as far as the axis reaches.",
     )
 
 
@@ -146,7 +159,8 @@ def _bars(title: str, cells: Sequence[NumberCell]) -> Plot:
     rows, columns = distinct(cells, "row"), distinct(cells, "column")
     at = {(cell["row"], cell["column"]): cell for cell in cells}
     width = max(WIDTH, LEFT + RIGHT + 18.0 * len(cells))
-    y = _vertical(cells)
+    every = [cell[key] for cell in cells for key in ("mean", "published") if cell[key] is not None]
+    y = Scale(min([0.0, *every]), 1.1 * max(every, default=0.0) or 1.0, HEIGHT - BOTTOM, TOP)
     group = (width - LEFT - RIGHT) / len(columns)
     own = 0.8 * group / len(rows)
     bars, rules, points = [], [], []
@@ -158,18 +172,17 @@ def _bars(title: str, cells: Sequence[NumberCell]) -> Plot:
             left = LEFT + group * place + 0.1 * group + own * order
             middle = round(left + own / 2, 1)
             if cell["mean"] is not None:
-                top = y(cell["mean"])
+                top = y(max(cell["mean"], 0.0))
                 bars.append(
                     Bar(round(left, 1), top, round(own * 0.92, 1), round(HEIGHT - BOTTOM - top, 1), css(order), told(cell), one_line(row))
                 )
                 if cell["low"] is not None:
-                    rules.append(Rule(middle, y(cell["low"]), middle, y(cell["high"]), "whisker", one_line(row)))
+                    rules.append(_whisker(y, middle, cell, "whisker", one_line(row)))
             if cell["published"] is not None:
                 points.append(Point(middle, y(cell["published"]), "ink", told(cell), one_line(row), "diamond"))
     return Plot(
         title,
         about=f"{title}: {len(bars)} bars",
-        y_label=f"{cells[0]['unit']['name']}; the axis does not begin at 0",
         x_ticks=[
             Tick(round(LEFT + group * (place + 0.5), 1), shortened(column, int(group / 7) or 1)) for place, column in enumerate(columns)
         ],

@@ -122,9 +122,9 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         try:
             mark(out, "run")
             if not (options.resume and config.is_given(files.config)):
-                config.save(files.config, resolved)
                 write_json(files.data, description)
                 write_json(files.environment, environment(settings.seed) | ({"plan": asdict(plan)} if plan is not None else {}))
+                config.save(files.config, resolved)  # the last one: if it is there, all of them are
         except TrainingError:  # the disk is full
             remove_empty_run(out)
             raise

@@ -18,8 +18,8 @@ if TYPE_CHECKING:
 
 GREY = "0.35"
 MARKERS = ("o", "s", "^", "D", "v", "P", "X")
-LETTERS = 9.5
-"""Letters of a heading to an inch."""
+LETTERS, SMALL_LETTERS = 9.5, 13.0
+"""Letters of a heading, and of the title of an axis, to an inch."""
 NAME = 34
 """Characters of a name."""
 PAPER = "the paper's"
@@ -71,7 +71,7 @@ def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
             cell = at.get((name, column))
             if cell is not None and base is not None:
                 told = _gain(axes, cell, base, place) or told
-        axes.set_title(shortened(column, NAME), fontsize=9, parse_math=False)
+        axes.set_title(textwrap.fill(shortened(column, 2 * NAME), NAME), fontsize=9, parse_math=False)
         axes.grid(visible=True, axis="x", color="0.9")
         axes.spines[["top", "right"]].set_visible(False)
         axes.set_ylim(len(names) - 0.5, -0.5)
@@ -79,6 +79,7 @@ def _gains(figure: Figure, study: Mapping[str, Any]) -> None:
     for axes in list(grid.flat)[len(titles) :]:
         axes.set_visible(False)
     label = f"difference to {reference} in {cells[0]['unit']['points']}: mean and 95% interval over seeds, | each seed"
+    label = textwrap.fill(label, int(SMALL_LETTERS * figure.get_figwidth()))
     if told:
         _paper_legend(figure, label)
     else:

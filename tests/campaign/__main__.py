@@ -73,7 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"there is no part {strange[0]}; the parts are {', '.join(PARTS)}")
     started = time.monotonic()
     folder = Path(given.folder or tempfile.mkdtemp(prefix="studygroup-campaign-")).resolve()
-    world = World(folder, given.seed or int(f"{today():%Y%m%d}"), given.minutes)
+    world = World(folder, given.seed or int(f"{today():%Y%m%d}"), given.minutes, commit())
     os.environ |= {"OMP_NUM_THREADS": "1", "PYTHONPATH": str(ROOT), "CUDA_VISIBLE_DEVICES": "", "STUDYGROUP_CACHE": str(world.cache)}
     preload()
     print(f"campaign of {given.minutes:g} minutes, seed {world.seed}, in {folder}", flush=True)
@@ -133,15 +133,19 @@ def table(parts: dict[str, Part]) -> str:
 
 def record(parts: dict[str, Part], world: World, page: Path = PAGE) -> None:
     """Append the counts to the page, with date, commit and machine."""
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
+    machine = f"{os.cpu_count()} CPU cores, {memory:.0f} GB of memory, Python {sys.version.split()[0]}"
+    head = f"\n### {today().isoformat()}, {world.commit}\n\n{machine}; {world.minutes:g} minutes, seed {world.seed}.\n\n"
+    with page.open("a", encoding="utf-8") as file:
+        file.write(head + table(parts) + "\n")
+
+
+def commit() -> str:
+    """Return the commit that is attacked."""
     found = subprocess.run(
         ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"], capture_output=True, text=True, check=False
     )
-    commit = found.stdout.strip() or "an unknown commit"
-    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES") / 2**30
-    machine = f"{os.cpu_count()} CPU cores, {memory:.0f} GB of memory, Python {sys.version.split()[0]}"
-    head = f"\n### {today().isoformat()}, {commit}\n\n{machine}; {world.minutes:g} minutes, seed {world.seed}.\n\n"
-    with page.open("a", encoding="utf-8") as file:
-        file.write(head + table(parts) + "\n")
+    return found.stdout.strip() or "an unknown commit"
 
 
 if __name__ == "__main__":

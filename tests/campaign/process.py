@@ -123,12 +123,12 @@ def command(words: list[str], *, before: Callable[[], None] = lambda: None) -> C
 
 
 def run_cases(cases: Iterator[Case], folder: Path, *, until: float, jobs: int) -> Iterator[tuple[str, Verdict]]:
-    """Run cases, some at once, and yield the verdicts; none is started after the time `until`."""
+    """Run cases, some at once, and yield the verdicts; none but the first is started after the time `until`."""
     running: dict[Case, tuple[Child, Path, float]] = {}
     number = 0
     waiting: Case | None = next(cases, None)
     while running or waiting is not None:
-        if time.monotonic() > until:
+        if number and time.monotonic() > until:
             waiting = None
         if waiting is not None and len(running) < jobs:
             number += 1

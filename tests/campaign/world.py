@@ -38,11 +38,13 @@ class World:
         folder: of everything.
         seed: of all random choices.
         minutes: of the whole campaign.
+        commit: what is attacked.
     """
 
     folder: Path
     seed: int
     minutes: float
+    commit: str = "an unknown commit"
 
     def random(self, *names: object) -> random.Random:
         """Return the random numbers of a case."""
@@ -107,6 +109,7 @@ def _is_compared(name: str) -> bool:
         "environment.json",
         "config.yaml",
         "data.json",
+        "report.html",
     )  # fmt: skip
 
 

@@ -88,7 +88,7 @@ def test_a_page_lists_all_options_with_their_defaults(name: str) -> None:
     assert [option for option, *_ in rows] == list(known)
     for option, default, values, meaning in rows:
         value = known[option].default
-        assert default == ("none" if value is None else show(value)), option
+        assert default == ("–" if value is None else show(value)), option
         assert len(meaning) > 10, option
         for choice in known[option].kind.choices:
             assert f"`{choice}`" in values, f"{option} may be {choice}"
@@ -96,7 +96,7 @@ def test_a_page_lists_all_options_with_their_defaults(name: str) -> None:
 
 @every_method
 def test_the_commands_of_a_page_are_valid(name: str) -> None:
-    blocks = re.findall(r"```\n(.*?)```", sections(name)["Try it"], flags=re.DOTALL)
+    blocks = re.findall(r"```bash\n(.*?)```", sections(name)["Try it"], flags=re.DOTALL)
     assert len(blocks) == 1
     commands = [shlex.split(line) for line in blocks[0].splitlines()]
     assert commands
@@ -107,5 +107,5 @@ def test_the_commands_of_a_page_are_valid(name: str) -> None:
         assert given.pop("--method") == name
         assert ("--teacher" in given) == METHODS[name].needs_teacher
         options = {flag.removeprefix("--method."): value for flag, value in given.items() if flag.startswith("--method.")}
-        assert set(given) - {f"--method.{option}" for option in options} <= {"--teacher"}
+        assert set(given) - {f"--method.{option}" for option in options} <= {"--teacher", "--out"}
         create_method(name, {option: method_options(name)[option].kind.parse(value) for option, value in options.items()})

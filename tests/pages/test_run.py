@@ -32,7 +32,7 @@ def test_it_says_what_was_trained_on_what_and_how_good_it_is(run: Path) -> None:
     page = run_page(run)
     assert page.title == "resnet8 on digits, by cgl"
     assert page.sentence == (
-        "Four resnet8 networks (78,042 parameters each) learned together by cgl on 1,294 training images of 10 classes in 30 epochs. "
+        "Four resnet8 networks (77,754 parameters each) learned together by cgl on 1,294 training images of 10 classes in 30 epochs. "
         "student0 as it was after epoch 30, chosen by 100 held-out images, classifies 90.50 % of the 300 test images correctly."
     )
     assert (page.facts[0].value, page.facts[0].note) == ("90.50 %", "95 % interval 86.7 % to 93.3 %")
@@ -46,6 +46,19 @@ def test_it_says_what_was_trained_on_what_and_how_good_it_is(run: Path) -> None:
     assert [command.about for command in page.commands][:2] == ["Try it", "Deploy it"]
     assert any("a clear gain" in finding.text for finding in page.findings)
     assert page.problems == []
+
+
+def test_it_says_who_learned_and_what_is_handed_over(run: Path) -> None:
+    files = RunFiles(run)
+    result = json.loads(files.result.read_text())
+    result["identity"]["peers"] = ["resnet20", "vgg8"]
+    result["hand_over"] = {"kind": "soup"}
+    result["selected"] |= {"member": "soup", "epoch": 30}
+    files.result.write_text(json.dumps(result))
+    page = run_page(run)
+    assert page.sentence.startswith("Four networks (resnet8, resnet20, vgg8) learned together by cgl on ")
+    assert "soup as it was after epoch 30 classifies 90.50 % of the 300 test images correctly" in page.sentence
+    assert [command.text for command in page.commands[:2]] == [f"studygroup predict {run} IMAGE", f"studygroup export {run} --format onnx"]
 
 
 def test_curves_mark_the_selected_epoch(run: Path) -> None:

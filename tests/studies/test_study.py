@@ -41,6 +41,7 @@ def test_it_leaves_a_table_a_figure_and_verdicts(study: Study, world: World, tmp
     folder = tmp_path / "study"
     assert {path.name for path in folder.iterdir()} == {
         ".studygroup", "study.yaml", "study.json", "study.md", "study.csv", "figure.png", "figure.svg", "costs.json", "panels",
+        "report.html",
     }  # fmt: skip
     page = (folder / "study.md").read_text()
     assert "| 84.47 ± 0.04" in page, "mean of 84.5 and 84.44: the selected student of these runs has half a point more"

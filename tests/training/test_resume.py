@@ -132,6 +132,26 @@ def test_killed_within_an_epoch_and_resumed(
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+@pytest.mark.parametrize("file", ["data.json", "environment.json", "config.yaml"])
+def test_killed_as_a_run_begins(file: str, train: Callable[..., Run], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A half written file is written anew, and so is what follows it."""
+    original = os.replace
+
+    def mortal(source: Path, target: Path) -> None:
+        if Path(target).name == file:
+            kill()
+        original(source, target)
+
+    monkeypatch.setattr("studygroup.atomic.os.replace", mortal)
+    with pytest.raises(Killed):
+        train(method="baseline", epochs=1)
+    monkeypatch.undo()
+    assert (tmp_path / "run" / f".{file}.part").exists()
+    train(method="baseline", epochs=1, resume=True)
+    assert {"data.json", "environment.json", "config.yaml"} <= {path.name for path in (tmp_path / "run").iterdir()}
+    assert not list((tmp_path / "run").rglob("*.part"))
+
+
 @pytest.mark.parametrize(
     "where",
     [
