@@ -40,6 +40,7 @@ IN_FULL = "docs/tutorials/"  # pages whose trainings are not shortened
 LIMIT = 900  # seconds of one command
 SHELL = re.compile(r"[|<>;&*$`]")
 NUMBER = re.compile(r"[+-]?\d[\d,]*(\.\d+)?([eE][+-]?\d+)?|·|–")  # tables have `·` for 0 and `–` for none
+UNIT = re.compile(r"\b0 (ms|µs|s|min|h)\b")
 ELLIPSIS = "..."
 FORK = multiprocessing.get_context("fork")
 
@@ -242,7 +243,7 @@ def renewed_lines(shown: str, printed: str) -> str:
 
 def masked(line: str) -> str:
     """Return a line with its numbers, rules and spaces made equal."""
-    return " ".join(re.sub(r"─+", "─", NUMBER.sub("0", line)).split())
+    return " ".join(re.sub(r"─+", "─", UNIT.sub("0 s", NUMBER.sub("0", line))).split())
 
 
 def run_page(page: Path, template: Path, update: bool) -> None:

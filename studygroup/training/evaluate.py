@@ -163,5 +163,5 @@ def in_reading_order(batches: Sequence[Predicted], split: Split, ranks: DistCont
     gathered = ranks.all_gather_object([{name: found.tolist() for name, found in batch.items()} for batch in batches])
     ordered = [gathered[number % len(gathered)][number // len(gathered)] for number in range(sum(map(len, gathered)))]
     order = torch.from_numpy(reading_order(split)).argsort()
-    found = {name: torch.tensor([value for batch in ordered for value in batch[name]]) for name in (ordered[0] if ordered else ())}
-    return {name: values[order].numpy() for name, values in found.items()}
+    labels = {name: [label for batch in ordered for label in batch[name]] for name in (ordered[0] if ordered else ())}
+    return {name: torch.tensor(found, dtype=torch.int64)[order].numpy() for name, found in labels.items()}

@@ -64,7 +64,7 @@ def test_the_readme_names_every_method() -> None:
 def test_a_page_has_its_sections_and_names_its_source(name: str) -> None:
     text = page(name)
     assert text.startswith(f"# {name}: ")
-    assert list(sections(name)) == SECTIONS
+    assert [section for section in sections(name) if section in SECTIONS] == SECTIONS  # some have more
     assert all(part.strip() for part in sections(name).values())
     assert sections(name)["Loss"].count("```") == 2
     if name != "baseline":
