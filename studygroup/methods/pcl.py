@@ -70,7 +70,7 @@ class PCL(ComparesLogits):
         losses = {f"student{k}/cross_entropy": cross_entropy(z, batch.targets) for k, z in enumerate(logits)}
         if self.students > 1:
             ensemble = self.fused(torch.cat([pooled(h) for h in features], 1))
-            losses["group/ensemble"] = cross_entropy(ensemble, batch.targets)
+            losses["group/cross_entropy"] = cross_entropy(ensemble, batch.targets)
             with torch.no_grad():
                 means = self.means.classify(features_of(self.means, batch))
             phi = ramp(clock.epoch, 0, round(self.ramp_share * clock.epochs))

@@ -37,7 +37,7 @@ def test_losses_against_the_formula(options: dict[str, Any], epoch: int) -> None
     means = [twin.means.branches[k](twin.means.trunk(batch.view(k))) for k in range(count)]
     fused = twin.fused(torch.cat(features, 1))
     phi = ramp(epoch, 0, 80)
-    torch.testing.assert_close(losses["group/ensemble"], cross_entropy(fused, batch.labels))
+    torch.testing.assert_close(losses["group/cross_entropy"], cross_entropy(fused, batch.labels))
     for k in range(count):
         own = logits[k]
         torch.testing.assert_close(losses[f"student{k}/cross_entropy"], cross_entropy(own, batch.labels))
