@@ -227,7 +227,7 @@ def keep(picture: str, name: str) -> None:
 def agrees(shown: str, printed: str) -> bool:
     """Return whether the lines on a page are those of the run, but for numbers and order; with a line `...`, some of them."""
     on_page, in_run = (Counter(filter(None, map(masked, text.splitlines()))) for text in (shown, printed))
-    return on_page - Counter([ELLIPSIS]) <= in_run if ELLIPSIS in on_page else on_page == in_run
+    return on_page <= in_run if on_page.pop(ELLIPSIS, 0) else on_page == in_run
 
 
 def renewed_lines(shown: str, printed: str) -> str:
