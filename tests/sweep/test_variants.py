@@ -149,7 +149,8 @@ def test_variants_have_every_option_of_a_run() -> None:
 
 @pytest.mark.parametrize("path", STUDIES, ids=lambda path: path.stem)
 def test_studies_can_be_run(path: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    (tmp_path / "mails.csv").touch()  # which users download
+    for table in ("mails.csv", "names.csv", "words.csv"):  # which users download
+        (tmp_path / table).touch()
     monkeypatch.chdir(tmp_path)
     variants, reference = make_variants(CompareOptions.from_plain(config.load(path, TrainOptions, CompareOptions)))
     plain = next(variant for variant in variants if variant.name == reference)
