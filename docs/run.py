@@ -108,6 +108,8 @@ class PageRun:
         for name in ("recipes", "studies"):
             (self.folder / name).symlink_to(ROOT / name)
         self.environment = environment(page) | ({"STUDYGROUP_DOCS_UPDATE": "1"} if update else {})
+        if page.startswith(IN_FULL):  # what is prepared once is said once
+            self.environment["STUDYGROUP_CACHE"] = str(self.folder / ".cache")
         self.given = {str(path.relative_to(self.folder)) for path in self.folder.glob("runs/*")}
         self.connection, theirs = FORK.Pipe()
         self.python = FORK.Process(target=serve, args=(theirs, self.folder, self.environment), daemon=False)
