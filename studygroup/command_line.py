@@ -52,6 +52,7 @@ TITLES = (
     "comparison",
     "study",
     "advice",
+    "parallel runs",
     "measurement",
     "evaluation",
     "prediction",

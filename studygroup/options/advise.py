@@ -7,14 +7,14 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from studygroup.errors import UserError
-from studygroup.options.base import MOST_PROCESSES, MOST_SEEDS
-from studygroup.options.groups import DataOptions, NetworkOptions
+from studygroup.options.base import MOST_SEEDS
+from studygroup.options.groups import DataOptions, NetworkOptions, WorkerOptions
 from studygroup.options.run import TrainerOptions
 from studygroup.parameters import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class AdviseOptions(TrainerOptions, DataOptions, NetworkOptions):
+class AdviseOptions(WorkerOptions, TrainerOptions, DataOptions, NetworkOptions):
     """Options of `studygroup advise`."""
 
     title = "advice"
@@ -26,14 +26,6 @@ class AdviseOptions(TrainerOptions, DataOptions, NetworkOptions):
     )
     out: str | Path | None = option(
         None, help="Folder of the advice and of all its runs", default_help="runs/advice-DATA-STUDENT", affects="nothing"
-    )
-    workers: int | None = option(
-        None,
-        at_least=1,
-        at_most=MOST_PROCESSES,
-        help="Number of parallel processes",
-        default_help="one per GPU, or one per CPU core",
-        affects="cost",
     )
     overwrite: bool = option(False, help="Delete the advice in --out first", affects="nothing")
 

@@ -12,6 +12,7 @@ from studygroup.options.base import MOST_PROCESSES, MOST_SAMPLES, MOST_SEEDS, Op
 from studygroup.options.code import CodeOptions
 from studygroup.options.groups import (
     CacheOptions,
+    ClusterOptions,
     DataOptions,
     DeviceOptions,
     ErrorOptions,
@@ -100,7 +101,7 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptio
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions):
+class CompareOptions(ClusterOptions, WeightsOptions, TrainerOptions, DataOptions, NetworkOptions):
     """Options of `studygroup compare`."""
 
     title = "comparison"
@@ -140,15 +141,6 @@ class CompareOptions(WeightsOptions, TrainerOptions, DataOptions, NetworkOptions
     out: str | Path | None = option(
         None, help="Folder of the comparison and of all its runs", default_help="runs/compare-DATA-STUDENT", affects="nothing"
     )
-    workers: int | None = option(
-        None,
-        at_least=1,
-        at_most=MOST_PROCESSES,
-        help="Number of parallel processes",
-        default_help="one per GPU, or one per CPU core",
-        affects="cost",
-    )
-    ray: str | None = option(None, help="Address of a Ray cluster to run on (`auto` on one of its machines)", affects="cost")
     overwrite: bool = option(False, help="Delete the comparison in --out first", affects="nothing")
 
 

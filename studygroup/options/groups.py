@@ -323,3 +323,28 @@ class CheckpointOptions(Options):
         None, at_least=1, help="Save a checkpoint every N steps, too", default_help="at the end of each epoch only", affects="nothing"
     )
     tensorboard: bool = option(False, help="Write TensorBoard logs to the run folder", affects="nothing")
+
+
+@dataclass(frozen=True, kw_only=True)
+class WorkerOptions(Options):
+    """Processes of a command that trains many runs."""
+
+    title = "parallel runs"
+
+    workers: int | None = option(
+        None,
+        at_least=1,
+        at_most=MOST_PROCESSES,
+        help="Number of parallel processes",
+        default_help="one per GPU, or one per CPU core",
+        affects="cost",
+    )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ClusterOptions(WorkerOptions):
+    """Processes on one machine or on a Ray cluster."""
+
+    title = "parallel runs"
+
+    ray: str | None = option(None, help="Address of a Ray cluster to run on (`auto` on one of its machines)", affects="cost")

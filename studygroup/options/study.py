@@ -7,12 +7,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
-from studygroup.options.groups import CacheOptions, DeviceOptions, ErrorOptions, Precision, ProgressOptions, TableOptions
+from studygroup.options.groups import CacheOptions, ClusterOptions, DeviceOptions, ErrorOptions, Precision, ProgressOptions, TableOptions
 from studygroup.parameters import option
 
 
 @dataclass(frozen=True, kw_only=True)
-class StudyOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions, TableOptions):
+class StudyOptions(ClusterOptions, ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions, TableOptions):
     """Options of `studygroup study`."""
 
     title = "study"
@@ -42,9 +42,5 @@ class StudyOptions(ProgressOptions, DeviceOptions, CacheOptions, ErrorOptions, T
         None, help="Folder of the study and of all its runs", default_help="runs/study-NAME-SCALE", affects="nothing"
     )
     yes: bool = option(False, help="Start even if the estimate is above 24 hours", affects="nothing")
-    workers: int | None = option(
-        None, at_least=1, help="Number of parallel processes", default_help="one per GPU, or one per CPU core", affects="cost"
-    )
-    ray: str | None = option(None, help="Address of a Ray cluster to run on (`auto` on one of its machines)", affects="cost")
     precision: Precision = option("auto", help="bfloat16 autocast or float32; `auto` takes bf16 where the hardware has it")
     overwrite: bool = option(False, help="Delete the study in --out first", affects="nothing")

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from studygroup.studies.contrasts import Claim, above, gain_above
-from studygroup.studies.protocols import GROUP_NAMES, cgl_images, groups, panel, title
-from studygroup.studies.study import Cell, Figure, Plan, Setting, Study, rows
+from studygroup.studies.protocols import cgl_images, group_cells, groups, panel
+from studygroup.studies.study import Figure, Plan, Setting, Study, rows
 
 SETS = [("cifar10", "resnet18"), ("cifar100", "resnet18"), ("cifar100", "resnet34")]
 PUBLISHED = {  # mean and standard deviation of three runs
@@ -20,15 +20,10 @@ PUBLISHED = {  # mean and standard deviation of three runs
 def plan(setting: Setting) -> Plan:
     """Plan the study."""
     sets = SETS if setting.scale == "paper" else SETS[1:2] if setting.student else SETS[1:]
-    panels = [panel(cgl_images(setting, network, data), groups(3, 0.25)) for data, network in sets]
-    cells = [
-        Cell(GROUP_NAMES[name], one.title, one.name, name, published=mean, published_std=std, stands_for=title(*place))
-        for one, place in zip(panels, sets, strict=True)
-        for name in one.variants
-        for mean, std in [PUBLISHED[name][SETS.index(place)]]
-    ]
+    panels = {(data, network): panel(cgl_images(setting, network, data), groups(3, 0.25)) for data, network in sets}
+    cells = group_cells(panels, {name: dict(zip(SETS, numbers, strict=True)) for name, numbers in PUBLISHED.items()})
     table = rows(cells)
-    titles = [one.title for one in panels]
+    titles = [one.title for one in panels.values()]
     others = [name for name in table if name not in ("Baseline", "CGL")]
     claims = [
         Claim(
@@ -67,7 +62,7 @@ def plan(setting: Setting) -> Plan:
                 ],
             )
         )
-    return Plan(panels, cells, Figure("gains", reference="Baseline"), claims)
+    return Plan([*panels.values()], cells, Figure("gains", reference="Baseline"), claims)
 
 
 STUDY = Study("cgl-table2", "CGL and its comparators on images", "Feng et al., AAAI 2021, Table 2", plan)

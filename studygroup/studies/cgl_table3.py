@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from studygroup.studies.contrasts import Claim, above
-from studygroup.studies.protocols import GROUP_NAMES, cgl_texts, groups, panel, title
-from studygroup.studies.study import Cell, Figure, Plan, Setting, Study, rows
+from studygroup.studies.protocols import cgl_texts, group_cells, groups, panel
+from studygroup.studies.study import Figure, Plan, Setting, Study, rows
 
 SETS = [("yelp_review_full", "vdcnn9"), ("yahoo_answers", "vdcnn9"), ("amazon_review_full", "vdcnn9"), ("imdb", "transformer")]
 PUBLISHED = {  # mean and standard deviation of three runs
@@ -20,15 +20,10 @@ PUBLISHED = {  # mean and standard deviation of three runs
 def plan(setting: Setting) -> Plan:
     """Plan the study."""
     sets = SETS if setting.scale == "paper" else SETS[-1:]
-    panels = [panel(cgl_texts(setting, data), groups(5, 0.5)) for data, _ in sets]
-    cells = [
-        Cell(GROUP_NAMES[name], one.title, one.name, name, published=mean, published_std=std, stands_for=title(*place))
-        for one, place in zip(panels, sets, strict=True)
-        for name in one.variants
-        for mean, std in [PUBLISHED[name][SETS.index(place)]]
-    ]
+    panels = {(data, network): panel(cgl_texts(setting, data), groups(5, 0.5)) for data, network in sets}
+    cells = group_cells(panels, {name: dict(zip(SETS, numbers, strict=True)) for name, numbers in PUBLISHED.items()})
     table = rows(cells)
-    titles = [one.title for one in panels]
+    titles = [one.title for one in panels.values()]
     claims = [
         Claim(
             "CGL outperforms all other methods on texts, too",
@@ -48,7 +43,7 @@ def plan(setting: Setting) -> Plan:
             ],
         ),
     ]
-    return Plan(panels, cells, Figure("gains", reference="Baseline"), claims)
+    return Plan([*panels.values()], cells, Figure("gains", reference="Baseline"), claims)
 
 
 STUDY = Study("cgl-table3", "CGL and its comparators on texts", "Feng et al., AAAI 2021, Table 3", plan, needs=("texts",))

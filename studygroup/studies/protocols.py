@@ -12,8 +12,10 @@ from collections.abc import Mapping, Sequence
 from pathlib import PurePath
 from typing import Any
 
-from studygroup.studies.study import Panel, Scale, Setting, Variants
+from studygroup.studies.study import Cell, Panel, Scale, Setting, Variants
 
+Place = tuple[str, str]
+"""Data set and network, as a paper names a column."""
 TINY_IMAGES = {"data": "digits", "preset": "none", "train_size": 256, "holdout": 100, "linear_model": False, "augment": "crop"}
 SMALL_IMAGES = {"data": "fashion-mnist", "preset": "none", "image_size": 14, "train_size": 2000, "holdout": 1000, "augment": "crop+flip"}
 TINY_NETWORK, SMALL_NETWORK = "resnet8", "resnet8"
@@ -140,6 +142,23 @@ def groups(students: int, probability: float) -> Variants:
 
 
 GROUP_NAMES = {"baseline": "Baseline", "dml": "DML", "cl_ilr": "CL-ILR", "one": "ONE", "okddip": "OKDDip", "cgl": "CGL"}
+
+
+def group_cells(
+    panels: Mapping[tuple[str, str], Panel], published: Mapping[str, Mapping[tuple[str, str], tuple[float, float]]]
+) -> list[Cell]:
+    """Return the cells of a table of `groups`: a row per method, a column per panel.
+
+    Args:
+        panels: by the paper's data set and network.
+        published: mean and standard deviation in %, by variant, data set and network.
+    """
+    return [
+        Cell(GROUP_NAMES[name], one.title, one.name, name, published=mean, published_std=std, stands_for=title(*place))
+        for place, one in panels.items()
+        for name in one.variants
+        for mean, std in [published[name][place]]
+    ]
 
 
 # -------------------------------------------------------------------- ORC
