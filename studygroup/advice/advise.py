@@ -290,7 +290,8 @@ class Advice:
         candidate = ALONE if kind == ALONE else str(row["variant"])
         cost = float(row["flops"]) + float(row["teacher_flops"] or 0.0)
         inference = self.comparisons.measured[candidate].inference
-        return Entry(about, kind, comparison, row, Scored(str(row["variant"]), row["holdout_by_seed"], self.samples, inference, cost))
+        found = Scored(str(row["variant"]), row["holdout_by_seed"], self.samples, inference, cost, alone=kind == ALONE)
+        return Entry(about, kind, comparison, row, found)
 
 
 def epochs_text(count: int) -> str:
