@@ -22,7 +22,7 @@ from studygroup.networks.factory import NO_START, Spec, is_untrained, numbered, 
 from studygroup.networks.registry import SMALLEST_MAP
 from studygroup.networks.starts import Start
 from studygroup.networks.weights import Weights
-from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
+from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem, UnlabelledOptions
 from studygroup.pipeline.choose import with_assistants, with_teacher
 from studygroup.pipeline.presets import with_preset
 from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
@@ -56,7 +56,8 @@ def count_samples(options: RunOptions, counts: dict[str, int]) -> int:
     """Return the number of training samples, which are prepared for that; arguments as of `run_options`."""
     key = repr((DataOptions.of(options).plain(), options.student))
     if key not in counts:
-        counts[key] = len(open_splits(options).train)
+        labelled = replace(options, unlabelled=None, unlabelled_share=UnlabelledOptions.unlabelled_share)
+        counts[key] = len(open_splits(labelled).train)
     return counts[key]
 
 

@@ -75,7 +75,7 @@ def test_texts_of_a_table_are_made_into_the_tokens_of_the_training_texts(
     wanted = [texts.inputs.tokenizer.encode([text], 4)[0].tolist() for text in ("text number 7", "an unknown one of many words")]
     rows = [[int(token) for token in found.split.gather(np.array([n]))[0][0]] for n in range(len(found.split))]
     assert [row[: len(own)] for row, own in zip(rows, wanted, strict=True)] == wanted
-    assert max(found.split.lengths) <= 4  # type: ignore[arg-type, type-var]
+    assert max(found.split.lengths) <= 4  # type: ignore[arg-type]
 
 
 def test_labels_of_a_table_are_not_read(texts: Dataset, cache: Path, tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
