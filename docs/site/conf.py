@@ -77,7 +77,8 @@ NAVIGATION = {
         "docs/api/README",
         "docs/methods/README",
         "docs/logit-losses",
-        "docs/networks",
+        "docs/networks/README",
+        "docs/sources/README",
         "docs/formats",
         "docs/glossary",
     ],
@@ -93,7 +94,7 @@ NAVIGATION = {
     ],
     "Project": ["docs/structure", "CONTRIBUTING", "CHANGELOG", "SECURITY"],
 }
-FOLDERS = ("docs/methods", "docs/commands", "docs/api")  # whose README leads to the pages beside it
+FOLDERS = ("docs/methods", "docs/networks", "docs/sources", "docs/commands", "docs/api")  # whose README leads to the pages beside it
 REFERENCE = {  # the public names of `studygroup`, by the page in docs/api that shows them
     "functions": ["train", "compare", "advise", "study", "benchmark", "predict", "evaluate", "export", "report", "list_names", "list_runs"],
     "runs": ["Run", "Member", "ExportedModel"],

@@ -50,6 +50,8 @@ SOURCES: Registry[type[Source[Any]]] = Registry(
 """Classes of sources by the name of the data set."""
 
 PREPARATIONS: dict[str, type[Preparation[Any, Any]]] = {"images": ImagePreparation, "texts": TextPreparation}
+TABLE_OPTIONS = {"table": tuple(parameters_of(TableOptions)), "texts": ("encoding",), "hub": ("text_columns", "label_column")}
+"""The options of tables that a source has a place for; a table has fewer in some formats."""
 OPTIONS_OF = {"images": ("image_size", "channels"), "texts": (*parameters_of(TableOptions), "max_length", "vocabulary", "tokenizer")}
 
 
@@ -147,7 +149,7 @@ def table_options(data: str | Path) -> frozenset[str]:
     name, path = parse(data)
     if name == "table" and path is not None and path.exists():
         return options_of_table(path)
-    return frozenset({"texts": ["encoding"], "hub": ["text_columns", "label_column"]}.get(name, []))
+    return frozenset(TABLE_OPTIONS.get(name, ()))
 
 
 def kind_of_archive(path: Path) -> str:
