@@ -348,3 +348,9 @@ class ClusterOptions(WorkerOptions):
     title = "parallel runs"
 
     ray: str | None = option(None, help="Address of a Ray cluster to run on (`auto` on one of its machines)", affects="cost")
+
+    reuse: Sequence[str | Path] = option(
+        (),
+        help="Folders of other comparisons and studies: their finished runs of the same options are copied instead of trained again",
+        affects="cost",
+    )

@@ -65,6 +65,7 @@ def comparison_and_runs(folder: str | Path) -> tuple[dict[str, Any], dict[str, d
     result = {
         **{key: manifest[key] for key in ("data", "reference", "seeds", "budget", "count_teacher", "score_on_unused", "command", "failed")},
         "split_by_seed": manifest["split_by_seed"],
+        "reused": manifest.get("reused", {}),
         "students": sorted({row["student"] for row in rows if row["role"] not in ("teacher", LINEAR)}),
         "commits": commits,
         "machine": f"{machine.get('gpu') or machine.get('processor')}; {manifest['executor']}",

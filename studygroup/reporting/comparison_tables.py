@@ -193,6 +193,7 @@ def render_comparison_markdown(result: Mapping[str, Any]) -> str:
     if result["by_class"] is not None:
         lines += [*markdown_classes(result["by_class"]), ""]
     lines += [f"- failed: {run}: {reason}" for run, reason in result["failed"].items()]
+    lines += [f"- copied: {run}, trained as {markdown_cell(source)}" for run, source in result["reused"].items()]
     lines.append(f"- seeds: {', '.join(map(str, result['seeds']))}")
     lines.append(f"- commit: {', '.join(result['commits']) or 'unknown'}")
     lines.append(f"- command: `{result['command']}`")

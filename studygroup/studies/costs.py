@@ -13,11 +13,12 @@ from studygroup.options.recipe import show_duration
 from studygroup.pipeline.setup import epochs_of
 from studygroup.reporting.comparison_tables import operations
 from studygroup.runs.files import write_json
-from studygroup.runs.layout import StudyFiles
+from studygroup.runs.layout import StudyFiles, run_name
 from studygroup.studies.study import Panel
 from studygroup.sweep.budget import within_budget
 from studygroup.sweep.comparison import processes
 from studygroup.sweep.measure import Measured, measure
+from studygroup.sweep.reuse import finished_elsewhere
 from studygroup.sweep.variants import Variant
 from studygroup.training.flops import TrainingCost
 
@@ -107,10 +108,12 @@ def estimate(panels: Sequence[Prepared], files: StudyFiles) -> Estimate:
     for one in panels:
         variants = within_budget(one.variants, one.reference, one.costs, one.options)
         workers, _ = processes(one.options, len(variants) * one.options.seeds)
+        elsewhere = finished_elsewhere(variants, one.options.seeds, one.options.reuse, score_on_unused=one.options.score_on_unused)
         total = 0.0
         for variant in variants:
             for seed in range(one.options.seeds):
-                if files.panel(one.panel.name).run(variant.name, seed).result.is_file():
+                run = files.panel(one.panel.name).run(variant.name, seed)
+                if run.result.is_file() or run_name(variant.name, seed) in elsewhere:
                     finished += 1
                     continue
                 runs += 1

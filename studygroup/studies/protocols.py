@@ -20,7 +20,7 @@ TINY_IMAGES = {"data": "digits", "preset": "none", "train_size": 256, "holdout":
 SMALL_IMAGES = {"data": "fashion-mnist", "preset": "none", "image_size": 14, "train_size": 2000, "holdout": 1000, "augment": "crop+flip"}
 TINY_NETWORK, SMALL_NETWORK = "resnet8", "resnet8"
 TINY_TEXTS = {"preset": "none", "train_size": 400, "holdout": 100, "max_length": 24, "vocabulary": 800, "linear_model": False}
-SMALL_TEXTS = {"preset": "none", "max_length": 64, "vocabulary": 4000}
+SMALL_TEXTS = {"preset": "none", "max_length": 64}
 NAMES = {
     "cifar10": "CIFAR-10",
     "cifar100": "CIFAR-100",

@@ -15,18 +15,21 @@ SIZES = {"tiny": (128, 256), "small": (500, 2000, 8000), "paper": (500, 2000, 80
 FEWER = {"tiny": (128, 256), "small": (250, 500, 1000)}
 """Sizes of a second set of images, scikit-learn's digits, which has 1,797."""
 UPDATES = {"tiny": (8, 32), "small": (2000, 6000, 18_000), "paper": (2000, 6000, 18_000, 50_000)}
+TEXT_UPDATES = {**UPDATES, "small": (300, 1000, 3000)}
+"""A small transformer over-fits a thousand texts within as many updates."""
 NETWORKS = {"tiny": ("resnet8",), "small": ("resnet8",), "paper": ("resnet8", "resnet8x4")}
 BATCH = 64
 SGD = {"optimizer": "sgd", "learning_rate": 0.05, "weight_decay": 5e-4, "schedule": "cosine"}
 ADAM = {"optimizer": "adam", "learning_rate": 1e-3, "weight_decay": 0.0, "schedule": "cosine"}
 
-DataSet = tuple[dict[str, Any], tuple[str, ...], tuple[int, ...]]
-"""Options, networks, and sizes of the training set."""
+DataSet = tuple[dict[str, Any], tuple[str, ...], tuple[int, ...], tuple[int, ...]]
+"""Options, networks, sizes of the training set, and updates."""
 
 
 def data_sets(setting: Setting) -> list[DataSet]:
-    """Return options, networks and sizes of the two data sets: images, and texts if they are given, else other images."""
+    """Return options, networks, sizes and updates of the two data sets: images, and texts if they are given, else other images."""
     scale = setting.scale
+    updates = UPDATES[scale]
     images = {**(TINY_IMAGES if scale == "tiny" else SMALL_IMAGES), **SGD}
     if setting.images is not None:
         images["data"] = setting.images
@@ -34,23 +37,28 @@ def data_sets(setting: Setting) -> list[DataSet]:
     if setting.texts is not None:
         texts = {**(TINY_TEXTS if scale == "tiny" else SMALL_TEXTS), "data": setting.texts, "holdout": 0.1, **ADAM}
         tiny, usual = "transformer@embedding=32,hidden=32,depth=1,heads=2", "transformer@embedding=128"
-        second: DataSet = (texts, (tiny if scale == "tiny" else usual,), SIZES[scale][:-1] if scale != "tiny" else SIZES[scale])
+        second: DataSet = (
+            texts,
+            (tiny if scale == "tiny" else usual,),
+            SIZES[scale][:-1] if scale != "tiny" else SIZES[scale],
+            TEXT_UPDATES[scale],
+        )
     elif scale == "paper":
-        second = ({**images, "data": setting.published("cifar10"), "image_size": None}, networks, SIZES[scale][:-1])
+        second = ({**images, "data": setting.published("cifar10"), "image_size": None}, networks, SIZES[scale][:-1], updates)
     else:
-        second = ({**TINY_IMAGES, "holdout": 200, **SGD}, networks[:1], FEWER[scale])
-    return [(images, networks, SIZES[scale]), second]
+        second = ({**TINY_IMAGES, "holdout": 200, **SGD}, networks[:1], FEWER[scale], updates)
+    return [(images, networks, SIZES[scale], updates), second]
 
 
 def plan(setting: Setting) -> Plan:
     """Plan the study: a comparison at equal compute for every size, number of updates and network."""
     panels, cells = [], []
     methods = METHODS[setting.scale]
-    for options, networks, sizes in data_sets(setting):
+    for options, networks, sizes, numbers in data_sets(setting):
         for network in networks:
             block = title(str(options["data"]), network)
             for size in sizes:
-                for updates in UPDATES[setting.scale]:
+                for updates in numbers:
                     steps = -(-size // BATCH)
                     epochs = max(round(updates / steps), 1)
                     shared = {"student": network, "train_size": size, "epochs": epochs, "batch_size": BATCH}

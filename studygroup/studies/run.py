@@ -28,7 +28,7 @@ from studygroup.studies.texts import write_docstrings
 from studygroup.sweep.comparison import prepare, train_variants
 
 SEEDS = {"tiny": 2, "small": 3, "paper": 3}
-SHARED = ("progress", "device", "cache", "on_error", "download", "workers", "ray", "precision")
+SHARED = ("progress", "device", "cache", "on_error", "download", "workers", "ray", "reuse", "precision")
 """Options that all comparisons of a study have."""
 
 logger = logging.getLogger(__name__)
@@ -207,7 +207,7 @@ def check_same(files: StudyFiles, options: StudyOptions) -> None:
 def command(options: StudyOptions, files: StudyFiles) -> str:
     """Return the command line that continues a study."""
     words = ["studygroup", "study", options.name, "--scale", options.scale]
-    for name in ("data", "panels", "text_columns"):
+    for name in ("data", "panels", "text_columns", "reuse"):
         words += [f"--{name.replace('_', '-')}", *map(str, getattr(options, name))] if getattr(options, name) else []
     for name in ("train_size", "student", "seeds", "label_column", "encoding", "delimiter", "workers", "ray", "cache"):
         words += [f"--{name.replace('_', '-')}", str(getattr(options, name))] if getattr(options, name) is not None else []

@@ -36,6 +36,7 @@ from studygroup.sweep.cost import find_costs, total_epochs
 from studygroup.sweep.executors import Executor, ProcessExecutor, RayExecutor
 from studygroup.sweep.job import Job
 from studygroup.sweep.progress import SweepProgress
+from studygroup.sweep.reuse import comparisons_in, finished_elsewhere
 from studygroup.sweep.scheduler import run_jobs
 from studygroup.sweep.unused import unused
 from studygroup.sweep.variants import Variant, make_variants, seeded
@@ -64,6 +65,8 @@ def prepare(options: CompareOptions, *, describe: bool = True) -> tuple[list[Var
     Raises:
         UserError: a variant cannot be trained, as far as its options and the data tell.
     """
+    for folder in options.reuse:
+        comparisons_in(Path(folder))  # before anything is read or measured
     variants, reference = make_variants(options)
     first = next(variant for variant in variants if variant.name == reference).options
     splits = open_splits(RunOptions.of(first, progress=options.progress))
@@ -108,6 +111,7 @@ def train_variants(
         variants.append(control)
         costs[control.name] = costs[reference]
     check_same(files, variants, before)
+    elsewhere = {**finished_elsewhere(variants, options.seeds, options.reuse, score_on_unused=options.score_on_unused), **finished}
     executor = choose_executor(options, files, len(variants) * options.seeds)
     manifest = {
         "data": dataset,
@@ -120,6 +124,7 @@ def train_variants(
         "machine": environment(0),
         "variants": [{**variant.plain(), **(asdict(costs[variant.name]) if variant.name in costs else {})} for variant in variants],
         "failed": {},
+        "reused": {} if options.overwrite else before.get("reused", {}),
     }
     with lock_dir(files.folder):
         if options.overwrite:
@@ -129,8 +134,9 @@ def train_variants(
         config.save(files.recipe, CompareOptions.of(options, out=str(files.folder)))
         jobs = make_jobs(variants, costs, files, options)
         for job in jobs:
-            if job.name in finished and not job.files.folder.exists():
-                copy_folder(finished[job.name], job.files.folder)
+            if job.name in elsewhere and not job.files.folder.exists():
+                copy_folder(elsewhere[job.name], job.files.folder)
+                manifest["reused"][job.name] = str(elsewhere[job.name])
         try:
             ended = run_all(jobs, executor, progress=options.progress)
         finally:

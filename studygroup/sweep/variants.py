@@ -220,9 +220,9 @@ def _teacher_of(variant: Variant, alone: RunOptions) -> tuple[RunOptions, Varian
 
 def _check_used(shared: Mapping[str, object], variants: Sequence[Variant]) -> None:
     """Raise UserError if an option is given to all variants and none of them takes it."""
-    for name in ("teacher", "teacher_epochs", "peers"):
+    for name, needed in (("teacher", "a teacher"), ("teacher_epochs", "a teacher"), ("peers", "peers")):
         if shared[name] not in (None, []) and all(getattr(variant.options, name) in (None, (), []) for variant in variants):
-            raise UserError(f"{name} is {shared[name]}, but no method that is compared takes {name.partition('_')[0]}s; leave it out")
+            raise UserError(f"{name} is {shared[name]}, but no method that is compared takes {needed}; leave it out")
 
 
 def _is_network(name: str) -> bool:

@@ -237,3 +237,15 @@ def test_hostile_names_are_shown_as_text(study: Study, world: World, tmp_path: P
     page = (tmp_path / "study" / "study.md").read_text()
     assert "<b>" not in page.replace(str(table), "")
     assert "|  | &lt;b&gt;\\|x, transformer |" in page
+
+
+def test_studies_share_runs(study: Study, world: World, tmp_path: Path) -> None:
+    study("cgl-table5", out=tmp_path / "five")
+    world.started.clear()
+    study("cgl-table4", reuse=[tmp_path], out=tmp_path / "four")
+    trained = {name for _, name in world.started}
+    assert not trained & {"baseline-s0", "baseline-s1", "cgl-s0", "cgl-s1"}, "the network alone, and CGL with a ramp of 20%"
+    assert len(trained) == 2 * 6
+    with pytest.raises(UserError, match=r"reuse: .*nowhere does not exist"):
+        study("cgl-table4", reuse=[tmp_path / "nowhere"], out=tmp_path / "six")
+    assert not (tmp_path / "six").exists()

@@ -54,8 +54,8 @@ def test_other_options_for_finished_runs_are_refused(compare: Compare, executor:
         ({"variants": {"a": {"epochs": 3}}}, "variant a names no method"),
         ({"variants": {"a": {"method": "kd", "teacher": "b"}, "b": {"method": "kd", "teacher": "a"}}}, "variant . is its own teacher"),
         ({"variants": {"a": {"method": "dml", "teacher": "resnet14"}}}, "variant a: dml takes no teacher"),
-        ({"methods": ["dml"], "teacher": "resnet14"}, "teacher is resnet14, but no method that is compared takes teachers; leave it out"),
-        ({"methods": ["dml"], "teacher_epochs": 3}, "teacher_epochs is 3, but no method that is compared takes teachers; leave it out"),
+        ({"methods": ["dml"], "teacher": "resnet14"}, "teacher is resnet14, but no method that is compared takes a teacher; leave it out"),
+        ({"methods": ["dml"], "teacher_epochs": 3}, "teacher_epochs is 3, but no method that is compared takes a teacher; leave it out"),
         ({"methods": ["cgl", "rdrop"], "peers": ["resnet14"]}, "peers"),
         ({"methods": ["dml"], "milestones": [1]}, "milestones is given, but the schedule is cosine, which has none"),
         (
