@@ -45,8 +45,10 @@ def families() -> dict[str, list[str]]:
 def network_table(names: list[str]) -> str:
     """Return the table of the networks of a family: parameters, operations of a forward pass, and shapes of the feature maps."""
     rows = [network_row(name) for name in names]
-    titles = "| network | parameters | operations | channels of the maps | their length |" if reads_texts(names[0]) else (
-        "| network | parameters | operations | channels of the maps | their side |"
+    titles = (
+        "| network | parameters | operations | channels of the maps | their length |"
+        if reads_texts(names[0])
+        else ("| network | parameters | operations | channels of the maps | their side |")
     )
     return "\n".join([titles, "|---|---:|---:|---|---|", *rows])
 

@@ -71,7 +71,8 @@ def command_options(command: str) -> str:
 
 def flags(action: argparse.Action) -> str:
     """Return an action's flags and its value as it is typed."""
-    value = "" if action.nargs == 0 else f" {action.metavar}"
+    choices = f"{{{','.join(map(str, action.choices))}}}" if action.choices else ""
+    value = "" if action.nargs == 0 else f" {action.metavar or choices}"
     return ", ".join(f"`{name}{value}`" for name in action.option_strings).replace("|", "\\|") or f"`{action.metavar}`"
 
 
