@@ -33,7 +33,7 @@ test: $(STAMP)
 
 # Rewrites the generated parts of pages, runs the code blocks that have changed, and builds the site: build/site/index.html.
 docs: $(DOCS_STAMP) examples
-	$(BIN)/python docs/generate.py
+	$(BIN)/python -m docs.generate
 	$(BIN)/sphinx-build -q -W --keep-going -c docs/site . build/site
 
 # Runs the code blocks of all pages, but for what is unchanged since it last ran, and compares what they print with the pages.
