@@ -1,6 +1,6 @@
 """Whether an advice is right: several advices on one data set, and every candidate trained in full.
 
-    python studies/advice.py studies/advice-words.yaml runs/advice-words --full 40 --unused 10000
+    python studies/advice.py studies/advice/words.yaml runs/advice-words --full 40 --unused 10000
 
 Each advice has a split of its own and chooses by its hold-out sets, within the time limit. Beside them all its candidates are trained in
 full, at the total compute of `--full` epochs of the student alone, and the student alone for that long, for half of it, and so on; all

@@ -60,6 +60,13 @@ class Batches:
 
     Raises:
         UserError: there are too few samples for the students, or the batch is too small.
+
+    Example:
+        >>> from studygroup import data
+        >>> digits = data.open_dataset("digits")
+        >>> batches = data.Batches(digits.train, digits.inputs.transform(), batch_size=64, seed=0)
+        >>> batches.steps(), next(batches.epoch(0)).labels.shape
+        (23, torch.Size([64]))
     """
 
     def __init__(
@@ -295,7 +302,13 @@ def label_weights(known: NDArray[np.bool_], sizes: Sequence[int]) -> Tensor:
 
 
 def reading_order(split: Split) -> NDArray[np.int64]:
-    """Return the positions (N,) of a split in the order of `evaluation_batches`: the longest text first; images in their order."""
+    """Return the positions (N,) of a split in the order of `evaluation_batches`: the longest text first; images in their order.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.reading_order(data.open_dataset("digits").test)[:3]
+        array([0, 1, 2])
+    """
     lengths = split.lengths
     return np.arange(len(split)) if lengths is None else np.argsort(-lengths, kind="stable")
 
@@ -310,6 +323,12 @@ def evaluation_batches(split: Split, preprocess: Transform, batch_size: int) -> 
 
     Yields:
         Network inputs and labels (b,) int64, on the device.
+
+    Example:
+        >>> from studygroup import data
+        >>> digits = data.open_dataset("digits")
+        >>> [len(labels) for _, labels in data.evaluation_batches(digits.test, digits.inputs.transform(), 200)]
+        [200, 159]
     """
     order, lengths = reading_order(split), split.lengths
     start = 0

@@ -15,7 +15,15 @@ Reduction = Literal["batchmean", "elementwise_mean", "none"]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> Tensor:
-    """Compute the mean cross-entropy of logits (B, C) with targets, in nats, at temperature 1; see `per_sample_cross_entropy`."""
+    """Compute the mean cross-entropy of logits (B, C) with targets, in nats, at temperature 1; see `per_sample_cross_entropy`.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> losses.cross_entropy(logits, torch.tensor([0, 1]))
+        tensor(0.1269)
+    """
     return per_sample_cross_entropy(logits, targets).mean()  # bitwise equal to the mean of the per-sample losses
 
 
@@ -31,6 +39,13 @@ def per_sample_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> 
     Args:
         logits: (B, C).
         targets: class indices (B,), or the targets of a batch.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> losses.per_sample_cross_entropy(logits, torch.tensor([0, 0]))
+        tensor([0.1269, 2.1269])
     """
     if isinstance(targets, Tensor):
         targets = LabelTargets(targets)
@@ -57,6 +72,13 @@ def mixed_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets, partners
         targets: of the first inputs: classes (B,), or targets.
         partners: of the second inputs.
         share: weight lambda in [0, 1] of the first inputs, one for the batch or one per sample (B,).
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.zeros(1, 2)
+        >>> losses.mixed_cross_entropy(logits, torch.tensor([0]), torch.tensor([1]), share=0.7)
+        tensor(0.6931)
     """
     return (share * per_sample_cross_entropy(logits, targets) + (1 - share) * per_sample_cross_entropy(logits, partners)).mean()
 
@@ -86,6 +108,15 @@ def soft_kl(
 
     Raises:
         UserError: the shapes differ, the temperature is not positive, or the reduction is unknown.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+        >>> losses.soft_kl(student, teacher, temperature=4.0)
+        tensor(0.4848)
+        >>> losses.soft_kl(teacher, teacher)
+        tensor(0.)
     """
     check_pair(student, teacher, temperature)
     log_student = F.log_softmax(as_float32(student) / temperature, dim=-1)
@@ -112,6 +143,13 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 1.
 
     Raises:
         UserError: the shapes differ, or the temperature is not positive.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+        >>> losses.soft_cross_entropy(student, teacher)
+        tensor(0.6931)
     """
     check_pair(student, teacher, temperature)
     target = F.softmax(as_float32(teacher) / temperature, dim=-1)

@@ -49,6 +49,15 @@ class Method(nn.Module, ABC):
             such samples out, and some other loss needs no labels.
         images_only: why the method cannot learn from texts; empty if it can.
         hands_over: what is deployed unless the run says otherwise.
+
+    Example:
+        >>> import studygroup as sg
+        >>> sg.CGL(students=8).students
+        8
+        >>> sg.CGL(students=0)
+        Traceback (most recent call last):
+            ...
+        studygroup.errors.UserError: students is 0; it must be at least 1 and at most 1,000
     """
 
     needs_teacher: ClassVar[bool] = False
