@@ -1,4 +1,4 @@
-"""Tables of the pages on network families (`docs/networks/`) and data sources (`docs/sources/`), for `docs/generate.py`."""
+"""Tables of the pages on network families (`docs/networks/`) and data sources (`docs/sources/`), for `docs.generate`."""
 
 from __future__ import annotations
 

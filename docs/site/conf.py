@@ -62,6 +62,7 @@ NAVIGATION = {
         "docs/compare",
         "docs/advise",
         "docs/hand-over",
+        "docs/teachers-and-unlabelled",
         "docs/predict",
         "docs/evaluating",
         "docs/report",

@@ -127,7 +127,7 @@ class Advice:
         variant = Variant(BASELINE if candidate is None else candidate.name, options)
         teacher = Variant(TEACHER, replace(self.base, student=larger), teaches=True)
         if candidate is not None and candidate.needs_teacher:
-            variant = replace(variant, options=replace(options, teacher=larger), teacher=TEACHER)
+            variant = replace(variant, options=replace(options, teacher=larger), taught_by=(TEACHER,))
         return measure(variant, [teacher, variant], seconds=seconds)
 
     def measured_candidates(self, candidates: Sequence[Candidate]) -> list[Candidate]:
@@ -290,7 +290,8 @@ class Advice:
         candidate = ALONE if kind == ALONE else str(row["variant"])
         cost = float(row["flops"]) + float(row["teacher_flops"] or 0.0)
         inference = self.comparisons.measured[candidate].inference
-        return Entry(about, kind, comparison, row, Scored(str(row["variant"]), row["holdout_by_seed"], self.samples, inference, cost))
+        found = Scored(str(row["variant"]), row["holdout_by_seed"], self.samples, inference, cost, alone=kind == ALONE)
+        return Entry(about, kind, comparison, row, found)
 
 
 def epochs_text(count: int) -> str:

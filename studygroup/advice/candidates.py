@@ -64,9 +64,13 @@ def candidates_for(base: RunOptions, options: AdviseOptions, *, texts: bool) -> 
     known = [
         first,
         Candidate("dml", "two students that teach each other (dml)", "group", {"method": "dml"}),
+        Candidate(
+            "dml-distilled", "a student of two that teach each other (dml, distilled)", "group", {"method": "dml", "hand_over": "distilled"}
+        ),
         Candidate("larger", f"the larger network {larger}", "larger", {"student": larger}),
         Candidate("smoothing", "label smoothing of 0.1", REGULARISED, {"label_smoothing": 0.1}, costs_as_alone=True),
         Candidate("kd", f"a trained {larger} as its teacher (kd)", "teacher", {"method": "kd"}, needs_teacher=True),
+        Candidate("rdrop", f"two views of each {'text' if texts else 'image'} that agree (rdrop)", REGULARISED, {"method": "rdrop"}),
         second,
         *([] if texts else [Candidate("augment-light", "light augmentation", REGULARISED, {"augment": "light"})]),
         Candidate("one", "branches that learn from their ensemble (one)", "group", {"method": "one"}),

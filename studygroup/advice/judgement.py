@@ -36,6 +36,7 @@ class Scored:
         samples: hold-out samples of a seed.
         inference: operations of a prediction.
         training: operations of its training, its teacher's included.
+        alone: whether it is the student alone.
     """
 
     name: str
@@ -43,6 +44,7 @@ class Scored:
     samples: int
     inference: float
     training: float
+    alone: bool = False
 
     @property
     def mean(self) -> float:
@@ -83,9 +85,13 @@ def tied(one: Scored, best: Scored) -> bool:
 
 
 def choose(scored: Sequence[Scored]) -> Scored:
-    """Return the best candidate; of those that are tied with it, the one with the cheapest prediction, then the cheapest training."""
-    best = min(scored, key=lambda one: (-one.mean, one.inference, one.training))
-    return min((one for one in scored if one is best or tied(one, best)), key=lambda one: (one.inference, one.training, -one.mean))
+    """Return the best candidate; of those tied with it, the cheapest to predict, then the student alone, then the cheapest to train.
+
+    Within a rung all trainings cost the same but for what rounding to whole epochs leaves: this must not decide for a method.
+    """
+    best = min(scored, key=lambda one: (-one.mean, one.inference, not one.alone, one.training))
+    equals = [one for one in scored if one is best or tied(one, best)]
+    return min(equals, key=lambda one: (one.inference, not one.alone, one.training, -one.mean))
 
 
 def better_half(scored: Sequence[Scored], keep: int) -> list[str]:

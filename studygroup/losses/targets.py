@@ -1,7 +1,8 @@
-"""Ensemble targets of KDCL (Guo et al., CVPR 2020).
+"""Targets that join the logits of several networks.
 
-Each function takes the logits (m, B, C) of m networks and the labels (B,), and returns target logits (B, C) without gradient, in float32
-or float64. The paper's four constructions, and `mean`, which its best-known reimplementation uses.
+Those of KDCL (Guo et al., CVPR 2020) take the logits (m, B, C) of m networks and the labels (B,), and return target logits (B, C) without
+gradient, in float32 or float64: the paper's four constructions, and `mean`, which its best-known reimplementation uses. `mix_softened` is
+the mean of probabilities.
 """
 
 from __future__ import annotations
@@ -92,6 +93,23 @@ def linear(logits: Tensor, labels: Tensor) -> Tensor:
     _check(logits, labels)
     weights = _best_weights(_margins(logits, labels).movedim(0, 1).double())  # (B, m)
     return torch.einsum("bm,mbc->bc", weights.to(logits.dtype), logits)
+
+
+@full_precision
+def mix_softened(logits: Tensor, weights: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return logits z (B, C) with softmax(z / T) = sum over i of w_i softmax(z_i / T).
+
+    Args:
+        logits: (m, B, C) of m networks.
+        weights: (m,), at least 0, with sum 1.
+        temperature: T.
+
+    Raises:
+        UserError: there are not as many weights as networks.
+    """
+    if weights.shape != logits.shape[:1]:
+        raise UserError(f"weights are {tuple(weights.shape)}, but there are {len(logits)} networks; they must be (m,)")
+    return temperature * ((logits / temperature).log_softmax(-1) + weights.log()[:, None, None]).logsumexp(0)
 
 
 def _best_weights(margins: Tensor) -> Tensor:

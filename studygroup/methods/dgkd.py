@@ -11,6 +11,7 @@ Departures:
 - The paper multiplies the labels' term by the number of teachers; that code, which is followed, does not.
 - At least one teacher is left, however many are to be dropped.
 - An assistant teaches as the hold-out selected it, not as the test set did.
+- There may be several large networks: they and the assistants count the same.
 Shapes: B batch, C classes.
 """
 

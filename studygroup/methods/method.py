@@ -44,6 +44,7 @@ class Method(nn.Module, ABC):
         group: the students, made by `build`.
         candidates: names of the students that may be deployed: those with the target's network, or those of them that are preferred.
         needs_teacher: whether the method learns from a trained network, which it calls `teacher_name`.
+        several_teachers: whether it can learn from several.
         images_only: why the method cannot learn from texts; empty if it can.
         hands_over: what is deployed unless the run says otherwise.
 
@@ -58,6 +59,7 @@ class Method(nn.Module, ABC):
     """
 
     needs_teacher: ClassVar[bool] = False
+    several_teachers: ClassVar[bool] = False
     teacher_name: ClassVar[str] = "teacher"
     images_only: ClassVar[str] = ""
     hands_over: ClassVar[Literal["selected", "soup"]] = "selected"
@@ -147,6 +149,10 @@ class Method(nn.Module, ABC):
             if parameter.requires_grad:
                 found.setdefault(owners.get(parameter, "shared"), []).append(parameter)
         return found
+
+    def taught_by(self) -> Mapping[str, Mapping[str, float]]:
+        """Return what results and cards record of several teachers, by name: `teacher`, `teacher2`, ..."""
+        return {}
 
     def options(self) -> dict[str, Any]:
         """Return the constructor's arguments with their values."""

@@ -6,7 +6,17 @@ an option changes: the result of a run (then a run can only be resumed with the 
 """
 
 from studygroup.options.advise import AdviseOptions
-from studygroup.options.base import FROM_PYTHON, RENAMED, Options, checked, keyword_function, plain, unknown_option
+from studygroup.options.base import (
+    FROM_PYTHON,
+    RENAMED,
+    Options,
+    as_tuple,
+    checked,
+    keyword_function,
+    note_of_object,
+    plain,
+    unknown_option,
+)
 from studygroup.options.commands import (
     BenchmarkOptions,
     CompareOptions,
@@ -80,9 +90,11 @@ __all__ = [
     "TrainOptions",
     "TrainerOptions",
     "WeightsOptions",
+    "as_tuple",
     "checked",
     "duration",
     "keyword_function",
+    "note_of_object",
     "plain",
     "unknown_option",
 ]

@@ -103,6 +103,18 @@ def plain(value: object) -> object:
     return f"{FROM_PYTHON}{type(value).__module__}.{type(value).__qualname__}"
 
 
+def note_of_object(value: object) -> str | None:
+    """Return the note of a Python object that a plain value, or a list of them, holds; None if it holds none."""
+    return next((item for item in as_tuple(value) if isinstance(item, str) and item.startswith(FROM_PYTHON)), None)
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """Return the items of an option that is one value, a list of several, or None."""
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 def checked(known: Mapping[str, Parameter], values: Mapping[str, object]) -> dict[str, Any]:
     """Check option values from YAML or JSON and convert them to the types of their fields.
 
@@ -123,8 +135,8 @@ def checked(known: Mapping[str, Parameter], values: Mapping[str, object]) -> dic
     for name, value in values.items():
         if name not in known:
             raise unknown_option(name, known)
-        if isinstance(value, str) and value.startswith(FROM_PYTHON):
-            raise UserError(f"{name} was a {value}; such a run can be repeated from Python only, or name a {name} that has a name")
+        if (noted := note_of_object(value)) is not None:
+            raise UserError(f"{name} was a {noted}; such a run can be repeated from Python only, or name a {name} that has a name")
         try:
             found[name] = known[name].kind.check(value)
         except ValueError as error:

@@ -108,10 +108,10 @@ class CompareOptions(ClusterOptions, WeightsOptions, TrainerOptions, DataOptions
 
     method: str | None = option(None, help="Method of the variants of a recipe that name none")
     method_options: Mapping[str, object] | None = option(None, help="Options of that method")
-    teacher: str | Path | None = option(
+    teacher: str | Path | Sequence[str | Path] | None = option(
         None,
         help="Teacher: a network by name (trained once per seed), a run folder, with `{seed}` if there is one per seed, or the name of a "
-        "variant of the recipe",
+        "variant of the recipe; several for methods that take them, such as kd",
     )
     methods: Sequence[str] = option((), help="Methods to compare")
     seeds: int = option(3, at_least=1, at_most=MOST_SEEDS, help="Number of seeds: 0, 1, ...")

@@ -26,7 +26,7 @@ from tests.run_folders import write_run
 
 Accuracy = Callable[[TrainOptions], float]
 SMALL: dict[str, Any] = {"preset": "none", "student": "resnet8", "train_size": 96, "holdout": 100, "batch_size": 32, "progress": False}
-OPERATIONS = {"dml": 2.0, "cgl": 3.0, "one": 1.9, "orc": 5.0, "kd": 1.4, "baseline": 1.0}
+OPERATIONS = {"dml": 2.0, "cgl": 3.0, "one": 1.9, "orc": 5.0, "kd": 1.4, "rdrop": 2.0, "baseline": 1.0}
 """Operations of a sample's step, over those of the student alone; of the larger network they are `LARGER` times as many."""
 LARGER = 2.0
 SAMPLES = 96

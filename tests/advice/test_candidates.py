@@ -11,7 +11,7 @@ from studygroup.advice.candidates import candidates_for
 from studygroup.options import AdviseOptions, RunOptions
 from studygroup.pipeline.setup import run_options
 
-BOTH = ["dml", "smoothing", "one", "weight-decay", "cgl"]
+BOTH = ["dml", "dml-distilled", "rdrop", "smoothing", "one", "weight-decay", "cgl"]
 LARGER = ["larger", "kd", "orc"]
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import math
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -49,6 +50,14 @@ def test_the_best_wins_unless_a_cheaper_one_is_tied() -> None:
     assert choose([larger, best]).name == "best", "a prediction counts more than the training"
     noisy = scored("noisy", 0.90, samples=50), scored("cheap", 0.88, samples=50, training=0.5)
     assert choose(noisy).name == "noisy", "two points are no tie, however large the noise"
+
+
+def test_of_tied_ones_the_student_alone_wins_whatever_rounding_makes_of_the_costs() -> None:
+    alone = Scored("alone", {0: 0.95, 1: 0.95}, 1000, 1.0, 466.0, alone=True)
+    group = Scored("dml", {0: 0.951, 1: 0.951}, 1000, 1.0, 461.0)
+    assert choose([group, alone]).name == "alone"
+    assert choose([replace(group, inference=0.5), alone]).name == "dml", "a cheaper prediction counts more"
+    assert choose([replace(group, holdout={0: 0.96, 1: 0.96}), alone]).name == "dml", "a point is no tie"
 
 
 def test_a_difference_below_the_tie_but_above_the_noise_counts() -> None:
