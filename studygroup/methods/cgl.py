@@ -44,6 +44,8 @@ from studygroup.schedules import ramp
 class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is a method of nn.Module, too
     """Many students at the price of one: routes through a modular network that imitate random subgroups of each other."""
 
+    takes_unlabelled = True
+
     preset: Literal["measured", "paper"] = option(
         "measured", help="Defaults of division, normalize and t2_scale: those that measured best, or the paper's text to the letter"
     )
