@@ -43,6 +43,7 @@ examples: $(STAMP)
 
 # Draws the pictures of the pages anew, each in a light and a dark variant.
 figures: $(STAMP)
+	$(BIN)/python -m docs.drawings.sources
 	$(BIN)/python -m docs.drawings
 
 $(DOCS_STAMP): $(STAMP)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import inspect
+import re
 from functools import cache
 from typing import Any
 
@@ -45,12 +46,7 @@ def families() -> dict[str, list[str]]:
 def network_table(names: list[str]) -> str:
     """Return the table of the networks of a family: parameters, operations of a forward pass, and shapes of the feature maps."""
     rows = [network_row(name) for name in names]
-    titles = (
-        "| network | parameters | operations | channels of the maps | their length |"
-        if reads_texts(names[0])
-        else ("| network | parameters | operations | channels of the maps | their side |")
-    )
-    return "\n".join([titles, "|---|---:|---:|---|---|", *rows])
+    return "\n".join(["| network | parameters | operations | maps |", "|---|---:|---:|---|", *rows])
 
 
 @cache
@@ -65,8 +61,7 @@ def network_row(name: str) -> str:
         network.get_submodule(block).register_forward_hook(lambda _module, _args, out: maps.append(out.values if texts else out))
     with torch.no_grad(), Operations() as counted:
         network(inputs)
-    channels, sides = ([int(x.shape[k]) for x in maps] for k in ((2, 1) if texts else (1, 2)))
-    shapes = " | ".join(" ".join(map(str, numbers)) for numbers in (channels, sides))
+    shapes = ", ".join(f"{x.shape[2]}·{x.shape[1]}" if texts else f"{x.shape[1]}·{x.shape[2]}²" for x in maps)
     return f"| `{name}` | {parameter_count(network):,} | {counted.flops / 1e6:,.0f} M | {shapes} |"
 
 
@@ -97,14 +92,20 @@ def source_table(page: str) -> str:
     table = ["| name | what it is |", "|---|---|", *rows]
     files = [file for name in SOURCE_PAGES[page] for file in remote_files(name)]
     if files:
-        rows = [f"| {file.url} | {file.size:,} | `{file.md5}` |" for file in files]
-        table += ["", "| `--download` fetches | bytes | MD5 |", "|---|---:|---|", *rows]
+        lines = [f"- <{file.url}>: {file.size:,} bytes, MD5 `{file.md5}`" for file in files]
+        table += ["", "`--download` fetches, and checks:", "", *lines]
     return "\n".join(table)
 
 
 def about(source: str) -> str:
     """Return the description of a source as a cell of a table."""
-    return SOURCES[source].description.replace("|", "\\|")
+    return plain(SOURCES[source].description)
+
+
+def plain(text: str) -> str:
+    """Return a text of the program as a cell of a table: flags are code, and bars do not end the cell."""
+    parts = text.replace("|", "\\|").split("`")
+    return "`".join(part if number % 2 else re.sub(r"(?<![\w-])--[a-z][\w-]*", r"`\g<0>`", part) for number, part in enumerate(parts))
 
 
 def remote_files(source: str) -> tuple[RemoteFile, ...]:

@@ -78,7 +78,7 @@ def flags(action: argparse.Action) -> str:
 
 def cell(text: str) -> str:
     """Return a help text as a cell of a table."""
-    return text.replace("%%", "%").replace("|", "\\|")
+    return catalogue.plain(text.replace("%%", "%"))
 
 
 def command_index() -> str:

@@ -39,7 +39,6 @@ autodoc_typehints = "signature"
 maximum_signature_line_length = 100
 napoleon_use_rtype = False
 suppress_warnings = ["myst.header"]
-smartquotes_action = "qe"  # no dashes: `--` begins an option
 
 html_theme = "furo"
 html_title = "studygroup"
@@ -64,13 +63,11 @@ NAVIGATION = {
         "docs/advise",
         "docs/hand-over",
         "docs/teachers-and-unlabelled",
-        "docs/logit-losses",
         "docs/predict",
         "docs/evaluating",
         "docs/report",
         "docs/analysis",
         "docs/deploy",
-        "docs/scaling",
         "docs/studies",
     ],
     "Explanations": [f"docs/explain/{name}" for name in ("groups", "updates", "roles", "shares", "mistakes")],
@@ -82,13 +79,14 @@ NAVIGATION = {
         "docs/networks/README",
         "docs/sources/README",
         "docs/formats",
+        "docs/reliability",
+        "docs/performance",
+        "docs/performance-gpu",
+        "docs/scaling",
         "docs/glossary",
     ],
     "Measured": [
         "docs/results",
-        "docs/performance",
-        "docs/performance-gpu",
-        "docs/reliability",
         "docs/studies/published",
         "recipes/README",
         "studies/README",
@@ -106,6 +104,7 @@ REFERENCE = {  # the public names of `studygroup`, by the page in docs/api that 
     **{package: [f"{package}.{name}" for name in getattr(sg, package).__all__] for package in ("losses", "networks", "data", "options")},
 }
 ELSEWHERE = ("data.OnError", "options.RENAMED", "options.FROM_PYTHON")  # shown with another part, or of no use to a reader
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
 SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Example):$")
 NOT_SHOWN = {"methods": "build, step, extra_members, group, logits, stages, partition"}  # of each method what the contract says already
 
@@ -169,13 +168,18 @@ def literal_formulas(_app: Any, _what: str, _name: str, _value: object, _options
     lines[:] = found
 
 
-def plain_bars(_app: Any, _what: str, _name: str, _value: object, _options: Any, lines: list[str]) -> None:
-    """Escape the bars of absolute values and conditions, which reStructuredText reads as names; in formulas they are themselves."""
+def plain_words(_app: Any, _what: str, _name: str, _value: object, _options: Any, lines: list[str]) -> None:
+    """Rewrite what reStructuredText would take for something else, outside of formulas."""
     literal = False
     for number, line in enumerate(lines):
         literal = line == "::" or (literal and (not line or line.startswith(" ")))
         if not literal:
-            lines[number] = "`".join(words.replace("|", "\\|") if k % 2 == 0 else words for k, words in enumerate(line.split("`")))
+            lines[number] = "`".join(words if k % 2 else plain(words) for k, words in enumerate(line.split("`")))
+
+
+def plain(words: str) -> str:
+    """Return words of a docstring that are not code as reStructuredText: no bar begins a name, and flags keep their dashes."""
+    return FLAG.sub(r"`\g<0>`", words.replace("|", "\\|"))
 
 
 def short_signature(_app: Any, what: str, _name: str, value: Any, _options: Any, *_signature: object) -> tuple[str, str] | None:
@@ -193,19 +197,20 @@ def complete(_: Any, page: str, content: list[str]) -> None:
     text = re.sub(r"^<!-- python\n.*?^-->\n", "", text, flags=re.MULTILINE | re.DOTALL)
     folder = (ROOT / page).parent
     text = re.sub(r"\[([^\]]+)\]\(([^)#:]+)\)", lambda link: link[1] if (folder / link[2]).is_dir() else link[0], text)  # no page
-    content[0] = re.sub(r"!\[([^\]]*)\]\(([^)]+)\.svg\)", lambda found: both_variants(folder, *found.groups()), text) + navigation(page)
+    pictures = re.compile(r"!\[([^\]]*)\]\(([^)]+)\.(svg|png)\)")
+    content[0] = pictures.sub(lambda found: both_variants(folder, *found.groups()), text) + navigation(page)
 
 
-def both_variants(folder: Path, words: str, picture: str) -> str:
+def both_variants(folder: Path, words: str, picture: str, kind: str) -> str:
     """Return the Markdown of a picture that follows the site's mode, if it has a dark variant."""
-    if not (folder / f"{picture}-dark.svg").is_file():
-        return f"![{words}]({picture}.svg)"
-    return f"![{words}]({picture}.svg){{.only-light}} ![{words}]({picture}-dark.svg){{.only-dark}}"
+    if not (folder / f"{picture}-dark.{kind}").is_file():
+        return f"![{words}]({picture}.{kind})"
+    return f"![{words}]({picture}.{kind}){{.only-light}} ![{words}]({picture}-dark.{kind}){{.only-dark}}"
 
 
 def setup(app: Any) -> None:
     """Register the additions with Sphinx."""
     app.connect("source-read", complete)
     app.connect("autodoc-process-docstring", literal_formulas, priority=400)  # before sections become lists
-    app.connect("autodoc-process-docstring", plain_bars)
+    app.connect("autodoc-process-docstring", plain_words)
     app.connect("autodoc-process-signature", short_signature)

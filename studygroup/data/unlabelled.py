@@ -65,6 +65,12 @@ def open_unlabelled(given: str | Path, options: DataOptions, dataset: Dataset, s
 
     Raises:
         UserError: they are of another kind than the training samples, there are none, or one cannot be read.
+
+    Examples:
+        >>> from studygroup import data, options
+        >>> reading = options.DataOptions("digits")
+        >>> data.open_unlabelled(".", reading, data.open_data(reading), 0.5).share  # a folder with digit.png
+        0.5
     """
     path, texts = Path(given).expanduser(), isinstance(dataset.inputs, Tokens)
     wanted = f"a table ({', '.join(SUFFIXES)}) or a folder of .txt files" if texts else "a folder of images"
