@@ -13,6 +13,7 @@ from itertools import count
 
 from torch import Tensor
 
+from studygroup.allocator import kept_memory
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.data.progress import progress_bar
@@ -136,7 +137,7 @@ def compare(
     if steps is None:
         once = sum(timed.run(1) for timed in trainers)
         steps = min(max(int(TARGET_SECONDS / (repeats * once)), 1), MOST_STEPS)
-    with progress_bar("Measuring", repeats * len(trainers), "samples", show=progress) as advance:
+    with kept_memory(), progress_bar("Measuring", repeats * len(trainers), "samples", show=progress) as advance:
         turns = interleave({timed.name: partial(timed.run, steps) for timed in trainers}, repeats, warm_up=0, after=lambda: advance(1))
     # Seconds of an epoch, by method and repetition.
     epochs = [[seconds / steps * timed.runner.batches.steps() for seconds in turns[timed.name]] for timed in trainers]
