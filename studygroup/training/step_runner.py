@@ -116,7 +116,11 @@ class StepRunner:
     def step(self, batch: Batch, clock: Clock, meter: LossMeter) -> None:
         """Train on one batch; see `Updater.step`."""
         own = (self.ranks.rank,) if self.ranks.is_distributed else ()
-        torch.manual_seed(randomness.derive_seed(self.settings.seed, "step", clock.epoch, clock.step, *own))  # dropout
+        seed = randomness.derive_seed(self.settings.seed, "step", clock.epoch, clock.step, *own)  # of dropout
+        if self.device.type == "cpu":
+            torch.default_generator.manual_seed(seed)  # `torch.manual_seed` notes a stack trace for every other kind of device
+        else:
+            torch.manual_seed(seed)
         self.updater.step(batch, clock, meter)
 
 

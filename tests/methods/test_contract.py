@@ -174,6 +174,8 @@ CASES: dict[str, Case] = {
     "cgl-shared-stem": cgl(route_stem=False),
     "cgl-block-groups": cgl(block_groups=(1, 2)),
     "cgl-covering": cgl(require_coverage=True),
+    "cgl-memory": cgl(memory=0.5, probability=0.25),
+    "cgl-memory-undealt": cgl(memory=0.5, probability=0.25, division="none"),
     "cgl-not-distinct": cgl(distinct=False),
     "cgl-one-module": cgl(modules=1, distinct=False),
     "cgl-attached": cgl(detach_targets=False, head="per_student", probability=1.0),
