@@ -18,11 +18,12 @@ from studygroup.options import DataOptions
 def main() -> None:
     """Write the folder that the argument names."""
     folder = Path(sys.argv[1])
-    folder.mkdir(parents=True)
     unused = open_data(DataOptions(data="digits", train_size=100, holdout=144)).unused
     inputs, _ = unused.gather(np.arange(1000))
     for number, pixels in enumerate(inputs):
-        Image.fromarray(pixels[0].numpy()).save(folder / f"{number}.png")
+        file = folder / ("a" if number % 2 else "b/c") / f"{number}.png"  # at different depths, as they come
+        file.parent.mkdir(parents=True, exist_ok=True)
+        Image.fromarray(pixels[0].numpy()).save(file)
 
 
 if __name__ == "__main__":
