@@ -13,8 +13,8 @@ import resource
 import statistics
 import subprocess
 import sys
+from collections.abc import Mapping, Sequence
 from contextlib import nullcontext
-from typing import Any
 
 from common import Row, main, maker, random_material, row
 from studygroup.allocator import kept_memory
@@ -24,52 +24,56 @@ from studygroup.training.timed_trainer import TimedTrainer
 from studygroup.training.timing import ratio
 
 CASES = {"resnet20, 28, 64": 24, "resnet20, 28, 128": 12, "resnet8, 14, 64": 100}  # steps of a repetition
+QUICK = {"resnet8, 14, 16": 2}
 METHODS: dict[str, type[Method]] = {"alone": Baseline, "CGL": CGL}
-Measured = dict[str, tuple[float, float]]
+Found = dict[str, tuple[float, float]]
+"""The processor's seconds, and the cleared pages, of a step of each case and method."""
 
 
-def steps_of(case: str, name: str, steps: int, *, keep: bool) -> tuple[float, float]:
-    """Return the processor's seconds, and the cleared pages, of a step in this process."""
-    network, size, batch_size = case.split(", ")
-    splits = random_material(10 * int(batch_size), 10, (1, int(size), int(size)))
-    timed = TimedTrainer(name, METHODS[name](), maker(network, splits), splits, Settings(batch_size=int(batch_size)))
-    with kept_memory() if keep else nullcontext():
-        timed.run(2)
-        before = resource.getrusage(resource.RUSAGE_SELF)
-        timed.run(steps)
-        after = resource.getrusage(resource.RUSAGE_SELF)
-    seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-    return seconds / steps, (after.ru_minflt - before.ru_minflt) / steps
+def steps(cases: Mapping[str, int], *, keep: bool) -> Found:
+    """Run steps of all cases and methods in this process."""
+    found = {}
+    for case, count in cases.items():
+        network, size, batch_size = case.split(", ")
+        splits = random_material(10 * int(batch_size), 10, (1, int(size), int(size)))
+        for name, method in METHODS.items():
+            timed = TimedTrainer(name, method(), maker(network, splits), splits, Settings(batch_size=int(batch_size)))
+            with kept_memory() if keep else nullcontext():
+                timed.run(2)
+                before = resource.getrusage(resource.RUSAGE_SELF)
+                timed.run(count)
+                after = resource.getrusage(resource.RUSAGE_SELF)
+            seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
+            found[f"{case}: {name}"] = seconds / count, (after.ru_minflt - before.ru_minflt) / count
+    return found
 
 
-def in_a_process(case: str, name: str, steps: int, *, keep: bool) -> tuple[float, float]:
-    """Return what `steps_of` finds in a process of its own."""
-    words = [sys.executable, __file__, "--steps", json.dumps([case, name, steps, keep])]
+def in_a_process(cases: Mapping[str, int], *, keep: bool) -> Found:
+    """Return what `steps` finds in a process of its own."""
+    words = [sys.executable, __file__, "--steps", json.dumps([cases, keep])]
     out = subprocess.run(words, check=True, stdout=subprocess.PIPE, text=True, env={**os.environ, "OMP_NUM_THREADS": "1"}).stdout
-    seconds, pages = json.loads(out.splitlines()[-1])
-    return seconds, pages
+    found: Found = json.loads(out.splitlines()[-1])
+    return found
 
 
 def measure(repeats: int, quick: bool) -> list[Row]:
-    cases = {"resnet8, 14, 16": 2} if quick else CASES
-    turns: dict[tuple[str, str, bool], list[tuple[float, float]]] = {}
+    turns: dict[bool, list[Found]] = {False: [], True: []}
     for _ in range(repeats):
-        for case, steps in cases.items():
-            for name in METHODS:
-                for keep in (False, True):
-                    turns.setdefault((case, name, keep), []).append(in_a_process(case, name, steps, keep=keep))
-    return [cost_row(case, name, turns[case, name, False], turns[case, name, True]) for case in cases for name in METHODS]
+        for keep, found in turns.items():
+            found.append(in_a_process(QUICK if quick else CASES, keep=keep))
+    return [cost_row(name, *([one[name] for one in turns[keep]] for keep in (False, True))) for name in turns[True][0]]
 
 
-def cost_row(case: str, name: str, without: list[tuple[float, float]], kept: list[tuple[float, float]]) -> Row:
+def cost_row(name: str, without: Sequence[tuple[float, float]], kept: Sequence[tuple[float, float]]) -> Row:
+    """Make a row of what the turns without and with kept memory found."""
     (seconds, pages), (kept_seconds, kept_pages) = (map(statistics.median, zip(*found, strict=True)) for found in (without, kept))
     details = f"{1000 * seconds:.1f} ms and {pages:,.0f} cleared pages, kept {1000 * kept_seconds:.1f} ms and {kept_pages:,.0f}"
-    return row(f"{case}: {name}", ratio([one for one, _ in kept], [one for one, _ in without]), target=1.0, details=details)
+    return row(name, ratio([one for one, _ in kept], [one for one, _ in without]), target=1.0, details=details)
 
 
 if __name__ == "__main__":
     if sys.argv[1:2] == ["--steps"]:
-        given: list[Any] = json.loads(sys.argv[2])
-        print(json.dumps(steps_of(*given[:3], keep=given[3])))
+        given_cases, given_keep = json.loads(sys.argv[2])
+        print(json.dumps(steps(given_cases, keep=given_keep)))
     else:
         main(__doc__ or "", measure, repeats=5)

@@ -2,8 +2,9 @@
 
 ResNet-20 on 1 x 28 x 28, the same samples, the same total batch size. K is 2 to 32 students, and each imitates the same expected number of
 others: p (K - 1) = 1.75 (at K = 2 p is 1, its maximum, so each student imitates one). Of K = 8: "targets recalled" is `targets=recall`,
-"one peer" `select=fixed` with p = 1/8, so that each student imitates exactly one, and "no imitation" p = 0: what a group costs before any
-target is made. `studygroup benchmark` measures the same with your data, network and method.
+"one peer" `select=fixed` with p = 1/8, so that each student imitates exactly one, "memory" `memory=0.5`, for which no target is computed,
+and "no imitation" p = 0: what a group costs before any target is made. `studygroup benchmark` measures the same with your data, network
+and method.
 """
 
 from __future__ import annotations
@@ -20,6 +21,7 @@ TARGETS = {64: 1.6, 128: 1.4}  # batch size: the most that an epoch may cost
 VARIANTS: dict[str, dict[str, Any]] = {
     "targets recalled": {"targets": "recall"},
     "one peer": {"select": "fixed", "probability": 1 / 8},
+    "memory": {"memory": 0.5},
     "no imitation": {"probability": 0.0},
 }
 APART = 1.15  # the most that the costs of different K may differ
@@ -61,9 +63,9 @@ def measure(repeats: int, quick: bool) -> list[Row]:
 
 def cost_row(cost: Cost, alone: Cost, batch_size: int, steps: int, target: float | None) -> Row:
     """Make a row of a group's cost relative to the student alone."""
-    probability = VARIANTS.get(cost.name, {}).get("probability", with_students(CGL(), cost.students).options()["probability"])
+    name = cost.name if cost.name in VARIANTS else f"{cost.name}, p = {with_students(CGL(), cost.students).options()['probability']:.3g}"
     return row(
-        f"batch {batch_size}: CGL, {cost.name}, p = {probability:.3g}",
+        f"batch {batch_size}: CGL, {name}",
         cost.ratio,
         target=target,
         details=f"{1000 * cost.seconds_per_step:.1f} ms per step, alone {1000 * alone.seconds_per_step:.1f} ms; {steps} steps per turn",
