@@ -104,7 +104,7 @@ class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is
         self.subgroups = Subgroups(self.students, self.probability, self.select, self._normalize)
         self.candidates = self.student_names()
         if self.memory is not None:
-            self.past = PastLogits(len(networks.training_labels()), networks.num_classes, self.memory)
+            self.past = PastLogits(len(networks.training_labels()) + networks.unlabelled, networks.num_classes, self.memory)
 
     def partition(self) -> Partition:
         """Return each student's own share of the samples (sub-set data learning)."""

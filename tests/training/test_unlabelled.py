@@ -71,6 +71,15 @@ def test_interrupted_and_resumed(
     assert_same(tmp_path / "whole", tmp_path / "parts")
 
 
+def test_a_memory_of_predictions_has_a_place_for_each_of_them(train: Callable[..., Run], pool: Path, tmp_path: Path) -> None:
+    def of(weights: float) -> float:
+        own = {"students": 3, "ramp_share": 0.0, "memory": weights}
+        run = train(method="cgl", method_options=own, epochs=2, unlabelled=pool, out=tmp_path / f"{weights}")
+        return float(records(run.folder)[-1]["losses"]["student0/imitation"])
+
+    assert of(0.6) != of(0.0), "what is remembered is imitated, samples without labels included"
+
+
 def test_a_teacher_that_is_trained_first_has_labels_only(train: Callable[..., Run], pool: Path) -> None:
     run = train(method="kd", teacher="resnet8", epochs=1, unlabelled=pool)
     stage = Run(run.folder / "stages" / "teacher")
