@@ -115,7 +115,7 @@ def _teachers(variant: Mapping[str, Any]) -> str | None:
     """Return a variant's teachers in words; None if it has none."""
     given = as_tuple(variant["options"]["teacher"])
     names = as_tuple(variant["teacher"]) or given
-    return ", ".join(str(name or own) for name, own in zip(names, given, strict=True)) or None
+    return ", ".join(str(given[place] if name is None else name) for place, name in enumerate(names)) or None
 
 
 def _row(
