@@ -47,7 +47,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         patch.chdir(path)
         patch.setenv("STUDYGROUP_CACHE", str(path / "cache"))
         short: dict[str, Any] = {"epochs": 2, "train_size": 128, "progress": False}
-        sg.train("digits", student="resnet8", method=sg.CGL(students=2), out="runs/digits", **short)  # type: ignore[no-untyped-call]
+        sg.train("digits", student="resnet8", method=sg.CGL(students=2), out="runs/digits", **short)
         sg.train("digits", student="resnet8", method="orc", teacher="resnet14", teacher_epochs=1, out="runs/orc", **short)
         Image.fromarray(np.uint8(load_digits().images[0] * 255 / 16)).save("digit.png")
         yield path

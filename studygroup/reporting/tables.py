@@ -211,9 +211,9 @@ def markdown(columns: Sequence[Column], numbers: Container[str], bold: Container
     lines.append("|" + "|".join("---:" if header in numbers else "---" for header, _ in columns) + "|")
     rows = zip(*(cells for _, cells in columns), strict=True)
     escaped = [(str if header in numbers else markdown_cell) for header, _ in columns]
-    for number, row in enumerate(rows):
+    for place, row in enumerate(rows):
         first, *others = (escape(cell) for escape, cell in zip(escaped, row, strict=True))
-        lines.append("| " + " | ".join([f"**{first}**" if number in bold else first, *others]) + " |")
+        lines.append("| " + " | ".join([f"**{first}**" if place in bold else first, *others]) + " |")
     return lines
 
 

@@ -75,7 +75,7 @@ def test_the_table_has_the_last_rung_and_the_student_alone_first() -> None:
 
 
 def test_the_winner_is_bold_in_markdown() -> None:
-    found = render_advice_markdown(advice(row("dml", "group", 0.95), row("cgl", "group", 0.9)))
+    found = render_advice_markdown(advice(row("dml", "group", 0.95), row("cgl", "group", 0.9), command="studygroup train", run="runs/dml"))
     assert "| **about dml** |" in found
     assert "| about cgl |" in found
 
