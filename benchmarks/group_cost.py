@@ -1,11 +1,15 @@
 """The cost of an epoch of CGL relative to the same network trained alone, with the default options and precision.
 
 ResNet-20 on 1 x 28 x 28, the same samples, the same total batch size. K is 2 to 32 students, and each imitates the same expected number of
-others: p (K - 1) = 1.75 (at K = 2 p is 1, its maximum, so each student imitates one). "Targets recalled" is K = 8 with `targets=recall`.
-`studygroup benchmark` measures the same with your data, network and method.
+others: p (K - 1) = 1.75 (at K = 2 p is 1, its maximum, so each student imitates one). Of K = 8: "targets recalled" is `targets=recall`,
+"one peer" `select=fixed` with p = 1/8, so that each student imitates exactly one, "memory" `memory=0.5`, for which no target is computed,
+and "no imitation" p = 0: what a group costs before any target is made. `studygroup benchmark` measures the same with your data, network
+and method.
 """
 
 from __future__ import annotations
+
+from typing import Any
 
 from common import Row, clothes, exact, main, maker, row
 from studygroup.commands.benchmark import GROUP_SIZES, with_students
@@ -14,6 +18,12 @@ from studygroup.training import Settings
 from studygroup.training.timed_trainer import Cost, TimedTrainer, compare
 
 TARGETS = {64: 1.6, 128: 1.4}  # batch size: the most that an epoch may cost
+VARIANTS: dict[str, dict[str, Any]] = {
+    "targets recalled": {"targets": "recall"},
+    "one peer": {"select": "fixed", "probability": 1 / 8},
+    "memory": {"memory": 0.5},
+    "no imitation": {"probability": 0.0},
+}
 APART = 1.15  # the most that the costs of different K may differ
 
 
@@ -28,10 +38,12 @@ def measure(repeats: int, quick: bool) -> list[Row]:
         make = maker(student, splits)
         trainers = [TimedTrainer("alone", Baseline(), make, splits, settings)]
         trainers += [TimedTrainer(f"K = {size}", with_students(CGL(), size), make, splits, settings) for size in sizes]
-        trainers.append(TimedTrainer("targets recalled", CGL(targets="recall"), make, splits, settings))
-        (*costs, recalled), steps = compare(trainers, steps=1 if quick else None, repeats=repeats)
-        rows += [cost_row(cost, costs[0], batch_size, steps, target if cost.students == CGL().students else None) for cost in costs[1:]]
-        rows.append(cost_row(recalled, costs[0], batch_size, steps, target))
+        trainers += [TimedTrainer(name, CGL(**options), make, splits, settings) for name, options in VARIANTS.items()]
+        found, steps = compare(trainers, steps=1 if quick else None, repeats=repeats)
+        costs = found[: 1 + len(sizes)]
+        for cost in found[1:]:
+            wanted = (cost in costs and cost.students == CGL().students) or cost.name == "targets recalled"
+            rows.append(cost_row(cost, costs[0], batch_size, steps, target if wanted else None))
         alike = [cost for cost in costs[1:] if cost.students > 2]
         for some, what, bound in ((alike, "p (K - 1) = 1.75", APART), (costs[1:], "all K", None)):
             most, least = max(cost.ratio.value for cost in some), min(cost.ratio.value for cost in some)
@@ -51,9 +63,9 @@ def measure(repeats: int, quick: bool) -> list[Row]:
 
 def cost_row(cost: Cost, alone: Cost, batch_size: int, steps: int, target: float | None) -> Row:
     """Make a row of a group's cost relative to the student alone."""
-    probability = with_students(CGL(), cost.students).options()["probability"]
+    name = cost.name if cost.name in VARIANTS else f"{cost.name}, p = {with_students(CGL(), cost.students).options()['probability']:.3g}"
     return row(
-        f"batch {batch_size}: CGL, {cost.name}, p = {probability:.3g}",
+        f"batch {batch_size}: CGL, {name}",
         cost.ratio,
         target=target,
         details=f"{1000 * cost.seconds_per_step:.1f} ms per step, alone {1000 * alone.seconds_per_step:.1f} ms; {steps} steps per turn",

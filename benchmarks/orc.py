@@ -14,12 +14,13 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from common import Row, clothes, defaults, exact, main, maker, row
+from studygroup.allocator import kept_memory
 from studygroup.clock import Clock
 from studygroup.data import Batches
 from studygroup.methods import ORC
 from studygroup.training import Settings
 from studygroup.training.meter import LossMeter
-from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
+from studygroup.training.timing import computing_seconds, interleave, quartiles, ratio
 from studygroup.training.updater import Updater
 
 ALPHA, TEMPERATURE, TARGET = 0.3, 4.0, 1.10
@@ -46,7 +47,7 @@ class Forward:
         self.logits = forward(network, inputs)
 
     def forward(self) -> float:
-        return seconds_of(self._forward, DEVICE)
+        return computing_seconds(self._forward, DEVICE)
 
     def _forward(self) -> None:
         self.logits = forward(self.network, self.inputs)
@@ -54,7 +55,7 @@ class Forward:
     def backward(self) -> float:
         """Return the seconds of the backward pass, from a gradient of the logits, of the last forward pass."""
         gradient = torch.full_like(self.logits, 1e-3)
-        seconds = seconds_of(lambda: self.logits.backward(gradient), DEVICE)
+        seconds = computing_seconds(lambda: self.logits.backward(gradient), DEVICE)
         self.network.zero_grad(set_to_none=True)
         return seconds
 
@@ -108,7 +109,7 @@ class Updates:
         for turn, gradients in zip(self.turns, self.gradients, strict=True):
             for parameter, gradient in zip(turn, gradients, strict=True):
                 parameter.grad = gradient
-            seconds += seconds_of(self._update, DEVICE)
+            seconds += computing_seconds(self._update, DEVICE)
         return seconds
 
     def _update(self) -> None:
@@ -116,6 +117,7 @@ class Updates:
         self.optimizer.zero_grad(set_to_none=True)
 
 
+@kept_memory()
 def measure(repeats: int, quick: bool) -> list[Row]:
     splits = clothes(32 if quick else 640, 10, quick=quick)
     settings = Settings(batch_size=16 if quick else 64, schedule="constant")
@@ -135,7 +137,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
 
     def iteration() -> float:
         clock = Clock(0, 1, next(steps), 10**9)
-        return seconds_of(lambda: updater.step(batch, clock, meter), DEVICE)
+        return computing_seconds(lambda: updater.step(batch, clock, meter), DEVICE)
 
     students = [parts_of.group[k] for k in range(3)]
     passes = {name: Forward(network, batch.inputs) for name, network in zip(("student 0", "student 1", "student 2"), students, strict=True)}
@@ -145,9 +147,9 @@ def measure(repeats: int, quick: bool) -> list[Row]:
     for name, one in passes.items():
         parts[f"{name}, forward"] = one.forward
         parts[f"{name}, backward"] = one.backward
-    parts["pivot, forward for targets"] = lambda: seconds_of(lambda: forward_only(parts_of.pivot, batch.inputs), DEVICE)
-    parts["temporary teacher, forward for targets"] = lambda: seconds_of(lambda: forward_only(students[0], batch.inputs), DEVICE)
-    parts["losses"] = lambda: seconds_of(lambda: losses(logits[:3], logits[3], batch.inputs, batch.labels), DEVICE)
+    parts["pivot, forward for targets"] = lambda: computing_seconds(lambda: forward_only(parts_of.pivot, batch.inputs), DEVICE)
+    parts["temporary teacher, forward for targets"] = lambda: computing_seconds(lambda: forward_only(students[0], batch.inputs), DEVICE)
+    parts["losses"] = lambda: computing_seconds(lambda: losses(logits[:3], logits[3], batch.inputs, batch.labels), DEVICE)
     parts["optimizer updates"] = Updates([parts_of.pivot, *students], settings).run
 
     times = interleave({"iteration": iteration, **parts}, repeats if quick else 10 * repeats, warm_up=3)

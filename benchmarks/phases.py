@@ -16,6 +16,7 @@ from typing import Any
 import torch
 
 from common import Row, clothes, defaults, exact, main, maker
+from studygroup.allocator import kept_memory
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Modular
@@ -68,11 +69,14 @@ class Step:
 
 
 def now() -> float:
+    if DEVICE.type == "cpu" and torch.get_num_threads() == 1:
+        return time.process_time()  # other programs do not count
     if DEVICE.type == "cuda":
         torch.cuda.synchronize()
     return time.perf_counter()
 
 
+@kept_memory()
 def measure(repeats: int, quick: bool) -> list[Row]:
     splits = clothes(200 if quick else 1000, 10, quick=quick)
     make = maker("resnet8" if quick else "resnet20", splits)

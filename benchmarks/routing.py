@@ -18,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 from torch.nn.modules.dropout import _DropoutNd
 
 from common import Row, defaults, main, row
+from studygroup.allocator import kept_memory
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.groups import Modular
@@ -28,7 +29,7 @@ from studygroup.networks.padded import Activation
 from studygroup.networks.resnet import BasicBlock, resnet
 from studygroup.training import Settings
 from studygroup.training.meter import LossMeter
-from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
+from studygroup.training.timing import computing_seconds, interleave, quartiles, ratio
 from studygroup.training.updater import Updater
 
 STUDENTS, MODULES, PROBABILITY, TEMPERATURE, CLASSES = 8, 2, 0.25, 3.0, 10
@@ -176,7 +177,7 @@ def compare(make: NetworkFactory, batch: Batch, layout: torch.memory_format, pre
         optimizer.zero_grad(set_to_none=True)
 
     def timed(step: Callable[[], None]) -> float:
-        seconds = seconds_of(step, DEVICE)
+        seconds = computing_seconds(step, DEVICE)
         cgl.zero_grad(set_to_none=True)
         loop.group.zero_grad(set_to_none=True)
         return seconds
@@ -193,6 +194,7 @@ def compare(make: NetworkFactory, batch: Batch, layout: torch.memory_format, pre
     )
 
 
+@kept_memory()
 def measure(repeats: int, quick: bool) -> list[Row]:
     make, size = (of_images(narrow_chain), 8) if quick else (of_images(chain), 32)
     rows = []

@@ -30,7 +30,7 @@ Speed, and the cost of a group. This page is generated from the results of [`ben
 """
 AGAIN = "python benchmarks/all.py && python benchmarks/table.py runs/benchmarks --out docs/performance.md"
 ORDER = (
-    *("routing", "group_cost", "phases", "orc", "trainer", "dml", "augment"),
+    *("routing", "group_cost", "phases", "orc", "allocator", "trainer", "dml", "augment"),
     *("data", "texts", "text_networks", "start", "memory", "ranks"),
 )
 OWN = ("command",)  # entries of the machine's description that differ between programs

@@ -31,7 +31,7 @@ from studygroup.training.updater import Updater
 
 HOME = Path(__file__).parent.parent / "benchmarks"
 PROGRAMS = ["routing", "group_cost", "orc", "trainer", "dml", "augment", "memory", "text_networks"]
-WITH_PROCESSES = ["data", "texts", "start"]
+WITH_PROCESSES = ["allocator", "data", "texts", "start"]
 WITHOUT_TARGETS = ["text_networks"]
 
 Load = Callable[[str], ModuleType]

@@ -35,6 +35,7 @@ LEAVES = {
     "regular",
     "devices",
     "threads",
+    "allocator",
     "losses",
 }
 READERS = {

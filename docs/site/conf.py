@@ -86,6 +86,7 @@ NAVIGATION = {
         "docs/glossary",
     ],
     "Measured": [
+        "docs/when-a-group-pays",
         "docs/results",
         "docs/studies/published",
         "recipes/README",

@@ -5,6 +5,9 @@ from __future__ import annotations
 import itertools
 from collections.abc import Sequence
 
+from torch import nn
+from torch.nn.modules.dropout import _DropoutNd
+
 from studygroup.errors import UserError
 from studygroup.networks.chain import Chain
 
@@ -36,3 +39,9 @@ def layers_of(
     ends = list(itertools.accumulate(groups))
     layers = [*(chain.stages[stage] for stage in first_stages), *(tuple(body[end - n : end]) for end, n in zip(ends, groups, strict=True))]
     return [*layers, chain.stages["head"]], [*(stage not in shared_stages for stage in first_stages), *(True for _ in groups)]
+
+
+def has_dropout(module: nn.Module) -> bool:
+    """Return whether a module drops something in train mode, so that two passes over the same samples differ."""
+    rates = [module.p] if isinstance(module, _DropoutNd) else [value for name, value in vars(module).items() if "drop" in name]
+    return any(isinstance(rate, float) and rate > 0.0 for rate in rates)

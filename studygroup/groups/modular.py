@@ -33,12 +33,11 @@ from typing import Literal, cast
 
 import torch
 from torch import Tensor, nn
-from torch.nn.modules.dropout import _DropoutNd
 
 from studygroup.distributed.context import DistContext
 from studygroup.errors import UserError
 from studygroup.groups.group import BatchNorm, Group, check_enough_students
-from studygroup.groups.layers import layers_of
+from studygroup.groups.layers import has_dropout, layers_of
 from studygroup.groups.norm import PooledBatchNorm, RouteBatchNorm, StudentBatchNorm, replace_norms
 from studygroup.groups.routes import at_most_routes, check_routes, draw_shared_layers, group_routes
 from studygroup.groups.target import target_mode
@@ -158,11 +157,14 @@ class Modular(Group):
         self._layer_modules = [list(layer.children()) for layer in self.layers]
         self._layer_blocks = blocks
         self._stages = first.stages
-        make_norm = PooledBatchNorm if bn == "pooled" else partial(StudentBatchNorm, students=students)
+        make_norm = (
+            partial(PooledBatchNorm, remembers=targets == "recall") if bn == "pooled" else partial(StudentBatchNorm, students=students)
+        )
         self._norms = [[cast(list[RouteBatchNorm], replace_norms(module, make_norm)) for module in layer] for layer in self._layer_modules]
+        self._recalling = [norm for norm in self._all_norms() if isinstance(norm, PooledBatchNorm) and norm.remembers]
         for depth, number in self.unused_modules():
             self._layer_modules[depth][number].requires_grad_(False)  # it is not trained
-        self._drops = [[any(map(_has_dropout, module.modules())) for module in layer] for layer in self._layer_modules]
+        self._drops = [[any(map(has_dropout, module.modules())) for module in layer] for layer in self._layer_modules]
 
     @property
     def routes(self) -> Tensor:
@@ -198,6 +200,7 @@ class Modular(Group):
         # Each student has its own running statistics: where they are used or updated, no two students can share a computation.
         separate = self.bn == "per_student" and any(norm.tracks for norm in self._all_norms())
         activations = [route_input.inputs for route_input in inputs]
+        samples = [batch_size(activation) for activation in activations]
         without_samples: Activation | None = empty_batches.pop() if empty_batches is not None else None
         used = self.used_modules if without_samples is not None else None
         for depth, modules in enumerate(self._layer_modules):
@@ -208,7 +211,7 @@ class Modular(Group):
             for number in used[depth] if used is not None else sorted(calls):
                 shared = calls.get(number, {})
                 firsts = [positions[0] for positions in shared.values()]
-                sizes = [batch_size(activations[first]) for first in firsts]
+                sizes = [samples[first] for first in firsts]
                 parts = [activations[first] for first in firsts] or [cast(Activation, without_samples)]
                 for norm in self._norms[depth][number]:
                     if isinstance(norm, StudentBatchNorm):
@@ -245,9 +248,8 @@ class Modular(Group):
         if not present:
             return own, [[] for _ in inputs]
         samples = {k: next(j for j in present if inputs[j] is inputs[k]) for k in present}  # identified by their first student
-        for norm in self._all_norms():
-            if isinstance(norm, PooledBatchNorm):
-                norm.batch_statistics = None
+        for norm in self._recalling:
+            norm.batch_statistics = None
         history: list[list[Activation]] = []
         empty_own = self._empty_batches(inputs[present[0]])
         for k, logits in zip(present, self.run([RouteInput(inputs[k], k, samples[k]) for k in present], history, empty_own), strict=True):
@@ -292,14 +294,13 @@ class Modular(Group):
     @contextmanager
     def _target_mode(self) -> Iterator[None]:
         """Put the modules into the mode in which they compute targets, and restore them at the end."""
-        recalling = [norm for norm in self._all_norms() if isinstance(norm, PooledBatchNorm)] if self.targets == "recall" else []
-        for norm in recalling:
+        for norm in self._recalling:
             norm.recall = True
         try:
             with target_mode(self, "batch_stats" if self.targets == "recall" else self.targets):
                 yield
         finally:
-            for norm in recalling:
+            for norm in self._recalling:
                 norm.recall = False
 
     def _all_norms(self) -> Iterator[RouteBatchNorm]:
@@ -376,12 +377,6 @@ class Modular(Group):
     def set_extra_state(self, state: Mapping[str, list[list[int]]]) -> None:
         """Load the routes of a state dict."""
         self._routes = [tuple(route) for route in state["routes"]]
-
-
-def _has_dropout(module: nn.Module) -> bool:
-    """Return whether a module drops something in train mode, so that two passes over the same samples differ."""
-    rates = [module.p] if isinstance(module, _DropoutNd) else [value for name, value in vars(module).items() if "drop" in name]
-    return any(isinstance(rate, float) and rate > 0.0 for rate in rates)
 
 
 class Route(nn.Module):

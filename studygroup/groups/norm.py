@@ -59,25 +59,28 @@ class RouteBatchNorm(_BatchNorm):
 class PooledBatchNorm(RouteBatchNorm):
     """Normalises the samples of all students together.
 
-    In train mode an input is normalised by its batch statistics, which are kept in `batch_statistics`. While `recall` is set, they
-    normalise further inputs, the samples that only produce targets; if there are none, the running statistics do.
+    In train mode an input is normalised by its batch statistics, which a norm that `remembers` keeps in `batch_statistics`. While `recall`
+    is set, they normalise further inputs, the samples that only produce targets; if there are none, the running statistics do.
 
     Attributes:
+        remembers: whether to keep `batch_statistics`.
         batch_statistics: mean and 1 / standard deviation, each (features,), of the last training input.
         recall: whether to normalise by `batch_statistics`.
     """
 
-    def __init__(self, norm: _BatchNorm) -> None:
-        """Args: norm: a batch norm with affine parameters; its running statistics are used, too."""
+    def __init__(self, norm: _BatchNorm, *, remembers: bool = False) -> None:
+        """Args: norm: a batch norm with affine parameters; its running statistics are used, too. remembers: see above."""
         super().__init__(norm)
         if norm.running_mean is not None and norm.running_var is not None:
             self.running_mean, self.running_var = norm.running_mean, norm.running_var
+        self.remembers = remembers
         self.batch_statistics: tuple[Tensor, Tensor] | None = None
         self.recall = False
 
     def forward(self, input: Tensor) -> Tensor:
         """Args: input: (B, features, ...). Returns: the same shape."""
-        self.counts = None  # it does not matter which sample a row belongs to
+        if self.counts is not None:
+            self.counts = None  # it does not matter which sample a row belongs to
         if not self.training or self.recall:
             mean, var = self.running_mean, self.running_var
             if self.training and self.batch_statistics is not None:
@@ -100,7 +103,8 @@ class PooledBatchNorm(RouteBatchNorm):
             momentum,
             self.eps,
         )
-        self.batch_statistics = (statistics[0], statistics[1])
+        if self.remembers:
+            self.batch_statistics = (statistics[0], statistics[1])
         return output
 
     def statistics(self, student: int) -> tuple[Tensor, Tensor]:

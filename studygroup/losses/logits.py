@@ -34,6 +34,7 @@ def per_sample_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> 
     arXiv:1710.09412): the cross-entropy with the mixed label.
     With smoothing E (Szegedy et al., CVPR 2016, arXiv:1512.00567, section 7), CE(z, y) = -(1 - E) log p_y - E / C sum_c log p_c; with
     class weights, it is multiplied by that of y.
+    Of a sample without a label it is 0, and the others' are such that the mean is that of the samples with labels.
 
     Args:
         logits: (B, C).
@@ -49,13 +50,14 @@ def per_sample_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> 
     if isinstance(targets, Tensor):
         targets = LabelTargets(targets)
     found = _class_cross_entropy(logits, targets.labels, targets.loss)
-    if targets.mix is None:
-        return found
-    share = targets.mix.share
-    return share * found + (1 - share) * _class_cross_entropy(logits, targets.mix.labels, targets.loss)
+    if targets.mix is not None:
+        share = targets.mix.share
+        found = share * found + (1 - share) * _class_cross_entropy(logits, targets.mix.labels, targets.loss)
+    return found if targets.weights is None else found * targets.weights
 
 
 def _class_cross_entropy(logits: Tensor, labels: Tensor, loss: LabelLoss | None) -> Tensor:
+    labels = labels.clamp_min(0)  # a missing one is -1, and has the weight 0
     if loss is None:
         return F.cross_entropy(as_float32(logits), labels, reduction="none")
     errors = F.cross_entropy(as_float32(logits), labels, reduction="none", label_smoothing=loss.smoothing)

@@ -106,6 +106,13 @@ def mix_softened(logits: Tensor, weights: Tensor, temperature: float = 1.0) -> T
 
     Raises:
         UserError: there are not as many weights as networks.
+
+    Examples:
+        >>> import torch
+        >>> from studygroup.losses.targets import mix_softened
+        >>> sure, even = torch.tensor([[9.0, -9.0]]), torch.tensor([[0.0, 0.0]])
+        >>> mix_softened(torch.stack([sure, even]), torch.tensor([0.5, 0.5])).softmax(-1)
+        tensor([[0.7500, 0.2500]])
     """
     if weights.shape != logits.shape[:1]:
         raise UserError(f"weights are {tuple(weights.shape)}, but there are {len(logits)} networks; they must be (m,)")

@@ -15,6 +15,7 @@ Departures and readings (the paper leaves these open):
 - Temperature 3, and T^2, which Eq. 6 does not write (`t2_scale=False`).
 - Imitated logits are targets: no gradient, batch statistics (`detach_targets`, `targets`). What an imitated route has in common with
   the student's own, on the same samples, is computed once.
+- `memory` is none of the paper's: it imitates what the students predicted for a sample before (`past_logits.py`).
 - Ablations (Table 4): `routing=False` (K separate networks), `division="none"`, `probability=1` (imitate all others).
 Shapes: b_k samples of student k, C classes, K students.
 """
@@ -33,16 +34,21 @@ from studygroup.clock import Clock
 from studygroup.losses import per_sample_cross_entropy
 from studygroup.methods.logit_losses import ComparesLogits
 from studygroup.methods.method import Losses, require
+from studygroup.methods.past_logits import PastLogits
 from studygroup.methods.routing import RoutingOptions
 from studygroup.methods.subgroups import Normalize, Select, Subgroups
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
 from studygroup.schedules import ramp
 
+OF_TARGETS = ("probability", "select", "normalize", "targets", "detach_targets")  # options of a forward pass for targets
+
 
 @dataclass(eq=False, kw_only=True)
 class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is a method of nn.Module, too
     """Many students at the price of one: routes through a modular network that imitate random subgroups of each other."""
+
+    takes_unlabelled = True
 
     preset: Literal["measured", "paper"] = option(
         "measured", help="Defaults of division, normalize and t2_scale: those that measured best, or the paper's text to the letter"
@@ -69,12 +75,21 @@ class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is
     ramp_start: int = option(0, help="Number of epochs before the ramp")
     ramp_by_step: bool = option(False, help="Update the ramp every step instead of every epoch")
     detach_targets: bool = option(True, help="Stop the gradient at the imitated logits")
+    memory: float | None = option(
+        None,
+        at_least=0.0,
+        below=1.0,
+        help="Imitate what students predicted for a sample before, as a moving average with this weight of the past: no pass for targets",
+        default_help="imitate what the others predict now",
+    )
 
     def __post_init__(self) -> None:
         """Fill in the preset's values, and derive the subgroups."""
         super().__post_init__()
         del self.modules  # the name of a method of nn.Module; the option's value is in `options()`
         self.check_routing()
+        given = [name for name in OF_TARGETS if getattr(self, name) != getattr(type(self), name)] if self.memory is not None else []
+        require(not given, f"{', '.join(given)}: with memory there is no forward pass for targets; leave them out, or memory")
         paper = self.preset == "paper"
         self._division: Division = self.division or ("fixed" if paper else "epoch")
         self._normalize: Normalize = self.normalize or ("expected" if paper else "realised")
@@ -88,6 +103,8 @@ class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is
         self.students = len(self.group)  # fewer, if there are not as many distinct routes
         self.subgroups = Subgroups(self.students, self.probability, self.select, self._normalize)
         self.candidates = self.student_names()
+        if self.memory is not None:
+            self.past = PastLogits(len(networks.training_labels()) + networks.unlabelled, networks.num_classes, self.memory)
 
     def partition(self) -> Partition:
         """Return each student's own share of the samples (sub-set data learning)."""
@@ -100,22 +117,34 @@ class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Update all students together, once."""
-        own_batches = batch.per_student(self.students)  # K x (inputs, labels)
-        subgroups = self.subgroups.draw(clock.generator("subgroups"))  # K lists of students
-        logits, imitated = self.group.study([own.inputs for own in own_batches], subgroups, detach=self.detach_targets)
-        active = [k for k, own in enumerate(own_batches) if len(own)]  # the other students have no samples left in this epoch
+        shares = batch.per_student(self.students)  # K x (inputs, labels)
+        logits, teachers = self.predict(batch, [own.inputs for own in shares], clock)
+        active = [k for k, own in enumerate(shares) if len(own)]  # the other students have no samples left in this epoch
         # One call for all students: eight small calls take longer than their arithmetic.
-        errors = per_sample_cross_entropy(
-            torch.cat([logits[k] for k in active]), LabelTargets.cat([own_batches[k].targets for k in active])
-        )
+        errors = per_sample_cross_entropy(torch.cat([logits[k] for k in active]), LabelTargets.cat([shares[k].targets for k in active]))
         losses = {f"student{k}/cross_entropy": error.mean() for k, error in per_student(errors, active, logits)}
-        targets = {k: target for k in active if (target := self.subgroups.target(logits[k], imitated[k])) is not None}
+        targets = {k: target for k in active if (target := teachers[k]) is not None}
         if targets:
             students, phi = list(targets), self.ramp(clock)
-            labels = [own_batches[k].targets for k in students]
+            labels = [shares[k].targets for k in students]
             compared = self.compare_each([logits[k] for k in students], [*targets.values()], labels, self.temperature, scale=self._t2_scale)
             losses |= {f"student{k}/imitation": phi * loss for k, loss in zip(students, compared, strict=True)}
         yield losses
+
+    def predict(self, batch: Batch, inputs: Sequence[Tensor], clock: Clock) -> tuple[list[Tensor], list[Tensor | None]]:
+        """Return each student's logits (b_k, C), and the logits it imitates, if any."""
+        if self.memory is None:
+            subgroups = self.subgroups.draw(clock.generator("subgroups"))  # K lists of students
+            logits, imitated = self.group.study(inputs, subgroups, detach=self.detach_targets)
+            return logits, [self.subgroups.target(own, others) for own, others in zip(logits, imitated, strict=True)]
+        logits, _ = self.group.study(inputs, [[]] * self.students)
+        if batch.sizes is None:
+            indices, now = [batch.indices] * self.students, torch.stack(logits).mean(0)
+        else:
+            indices, now = [*batch.indices.split(batch.sizes)], torch.cat(logits)
+        targets = [self.past.targets(own, z) if len(own) else None for own, z in zip(indices, logits, strict=True)]
+        self.past.update(batch.all_gather(batch.indices), batch.all_gather(now.detach()))  # the memory is the same on all ranks
+        return logits, targets
 
 
 def per_student(values: Tensor, students: Sequence[int], logits: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:

@@ -39,6 +39,8 @@ from studygroup.parameters import option
 class DGKD(Assisted):
     """A student learns from a large teacher and all of its ever smaller assistants at once, some of which are left out at random."""
 
+    takes_unlabelled = True
+
     drop: int = option(1, at_least=0, help="Number of teachers to leave out in each iteration, at random; at least one stays")
     alpha: float = option(0.9, at_least=0.0, at_most=1.0, help="Weight of the teachers' predictions; the cross-entropy has 1 - alpha")
     temperature: float = option(4.0, above=0.0, help="Softmax temperature T")

@@ -55,6 +55,8 @@ RECIPES = {
 class KD(ImitatesTeachers):
     """A student that learns from the labels and from the softened predictions of a frozen teacher, or of several."""
 
+    takes_unlabelled = True
+
     preset: Literal["crd", "dkd", "dist", "standardized"] = option(
         "crd", help="Values of the next options; dkd, dist and standardized set logit_loss, too"
     )

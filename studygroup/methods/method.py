@@ -45,6 +45,8 @@ class Method(nn.Module, ABC):
         candidates: names of the students that may be deployed: those with the target's network, or those of them that are preferred.
         needs_teacher: whether the method learns from a trained network, which it calls `teacher_name`.
         several_teachers: whether it can learn from several.
+        takes_unlabelled: whether samples without labels may join its batches: its cross-entropies are those of `batch.targets`, which leave
+            such samples out, and some other loss needs no labels.
         images_only: why the method cannot learn from texts; empty if it can.
         hands_over: what is deployed unless the run says otherwise.
 
@@ -61,6 +63,7 @@ class Method(nn.Module, ABC):
     needs_teacher: ClassVar[bool] = False
     several_teachers: ClassVar[bool] = False
     teacher_name: ClassVar[str] = "teacher"
+    takes_unlabelled: ClassVar[bool] = False
     images_only: ClassVar[str] = ""
     hands_over: ClassVar[Literal["selected", "soup"]] = "selected"
     group: Group
@@ -84,6 +87,10 @@ class Method(nn.Module, ABC):
     def whole_batch(self) -> bool:
         """Return whether a batch must not be split; a class may set `whole_batch = True` instead."""
         return False
+
+    def needs_all_labels(self) -> str:
+        """Return why, with these options, all samples need labels although the method takes some without; empty if they do not."""
+        return ""
 
     @abstractmethod
     def build(self, networks: NetworkFactory) -> None:

@@ -36,6 +36,8 @@ from studygroup.parameters import option
 class TAKD(Assisted, ImitatesTeachers):
     """A student learns from the last of a chain of ever smaller assistants, the first of which learns from a large teacher."""
 
+    takes_unlabelled = True
+
     alpha: float = option(0.9, at_least=0.0, at_most=1.0, help="Weight of the teacher's predictions; the cross-entropy has 1 - alpha")
     temperature: float = option(4.0, above=0.0, help="Softmax temperature T")
     preset: Literal["crd", "takd"] = option("crd", help="Sum the divergence over classes, or average it as the authors' code (takd)")

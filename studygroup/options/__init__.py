@@ -51,6 +51,7 @@ from studygroup.options.groups import (
 from studygroup.options.recipe import RecipeOptions, duration
 from studygroup.options.run import RunOptions, TrainerOptions
 from studygroup.options.study import StudyOptions
+from studygroup.options.unlabelled import UnlabelledOptions
 from studygroup.options.weights import WeightsOptions
 
 __all__ = [
@@ -89,6 +90,7 @@ __all__ = [
     "TableOptions",
     "TrainOptions",
     "TrainerOptions",
+    "UnlabelledOptions",
     "WeightsOptions",
     "as_tuple",
     "checked",

@@ -104,12 +104,24 @@ def plain(value: object) -> object:
 
 
 def note_of_object(value: object) -> str | None:
-    """Return the note of a Python object that a plain value, or a list of them, holds; None if it holds none."""
+    """Return the note of a Python object that a plain value, or a list of them, holds; None if it holds none.
+
+    Examples:
+        >>> from studygroup import options
+        >>> options.note_of_object(options.plain([print, "resnet20"]))
+        'python object builtins.builtin_function_or_method'
+    """
     return next((item for item in as_tuple(value) if isinstance(item, str) and item.startswith(FROM_PYTHON)), None)
 
 
 def as_tuple(value: Any) -> tuple[Any, ...]:
-    """Return the items of an option that is one value, a list of several, or None."""
+    """Return the items of an option that is one value, a list of several, or None.
+
+    Examples:
+        >>> from studygroup import options
+        >>> options.as_tuple("resnet20"), options.as_tuple(["runs/a", "runs/b"]), options.as_tuple(None)
+        (('resnet20',), ('runs/a', 'runs/b'), ())
+    """
     if value is None:
         return ()
     return tuple(value) if isinstance(value, list | tuple) else (value,)

@@ -26,6 +26,7 @@ from studygroup.options.groups import (
     TableOptions,
 )
 from studygroup.options.run import RunOptions, TrainerOptions
+from studygroup.options.unlabelled import UnlabelledOptions
 from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option, parameters_of
 
@@ -101,7 +102,7 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptio
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(ClusterOptions, WeightsOptions, TrainerOptions, DataOptions, NetworkOptions):
+class CompareOptions(ClusterOptions, WeightsOptions, TrainerOptions, UnlabelledOptions, DataOptions, NetworkOptions):
     """Options of `studygroup compare`."""
 
     title = "comparison"

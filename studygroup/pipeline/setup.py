@@ -13,7 +13,7 @@ import torch
 from torch import nn
 
 from studygroup import config
-from studygroup.data import Dataset, Images, asks_for_flips, decide_flips, open_data, parse_augment, reads_texts
+from studygroup.data import Dataset, Images, asks_for_flips, decide_flips, open_data, open_unlabelled, parse_augment, reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.foreign import code_in, import_code, is_import_path
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
@@ -22,7 +22,7 @@ from studygroup.networks.factory import NO_START, Spec, is_untrained, numbered, 
 from studygroup.networks.registry import SMALLEST_MAP
 from studygroup.networks.starts import Start
 from studygroup.networks.weights import Weights
-from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
+from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem, UnlabelledOptions
 from studygroup.pipeline.choose import with_assistants, with_teacher
 from studygroup.pipeline.presets import with_preset
 from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
@@ -56,7 +56,8 @@ def count_samples(options: RunOptions, counts: dict[str, int]) -> int:
     """Return the number of training samples, which are prepared for that; arguments as of `run_options`."""
     key = repr((DataOptions.of(options).plain(), options.student))
     if key not in counts:
-        counts[key] = len(open_splits(options).train)
+        labelled = replace(options, unlabelled=None, unlabelled_share=UnlabelledOptions.unlabelled_share)
+        counts[key] = len(open_splits(labelled).train)
     return counts[key]
 
 
@@ -127,7 +128,9 @@ def open_splits(options: RunOptions) -> DataSplits:
     tested = isinstance(dataset.inputs, Images) and asks_for_flips(options.augment)
     flips = decide_flips(dataset, options.cache) if tested else None
     augment = dataset.inputs.resolve_augment(options.augment, flips=flips is not None and flips.allowed)
-    return DataSplits(dataset, dataset.train, dataset.holdout, augment, flips)
+    more = options.unlabelled
+    unlabelled = None if more is None else open_unlabelled(more, DataOptions.of(options), dataset, options.unlabelled_share)
+    return DataSplits(dataset, dataset.train, dataset.holdout, augment, flips, unlabelled)
 
 
 def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list[Stage]:
@@ -137,6 +140,7 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
         UserError: an unknown network, or a teacher or options that cannot be combined.
     """
     check_batches(method, settings)
+    check_unlabelled(options, method)
     if settings.hand_over == "auto":
         settings = replace(settings, hand_over=method.hands_over)
     found = find_teachers(options, method)
@@ -164,6 +168,19 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
     if settings.hand_over == "distilled":
         stages = with_distillation(stages, options.hand_over_epochs or settings.epochs)
     return with_stems(stages, options.stem)
+
+
+def check_unlabelled(options: RunOptions, method: Method) -> None:
+    """Raise UserError if there are samples without labels, and the method learns nothing from them."""
+    if options.unlabelled is None:
+        return
+    if not method.takes_unlabelled:
+        takers = ", ".join(other for other in METHODS if METHODS[other].takes_unlabelled)
+        raise UserError(
+            f"{method_name(method)} learns nothing from samples without labels; leave --unlabelled out, or take one of {takers}"
+        )
+    if reason := method.needs_all_labels():
+        raise UserError(f"{reason}, and there are samples without one; leave --unlabelled out, or take another logit_loss")
 
 
 def teacher_stage(name: str, network: str, settings: Settings, epochs: int | None, weights: Weights | None) -> Stage:

@@ -229,6 +229,7 @@ def network_factory(
         teacher_spec=specs[0] if specs else None,
         more_teachers=teachers[1:],
         labels=torch.tensor(splits.train.labels, dtype=torch.int64),
+        unlabelled=0 if splits.unlabelled is None else len(splits.unlabelled.split),
         holdout_accuracy=partial(holdout_accuracy, splits=splits, settings=stage.settings, ranks=ranks),
         classes=dataset.classes,
         dropout=stage.settings.dropout,

@@ -14,7 +14,7 @@ from studygroup.errors import UserError
 from studygroup.methods import METHODS, method_class, method_options
 from studygroup.networks import NETWORKS
 from studygroup.networks.factory import is_untrained
-from studygroup.options import CompareOptions, RunOptions, WeightsOptions, checked, note_of_object, plain
+from studygroup.options import CompareOptions, RunOptions, UnlabelledOptions, WeightsOptions, checked, note_of_object, plain
 from studygroup.parameters import parameters_of
 from studygroup.pipeline.setup import method_of, plan_stages, run_options, settings_of
 from studygroup.pipeline.weights import TEACHER
@@ -151,6 +151,8 @@ def _options(name: str, own: Mapping[str, Any], shared: Mapping[str, Any], by_me
         "teacher_epochs": shared["teacher_epochs"] if has_teacher else None,
         "weights": _weights_of_members(shared["weights"], peers=has_peers, teacher=has_teacher),
     }
+    if not method_class(method).takes_unlabelled:
+        inherited |= UnlabelledOptions().plain()
     recipe = (shared["method_options"] or {}) if shared["method"] == method else {}
     of_method = {**recipe, **by_method.get(method, {}), **(own.get("method_options") or {})}
     return RunOptions.from_plain({**inherited, **own, "method": method, "method_options": of_method, "progress": False})
@@ -252,7 +254,8 @@ def _teacher_of(options: RunOptions, teacher: str, alone: RunOptions, *, several
 
 def _check_used(shared: Mapping[str, object], variants: Sequence[Variant]) -> None:
     """Raise UserError if an option is given to all variants and none of them takes it."""
-    for name, needed in (("teacher", "a teacher"), ("teacher_epochs", "a teacher"), ("peers", "peers")):
+    needs = {"teacher": "a teacher", "teacher_epochs": "a teacher", "peers": "peers", "unlabelled": "samples without labels"}
+    for name, needed in needs.items():
         if shared[name] not in (None, []) and all(getattr(variant.options, name) in (None, (), []) for variant in variants):
             raise UserError(f"{name} is {shared[name]}, but no method that is compared takes {needed}; leave it out")
 

@@ -95,6 +95,9 @@ def fit(
         },
         "settings": settings.identity(),
     }
+    if splits.unlabelled is not None and method.takes_unlabelled:
+        more = splits.unlabelled
+        identity["data"] |= {"unlabelled": more.key, "unlabelled samples": len(more.split), "unlabelled share": more.share}
     if ranks.is_distributed and ranks.shard != "samples":
         shard_group(method, ranks, len(dataset.classes))
     scored = splits if settings.score_test else splits.without_test()
@@ -103,7 +106,8 @@ def fit(
         check_same_run(run.identity, json.loads(json.dumps(identity, default=str)))  # as it was written
         if run.result["test_samples"] or not len(scored.dataset.test):
             return run
-    runner = StepRunner(method, splits.train, transform, settings, ranks, loss=splits.label_loss(settings))
+    loss = splits.label_loss(settings)
+    runner = StepRunner(method, splits.train, transform, settings, ranks, loss=loss, unlabelled=splits.unlabelled)
     trainer = Trainer(runner, splits.holdout, folder, identity=identity, title=title, resume_hint=resume_hint)
     best = trainer.run(resume=resume)
     save_results(trainer, best, factory, scored, label, starts)

@@ -1,7 +1,7 @@
 """Training steps of several methods on the same data, timed in turn: what a group costs beside the student alone.
 
 A step is everything that the trainer does for one batch: gather and augment it, all updates, and the running losses. Evaluation and
-checkpoints happen once per epoch and are not included.
+checkpoints happen once per epoch and are not included. Freed memory is kept, as the trainer keeps it.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from itertools import count
 
 from torch import Tensor
 
+from studygroup.allocator import kept_memory
 from studygroup.batch import Batch
 from studygroup.clock import Clock
 from studygroup.data.progress import progress_bar
@@ -23,7 +24,7 @@ from studygroup.training.meter import LossMeter
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 from studygroup.training.step_runner import StepRunner
-from studygroup.training.timing import Quartiles, interleave, quartiles, ratio, seconds_of
+from studygroup.training.timing import Quartiles, computing_seconds, interleave, quartiles, ratio
 
 WARM_UP = 2  # steps of each method before anything is timed
 REPEATS = 15  # many short ones: a machine that is busy for a while spoils few of them
@@ -96,7 +97,7 @@ class TimedTrainer:
             for _ in range(steps):
                 self._step()
 
-        return seconds_of(work, self.runner.device)
+        return computing_seconds(work, self.runner.device)
 
     def _step(self) -> None:
         self.runner.step(*next(self._batches))
@@ -136,7 +137,7 @@ def compare(
     if steps is None:
         once = sum(timed.run(1) for timed in trainers)
         steps = min(max(int(TARGET_SECONDS / (repeats * once)), 1), MOST_STEPS)
-    with progress_bar("Measuring", repeats * len(trainers), "samples", show=progress) as advance:
+    with kept_memory(), progress_bar("Measuring", repeats * len(trainers), "samples", show=progress) as advance:
         turns = interleave({timed.name: partial(timed.run, steps) for timed in trainers}, repeats, warm_up=0, after=lambda: advance(1))
     # Seconds of an epoch, by method and repetition.
     epochs = [[seconds / steps * timed.runner.batches.steps() for seconds in turns[timed.name]] for timed in trainers]

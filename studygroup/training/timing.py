@@ -67,6 +67,15 @@ def seconds_of(action: Callable[[], object], device: torch.device | None = None)
     return time.perf_counter() - start
 
 
+def computing_seconds(action: Callable[[], object], device: torch.device) -> float:
+    """Return the seconds of computing of one call: on a CPU with one thread, other programs that ran meanwhile do not count."""
+    if device.type != "cpu" or torch.get_num_threads() > 1:
+        return seconds_of(action, device)
+    start = time.process_time()
+    action()
+    return time.process_time() - start
+
+
 def wait_for(device: torch.device | None) -> None:
     """Wait until a device has finished its work; the CPU always has."""
     if device is not None and device.type != "cpu":

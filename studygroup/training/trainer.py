@@ -18,6 +18,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from studygroup.allocator import kept_memory
 from studygroup.data import Batches, Split, evaluation_batches
 from studygroup.devices import repeatable
 from studygroup.distributed.context import DistContext
@@ -100,7 +101,7 @@ class Trainer:
             Interrupted: a stop was requested; everything is saved.
             UserError: the checkpoint is of another run.
         """
-        with restored_threads(), repeatable(self.device):
+        with restored_threads(), repeatable(self.device), kept_memory():
             if resume:
                 self.restore()
             self.choose_threads()

@@ -165,6 +165,9 @@ def test_recall_normalises_by_the_last_batch_statistics() -> None:
     learnt, further = texts((5, 2), 1), texts((1, 0, 4), 2)
     rows = learnt.values[learnt.mask]
     norm(rows)
+    assert norm.batch_statistics is None, "only if they are asked for"
+    norm.remembers = True
+    norm(rows)
     norm.recall = True
     found = TokenPositions(further.mask).batch_norm(norm, further.values)
     expected = (further.values - rows.mean(0)) / (rows.var(0, unbiased=False) + norm.eps).sqrt() * further.mask.unsqueeze(-1)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from studygroup.errors import UserError
 from studygroup.groups import Branched, Group, Independent, Modular, batched_call, pooled, predict_targets, target_mode
 from studygroup.groups.branched import scaled_gradient
-from studygroup.groups.modular import _has_dropout
+from studygroup.groups.layers import has_dropout
 from studygroup.networks import Chain, NetworkFactory, create, parameter_count
 from studygroup.networks.padded import Padded
 from tests.groups.test_modular import Loop, assert_same_gradients, assert_same_statistics, total_loss
@@ -197,11 +197,11 @@ def test_dropout_inside_a_function_is_detected_and_disabled() -> None:
         def forward(self, x: Tensor) -> Tensor:
             return torch.nn.functional.dropout(x, self.attention_dropout, self.training)
 
-    assert _has_dropout(Attention())
-    assert any(map(_has_dropout, nn.MultiheadAttention(4, 2, dropout=0.1).modules()))
-    assert not any(map(_has_dropout, nn.MultiheadAttention(4, 2).modules()))
-    assert any(map(_has_dropout, create(DROPPING, CLASSES).get_submodule("stage2_block1").modules()))
-    assert not any(map(_has_dropout, create(TRANSFORMER, CLASSES).modules()))
+    assert has_dropout(Attention())
+    assert any(map(has_dropout, nn.MultiheadAttention(4, 2, dropout=0.1).modules()))
+    assert not any(map(has_dropout, nn.MultiheadAttention(4, 2).modules()))
+    assert any(map(has_dropout, create(DROPPING, CLASSES).get_submodule("stage2_block1").modules()))
+    assert not any(map(has_dropout, create(TRANSFORMER, CLASSES).modules()))
     network = nn.Sequential(Attention(), nn.BatchNorm1d(3)).train()
     x = torch.randn(5, 3)
     torch.testing.assert_close(predict_targets(network, x), predict_targets(network, x))

@@ -11,9 +11,11 @@ from torch import Tensor, nn
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
+from studygroup.errors import UserError
 from studygroup.groups import Modular
 from studygroup.losses import cross_entropy, soft_kl
 from studygroup.methods import CGL, Method
+from studygroup.methods.past_logits import PastLogits
 from studygroup.schedules import ramp
 from tests.methods.tiny import batch_for, built_method, optimizer_of, snapshot, train, updates
 
@@ -295,3 +297,93 @@ def test_the_preset_paper_is_the_text_to_the_letter() -> None:
     assert {name: value.item() for name, value in losses[0][0].items()} == {name: value.item() for name, value in losses[1][0].items()}
     given = built_method("cgl", {"preset": "paper", "division": "epoch", "t2_scale": True})
     assert given.partition().division == "epoch"
+
+
+def remembered(**options: Any) -> CGL:
+    method = built_method("cgl", {"students": 3, "ramp_share": 0.0, "memory": 0.6, **options})
+    assert isinstance(method, CGL)
+    return method
+
+
+@pytest.mark.parametrize("division", ["epoch", "none"])
+def test_memory_against_a_loop_over_epochs_and_samples(division: str) -> None:
+    """Bias-corrected moving averages per sample; of what several students predict at once, the mean."""
+    method = remembered(division=division, bn="per_student")
+    optimizer = optimizer_of(method)
+    past: dict[int, tuple[Tensor, float]] = {}
+    random = torch.Generator().manual_seed(0)
+    for epoch in range(4):
+        batch = batch_for(method, epoch)
+        batch = batch.take(torch.randperm(len(batch), generator=random), batch.sizes)
+        networks = [method.export(f"student{k}").train() for k in range(3)]
+        for losses in updates(method, optimizer, batch, Clock(epoch, 4)):
+            predicted: dict[int, list[Tensor]] = {}
+            indices = batch.indices.split(batch.sizes) if batch.sizes is not None else [batch.indices] * 3
+            for k, share in enumerate(batch.per_student(3)):
+                logits = networks[k](share.inputs)
+                target = [past[i][0] / past[i][1] if i in past else z.detach() for i, z in zip(indices[k].tolist(), logits, strict=True)]
+                torch.testing.assert_close(losses[f"student{k}/cross_entropy"], cross_entropy(logits, share.labels))
+                torch.testing.assert_close(losses[f"student{k}/imitation"], soft_kl(logits, torch.stack(target), 3.0), rtol=1e-4, atol=1e-6)
+                for i, z in zip(indices[k].tolist(), logits.detach(), strict=True):
+                    predicted.setdefault(i, []).append(z)
+            if epoch == 0:
+                assert all(float(losses[f"student{k}/imitation"].detach()) < 1e-6 for k in range(3)), "nothing is known yet"
+            else:
+                assert all(float(losses[f"student{k}/imitation"].detach()) > 1e-4 for k in range(3))
+            for i, found in predicted.items():
+                total, weight = past.get(i, (torch.zeros_like(found[0]), 0.0))
+                past[i] = (0.6 * total + 0.4 * torch.stack(found).mean(0), 0.6 * weight + 0.4)
+    for i, (total, weight) in past.items():
+        torch.testing.assert_close(method.past.sums[i], total, rtol=1e-4, atol=1e-5)
+        assert float(method.past.weights[i]) == pytest.approx(weight)
+
+
+def test_nothing_is_learned_from_a_sample_that_was_never_seen() -> None:
+    method, without = remembered(), built_method("cgl", {"students": 3, "probability": 0.0})
+    batch = batch_for(method)
+    for one in (method, without):
+        torch.stack(list(one_step(one, batch).values())).sum().backward()
+    others = dict(without.named_parameters())
+    for name, parameter in method.named_parameters():
+        if parameter.grad is not None:
+            torch.testing.assert_close(parameter.grad, others[name].grad, rtol=1e-4, atol=1e-6)
+
+
+def test_only_visited_samples_are_remembered_and_no_student_makes_targets() -> None:
+    method = remembered()
+    assert isinstance(method.group, Modular)
+    counts: list[int] = []
+    method.group.layers[-1].get_submodule("0").register_forward_hook(lambda *_: counts.append(1))
+    whole = batch_for(method)
+    part = whole.take(torch.tensor([7, 2, 9]), (1, 0, 2))
+    for _ in range(2):
+        losses = one_step(method, part)
+    assert len(counts) == 2, "one pass in each step"
+    assert set(losses) == {f"student{k}/{kind}" for k in (0, 2) for kind in ("cross_entropy", "imitation")}
+    assert method.past.weights.nonzero().flatten().tolist() == [2, 7, 9]
+    assert not method.past.sums[[0, 1, 3]].any()
+
+
+def test_a_sample_of_several_students_counts_once() -> None:
+    past = PastLogits(4, 2, 0.5)
+    past.update(torch.tensor([3, 1, 3]), torch.tensor([[2.0, 0.0], [8.0, 8.0], [4.0, 2.0]]))
+    torch.testing.assert_close(past.targets(torch.tensor([3, 1]), torch.zeros(2, 2)), torch.tensor([[3.0, 1.0], [8.0, 8.0]]))
+    past.update(torch.tensor([3]), torch.tensor([[9.0, 4.0]]))
+    torch.testing.assert_close(past.targets(torch.tensor([3, 0]), torch.ones(2, 2)), torch.tensor([[7.0, 3.0], [1.0, 1.0]]))
+    assert past.weights.tolist() == [0.0, 0.5, 0.0, 0.75]
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        ({"probability": 0.5}, "probability: with memory there is no forward pass for targets"),
+        ({"select": "fixed", "detach_targets": False}, "select, detach_targets: with memory"),
+        ({"normalize": "expected"}, "normalize: with memory"),
+        ({"targets": "eval"}, "targets: with memory"),
+        ({"memory": 1.0}, "memory is 1; it must be at least 0 and below 1"),
+        ({"memory": -0.1}, "memory is -0.1; it must be at least 0 and below 1"),
+    ],
+)
+def test_options_that_memory_does_not_go_with(options: dict[str, Any], words: str) -> None:
+    with pytest.raises(UserError, match=words):
+        CGL(**{"memory": 0.5, **options})

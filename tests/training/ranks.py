@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn as start
 
-from studygroup.data import ImageTransform
+from studygroup.data import ImageTransform, Unlabelled
 from studygroup.data.dataset import Split
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.transforms import TokenTransform, Transform
@@ -58,7 +58,7 @@ def normless(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
 
 @dataclass(frozen=True)
 class Scene:
-    """A short run: a method or its first stage, what is sharded over ranks, the settings that differ, and the number of teachers."""
+    """A short run: a method or its first stage, what is sharded over ranks, settings, teachers, and the share without labels."""
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -68,6 +68,7 @@ class Scene:
     first: bool = False
     texts: bool = False
     teachers: int = 1
+    unlabelled: float = 0.0
 
 
 def trainer_of(scene: Scene, ranks: DistContext, folder: Path) -> Trainer:
@@ -108,7 +109,9 @@ def trainer_of(scene: Scene, ranks: DistContext, folder: Path) -> Trainer:
     method.double()
     if ranks.is_distributed and ranks.shard != "samples":
         shard_group(method, ranks, CLASSES)
-    runner = StepRunner(method, train, prepare, settings, ranks)
+    more = Split(inputs, np.full(SAMPLES + HELD, -1))
+    unlabelled = Unlabelled(more, scene.unlabelled, "more", "key") if scene.unlabelled else None
+    runner = StepRunner(method, train, prepare, settings, ranks, unlabelled=unlabelled)
     return Trainer(runner, held, folder, identity={"scene": repr(scene.method)})
 
 

@@ -45,6 +45,10 @@ SCENES = [
     Scene("cgl", {"students": 3, "bn": "per_student"}, norms=True),
     Scene("cgl", {"students": 3, "targets": "train"}, norms=True),
     Scene("cgl", {"students": 3, "targets": "recall"}, norms=True),
+    Scene("cgl", {"students": 3, "memory": 0.5, "ramp_share": 0.0}, norms=True),
+    Scene("cgl", {"students": 3, "memory": 0.5, "ramp_share": 0.0, "division": "none"}, norms=True),
+    Scene("cgl", {"students": 4, "memory": 0.5, "ramp_share": 0.0}, "students", norms=True),
+    Scene("cgl", {"students": 4, "memory": 0.5, "ramp_share": 0.0, "routing": False}, "members", norms=True),
     AT_THE_BOUNDARY,
     Scene("rkd", {"kd_weight": 0.5}, norms=True, settings={"clip_grad_norm": 0.5}),
     Scene("crd", {"negatives": 20, "student_layers": ("stage1",), "teacher_layers": ("stage2",)}, norms=True),
@@ -87,6 +91,11 @@ SCENES = [
     # several teachers, of which all ranks draw the same
     Scene("kd", {"combine": "random"}, norms=True, teachers=3),
     Scene("kd", {"combine": "holdout"}, norms=True, teachers=3),
+    # samples without labels, of which ranks have unequal numbers
+    *(Scene(name, norms=True, unlabelled=0.4) for name in ("kd", "dml", "cgl", "codistillation", "mcl", "rdrop")),
+    Scene("cgl", {"students": 4}, "students", norms=True, unlabelled=0.4),
+    Scene("dml", {"students": 3}, "members", norms=True, unlabelled=0.4),
+    Scene("kd", settings={"microbatches": 3}, unlabelled=0.6),
     # texts, whose batch norm is over the positions of all ranks
     *(Scene(name, norms=True, texts=True) for name in ("orc", "at", "fitnet")),
     Scene("sp", {"weight": 30.0}, norms=True, texts=True),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 
 import pytest
@@ -9,7 +10,7 @@ import torch
 from torch import Tensor, nn
 
 from studygroup.training.memory import LiveTensors, bytes_of, step_memory
-from studygroup.training.timing import interleave, quartiles, ratio, seconds_of
+from studygroup.training.timing import computing_seconds, interleave, quartiles, ratio, seconds_of
 
 
 def test_a_median_and_its_quartiles() -> None:
@@ -44,6 +45,24 @@ def test_seconds_are_those_of_the_call() -> None:
     calls: list[int] = []
     assert seconds_of(lambda: calls.append(1), torch.device("cpu")) >= 0
     assert calls == [1]
+
+
+@pytest.mark.parametrize("threads", [1, 2])
+def test_other_programs_do_not_count_with_one_thread(threads: int) -> None:
+    calls: list[int] = []
+
+    def wait() -> None:
+        calls.append(1)
+        time.sleep(0.2)  # as if another program had the processor
+
+    before = torch.get_num_threads()
+    torch.set_num_threads(threads)
+    try:
+        seconds = computing_seconds(wait, torch.device("cpu"))
+    finally:
+        torch.set_num_threads(before)
+    assert calls == [1]
+    assert (seconds >= 0.2) == (threads > 1)
 
 
 KIB = 1024
