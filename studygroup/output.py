@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, Any
 from studygroup.errors import UserError
 from studygroup.escape import csv_cell, visible, visible_json
 from studygroup.foreign import allow_flag, is_import_path
+from studygroup.regular import read_regular_text
 from studygroup.runs.layout import REPORT
 from studygroup.terminal import safe_console
 
@@ -100,6 +101,8 @@ def _print_run(run: object) -> None:
 
     files = RunFiles.of(str(getattr(run, "folder", run)))
     screen = console()
+    if files.advice.result.is_file():
+        _print_answer(json.loads(read_regular_text(files.advice.result)))
     screen.print(reporting.show_run(files.folder))
     for name, evaluation in read_evaluations(files.folder).items():
         screen.print(f"{name} on the test set: {evaluation.summary()}", soft_wrap=True, markup=False)
@@ -294,16 +297,23 @@ def _print_comparison(result: Mapping[str, Any]) -> None:
 
 
 def _print_advice(result: Mapping[str, Any]) -> None:
-    """Print an advice: its table, the answer in words, and the command that trains the winner."""
-    from studygroup import reporting
+    """Print an advice: its answer, and the command that trains the winner."""
     from studygroup.runs.layout import AdviceFiles
 
     screen, files = console(), AdviceFiles(Path(str(result["out"])))
+    _print_answer(result)
+    for label, text in (("winner", result["run"]), ("again", result["command"]), ("page", files.page), ("picture", files.picture)):
+        screen.print(f"{label + ':':<10}{text}", soft_wrap=True, markup=False)
+
+
+def _print_answer(result: Mapping[str, Any]) -> None:
+    """Print the table of an advice, and its answer in words."""
+    from studygroup import reporting
+
+    screen = console()
     screen.print(reporting.render_advice(result, screen.width))
     for line in reporting.write_texts(result):
         screen.print(line, soft_wrap=True, markup=False)
-    for label, text in (("winner", result["run"]), ("again", result["command"]), ("page", files.page), ("picture", files.picture)):
-        screen.print(f"{label + ':':<10}{text}", soft_wrap=True, markup=False)
 
 
 def _print_study(result: Mapping[str, Any]) -> None:

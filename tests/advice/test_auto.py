@@ -15,6 +15,7 @@ from studygroup import UserError, cli, config
 from studygroup.advice import advise as steps
 from studygroup.advice import auto
 from studygroup.options import TrainOptions
+from studygroup.output import print_table
 from studygroup.runs.contents import kind_of_folder
 from studygroup.runs.member import Run
 from studygroup.sweep import comparison
@@ -46,6 +47,14 @@ def test_the_winner_is_an_ordinary_run(out: Path, cache: Path, capsys: pytest.Ca
     assert (options.out, options.score_test, options.method) == (str(out), True, "baseline")
     cli.main(["evaluate", str(out), "--cache", str(cache), "--format", "json"])
     assert json.loads(capsys.readouterr().out)["best"]["accuracy"] == run.result["selected"]["test"]
+
+
+def test_the_command_line_shows_the_answer_before_the_run(out: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    print_table("train", Run(out), {})
+    written = capsys.readouterr().out
+    assert "train resnet8 alone" in written
+    assert "What would change the answer" in written
+    assert written.index("What would change the answer") < written.index("best on the test set") < written.index("advice:   ")
 
 
 def test_only_the_winner_is_scored_on_the_test_set(out: Path) -> None:
