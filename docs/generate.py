@@ -9,11 +9,12 @@ import argparse
 import inspect
 import re
 import sys
+from collections.abc import Mapping
 from pathlib import Path
 
+from docs import catalogue
 from studygroup import api
 from studygroup.command_line import COMMANDS, parsers
-from studygroup.commands import list_names
 from studygroup.kinds import Kind
 from studygroup.methods import CONTRACT, METHODS, method_options
 from studygroup.parameters import Bounds, Parameter, show
@@ -24,14 +25,15 @@ from studygroup.studies.study import Plan, Setting
 
 ROOT = Path(__file__).parent.parent
 PAGES = ROOT / "docs" / "methods"
-FAMILIES = ("resnet", "wrn", "vgg", "mobilenetv2", "shufflenet", "transformer", "vdcnn")  # sections of docs/networks.md
+NETWORK_PAGES = ROOT / "docs" / "networks"
+SOURCE_PAGES = ROOT / "docs" / "sources"
 COMMAND_PAGES = ROOT / "docs" / "commands"
 KINDS = {"int": "integer", "float": "number", "bool": "yes or no", "list": "list", "map": "NAME=VALUE pairs"}
 
 
-def option_table(method: str) -> str:
-    """Return the table of a method's options."""
-    rows = [option_row(option) for option in method_options(method).values()]
+def option_table(options: Mapping[str, Parameter]) -> str:
+    """Return the table of some options, such as those of a method."""
+    rows = [option_row(option) for option in options.values()]
     return "\n".join(["| option | default | values | meaning |", "|---|---|---|---|", *rows] if rows else ["None."])
 
 
@@ -69,13 +71,14 @@ def command_options(command: str) -> str:
 
 def flags(action: argparse.Action) -> str:
     """Return an action's flags and its value as it is typed."""
-    value = "" if action.nargs == 0 else f" {action.metavar}"
+    choices = f"{{{','.join(map(str, action.choices))}}}" if action.choices else ""
+    value = "" if action.nargs == 0 else f" {action.metavar or choices}"
     return ", ".join(f"`{name}{value}`" for name in action.option_strings).replace("|", "\\|") or f"`{action.metavar}`"
 
 
 def cell(text: str) -> str:
     """Return a help text as a cell of a table."""
-    return text.replace("%%", "%").replace("|", "\\|")
+    return catalogue.plain(text.replace("%%", "%"))
 
 
 def command_index() -> str:
@@ -87,18 +90,6 @@ def command_index() -> str:
 def about(command: str) -> str:
     """Return the first sentence of a command's help."""
     return inspect.cleandoc(getattr(api, COMMANDS[command][0]).__doc__).partition("\n")[0]
-
-
-def network_table(family: str) -> str:
-    """Return the table of the networks of a family: those whose names begin with it."""
-    rows = [f"| `{name}` | {about} |" for name, about in list_names.networks().items() if name.startswith(family)]
-    return "\n".join(["| network | |", "|---|---|", *rows])
-
-
-def data_table() -> str:
-    """Return the table of known data sets."""
-    rows = [f"| `{name}` | {cell(about)} |" for name, about in list_names.data().items()]
-    return "\n".join(["| name | |", "|---|---|", *rows])
 
 
 def title(method: str) -> str:
@@ -166,6 +157,17 @@ def published_numbers() -> str:
     return "\n".join(lines).rstrip()
 
 
+def network_parts(names: list[str]) -> dict[str, str]:
+    """Return the generated parts of the page on a family of networks."""
+    options = catalogue.network_options(names[0])
+    return {"networks": catalogue.network_table(names), **({"options": options} if options else {})}
+
+
+def source_parts(page: str) -> dict[str, str]:
+    """Return the generated parts of a page on data sources."""
+    return {"sources": catalogue.source_table(page), "options": option_table(catalogue.source_options(page))}
+
+
 def paper(name: str) -> Plan:
     """Return the plan of a study at the scale `paper`."""
     return STUDIES[name].plan(Setting("paper"))
@@ -174,12 +176,14 @@ def paper(name: str) -> Plan:
 def parts() -> dict[Path, dict[str, str]]:
     """Return all generated parts: file -> name -> text."""
     return {
-        **{PAGES / f"{name}.md": {"options": option_table(name)} for name in METHODS},
+        **{PAGES / f"{name}.md": {"options": option_table(method_options(name))} for name in METHODS},
         PAGES / "README.md": {"methods": method_index()},
         **{COMMAND_PAGES / f"{name}.md": {"options": command_options(name)} for name in COMMANDS},
         COMMAND_PAGES / "README.md": {"commands": command_index()},
-        ROOT / "docs" / "networks.md": {family: network_table(family) for family in FAMILIES},
-        ROOT / "docs" / "data.md": {"sources": data_table()},
+        **{NETWORK_PAGES / f"{family}.md": network_parts(names) for family, names in catalogue.families().items()},
+        NETWORK_PAGES / "README.md": {"families": catalogue.family_index()},
+        **{SOURCE_PAGES / f"{page}.md": source_parts(page) for page in catalogue.SOURCE_PAGES},
+        SOURCE_PAGES / "README.md": {"sources": catalogue.source_index()},
         ROOT / "README.md": {"methods": method_list()},
         ROOT / "docs" / "studies.md": {"studies": study_index()},
         ROOT / "docs" / "studies" / "published.md": {"numbers": published_numbers()},

@@ -43,6 +43,12 @@ def train(options: TrainOptions) -> Run:
     Raises:
         UserError: an option that cannot work; the message names the value and the remedy.
         TrainingError: the run could not continue; what was saved before is kept.
+
+    Example:
+        >>> import studygroup as sg
+        >>> run = sg.train("digits", student="resnet8", method="dml", epochs=1, train_size=100, out="runs/first")
+        >>> run.best.network.training, len(run.best.classes)
+        (False, 10)
     """
     from studygroup.commands import train
 
@@ -65,6 +71,12 @@ def benchmark(options: BenchmarkOptions) -> dict[str, object]:
     Raises:
         UserError: an option that cannot work; the message names the value and the remedy.
         TrainingError: a loss is not finite.
+
+    Example:
+        >>> import studygroup as sg
+        >>> measured = sg.benchmark("digits", student="resnet8", method="cgl", steps=1, repeats=1, group_sizes=[])
+        >>> [row["name"] for row in measured["rows"]]
+        ['resnet8 alone', 'cgl, 8 students, p = 0.25']
     """
     from studygroup.commands import benchmark
 
@@ -85,6 +97,13 @@ def compare(options: CompareOptions) -> dict[str, object]:
 
     Raises:
         UserError: an option that cannot work; the message names the value and the remedy. Nothing was trained.
+
+    Example:
+        >>> import studygroup as sg
+        >>> short = {"epochs": 1, "train_size": 100, "control": False}
+        >>> found = sg.compare("digits", student="resnet8", methods=["dml"], seeds=1, out="runs/compared", **short)
+        >>> sorted(row["variant"] for row in found["rows"])
+        ['baseline', 'dml', 'linear']
     """
     from studygroup.commands import compare
 
@@ -107,6 +126,13 @@ def advise(options: AdviseOptions) -> dict[str, Any]:
     Raises:
         UserError: an option that cannot work, or too little time or data; the message names the value and the remedy.
         TrainingError: the student alone cannot be trained.
+
+    Example:
+        >>> import studygroup as sg
+        >>> sg.advise("digits", time_limit="1s")
+        Traceback (most recent call last):
+            ...
+        studygroup.errors.UserError: time_limit is 1s, but the student alone and one candidate, ... here; give more, or fewer --seeds
     """
     from studygroup.commands import advise
 
@@ -128,6 +154,11 @@ def study(options: StudyOptions) -> dict[str, Any]:
 
     Raises:
         UserError: an option that cannot work; the message names the value and the remedy. Nothing was trained.
+
+    Example:
+        >>> import studygroup as sg
+        >>> sg.study("list")["studies"][0]["name"]
+        'cgl-table2'
     """
     from studygroup.commands import study
 
@@ -144,6 +175,12 @@ def evaluate(options: EvaluateOptions) -> dict[str, dict[str, Any]]:
 
     Raises:
         UserError: the run, a member or the data cannot be used.
+
+    Example:
+        >>> import studygroup as sg
+        >>> scores = sg.evaluate("runs/digits")["best"]
+        >>> scores["samples"], 0 <= scores["accuracy"] <= 1
+        (359, True)
     """
     from studygroup.commands import evaluate
 
@@ -164,6 +201,12 @@ def predict(options: PredictOptions) -> list[dict[str, Any]]:
 
     Raises:
         UserError: the run, the member or an input cannot be used.
+
+    Example:
+        >>> import studygroup as sg
+        >>> rows = sg.predict("runs/digits", ["digit.png"], top=3)
+        >>> list(rows[0]), len(rows[0]["top"])
+        (['path', 'label', 'probability', 'top'], 3)
     """
     from studygroup.commands import predict
 
@@ -176,6 +219,11 @@ def stream_predictions(options: PredictOptions) -> Iterator[dict[str, Any]]:
 
     Raises:
         UserError: the run, the member or an input cannot be used.
+
+    Example:
+        >>> from studygroup.api import stream_predictions
+        >>> [row["path"] for row in stream_predictions("runs/digits", ["digit.png"])]
+        ['digit.png']
     """
     from studygroup.commands import predict
 
@@ -191,6 +239,11 @@ def list_runs(folder: str | Path = "runs", allow_code: Collection[str] = ()) -> 
 
     Raises:
         UserError: there is no such folder, or a result is damaged.
+
+    Example:
+        >>> import studygroup as sg
+        >>> [run.result["method"] for run in sg.list_runs("runs") if run.folder.name == "digits"]
+        ['cgl']
     """
     from studygroup.runs import member
 
@@ -212,6 +265,12 @@ def export(options: ExportOptions) -> dict[str, Any]:
     Raises:
         UserError: the run or the member cannot be used, a package is missing, the network cannot be exported, or the file not written.
         TrainingError: the file's results differ from the network's.
+
+    Example:
+        >>> import studygroup as sg
+        >>> card = sg.export("runs/digits", format="safetensors", out="digits.safetensors")
+        >>> card["network"], card["parameters"]
+        ('resnet8', 77754)
     """
     from studygroup.commands import export
 
@@ -224,6 +283,13 @@ def list_names(options: ListOptions) -> dict[str, dict[str, str]]:
 
     Returns:
         By kind: name -> one line on it.
+
+    Example:
+        >>> import studygroup as sg
+        >>> list(sg.list_names())
+        ['methods', 'networks', 'data']
+        >>> sg.list_names("data")["data"]["digits"]
+        '1,797 handwritten digits, 8x8, grey, 10 classes; installed with scikit-learn'
     """
     from studygroup.commands import list_names
 
@@ -242,6 +308,12 @@ def report(options: ReportOptions) -> list[dict[str, object]]:
 
     Raises:
         UserError: a folder holds nothing of the kind, or a damaged file, or the report cannot be written.
+
+    Example:
+        >>> import studygroup as sg
+        >>> rows = sg.report(["runs/digits"])
+        >>> rows[0]["method"], rows[0]["report"]
+        ('cgl', ['runs/digits/report.html'])
     """
     from studygroup.commands import report
 

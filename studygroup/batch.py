@@ -81,12 +81,14 @@ class LabelTargets:
         labels: (B,) int64 class indices.
         mix: second classes and weights, if the inputs are mixed.
         loss: smoothing and class weights; None for the plain cross-entropy.
+        weights: (B,) factors on the cross-entropy of each sample, see `Batch.label_weights`; None for 1.
         gather: values of these samples (b, ...) -> of the same samples on all ranks (B, ...); None if they are on this rank alone.
     """
 
     labels: Tensor
     mix: LabelMix | None = None
     loss: LabelLoss | None = None
+    weights: Tensor | None = None
     gather: Callable[[Tensor], Tensor] | None = None
 
     def __len__(self) -> int:
@@ -94,7 +96,8 @@ class LabelTargets:
 
     def map(self, change: Callable[[Tensor], Tensor]) -> LabelTargets:
         """Return the targets with every tensor (B,) changed, such as by a selection of samples, which are not gathered."""
-        return replace(self, labels=change(self.labels), mix=self.mix and self.mix.map(change), gather=None)
+        weights = None if self.weights is None else change(self.weights)
+        return replace(self, labels=change(self.labels), mix=self.mix and self.mix.map(change), weights=weights, gather=None)
 
     def all_gather(self, rows: Tensor) -> Tensor:
         """Gather per-sample values (b, ...) of all ranks; see `Batch.all_gather`."""
@@ -110,7 +113,9 @@ class LabelTargets:
         """Join the parts of one batch."""
         mixes = [part.mix for part in parts if part.mix is not None]
         mix = LabelMix(torch.cat([mix.labels for mix in mixes]), torch.cat([mix.share for mix in mixes])) if mixes else None
-        return replace(parts[0], labels=torch.cat([part.labels for part in parts]), mix=mix, gather=None)
+        weights = [part.weights for part in parts if part.weights is not None]
+        labels = torch.cat([part.labels for part in parts])
+        return replace(parts[0], labels=labels, mix=mix, weights=torch.cat(weights) if weights else None, gather=None)
 
 
 @dataclass(frozen=True)
@@ -155,13 +160,15 @@ class Batch:
 
     Attributes:
         inputs: (B, ...), preprocessed and augmented.
-        labels: (B,) int64 class indices; of mixed inputs that of the first one, whose weight is at least 1/2.
-        indices: (B,) int64 positions in the training set, for methods that keep a memory of samples.
+        labels: (B,) int64 class indices; of mixed inputs that of the first one, whose weight is at least 1/2; -1 of samples without one.
+        indices: (B,) int64 positions in the training set, for methods that keep a memory of samples; from its size on if not from it.
         sizes: number of consecutive samples of each student; None if all students get the whole batch.
         views: augmented views of the samples, each (B, ...), if the method's partition has several; view 0 is `inputs`.
         shard: position in the global batch; None if this is the global batch.
         mix: second classes and weights, if the inputs are mixed.
         loss: smoothing and class weights; None for the plain cross-entropy.
+        label_weights: (B,) float32 factors on each sample's cross-entropy: 0 without a label; the others' are such that the mean over
+            all samples of a student is that over those with labels. None if all have labels.
     """
 
     inputs: Tensor
@@ -172,6 +179,7 @@ class Batch:
     shard: RankShard | None = None
     mix: LabelMix | None = None
     loss: LabelLoss | None = None
+    label_weights: Tensor | None = None
 
     def __len__(self) -> int:
         return len(self.labels)
@@ -179,7 +187,7 @@ class Batch:
     @property
     def targets(self) -> LabelTargets:
         """Return what `losses.cross_entropy` takes."""
-        return LabelTargets(self.labels, self.mix, self.loss, self.shard.gather if self.shard else None)
+        return LabelTargets(self.labels, self.mix, self.loss, self.label_weights, self.shard.gather if self.shard else None)
 
     @property
     def student_sizes(self) -> tuple[int, ...]:
@@ -250,4 +258,5 @@ class Batch:
             tuple(view[chosen] for view in self.views),
             mix=self.mix and self.mix.map(lambda rows: rows[chosen]),
             loss=self.loss,
+            label_weights=None if self.label_weights is None else self.label_weights[chosen],
         )

@@ -169,8 +169,12 @@ def read_words(words: Sequence[str]) -> Given | None:
     arguments, settings = _convert(given, command, chosen)
     if command not in WITH_RECIPE:
         return Given(command, arguments, settings, options, None)
+    long = next((name for name, value in given.items() if isinstance(value, list) and len(value) > 1), None)
+    swallowed = "" if long is None else f"; it comes before flags such as --{long.replace('_', '-')}, which take all words that follow"
     taken = f"; --method.{greedy[-1]} was read as the method's: write --method.{greedy[-1].split(' ')[0]}=true" if greedy else ""
-    return Given(command, arguments, settings, options, f"no data: name a data set or a folder{taken} (see {chosen.prog} --help)")
+    return Given(
+        command, arguments, settings, options, f"no data: name a data set or a folder{taken or swallowed} (see {chosen.prog} --help)"
+    )
 
 
 def parsers(chosen: str | None) -> tuple[Parser, Parser | None]:
@@ -231,7 +235,8 @@ def _metavar(parameter: Parameter) -> str:
     if kind.base == "choice":
         return "{" + ",".join(kind.choices) + "}"
     named = f"{parameter.name.upper()}|NAME=VALUE" if kind.or_text else "NAME=VALUE"
-    names = {"map": named, "int": "N", "float": "X", "list": "N" if kind.item is not None and kind.item.base == "int" else "NAME"}
+    item = parameter.name.upper() if kind.or_text else "N" if kind.item is not None and kind.item.base == "int" else "NAME"
+    names = {"map": named, "int": "N", "float": "X", "list": item}
     return names.get(kind.base, parameter.name.upper())
 
 
@@ -249,6 +254,8 @@ def _convert(given: Mapping[str, object], command: str, parser: Parser) -> tuple
         try:
             if isinstance(value, list) and parameter.positional:  # file names may hold commas
                 arguments[name] = tuple(value)
+            elif isinstance(value, list) and parameter.kind.base == "list" and parameter.kind.or_text:
+                arguments[name] = parameter.kind.parse(value[0]) if len(value) == 1 else tuple(value)
             elif isinstance(value, list):
                 arguments[name] = parameter.kind.parse(",".join(value))
             else:

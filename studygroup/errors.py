@@ -9,7 +9,15 @@ MAX_NAMES = 50  # listed in an error if no name is similar
 
 
 class UserError(ValueError):
-    """Invalid input. The message is one line with the bad value and the fix."""
+    """Invalid input. The message is one line with the bad value and the fix.
+
+    Example:
+        >>> import studygroup as sg
+        >>> sg.train("digits", epochs=-1)
+        Traceback (most recent call last):
+            ...
+        studygroup.errors.UserError: epochs is -1; it must be at least 1
+    """
 
 
 class TrainingError(RuntimeError):

@@ -23,7 +23,7 @@ class Kind:
         optional: whether None is allowed, too.
         choices: the allowed values of a `choice`, or words that may stand in the place of a `map`.
         item: type of the items of a `list`, or of the values of a `map`.
-        or_text: whether any text may stand in the place of a `map`.
+        or_text: whether any text may stand in the place of a `map`, or of a `list` of texts, whose items no comma separates.
     """
 
     base: Base
@@ -44,7 +44,7 @@ class Kind:
             case "choice":
                 wanted = " or ".join(self.choices)
             case "list":
-                wanted = f"a list, each item {self._item.describe()}"
+                wanted = "text or " * self.or_text + f"a list, each item {self._item.describe()}"
             case "map":
                 words = [*self.choices, *["text"] * self.or_text]
                 wanted = "".join(f"{word}, or " for word in words) + f"a mapping of names, each value {self._item.describe()}"
@@ -53,6 +53,11 @@ class Kind:
             case "any":
                 wanted = "a value"
         return f"{wanted}, or nothing (null)" if self.optional else wanted
+
+    @property
+    def _reads_auto(self) -> bool:
+        """Return whether `auto` is a value like others, not another word for None."""
+        return self.base == "text" or (self.base == "list" and self.or_text)
 
     @property
     def _item(self) -> Kind:
@@ -64,7 +69,7 @@ class Kind:
         Raises:
             ValueError: the text is no such value; the message says what is expected.
         """
-        if self.optional and (text.lower() in ("none", "null") or (self.base != "text" and text == "auto")):
+        if self.optional and (text.lower() in ("none", "null") or (not self._reads_auto and text == "auto")):
             return None
         match self.base:
             case "int" | "float":
@@ -76,7 +81,7 @@ class Kind:
             case "choice":
                 return self._choice(text)
             case "list":
-                return tuple(self._item.parse(part) for part in _parts(text))
+                return text if self.or_text else tuple(self._item.parse(part) for part in _parts(text))
             case "map":
                 return text if text in self.choices or (self.or_text and not _NAMED.match(text)) else self._mapping(text)
             case _:
@@ -89,10 +94,10 @@ class Kind:
             ValueError: the value is of another type; the message says what is expected.
         """
         wrong = ValueError(f"{_shown(value)}; it must be {self.describe()}")
-        is_word = self.base == "map" and (value in self.choices or (self.or_text and isinstance(value, str)))
+        is_word = (self.base == "map" and value in self.choices) or (self.or_text and isinstance(value, str))
         if self.base == "any" or (value is None and self.optional) or is_word:
             return value
-        if self.base != "text" and value == "auto" and self.optional:
+        if not self._reads_auto and value == "auto" and self.optional:
             return None
         match self.base, value:
             case "bool", bool():

@@ -156,8 +156,9 @@ def _kind_of(text: str, module: str) -> Kind:
     first, *others = sorted(kinds, key=lambda kind: kind.base == "choice")
     if first.base == "map" and [kind.base for kind in others] == ["choice"]:
         return Kind("map", optional, others[0].choices, first.item)
-    if sorted(kind.base for kind in kinds) == ["map", "text"]:
-        return Kind("map", optional, item=next(kind.item for kind in kinds if kind.base == "map"), or_text=True)
+    whole = next((kind for kind in kinds if kind.base in ("list", "map")), None)
+    if whole is not None and sorted(kind.base for kind in kinds) == [whole.base, "text"]:
+        return Kind(whole.base, optional, item=whole.item, or_text=True)
     if others:
         raise TypeError(f"{text} is ambiguous: a text could be parsed as more than one of its types")
     return Kind(first.base, optional, first.choices, first.item)

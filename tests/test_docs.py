@@ -12,10 +12,13 @@ import pytest
 
 import studygroup
 from docs.blocks import ROOT, Block, check, commands, extras, pages, read_blocks, targets
+from docs.catalogue import SOURCE_PAGES, families, network_row, source_options
 from docs.drawings.__main__ import files as drawings
+from docs.drawings.tables import numbers, read_table, spread
 from docs.run import agrees, renewed_lines, run_pages
 from docs.site.conf import FOLDERS, NAVIGATION, REFERENCE, include_patterns
 from studygroup.command_line import COMMANDS, parsers
+from studygroup.data import SOURCES
 from studygroup.methods import METHODS, method_options
 
 every_page = pytest.mark.parametrize("page", pages(), ids=lambda page: str(page.relative_to(ROOT)))
@@ -179,3 +182,35 @@ def test_the_reference_has_every_public_name() -> None:
 def test_the_drawings_are_those_of_the_code() -> None:
     for path, content in drawings().items():
         assert path.read_text(encoding="utf-8") == content, "run `make figures`"
+
+
+def test_every_network_family_and_data_source_has_a_page() -> None:
+    others = {"README", "timm", "hugging_face"}
+    assert {path.stem for path in (ROOT / "docs" / "networks").glob("*.md")} == families().keys() | others
+    assert {path.stem for path in (ROOT / "docs" / "sources").glob("*.md")} == SOURCE_PAGES.keys() | {"README"}
+    assert sorted(name for names in SOURCE_PAGES.values() for name in names) == sorted(SOURCES.built_in)
+
+
+def test_the_table_of_a_network_has_its_size_operations_and_maps() -> None:
+    row = network_row("resnet8")
+    # 78,042 parameters (CRD benchmark); of a convolution 2 K K C D H W operations: 885 k of the stem, 9.4 M of stage 1, and so on
+    assert row == "| `resnet8` | 78,042 | 25 M | 16·32², 16·32², 32·16², 64·8² |"
+
+
+def test_the_options_of_a_source_are_those_that_it_takes() -> None:
+    assert {"text_columns", "delimiter", "on_error", "tokenizer"} <= source_options("table").keys()
+    assert "encoding" in source_options("texts").keys() - source_options("imdb").keys()
+    assert "download" in source_options("cifar").keys() - source_options("folder").keys()
+    assert not {"tokenizer", "text_columns"} & source_options("digits").keys()
+
+
+def test_a_table_of_a_page_is_read_with_its_numbers(tmp_path: Path) -> None:
+    page = tmp_path / "page.md"
+    page.write_text("text\n\n| a | gain |\n|---|---|\n| one | -1.5 [-2.0, -1.0] |\n| two | – |\n\n| other |\n")
+    assert read_table(page, "gain") == [{"a": "one", "gain": "-1.5 [-2.0, -1.0]"}, {"a": "two", "gain": "–"}]
+    assert [numbers(row["gain"]) for row in read_table(page, "gain")] == [[-1.5, -2.0, -1.0], []]
+
+
+def test_labels_are_apart_and_above_the_foot() -> None:
+    assert spread([10, 11, 30], 5, 0, 100) == [10, 15, 30]
+    assert spread([98, 99, 100], 5, 0, 100) == [90, 95, 100]

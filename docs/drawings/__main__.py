@@ -9,7 +9,9 @@ from pathlib import Path
 from docs.drawings.canvas import DARK, LIGHT, Canvas, Theme
 from docs.drawings.divergence import directions
 from docs.drawings.groups import groups, idea
+from docs.drawings.pixels import augmentation, mistakes
 from docs.drawings.shares import shares
+from docs.drawings.tables import advice, advice_photos, leaderboard
 from docs.drawings.updates import roles, update
 
 FOLDER = Path(__file__).parents[1] / "figures"
@@ -20,6 +22,11 @@ DRAWINGS: dict[str, tuple[Callable[[Theme], Canvas], str]] = {
     "roles": (roles, "Who teaches whom in ORC in one batch"),
     "shares": (shares, "How CGL deals the samples of an epoch to its students"),
     "directions": (directions, "What the two directions of the Kullback-Leibler divergence make of a student"),
+    "leaderboard": (leaderboard, "What each method gains over training alone on Fashion-MNIST, with its interval"),
+    "advice": (advice, "Accuracy of the candidates of an advice against the cost of their training"),
+    "advice-photos": (advice_photos, "Accuracy of the candidates of the tutorial's advice against the cost of their training"),
+    "augmentation": (augmentation, "Six images of Fashion-MNIST under each preset of augmentation"),
+    "photos-mistakes": (mistakes, "The most confident mistakes of the tutorial's network, with the true and the predicted class"),
 }
 
 

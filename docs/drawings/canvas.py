@@ -84,6 +84,15 @@ class Canvas:
         """Draw a filled circle."""
         self.parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" fill="{colour}"/>')
 
+    def ring(self, x: float, y: float, radius: float, colour: str) -> None:
+        """Draw a circle."""
+        self.parts.append(f'<circle cx="{x:g}" cy="{y:g}" r="{radius:g}" fill="none" stroke="{colour}" stroke-width="2"/>')
+
+    def image(self, x: float, y: float, side: float, address: str) -> None:
+        """Place a square image, whose pixels stay sharp, by its `data:` address."""
+        style = 'style="image-rendering:pixelated"'
+        self.parts.append(f'<image x="{x:g}" y="{y:g}" width="{side:g}" height="{side:g}" {style} href="{address}"/>')
+
     def heading(self, y: float, words: str, under: Sequence[str] = ()) -> None:
         """Write a heading at the left margin, and lines below it."""
         self.text(14, y, words, size=15, anchor="start", bold=True)

@@ -62,13 +62,12 @@ NAVIGATION = {
         "docs/compare",
         "docs/advise",
         "docs/hand-over",
-        "docs/logit-losses",
+        "docs/teachers-and-unlabelled",
         "docs/predict",
         "docs/evaluating",
         "docs/report",
         "docs/analysis",
         "docs/deploy",
-        "docs/scaling",
         "docs/studies",
     ],
     "Explanations": [f"docs/explain/{name}" for name in ("groups", "updates", "roles", "shares", "mistakes")],
@@ -77,15 +76,18 @@ NAVIGATION = {
         "docs/api/README",
         "docs/methods/README",
         "docs/logit-losses",
-        "docs/networks",
+        "docs/networks/README",
+        "docs/sources/README",
         "docs/formats",
+        "docs/reliability",
+        "docs/performance",
+        "docs/performance-gpu",
+        "docs/scaling",
         "docs/glossary",
     ],
     "Measured": [
+        "docs/when-a-group-pays",
         "docs/results",
-        "docs/performance",
-        "docs/performance-gpu",
-        "docs/reliability",
         "docs/studies/published",
         "recipes/README",
         "studies/README",
@@ -93,7 +95,7 @@ NAVIGATION = {
     ],
     "Project": ["docs/structure", "CONTRIBUTING", "CHANGELOG", "SECURITY"],
 }
-FOLDERS = ("docs/methods", "docs/commands", "docs/api")  # whose README leads to the pages beside it
+FOLDERS = ("docs/methods", "docs/networks", "docs/sources", "docs/commands", "docs/api")  # whose README leads to the pages beside it
 REFERENCE = {  # the public names of `studygroup`, by the page in docs/api that shows them
     "functions": ["train", "compare", "advise", "study", "benchmark", "predict", "evaluate", "export", "report", "list_names", "list_runs"],
     "runs": ["Run", "Member", "ExportedModel"],
@@ -103,6 +105,8 @@ REFERENCE = {  # the public names of `studygroup`, by the page in docs/api that 
     **{package: [f"{package}.{name}" for name in getattr(sg, package).__all__] for package in ("losses", "networks", "data", "options")},
 }
 ELSEWHERE = ("data.OnError", "options.RENAMED", "options.FROM_PYTHON")  # shown with another part, or of no use to a reader
+FLAG = re.compile(r"(?<![\w-])--[a-z][\w-]*")
+SECTION = re.compile(r"(Args|Attributes|Returns|Yields|Raises|Example):$")
 NOT_SHOWN = {"methods": "build, step, extra_members, group, logits, stages, partition"}  # of each method what the contract says already
 
 
@@ -134,16 +138,49 @@ def entry(part: str, name: str) -> str:
         hidden = f"   :exclude-members: {NOT_SHOWN[part]}\n" if part in NOT_SHOWN and value is not sg.Method else ""
         inherited = "   :inherited-members:\n" if part == "runs" else ""
         return f".. autoclass:: studygroup.{name}\n   :members:\n{inherited}{hidden}"
-    if isinstance(value, GenericAlias):  # whose docstring is that of dict
-        return f".. py:data:: studygroup.{name}\n   :value: {value}\n"
     if inspect.ismodule(value):
         return f".. automodule:: studygroup.{name}\n   :members:\n"
-    return f".. autofunction:: studygroup.{name}\n" if inspect.isroutine(value) else f".. autodata:: studygroup.{name}\n   :no-value:\n"
+    if inspect.isroutine(value):
+        return f".. autofunction:: studygroup.{name}\n"
+    shown = f"   :value: {value!r}\n" if isinstance(value, float | GenericAlias) else ""
+    return f".. py:data:: studygroup.{name}\n{shown}\n   {below_assignment(name.rpartition('.')[2])}\n"
 
 
-def plain_bars(_app: Any, _what: str, _name: str, _value: object, _options: Any, lines: list[str]) -> None:
-    """Escape the bars of absolute values and conditions, which reStructuredText reads as names."""
-    lines[:] = ["`".join(words.replace("|", "\\|") if k % 2 == 0 else words for k, words in enumerate(line.split("`"))) for line in lines]
+def below_assignment(name: str) -> str:
+    """Return the sentence below the assignment of a public name, in whichever module makes it; its value has the docstring of its class."""
+    assignment = re.compile(rf'^{name}(?::[^\n]+)? = [^\n]*(?:\n[ )\]}}][^\n]*)*\n"""(.*?)"""', re.MULTILINE | re.DOTALL)
+    sources = (path.read_text(encoding="utf-8") for path in sorted(ROOT.glob("studygroup/**/*.py")))
+    found = next(filter(None, map(assignment.search, sources)), None)
+    return " ".join(found[1].split()) if found else ""
+
+
+def literal_formulas(_app: Any, _what: str, _name: str, _value: object, _options: Any, lines: list[str]) -> None:
+    """Make the indented blocks of an explanation literal: they are formulas and programs, whose lines are not to be joined."""
+    found: list[str] = []
+    explains, block = True, False
+    for before, line in zip(["", *lines], lines, strict=False):
+        explains &= not SECTION.match(line)
+        if line and not line.startswith(" "):
+            block = False
+        elif line and not before and not block and explains and not found[-2].startswith(("- ", "* ", " ")):
+            block = True
+            found += ["::", ""]
+        found.append(line)
+    lines[:] = found
+
+
+def plain_words(_app: Any, _what: str, _name: str, _value: object, _options: Any, lines: list[str]) -> None:
+    """Rewrite what reStructuredText would take for something else, outside of formulas."""
+    literal = False
+    for number, line in enumerate(lines):
+        literal = line == "::" or (literal and (not line or line.startswith(" ")))
+        if not literal:
+            lines[number] = "`".join(words if k % 2 else plain(words) for k, words in enumerate(line.split("`")))
+
+
+def plain(words: str) -> str:
+    """Return words of a docstring that are not code as reStructuredText: no bar begins a name, and flags keep their dashes."""
+    return FLAG.sub(r"`\g<0>`", words.replace("|", "\\|"))
 
 
 def short_signature(_app: Any, what: str, _name: str, value: Any, _options: Any, *_signature: object) -> tuple[str, str] | None:
@@ -161,18 +198,20 @@ def complete(_: Any, page: str, content: list[str]) -> None:
     text = re.sub(r"^<!-- python\n.*?^-->\n", "", text, flags=re.MULTILINE | re.DOTALL)
     folder = (ROOT / page).parent
     text = re.sub(r"\[([^\]]+)\]\(([^)#:]+)\)", lambda link: link[1] if (folder / link[2]).is_dir() else link[0], text)  # no page
-    content[0] = re.sub(r"!\[([^\]]*)\]\(([^)]+)\.svg\)", lambda found: both_variants(folder, *found.groups()), text) + navigation(page)
+    pictures = re.compile(r"!\[([^\]]*)\]\(([^)]+)\.(svg|png)\)")
+    content[0] = pictures.sub(lambda found: both_variants(folder, *found.groups()), text) + navigation(page)
 
 
-def both_variants(folder: Path, words: str, picture: str) -> str:
+def both_variants(folder: Path, words: str, picture: str, kind: str) -> str:
     """Return the Markdown of a picture that follows the site's mode, if it has a dark variant."""
-    if not (folder / f"{picture}-dark.svg").is_file():
-        return f"![{words}]({picture}.svg)"
-    return f"![{words}]({picture}.svg){{.only-light}} ![{words}]({picture}-dark.svg){{.only-dark}}"
+    if not (folder / f"{picture}-dark.{kind}").is_file():
+        return f"![{words}]({picture}.{kind})"
+    return f"![{words}]({picture}.{kind}){{.only-light}} ![{words}]({picture}-dark.{kind}){{.only-dark}}"
 
 
 def setup(app: Any) -> None:
     """Register the additions with Sphinx."""
     app.connect("source-read", complete)
-    app.connect("autodoc-process-docstring", plain_bars)
+    app.connect("autodoc-process-docstring", literal_formulas, priority=400)  # before sections become lists
+    app.connect("autodoc-process-docstring", plain_words)
     app.connect("autodoc-process-signature", short_signature)

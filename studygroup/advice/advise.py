@@ -127,7 +127,7 @@ class Advice:
         variant = Variant(BASELINE if candidate is None else candidate.name, options)
         teacher = Variant(TEACHER, replace(self.base, student=larger), teaches=True)
         if candidate is not None and candidate.needs_teacher:
-            variant = replace(variant, options=replace(options, teacher=larger), teacher=TEACHER)
+            variant = replace(variant, options=replace(options, teacher=larger), taught_by=(TEACHER,))
         return measure(variant, [teacher, variant], seconds=seconds)
 
     def measured_candidates(self, candidates: Sequence[Candidate]) -> list[Candidate]:

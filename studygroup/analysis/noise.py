@@ -56,6 +56,13 @@ def accuracy_under_noise(
 
     Raises:
         UserError: an argument cannot be used, or the run has no test set.
+
+    Example:
+        >>> import studygroup as sg
+        >>> from studygroup.analysis import noise
+        >>> found = noise.accuracy_under_noise(sg.Run("runs/digits"), sigmas=[0.0, 0.1], draws=2)
+        >>> [len(draws) for draws in found["best"]]
+        [2, 2]
     """
     if draws < 1 or batch_size < 1:
         raise UserError(f"draws is {draws}, batch_size {batch_size}; both must be at least 1")

@@ -10,7 +10,13 @@ from studygroup.errors import UserError
 
 
 def ranks(values: Sequence[float]) -> list[float]:
-    """Return the rank of each value from 1, the smallest; equal values share the mean of their ranks."""
+    """Return the rank of each value from 1, the smallest; equal values share the mean of their ranks.
+
+    Example:
+        >>> from studygroup.analysis import ranks
+        >>> ranks.ranks([0.9, 0.5, 0.9])
+        [2.5, 1.0, 2.5]
+    """
     order = sorted(range(len(values)), key=values.__getitem__)
     found = [0.0] * len(values)
     start = 0
@@ -42,6 +48,12 @@ def rank_correlation(x: Sequence[float], y: Sequence[float], confidence: float =
 
     Raises:
         UserError: the values are not n finite pairs, or all of x or of y are equal.
+
+    Example:
+        >>> from studygroup.analysis import ranks
+        >>> rho, low, high = ranks.rank_correlation([1, 2, 3, 4, 5], [1, 2, 3, 5, 4])
+        >>> round(rho, 2), round(low, 2), round(high, 2)
+        (0.9, -0.17, 1.0)
     """
     if len(x) != len(y) or len(x) < 2:
         raise UserError(f"x has {len(x)} values, y {len(y)}; a rank correlation needs as many of each, and at least 2")

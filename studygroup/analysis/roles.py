@@ -16,6 +16,12 @@ def promotions(folder: str | Path) -> dict[str, list[int]]:
 
     Raises:
         UserError: it holds no run, or the run does not say who was promoted.
+
+    Example:
+        >>> from studygroup.analysis import roles
+        >>> promoted = roles.promotions("runs/orc")  # of two epochs of two steps
+        >>> [sum(epoch) for epoch in zip(*promoted.values())]
+        [2, 2]
     """
     run = read_run(folder)
     steps = [number(epoch, "steps") or 0.0 for epoch in run.epochs]
@@ -33,6 +39,11 @@ def feedback_shares(folder: str | Path) -> dict[str, list[float]]:
 
     Raises:
         UserError: it holds no run, or the run does not say who fed back what.
+
+    Example:
+        >>> from studygroup.analysis import roles
+        >>> sorted(roles.feedback_shares("runs/orc"))
+        ['student0', 'student1', 'student2']
     """
     return _series(read_run(folder), "fed")
 

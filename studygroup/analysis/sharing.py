@@ -53,6 +53,12 @@ def routes(run: Run) -> list[list[int]]:
 
     Raises:
         UserError: its students have none.
+
+    Example:
+        >>> import studygroup as sg
+        >>> from studygroup.analysis import sharing
+        >>> len(sharing.routes(sg.Run("runs/digits")))
+        2
     """
     found = _group(run).get("routes")
     if not isinstance(found, list):
@@ -69,6 +75,12 @@ def sharing_ratio(run: Run, by: Literal["layers", "parameters"] = "layers") -> f
 
     Raises:
         UserError: the run has a single student, or an unknown kind of group.
+
+    Example:
+        >>> import studygroup as sg
+        >>> from studygroup.analysis import sharing
+        >>> 0 <= sharing.sharing_ratio(sg.Run("runs/digits")) < 1
+        True
     """
     if by not in ("layers", "parameters"):
         raise UserError(f"by is {by!r}; it must be layers or parameters")
@@ -89,6 +101,13 @@ def trained_parameters(run: Run) -> int:
 
     Raises:
         UserError: the run does not say.
+
+    Example:
+        >>> import studygroup as sg
+        >>> from studygroup.analysis import sharing
+        >>> run = sg.Run("runs/digits")
+        >>> sharing.trained_parameters(run) / run.best.card["parameters"] < 2.01  # two modules per layer
+        True
     """
     found = run.result.get("trained_parameters")
     if not isinstance(found, int):
@@ -101,6 +120,13 @@ def structure(run: Run) -> Structure:
 
     Raises:
         UserError: the students have neither, or their network is no chain of blocks.
+
+    Example:
+        >>> import studygroup as sg
+        >>> from studygroup.analysis import sharing
+        >>> found = sharing.structure(sg.Run("runs/digits"))
+        >>> found.layers[-1].blocks, len(found.routes)
+        (('pool', 'classifier'), 2)
     """
     group, students = _group(run), run.result.get("candidates") or ["student0"]
     network = run.member(str(students[0])).network

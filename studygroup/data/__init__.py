@@ -11,6 +11,7 @@ from studygroup.data.source import ImageSource, Source, TextSource
 from studygroup.data.sources import SOURCES, describe_sources, open_data, open_dataset, reads_texts, table_options
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.transforms import TokenTransform, Transform
+from studygroup.data.unlabelled import Unlabelled, open_unlabelled
 from studygroup.options import OnError
 
 __all__ = [
@@ -34,6 +35,7 @@ __all__ = [
     "TokenTransform",
     "Tokens",
     "Transform",
+    "Unlabelled",
     "asks_for_flips",
     "decide_flips",
     "describe_sources",
@@ -44,6 +46,7 @@ __all__ = [
     "inputs_of",
     "open_data",
     "open_dataset",
+    "open_unlabelled",
     "parse_augment",
     "read_image",
     "reading_order",

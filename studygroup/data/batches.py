@@ -16,6 +16,7 @@ from studygroup import randomness
 from studygroup.batch import Batch, LabelLoss, LabelMix, Partition, RankShard
 from studygroup.data.dataset import Split
 from studygroup.data.transforms import Transform
+from studygroup.data.unlabelled import Unlabelled
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 
@@ -40,6 +41,9 @@ class Batches:
 
     Mixed samples (mixup, CutMix) have partners among the samples of the same student and step, the same on every rank and in every view.
 
+    Samples without labels are a fraction of each student's part of a batch. They are drawn in passes of their own: each is drawn once
+    before any is drawn again, and a student without labelled samples left gets none. Those of an epoch go on where the last epoch ended.
+
     With several ranks, each prepares its shard only, with the augmentation and the padding that the samples have in the whole batch.
 
     Args:
@@ -52,9 +56,17 @@ class Batches:
         whole_batch: whether every rank needs the whole batch beside its shard.
         balanced: draw each student's samples of an epoch from its own with replacement, every class with the same probability.
         loss: smoothing and class weights that the batches carry.
+        unlabelled: samples without labels; `batch_size` counts them, too.
 
     Raises:
         UserError: there are too few samples for the students, or the batch is too small.
+
+    Example:
+        >>> from studygroup import data
+        >>> digits = data.open_dataset("digits")
+        >>> batches = data.Batches(digits.train, digits.inputs.transform(), batch_size=64, seed=0)
+        >>> batches.steps(), next(batches.epoch(0)).labels.shape
+        (23, torch.Size([64]))
     """
 
     def __init__(
@@ -69,11 +81,14 @@ class Batches:
         whole_batch: bool = False,
         balanced: bool = False,
         loss: LabelLoss | None = None,
+        unlabelled: Unlabelled | None = None,
     ) -> None:
         self.balanced = balanced
         self.loss = loss
         self.split = split
         self.lengths = split.lengths
+        more = None if unlabelled is None else unlabelled.split.lengths
+        self.all_lengths = self.lengths if self.lengths is None or more is None else np.concatenate([self.lengths, more])
         self.ranks = ranks
         self.whole_batch = whole_batch
         self.preprocess = preprocess
@@ -91,9 +106,19 @@ class Batches:
             raise UserError(f"batch_size is {batch_size} for {students} students together; give at least {students}")
         else:
             self.sizes = _split_evenly(batch_size, students)
-        # Samples of an epoch by student, without a last single one that is dropped.
+        self.unlabelled = unlabelled
+        self.without_labels = [0] * students if unlabelled is None else [round(unlabelled.share * size) for size in self.sizes]
+        if unlabelled is not None and not all(0 < part < size for part, size in zip(self.without_labels, self.sizes, strict=True)):
+            raise UserError(
+                f"unlabelled_share is {unlabelled.share:g}, which leaves {'a student of ' if students > 1 else ''}a batch of {batch_size} "
+                "without labelled or without unlabelled samples; take a larger batch_size, or a share nearer to 0.5"
+            )
+        # From here on, sizes count samples with labels.
+        self.sizes = [size - part for size, part in zip(self.sizes, self.without_labels, strict=True)]
+        # Samples of an epoch by student, without a last single one that is dropped, unless others fill its batch.
         self.samples_per_epoch = [
-            _drop_single(own + self._overlap_size(own), size) for own, size in zip(_split_evenly(total, students), self.sizes, strict=True)
+            own + self._overlap_size(own) if part else _drop_single(own + self._overlap_size(own), size)
+            for own, size, part in zip(_split_evenly(total, students), self.sizes, self.without_labels, strict=True)
         ]
         if not self.steps():
             raise UserError(f"{total} samples for {students} students in batches of {batch_size}: no student has two; give more samples")
@@ -101,6 +126,11 @@ class Batches:
     def steps(self) -> int:
         """Return the number of steps per epoch, the same for all epochs."""
         return max(-(-samples // size) for samples, size in zip(self.samples_per_epoch, self.sizes, strict=True))
+
+    def rows_per_epoch(self) -> int:
+        """Return the number of samples of an epoch's batches, counted as often as they occur."""
+        students = zip(self.samples_per_epoch, self.sizes, self.without_labels, strict=True)
+        return sum(samples + part * -(-samples // size) for samples, size, part in students)
 
     def student_positions(self, epoch: int) -> list[NDArray[np.int64]]:
         """Return the positions of each student's samples in an epoch, in order: K arrays (n_k,).
@@ -165,6 +195,8 @@ class Batches:
         device = self.preprocess.device
         for step in range(start, self.steps()):
             parts = [own[step * size : min((step + 1) * size, samples)] for own, size, samples in students]
+            if self.unlabelled is not None:
+                parts = [np.concatenate([own, more]) for own, more in zip(parts, self._draw_unlabelled(parts, epoch, step), strict=True)]
             positions = np.concatenate(parts)
             sizes = tuple(len(part) for part in parts)
             if (spans := self.ranks.spans(sizes)) is None:
@@ -181,6 +213,30 @@ class Batches:
             rank_shard = RankShard(sizes, on_device, gather, gather_student, whole)
             yield replace(shard, sizes=tuple(high - low for low, high in spans) if self.is_partitioned else None, shard=rank_shard)
 
+    def _draw_unlabelled(self, parts: Sequence[NDArray[np.int64]], epoch: int, step: int) -> list[NDArray[np.int64]]:
+        """Return each student's samples without labels in a step, counted on from the training samples; none where its part is empty."""
+        assert self.unlabelled is not None
+        total, size = len(self.unlabelled.split), sum(self.without_labels)
+        drawn = (epoch * self.steps() + step) * size + np.arange(size)
+        passes, places = drawn // total, drawn % total
+        for number in np.unique(passes):
+            order = torch.randperm(total, generator=randomness.generator(self.seed, "unlabelled", int(number))).numpy()
+            places[passes == number] = order[places[passes == number]]
+        found = np.split(len(self.split) + places, np.cumsum(self.without_labels)[:-1])
+        return [own if len(part) else own[:0] for own, part in zip(found, parts, strict=True)]
+
+    def _gather(self, chosen: NDArray[np.int64], width: int) -> tuple[Tensor, Tensor]:
+        """Read the samples at positions, of which those from the number of training samples on have no labels."""
+        if self.unlabelled is None:
+            return self.split.gather(chosen, width)
+        known = chosen < len(self.split)
+        read = [self.split.gather(chosen[known], width)] if known.any() else []
+        if not known.all():
+            read.append(self.unlabelled.split.gather(chosen[~known] - len(self.split), width))
+        back = torch.from_numpy(np.argsort(np.concatenate([np.flatnonzero(known), np.flatnonzero(~known)]), kind="stable"))
+        inputs, labels = (torch.cat(tensors)[back] for tensors in zip(*read, strict=True))
+        return inputs, labels
+
     def _gather_student(self, spans: Sequence[tuple[int, int]]) -> Callable[[Tensor], Tensor] | None:
         """Return what gathers a student's samples, given the span on each rank; None if at most one rank has any."""
         if sum(high > low for low, high in spans) < 2:
@@ -191,14 +247,19 @@ class Batches:
     def _batch(self, positions: NDArray[np.int64], sizes: tuple[int, ...], epoch: int, step: int, rows: Tensor | None = None) -> Batch:
         """Return the batch of the samples at `positions`, or its rows `rows`."""
         device = self.preprocess.device
-        mix = self.preprocess.draw_mix(randomness.derive_seed(self.seed, "mix", epoch, step), sizes)
+        known = positions < len(self.split)
+        # With labels and without, samples are mixed among themselves.
+        groups = (
+            sizes if self.unlabelled is None else tuple(count for part in _parts(known, sizes) for count in (part.sum(), (~part).sum()))
+        )
+        mix = self.preprocess.draw_mix(randomness.derive_seed(self.seed, "mix", epoch, step), groups)
         own = torch.arange(len(positions)) if rows is None else rows
         # The samples of other ranks that this rank's are mixed with are prepared here, too.
         needed = own if mix is None or rows is None else torch.cat([own, mix.partners[own]])
         partners = None if mix is None else mix.partners if rows is None else torch.arange(len(own), len(needed))
         chosen = positions[needed.numpy()]
-        width = 1 if self.lengths is None else int(self.lengths[positions].max(initial=1))
-        raw, labels = self.split.gather(chosen, width)
+        width = 1 if self.all_lengths is None else int(self.all_lengths[positions].max(initial=1))
+        raw, labels = self._gather(chosen, width)
         raw, labels = raw.to(device, non_blocking=True), labels.to(device, non_blocking=True)
         views = tuple(
             self.preprocess(raw, seed=randomness.derive_seed(self.seed, "augment", epoch, step, view), rows=needed, total=len(positions))
@@ -217,6 +278,7 @@ class Batches:
             views if self.partition.views > 1 else (),
             mix=label_mix,
             loss=self.loss,
+            label_weights=None if self.unlabelled is None else label_weights(known, sizes)[own].to(device, non_blocking=True),
         )
 
     def _overlap_size(self, own: int) -> int:
@@ -224,8 +286,29 @@ class Batches:
         return round(self.partition.overlap * (len(self.split) - own)) if self.is_partitioned else 0
 
 
+def _parts(known: NDArray[np.bool_], sizes: Sequence[int]) -> list[NDArray[np.bool_]]:
+    return np.split(known, np.cumsum(sizes)[:-1])
+
+
+def label_weights(known: NDArray[np.bool_], sizes: Sequence[int]) -> Tensor:
+    """Return the factors (B,) on the cross-entropy of the samples of a batch, see `Batch.label_weights`.
+
+    Args:
+        known: (B,) whether a sample has a label.
+        sizes: number of consecutive samples of each student.
+    """
+    weights = [part * (len(part) / max(part.sum(), 1)) for part in _parts(known, sizes)]
+    return torch.from_numpy(np.concatenate(weights).astype(np.float32))
+
+
 def reading_order(split: Split) -> NDArray[np.int64]:
-    """Return the positions (N,) of a split in the order of `evaluation_batches`: the longest text first; images in their order."""
+    """Return the positions (N,) of a split in the order of `evaluation_batches`: the longest text first; images in their order.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.reading_order(data.open_dataset("digits").test)[:3]
+        array([0, 1, 2])
+    """
     lengths = split.lengths
     return np.arange(len(split)) if lengths is None else np.argsort(-lengths, kind="stable")
 
@@ -240,6 +323,12 @@ def evaluation_batches(split: Split, preprocess: Transform, batch_size: int) -> 
 
     Yields:
         Network inputs and labels (b,) int64, on the device.
+
+    Example:
+        >>> from studygroup import data
+        >>> digits = data.open_dataset("digits")
+        >>> [len(labels) for _, labels in data.evaluation_batches(digits.test, digits.inputs.transform(), 200)]
+        [200, 159]
     """
     order, lengths = reading_order(split), split.lengths
     start = 0

@@ -189,6 +189,13 @@ def hold_out(
 
     Raises:
         UserError: the sizes are impossible, or no training samples are left.
+
+    Example:
+        >>> import numpy as np
+        >>> from studygroup import data
+        >>> train, holdout, unused = data.hold_out(np.repeat([0, 1], 50), holdout=0.1)
+        >>> len(train), len(holdout), len(unused)
+        (90, 10, 0)
     """
     n = len(labels)
     held_out = sample_count(holdout, n, "holdout")

@@ -261,6 +261,13 @@ def compare_samples(train: Split, holdout: Split, test: Split, classes: Sequence
     return Copies(*among(test, known), *among(holdout, hashes[id(train)]), len(mixed), example)
 
 
+def count_copies(split: Split, others: Split) -> int:
+    """Return how many samples of a split are equal to one of the others once they are prepared; 0 if they are larger than `MAX_BYTES`."""
+    if _size(split) + _size(others) > MAX_BYTES:
+        return 0
+    return int(np.isin(hash_samples(split), hash_samples(others)).sum())
+
+
 def hash_samples(split: Split) -> NDArray[np.uint64]:
     """Return a 64-bit hash of each prepared sample (N,): of the pixels or of the tokens that a network gets."""
     return np.array([int.from_bytes(hashlib.blake2b(content, digest_size=8).digest()) for content in _contents(split)], dtype=np.uint64)

@@ -371,6 +371,13 @@ def inputs_of(card: Mapping[str, Any], folder: Path) -> Inputs:
 
     Raises:
         UserError: the tokenizer is missing or damaged.
+
+    Example:
+        >>> import studygroup as sg
+        >>> from studygroup import data
+        >>> run = sg.Run("runs/digits")
+        >>> data.inputs_of(run.best.card, run.folder).shape
+        (1, 8, 8)
     """
     if "tokenizer" not in card:
         return Images.of(card)

@@ -50,6 +50,8 @@ SOURCES: Registry[type[Source[Any]]] = Registry(
 """Classes of sources by the name of the data set."""
 
 PREPARATIONS: dict[str, type[Preparation[Any, Any]]] = {"images": ImagePreparation, "texts": TextPreparation}
+TABLE_OPTIONS = {"table": tuple(parameters_of(TableOptions)), "texts": ("encoding",), "hub": ("text_columns", "label_column")}
+"""The options of tables that a source has a place for; a table has fewer in some formats."""
 OPTIONS_OF = {"images": ("image_size", "channels"), "texts": (*parameters_of(TableOptions), "max_length", "vocabulary", "tokenizer")}
 
 
@@ -66,6 +68,11 @@ def open_data(
 
     Raises:
         UserError: the data cannot be used; the message names the problem and the remedy.
+
+    Example:
+        >>> from studygroup import data, options
+        >>> len(data.open_data(options.DataOptions("digits")).holdout)
+        144
     """
     if options.test_size == 1:
         raise UserError("test_size is 1; give a fraction below 1, or a number of samples above 1")
@@ -85,12 +92,24 @@ def open_dataset(options: DataOptions) -> Dataset:
     """Open a data set with the options of `open_data` as keyword arguments, e.g. `open_dataset("digits", image_size=16)`.
 
     Nothing is held out of `train` unless `holdout` is given.
+
+    Example:
+        >>> from studygroup import data
+        >>> digits = data.open_dataset("digits", holdout=100)
+        >>> digits.inputs.shape, len(digits.train), len(digits.holdout), len(digits.test)
+        ((1, 8, 8), 1338, 100, 359)
     """
     return open_data(options, default_holdout=0.0)
 
 
 def describe_sources() -> dict[str, str]:
-    """Return a line on each data set by name."""
+    """Return a line on each data set by name.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.describe_sources()["digits"]
+        '1,797 handwritten digits, 8x8, grey, 10 classes; installed with scikit-learn'
+    """
     return {name: source.description for name, source in SOURCES.items()}
 
 
@@ -99,6 +118,11 @@ def reads_texts(data: str | Path) -> bool:
 
     Raises:
         UserError: there is no such data set.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.reads_texts("imdb"), data.reads_texts("digits")
+        (True, False)
     """
     return SOURCES[parse(data)[0]].kind == "texts"
 
@@ -143,11 +167,16 @@ def table_options(data: str | Path) -> frozenset[str]:
 
     Raises:
         UserError: there is no such data set.
+
+    Example:
+        >>> from studygroup import data
+        >>> sorted(data.table_options("hub:stanfordnlp/imdb"))
+        ['label_column', 'text_columns']
     """
     name, path = parse(data)
     if name == "table" and path is not None and path.exists():
         return options_of_table(path)
-    return frozenset({"texts": ["encoding"], "hub": ["text_columns", "label_column"]}.get(name, []))
+    return frozenset(TABLE_OPTIONS.get(name, ()))
 
 
 def kind_of_archive(path: Path) -> str:

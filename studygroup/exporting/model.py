@@ -43,6 +43,13 @@ class ExportedModel(Classifier):
         path: of the file.
         card: content of the card.
         inputs: kind, size and preprocessing of the inputs.
+
+    Example:
+        >>> import studygroup as sg
+        >>> _ = sg.Run("runs/digits").best.export("safetensors", out="opened.safetensors")
+        >>> model = sg.ExportedModel("opened.safetensors")
+        >>> model.predict_proba("digit.png").shape
+        (1, 10)
     """
 
     def __init__(self, path: str | Path, *, network: nn.Module | None = None) -> None:

@@ -28,6 +28,13 @@ def noise_contrastive(scores: Tensor, population: int) -> Tensor:
 
     Raises:
         UserError: there are no negatives.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> sure, unsure = torch.tensor([[1.0, 1e-6, 1e-6]]), torch.tensor([[0.1, 0.1, 0.1]])
+        >>> bool(losses.noise_contrastive(sure, 100) < losses.noise_contrastive(unsure, 100))
+        True
     """
     if scores.ndim != 2 or scores.shape[1] < 2:
         raise UserError(f"scores are {tuple(scores.shape)}; they must be (B, 1 + K) with at least one negative")
@@ -44,6 +51,14 @@ class MemoryBank(nn.Module):
     Attributes:
         vectors: (N, D) float32 buffer, initially uniform in +-1 / sqrt(D / 3), unit vectors once updated.
         normaliser: Z, a scalar buffer, set by the first scores, so that these are probabilities on average; 0 before.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> bank = losses.MemoryBank(samples=100, dimensions=8)
+        >>> bank.update(torch.eye(8)[:2], torch.tensor([5, 7]))
+        >>> bank.vectors[[5, 7]].norm(dim=1)
+        tensor([1., 1.])
     """
 
     vectors: Tensor
@@ -136,6 +151,15 @@ def contrastive_representation(
         student_memory: of the student's embeddings.
         teacher_memory: of the teacher's embeddings.
         candidates: (B, 1 + K) indices of samples, first the sample itself, then negatives.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> banks = [losses.MemoryBank(100, 8, generator=torch.Generator().manual_seed(seed)) for seed in (0, 1)]
+        >>> embeddings = torch.eye(8)[:2]
+        >>> candidates = torch.tensor([[0, 5, 6], [1, 7, 8]])  # the sample itself, then negatives
+        >>> losses.contrastive_representation(embeddings, embeddings, *banks, candidates).shape
+        torch.Size([])
     """
     student_loss = noise_contrastive(teacher_memory.scores(student, candidates), len(teacher_memory))
     teacher_loss = noise_contrastive(student_memory.scores(teacher, candidates), len(student_memory))
@@ -157,6 +181,14 @@ def draw_negatives(population: Tensor, labels: Tensor, count: int, generator: to
 
     Raises:
         UserError: `count` is below 1, or all samples are of one class.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> population = torch.tensor([0, 0, 1, 1, 1])  # classes of the training samples
+        >>> drawn = losses.draw_negatives(population, torch.tensor([0]), 3, torch.Generator().manual_seed(0))
+        >>> sorted(drawn[0].tolist())
+        [2, 3, 4]
     """
     if count < 1:
         raise UserError(f"the number of negatives is {count}; it must be at least 1")
@@ -189,6 +221,16 @@ def supervised_contrast(similarity: Tensor, labels: Tensor) -> Tensor:
     Args:
         similarity: S (B, B) of each sample to all, divided by the temperature.
         labels: classes (B,).
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> vectors = torch.tensor([[1.0, 0.0], [1.0, 0.0], [0.0, 1.0], [0.0, 1.0]])
+        >>> similarity = losses.unit_similarity(vectors, vectors) / 0.1
+        >>> losses.supervised_contrast(similarity, torch.tensor([0, 0, 1, 1])) < 0.001  # those of a class are alike
+        tensor(True)
+        >>> losses.supervised_contrast(similarity, torch.tensor([0, 1, 0, 1])) > 9
+        tensor(True)
     """
     own = torch.eye(len(labels), dtype=torch.bool, device=labels.device)
     positive = (labels[:, None] == labels) & ~own
@@ -200,5 +242,12 @@ def supervised_contrast(similarity: Tensor, labels: Tensor) -> Tensor:
 
 @full_precision
 def unit_similarity(one: Tensor, other: Tensor) -> Tensor:
-    """Return the cosine similarities (B, B') of vectors (B, D) and (B', D)."""
+    """Return the cosine similarities (B, B') of vectors (B, D) and (B', D).
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> losses.unit_similarity(torch.tensor([[2.0, 0.0]]), torch.tensor([[1.0, 0.0], [0.0, 3.0]]))
+        tensor([[1., 0.]])
+    """
     return unit(one) @ unit(other).mT

@@ -37,6 +37,13 @@ def standardized_kl(
 
     Raises:
         UserError: as for `soft_kl`.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> teacher = torch.tensor([[2.0, 0.0, -2.0]])
+        >>> losses.standardized_kl(teacher / 10, teacher) < 1e-6  # the size of the logits does not count
+        tensor(True)
     """
     check_pair(student, teacher, temperature)
     return soft_kl(_z_scores(student), _z_scores(teacher), temperature, scale=scale, reduction=reduction)
@@ -77,6 +84,15 @@ def decoupled_kl(
 
     Raises:
         UserError: as for `soft_kl`; there are other labels than samples, or fewer than two classes.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> student, teacher = torch.tensor([[3.0, 1.0, 0.0]]), torch.tensor([[3.0, 0.0, 1.0]])
+        >>> losses.decoupled_kl(student, teacher, torch.tensor([0]))
+        tensor(3.9793)
+        >>> losses.decoupled_kl(student, teacher, torch.tensor([0]), beta=0.0)  # both are as sure of the label
+        tensor(0.)
     """
     check_pair(student, teacher, temperature)
     if student.ndim != 2 or student.shape[1] < 2 or labels.shape != student.shape[:1]:
@@ -123,6 +139,13 @@ def dist(
 
     Raises:
         UserError: the shapes differ, or the temperature is not positive.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> teacher = torch.tensor([[3.0, 0.0, 1.0], [0.0, 2.0, 0.0]])
+        >>> losses.dist(teacher.flip(1), teacher)
+        tensor(16.4696)
     """
     check_pair(student, teacher, temperature)
     p, q = F.softmax(student / temperature, dim=-1), F.softmax(teacher / temperature, dim=-1)
@@ -151,6 +174,12 @@ def logit_mse(student: Tensor, teacher: Tensor, *, reduction: Reduction = "eleme
 
     Raises:
         UserError: the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> losses.logit_mse(torch.tensor([[1.0, 2.0]]), torch.tensor([[5.0, 6.0]]))  # softmax ignores the difference
+        tensor(0.)
     """
     check_pair(student, teacher, 1.0)
     difference = student - teacher

@@ -27,6 +27,13 @@ def match_size(one: Tensor, other: Tensor) -> tuple[Tensor, Tensor]:
 
     Raises:
         UserError: the maps do not have the same samples and dimensions.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> one, other = losses.match_size(torch.zeros(2, 16, 8, 8), torch.zeros(2, 64, 4, 4))
+        >>> one.shape, other.shape
+        (torch.Size([2, 16, 4, 4]), torch.Size([2, 64, 4, 4]))
     """
     if one.ndim not in (3, 4) or one.ndim != other.ndim or len(one) != len(other):
         raise UserError(
@@ -75,6 +82,12 @@ def hint(student: Tensor, teacher: Tensor, mask: Tensor | None = None) -> Tensor
 
     Raises:
         UserError: the shapes differ.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> losses.hint(torch.zeros(2, 16, 8, 8), torch.ones(2, 16, 8, 8))
+        tensor(1.)
     """
     _same_shape(student, teacher)
     return _mean((student - teacher).square(), mask)
@@ -99,6 +112,13 @@ def attention_transfer(student: Tensor, teacher: Tensor, mask: Tensor | None = N
 
     Raises:
         UserError: the maps do not have the same samples and dimensions.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> maps = torch.rand(2, 16, 8, 8)
+        >>> losses.attention_transfer(maps, torch.cat([maps, maps], 1)).item() < 1e-9  # more channels, the same attention
+        True
     """
     student, teacher = match_size(student, teacher)
     return _mean((_attention(student) - _attention(teacher)).square().unsqueeze(1), mask)
@@ -117,6 +137,13 @@ def factor_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         UserError: the maps do not have the same samples and dimensions.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> maps = torch.rand(2, 16, 8, 8)
+        >>> losses.factor_transfer(maps, 3 * maps).item() < 1e-6
+        True
     """
     student, teacher = match_size(student, teacher)
     return F.l1_loss(_attention(student), _attention(teacher))
@@ -142,6 +169,13 @@ def neuron_selectivity(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         UserError: the maps do not have the same samples and dimensions.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> maps = torch.rand(2, 16, 8, 8)
+        >>> abs(losses.neuron_selectivity(maps, maps.flip(1)).item()) < 1e-6  # a set of channels has no order
+        True
     """
     student, teacher = (unit(maps.flatten(2)) for maps in match_size(student, teacher))  # (B, C, P)
     return _kernel(student, student) - 2 * _kernel(student, teacher) + _kernel(teacher, teacher)
@@ -169,6 +203,13 @@ def flow_of_solution(student_maps: Sequence[Tensor], teacher_maps: Sequence[Tens
 
     Raises:
         UserError: the numbers of maps, channels or samples differ.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> maps = [torch.ones(2, 4, 8, 8), torch.ones(2, 8, 4, 4)]
+        >>> losses.flow_of_solution(maps, [2 * m for m in maps])  # products are 1 and 4
+        tensor(9.)
     """
     _same_number(student_maps, teacher_maps, 2)
     channels = [[tuple(maps.shape[:2]) for maps in network] for network in (student_maps, teacher_maps)]
@@ -201,6 +242,15 @@ def activation_boundary(
 
     Raises:
         UserError: the numbers or shapes of the maps differ.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> teacher = [torch.tensor([[[[1.0, -1.0]]]])]
+        >>> losses.activation_boundary([2 * teacher[0]], teacher)  # the same signs, beyond the margin
+        tensor(0.)
+        >>> losses.activation_boundary([-2 * teacher[0]], teacher)
+        tensor(0.0540)
     """
     _same_number(student_maps, teacher_maps, 1)
     losses = []
@@ -230,6 +280,14 @@ def variational_information(mean: Tensor, log_scale: Tensor, target: Tensor, mas
 
     Raises:
         UserError: the numbers of channels differ.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> target = torch.zeros(2, 4, 8, 8)
+        >>> near, far = (losses.variational_information(target + error, torch.zeros(4), target) for error in (0.1, 1.0))
+        >>> bool(near < far)
+        True
     """
     mean, target = match_size(mean, target)
     if mean.shape != target.shape or log_scale.shape != mean.shape[1:2]:

@@ -15,7 +15,15 @@ Reduction = Literal["batchmean", "elementwise_mean", "none"]
 
 
 def cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> Tensor:
-    """Compute the mean cross-entropy of logits (B, C) with targets, in nats, at temperature 1; see `per_sample_cross_entropy`."""
+    """Compute the mean cross-entropy of logits (B, C) with targets, in nats, at temperature 1; see `per_sample_cross_entropy`.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> losses.cross_entropy(logits, torch.tensor([0, 1]))
+        tensor(0.1269)
+    """
     return per_sample_cross_entropy(logits, targets).mean()  # bitwise equal to the mean of the per-sample losses
 
 
@@ -26,21 +34,30 @@ def per_sample_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets) -> 
     arXiv:1710.09412): the cross-entropy with the mixed label.
     With smoothing E (Szegedy et al., CVPR 2016, arXiv:1512.00567, section 7), CE(z, y) = -(1 - E) log p_y - E / C sum_c log p_c; with
     class weights, it is multiplied by that of y.
+    Of a sample without a label it is 0, and the others' are such that the mean is that of the samples with labels.
 
     Args:
         logits: (B, C).
         targets: class indices (B,), or the targets of a batch.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[2.0, 0.0], [0.0, 2.0]])
+        >>> losses.per_sample_cross_entropy(logits, torch.tensor([0, 0]))
+        tensor([0.1269, 2.1269])
     """
     if isinstance(targets, Tensor):
         targets = LabelTargets(targets)
     found = _class_cross_entropy(logits, targets.labels, targets.loss)
-    if targets.mix is None:
-        return found
-    share = targets.mix.share
-    return share * found + (1 - share) * _class_cross_entropy(logits, targets.mix.labels, targets.loss)
+    if targets.mix is not None:
+        share = targets.mix.share
+        found = share * found + (1 - share) * _class_cross_entropy(logits, targets.mix.labels, targets.loss)
+    return found if targets.weights is None else found * targets.weights
 
 
 def _class_cross_entropy(logits: Tensor, labels: Tensor, loss: LabelLoss | None) -> Tensor:
+    labels = labels.clamp_min(0)  # a missing one is -1, and has the weight 0
     if loss is None:
         return F.cross_entropy(as_float32(logits), labels, reduction="none")
     errors = F.cross_entropy(as_float32(logits), labels, reduction="none", label_smoothing=loss.smoothing)
@@ -55,6 +72,13 @@ def mixed_cross_entropy(logits: Tensor, targets: Tensor | LabelTargets, partners
         targets: of the first inputs: classes (B,), or targets.
         partners: of the second inputs.
         share: weight lambda in [0, 1] of the first inputs, one for the batch or one per sample (B,).
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.zeros(1, 2)
+        >>> losses.mixed_cross_entropy(logits, torch.tensor([0]), torch.tensor([1]), share=0.7)
+        tensor(0.6931)
     """
     return (share * per_sample_cross_entropy(logits, targets) + (1 - share) * per_sample_cross_entropy(logits, partners)).mean()
 
@@ -84,6 +108,15 @@ def soft_kl(
 
     Raises:
         UserError: the shapes differ, the temperature is not positive, or the reduction is unknown.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+        >>> losses.soft_kl(student, teacher, temperature=4.0)
+        tensor(0.4848)
+        >>> losses.soft_kl(teacher, teacher)
+        tensor(0.)
     """
     check_pair(student, teacher, temperature)
     log_student = F.log_softmax(as_float32(student) / temperature, dim=-1)
@@ -110,6 +143,13 @@ def soft_cross_entropy(student: Tensor, teacher: Tensor, temperature: float = 1.
 
     Raises:
         UserError: the shapes differ, or the temperature is not positive.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> student, teacher = torch.tensor([[0.0, 0.0]]), torch.tensor([[2.0, 0.0]])
+        >>> losses.soft_cross_entropy(student, teacher)
+        tensor(0.6931)
     """
     check_pair(student, teacher, temperature)
     target = F.softmax(as_float32(teacher) / temperature, dim=-1)

@@ -39,6 +39,13 @@ def similarity_preserving(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         UserError: the batches differ, or have fewer than two samples.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> losses.similarity_preserving(features, features.flip(1)) < 1e-6  # the samples are as similar as before
+        tensor(True)
     """
     student, teacher = (unit(features @ features.mT) for features in _vectors(student, teacher))  # (B, B)
     return F.mse_loss(student, teacher)
@@ -58,6 +65,12 @@ def correlation_congruence(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         UserError: the shapes differ, or there are fewer than two samples.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> losses.correlation_congruence(torch.zeros(3, 4), torch.ones(3, 4))
+        tensor(4.)
     """
     student, teacher = _vectors(student, teacher)
     if student.shape != teacher.shape:
@@ -82,6 +95,13 @@ def probabilistic_transfer(student: Tensor, teacher: Tensor) -> Tensor:
 
     Raises:
         UserError: the batches differ, or have fewer than two samples.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> losses.probabilistic_transfer(2 * features, features).abs() < 1e-6
+        tensor(True)
     """
     student, teacher = (_neighbours(features) for features in _vectors(student, teacher))
     return (teacher * ((teacher + 1e-7) / (student + 1e-7)).log()).mean()
@@ -112,6 +132,13 @@ def relational(student: Tensor, teacher: Tensor, distance_weight: float = 25.0, 
 
     Raises:
         UserError: the batches differ, or have fewer than two samples.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> features = torch.tensor([[1.0, 0.0], [0.0, 1.0], [1.0, 1.0]])
+        >>> losses.relational(3 * features + 1, features) < 1e-6  # larger and moved: the same distances and angles
+        tensor(True)
     """
     student, teacher = _vectors(student, teacher)
     (student_distances, student_angles), (teacher_distances, teacher_angles) = _structure(student), _structure(teacher)

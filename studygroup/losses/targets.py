@@ -1,7 +1,8 @@
-"""Ensemble targets of KDCL (Guo et al., CVPR 2020).
+"""Targets that join the logits of several networks.
 
-Each function takes the logits (m, B, C) of m networks and the labels (B,), and returns target logits (B, C) without gradient, in float32
-or float64. The paper's four constructions, and `mean`, which its best-known reimplementation uses.
+Those of KDCL (Guo et al., CVPR 2020) take the logits (m, B, C) of m networks and the labels (B,), and return target logits (B, C) without
+gradient, in float32 or float64: the paper's four constructions, and `mean`, which its best-known reimplementation uses. `mix_softened` is
+the mean of probabilities.
 """
 
 from __future__ import annotations
@@ -27,7 +28,15 @@ def _margins(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 @full_precision
 def mean(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return the mean of the networks' logits; labels are not used."""
+    """Return the mean of the networks' logits; labels are not used.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[[2.0, 0.0]], [[4.0, 2.0]]])  # of two networks, for one sample
+        >>> losses.targets.mean(logits, torch.tensor([0]))
+        tensor([[3., 1.]])
+    """
     _check(logits, labels)
     return logits.mean(0)
 
@@ -35,7 +44,15 @@ def mean(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 @full_precision
 def naive(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return for each sample the logits of the network with the smallest cross-entropy; among equals, of the first."""
+    """Return for each sample the logits of the network with the smallest cross-entropy; among equals, of the first.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[[2.0, 0.0]], [[5.0, 1.0]]])
+        >>> losses.targets.naive(logits, torch.tensor([0]))  # of the second, which is surer of class 0
+        tensor([[5., 1.]])
+    """
     _check(logits, labels)
     errors = _margins(logits, labels).logsumexp(-1)  # (m, B)
     return logits[errors.argmin(0), torch.arange(logits.shape[1], device=logits.device)]
@@ -44,7 +61,15 @@ def naive(logits: Tensor, labels: Tensor) -> Tensor:
 @torch.no_grad()
 @full_precision
 def minlogit(logits: Tensor, labels: Tensor) -> Tensor:
-    """Return for each sample and class the minimum over networks of z_c - z_y; zero at the label."""
+    """Return for each sample and class the minimum over networks of z_c - z_y; zero at the label.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[[2.0, 0.0, 1.0]], [[3.0, 2.0, 0.0]]])
+        >>> losses.targets.minlogit(logits, torch.tensor([0]))
+        tensor([[ 0., -2., -3.]])
+    """
     _check(logits, labels)
     return _margins(logits, labels).amin(0)
 
@@ -57,10 +82,41 @@ def linear(logits: Tensor, labels: Tensor) -> Tensor:
     min over w >= 0, sum w = 1 of CE(sum_i w_i z_i, y), separately for each sample, as in the paper. Among several minima (networks that
     agree), the weights are as even as possible. The cross-entropy is within 1e-6 of the minimum for logits up to about 50, and within
     a thousandth of their size beyond.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[[2.0, 0.0]], [[0.0, 2.0]]])
+        >>> losses.targets.linear(logits, torch.tensor([0])).round()  # the first network alone
+        tensor([[2., 0.]])
     """
     _check(logits, labels)
     weights = _best_weights(_margins(logits, labels).movedim(0, 1).double())  # (B, m)
     return torch.einsum("bm,mbc->bc", weights.to(logits.dtype), logits)
+
+
+@full_precision
+def mix_softened(logits: Tensor, weights: Tensor, temperature: float = 1.0) -> Tensor:
+    """Return logits z (B, C) with softmax(z / T) = sum over i of w_i softmax(z_i / T).
+
+    Args:
+        logits: (m, B, C) of m networks.
+        weights: (m,), at least 0, with sum 1.
+        temperature: T.
+
+    Raises:
+        UserError: there are not as many weights as networks.
+
+    Examples:
+        >>> import torch
+        >>> from studygroup.losses.targets import mix_softened
+        >>> sure, even = torch.tensor([[9.0, -9.0]]), torch.tensor([[0.0, 0.0]])
+        >>> mix_softened(torch.stack([sure, even]), torch.tensor([0.5, 0.5])).softmax(-1)
+        tensor([[0.7500, 0.2500]])
+    """
+    if weights.shape != logits.shape[:1]:
+        raise UserError(f"weights are {tuple(weights.shape)}, but there are {len(logits)} networks; they must be (m,)")
+    return temperature * ((logits / temperature).log_softmax(-1) + weights.log()[:, None, None]).logsumexp(0)
 
 
 def _best_weights(margins: Tensor) -> Tensor:
@@ -103,6 +159,14 @@ def error_covariance(logits: Tensor, labels: Tensor) -> Tensor:
     """Return the covariance (m, m) of the networks' errors: mean over samples of (p_i - y) . (p_j - y), p softmax, y one-hot.
 
     Average those of several batches weighted by their sizes. KDCL estimates it on held-out images.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[[9.0, -9.0]], [[0.0, 0.0]]])  # the first is right, the second does not know
+        >>> losses.targets.error_covariance(logits, torch.tensor([0])).round(decimals=3)
+        tensor([[0.0000, 0.0000],
+                [0.0000, 0.5000]])
     """
     _check(logits, labels)
     errors = logits.softmax(-1) - F.one_hot(labels, logits.shape[-1]).to(logits.dtype)
@@ -124,6 +188,13 @@ def general(logits: Tensor, labels: Tensor, covariance: Tensor) -> Tensor:
 
     Raises:
         UserError: the covariance is of another number of networks.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import losses
+        >>> logits = torch.tensor([[[2.0, 0.0]], [[4.0, 2.0]]])
+        >>> losses.targets.general(logits, torch.tensor([0]), torch.eye(2))  # equal errors, so equal weights
+        tensor([[3., 1.]])
     """
     _check(logits, labels)
     if covariance.shape != (len(logits), len(logits)):

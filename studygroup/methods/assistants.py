@@ -19,6 +19,7 @@ class Assisted(ComparesLogits):
     """A student that learns from a teacher and its assistants. An assistant is the student of a shorter chain."""
 
     needs_teacher = True
+    several_teachers = True
 
     assistants: Sequence[str] | None = option(
         None, help="Networks of the assistants, from the largest to the smallest", default_help="those of sizes between"

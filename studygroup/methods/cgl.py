@@ -48,6 +48,8 @@ OF_TARGETS = ("probability", "select", "normalize", "targets", "detach_targets")
 class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is a method of nn.Module, too
     """Many students at the price of one: routes through a modular network that imitate random subgroups of each other."""
 
+    takes_unlabelled = True
+
     preset: Literal["measured", "paper"] = option(
         "measured", help="Defaults of division, normalize and t2_scale: those that measured best, or the paper's text to the letter"
     )
@@ -102,7 +104,7 @@ class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is
         self.subgroups = Subgroups(self.students, self.probability, self.select, self._normalize)
         self.candidates = self.student_names()
         if self.memory is not None:
-            self.past = PastLogits(len(networks.training_labels()), networks.num_classes, self.memory)
+            self.past = PastLogits(len(networks.training_labels()) + networks.unlabelled, networks.num_classes, self.memory)
 
     def partition(self) -> Partition:
         """Return each student's own share of the samples (sub-set data learning)."""

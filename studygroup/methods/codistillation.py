@@ -70,6 +70,8 @@ class StaleCopies(nn.Module):
 class Codistillation(ComparesLogits):
     """Networks that learn from the labels and from the predictions of earlier copies of each other."""
 
+    takes_unlabelled = True
+
     students: int = option(2, at_least=1, at_most=1000, help="Number of students K")
     weight: float = option(1.0, at_least=0.0, help="Weight w of the imitation")
     temperature: float = option(1.0, above=0.0, help="Softmax temperature T of both; the cross-entropy has no factor T^2")

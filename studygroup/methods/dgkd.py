@@ -11,6 +11,7 @@ Departures:
 - The paper multiplies the labels' term by the number of teachers; that code, which is followed, does not.
 - At least one teacher is left, however many are to be dropped.
 - An assistant teaches as the hold-out selected it, not as the test set did.
+- There may be several large networks: they and the assistants count the same.
 Shapes: B batch, C classes.
 """
 
@@ -37,6 +38,8 @@ from studygroup.parameters import option
 @dataclass(eq=False, kw_only=True)
 class DGKD(Assisted):
     """A student learns from a large teacher and all of its ever smaller assistants at once, some of which are left out at random."""
+
+    takes_unlabelled = True
 
     drop: int = option(1, at_least=0, help="Number of teachers to leave out in each iteration, at random; at least one stays")
     alpha: float = option(0.9, at_least=0.0, at_most=1.0, help="Weight of the teachers' predictions; the cross-entropy has 1 - alpha")

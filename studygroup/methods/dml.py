@@ -35,6 +35,8 @@ from studygroup.parameters import option
 class DML(ComparesLogits):
     """Networks that learn from the labels and from each other's predictions."""
 
+    takes_unlabelled = True
+
     students: int = option(2, at_least=1, at_most=1000, help="Number of students K")
     temperature: float = option(1.0, above=0.0, help="Softmax temperature T; the loss has the factor T^2")
     update: Literal["together", "sequential"] = option(

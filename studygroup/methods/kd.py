@@ -10,7 +10,8 @@ their loss in place of the KL (`logit_losses.py`):
     standardized  a = .1, w = 9, T = 2                                                Sun et al., CVPR 2024
 
 Departures: none of the loss. DKD's warm-up is that share of the epochs, so that short runs keep the shape. The authors choose some values
-for each pair of networks: `dkd_beta` (8 here; 2 for resnet56 to resnet20), and T of `standardized` (2 or 3).
+for each pair of networks: `dkd_beta` (8 here; 2 for resnet56 to resnet20), and T of `standardized` (2 or 3). Of several teachers, those
+losses take what `taught.py` makes of them as the logits of one.
 Shapes: B batch, C classes.
 """
 
@@ -22,10 +23,11 @@ from typing import Literal
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
-from studygroup.groups import Frozen, Independent
+from studygroup.groups import Independent
 from studygroup.losses import cross_entropy
-from studygroup.methods.logit_losses import ComparesLogits, LogitLoss
+from studygroup.methods.logit_losses import LogitLoss
 from studygroup.methods.method import Losses, require
+from studygroup.methods.taught import ImitatesTeachers
 from studygroup.networks.factory import NetworkFactory
 from studygroup.parameters import option
 from studygroup.schedules import warmup
@@ -50,10 +52,10 @@ RECIPES = {
 
 
 @dataclass(eq=False, kw_only=True)
-class KD(ComparesLogits):
-    """A student that learns from the labels and from a frozen teacher's softened predictions."""
+class KD(ImitatesTeachers):
+    """A student that learns from the labels and from the softened predictions of a frozen teacher, or of several."""
 
-    needs_teacher = True
+    takes_unlabelled = True
 
     preset: Literal["crd", "dkd", "dist", "standardized"] = option(
         "crd", help="Values of the next options; dkd, dist and standardized set logit_loss, too"
@@ -95,16 +97,17 @@ class KD(ComparesLogits):
         super().__post_init__()
 
     def build(self, networks: NetworkFactory) -> None:
-        """Create the student and the teacher."""
+        """Create the student and the teachers."""
         self.group = Independent([networks.student(0)])
         self.candidates = self.student_names()
-        self.teacher = Frozen(networks.trained())
+        self.build_teachers(networks)
 
     def step(self, batch: Batch, clock: Clock) -> Iterator[Losses]:
         """Update the student once."""
         logits = self.group[0](batch.inputs)  # (B, C)
+        teacher = self.teacher_logits(batch.inputs, self._temperature, clock)
         weight = self._weight * warmup(clock.epoch + 1, round(self._warmup_share * clock.epochs))
         yield {
             "student0/cross_entropy": self._label_weight * cross_entropy(logits, batch.targets),
-            "student0/distillation": weight * self.compare(logits, self.teacher(batch.inputs), batch.targets, self._temperature),
+            "student0/distillation": weight * self.compare(logits, teacher, batch.targets, self._temperature),
         }

@@ -55,6 +55,10 @@ class ComparesLogits(Method):
         """Return whether the loss relates the samples of a batch."""
         return self.logit_loss == "dist"
 
+    def needs_all_labels(self) -> str:
+        """Return that the loss sets the label apart, if it does."""
+        return "logit_loss is dkd, which needs the label of every sample" if self.logit_loss == "dkd" else ""
+
     def compare(
         self,
         student: Tensor,

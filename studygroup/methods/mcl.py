@@ -11,6 +11,7 @@ over rows at temperature T, times T^2; what is imitated is a constant. v = w = .
 Departures from the authors' code, by which the numbers were made (the paper was not read):
 - Its batches have two samples of each class in them. Here batches are drawn as for all methods; samples without another one of their class
   have no contrast and are left out of its mean.
+- Samples without labels have no contrast; their similarities are imitated.
 - Its logit distillation, from the mean of all logits, is not here; mixed samples are contrasted by their first class.
 Shapes: B batch, C classes, K students, D dimensions of the embeddings.
 """
@@ -21,7 +22,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 import torch
-from torch import nn
+from torch import Tensor, nn
 
 from studygroup.batch import Batch
 from studygroup.clock import Clock
@@ -44,6 +45,7 @@ class MCL(Method):
     """Networks whose embeddings of samples of a class agree, within each network and between networks."""
 
     whole_batch = True
+    takes_unlabelled = True
 
     students: int = option(2, at_least=1, at_most=1000, help="Number of students K")
     vanilla: float = option(0.1, at_least=0.0, help="Weight of the contrast within a network")
@@ -81,14 +83,22 @@ class MCL(Method):
         losses = {}
         for k in networks:
             others = [soft_kl(similar[k][k], similar[j][j].detach(), self.temperature) for j in networks if j != k]
-            losses[f"student{k}/vanilla"] = self.vanilla * supervised_contrast(similar[k][k], labels)
+            losses[f"student{k}/vanilla"] = self.vanilla * contrast(similar[k][k], labels)
             losses[f"student{k}/vanilla_imitation"] = self.vanilla_imitation * torch.stack(others).sum()
         pairs = [(i, j) for i in networks for j in networks if i != j]
-        contrast = torch.stack([supervised_contrast(similar[i][j], labels) for i, j in pairs])
+        contrasts = torch.stack([contrast(similar[i][j], labels) for i, j in pairs])
         imitation = torch.stack([soft_kl(similar[i][j], similar[j][i].detach(), self.temperature) for i, j in pairs])
-        losses["group/interactive"] = self.interactive * contrast.sum()
+        losses["group/interactive"] = self.interactive * contrasts.sum()
         losses["group/interactive_imitation"] = self.interactive_imitation * imitation.sum()
         return losses
+
+
+def contrast(similarity: Tensor, labels: Tensor) -> Tensor:
+    """Return the contrast of the samples that have labels (those without are -1), given similarities (B, B); 0 if fewer than two have."""
+    known = labels >= 0
+    if bool(known.all()):
+        return supervised_contrast(similarity, labels)
+    return supervised_contrast(similarity[known][:, known], labels[known]) if int(known.sum()) > 1 else 0 * similarity.sum()
 
 
 def projection(width: int, dimensions: int) -> nn.Module:

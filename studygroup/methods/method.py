@@ -44,12 +44,26 @@ class Method(nn.Module, ABC):
         group: the students, made by `build`.
         candidates: names of the students that may be deployed: those with the target's network, or those of them that are preferred.
         needs_teacher: whether the method learns from a trained network, which it calls `teacher_name`.
+        several_teachers: whether it can learn from several.
+        takes_unlabelled: whether samples without labels may join its batches: its cross-entropies are those of `batch.targets`, which leave
+            such samples out, and some other loss needs no labels.
         images_only: why the method cannot learn from texts; empty if it can.
         hands_over: what is deployed unless the run says otherwise.
+
+    Example:
+        >>> import studygroup as sg
+        >>> sg.CGL(students=8).students
+        8
+        >>> sg.CGL(students=0)
+        Traceback (most recent call last):
+            ...
+        studygroup.errors.UserError: students is 0; it must be at least 1 and at most 1,000
     """
 
     needs_teacher: ClassVar[bool] = False
+    several_teachers: ClassVar[bool] = False
     teacher_name: ClassVar[str] = "teacher"
+    takes_unlabelled: ClassVar[bool] = False
     images_only: ClassVar[str] = ""
     hands_over: ClassVar[Literal["selected", "soup"]] = "selected"
     group: Group
@@ -73,6 +87,10 @@ class Method(nn.Module, ABC):
     def whole_batch(self) -> bool:
         """Return whether a batch must not be split; a class may set `whole_batch = True` instead."""
         return False
+
+    def needs_all_labels(self) -> str:
+        """Return why, with these options, all samples need labels although the method takes some without; empty if they do not."""
+        return ""
 
     @abstractmethod
     def build(self, networks: NetworkFactory) -> None:
@@ -138,6 +156,10 @@ class Method(nn.Module, ABC):
             if parameter.requires_grad:
                 found.setdefault(owners.get(parameter, "shared"), []).append(parameter)
         return found
+
+    def taught_by(self) -> Mapping[str, Mapping[str, float]]:
+        """Return what results and cards record of several teachers, by name: `teacher`, `teacher2`, ..."""
+        return {}
 
     def options(self) -> dict[str, Any]:
         """Return the constructor's arguments with their values."""

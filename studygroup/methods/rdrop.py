@@ -32,6 +32,8 @@ from studygroup.parameters import option
 class RDrop(Method):
     """One network whose predictions under two draws of its dropout are to agree."""
 
+    takes_unlabelled = True
+
     alpha: float = option(1.0, at_least=0.0, help="Weight of the symmetric divergence between the two passes")
 
     def build(self, networks: NetworkFactory) -> None:

@@ -28,6 +28,11 @@ class Chain(nn.Sequential):
 
     Attributes:
         stages: stage name -> the names of its blocks, in order.
+
+    Example:
+        >>> from studygroup import networks
+        >>> networks.create("resnet8", num_classes=10).stages["head"]
+        ('pool', 'classifier')
     """
 
     stages: dict[str, tuple[str, ...]]

@@ -166,6 +166,11 @@ def check_network(
             warnings.warn(note, stacklevel=2)
 
 
+def numbered(name: str, number: int) -> str:
+    """Return the name of the `number`-th of its kind, from 1: `teacher`, `teacher2`, `teacher3`, ..."""
+    return f"{name}{number if number > 1 else ''}"
+
+
 def is_untrained(name: str) -> bool:
     """Return whether a network is freshly initialised; `hf:FOLDER` is trained, and `package.module:function` may load weights."""
     return ":" not in name or name.startswith(external.TIMM)
@@ -190,6 +195,8 @@ class NetworkFactory:
         vocabulary: vocabulary size of the texts; None if the data are images.
         seed: of the initialisations and of what a method draws once (routes).
         labels: (N,) int64, the classes of the training samples, indexed by `Batch.indices`; None if not known.
+        unlabelled: number of samples without labels, whose `Batch.indices` follow those of the training samples.
+        holdout_accuracy: returns the accuracy of a network on the hold-out set, in [0, 1]; None if it is not measured.
         classes: names of the C classes, by which those of `hf:FOLDER` are matched; None if not known.
         dropout: probability of the dropout of all students; None for the networks' own.
         start: weights that students start from, and what of them is frozen.
@@ -210,6 +217,8 @@ class NetworkFactory:
         teacher_spec: Spec | None = None,
         more_teachers: Sequence[nn.Module] = (),
         labels: Tensor | None = None,
+        unlabelled: int = 0,
+        holdout_accuracy: Callable[[nn.Module], float] | None = None,
         classes: Sequence[str] | None = None,
         dropout: float | None = None,
         start: Start = NO_START,
@@ -229,6 +238,8 @@ class NetworkFactory:
         self.vocabulary = vocabulary
         self.seed = seed
         self.labels = labels
+        self.unlabelled = unlabelled
+        self.holdout_accuracy = holdout_accuracy
         self.classes = classes
 
     def code(self) -> list[str]:

@@ -53,6 +53,13 @@ class Features:
         classified: (B, d), the classifier's input, or why it is not known.
         logits: (B, C).
         masks: for each layer (B, T) bool, False at padding (see `padded.from_maps`); None for images.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import networks
+        >>> features = networks.extract_features(networks.create("resnet8", num_classes=10), torch.zeros(2, 3, 32, 32))
+        >>> features.pooled.shape, features.logits.shape
+        (torch.Size([2, 64]), torch.Size([2, 10]))
     """
 
     maps: tuple[Tensor, ...]
@@ -87,6 +94,13 @@ def extract_features(network: nn.Module, inputs: Tensor, layers: Sequence[str] |
     Raises:
         UserError: a path is unknown (the nearest are offered), its module did not run or does not return a tensor, or the network
             is no chain and no layers are given.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import networks
+        >>> features = networks.extract_features(networks.create("resnet8", num_classes=10), torch.zeros(2, 3, 32, 32))
+        >>> [tuple(maps.shape) for maps in features.maps]
+        [(2, 16, 32, 32), (2, 16, 32, 32), (2, 32, 16, 16), (2, 64, 8, 8)]
     """
     paths = feature_layers(network, layers)
     if classifier is None and isinstance(network, Chain) and "classifier" in network.blocks():
@@ -104,7 +118,14 @@ def extract_features(network: nn.Module, inputs: Tensor, layers: Sequence[str] |
 
 
 def feature_layers(network: nn.Module, layers: Sequence[str] | None = None) -> list[str]:
-    """Return the paths of the modules whose outputs are the maps f0, f1, ...; arguments and errors as `extract_features`."""
+    """Return the paths of the modules whose outputs are the maps f0, f1, ...; arguments and errors as `extract_features`.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import networks
+        >>> networks.feature_layers(networks.create("resnet8", num_classes=10), ["stage1", "stage3"])
+        ['stage1_block1', 'stage3_block1']
+    """
     blocks = network.last_blocks() if isinstance(network, Chain) else {}
     if layers is None:
         if not blocks:
@@ -128,6 +149,13 @@ def head_of(network: nn.Module) -> tuple[str, nn.Sequential]:
 
     Raises:
         UserError: the network is no chain.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import networks
+        >>> layer, head = networks.head_of(networks.create("resnet8", num_classes=10))
+        >>> layer, head(torch.zeros(2, 64, 8, 8)).shape
+        ('stage3_block1', torch.Size([2, 10]))
     """
     if not isinstance(network, Chain):
         raise UserError(f"{type(network).__name__} is no chain of blocks, so its head is not known; use one of `studygroup list networks`")

@@ -41,9 +41,11 @@ IMAGE_NETWORKS: Registry[Callable[..., Chain]] = Registry(
         }
     ),
 )
+"""Those of this library that read images."""
 TEXT_NETWORKS: Registry[Callable[..., Chain]] = Registry(
     "network", _entries({"transformer": "transformer", "vdcnn": "vdcnn9 vdcnn17 vdcnn29"})
 )
+"""Those of this library that read texts."""
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
     "network", {**IMAGE_NETWORKS.built_in, **TEXT_NETWORKS.built_in}, group="studygroup.networks"
 )
@@ -82,6 +84,19 @@ def create(name: str, num_classes: int, in_channels: int = 3, stem: str = "small
     Raises:
         UserError: an unknown name (the nearest are offered), a stem or an option that the network does not have, an invalid value, a
             vocabulary for an image network, or a count below 1.
+
+    Example:
+        >>> import torch
+        >>> from studygroup import networks
+        >>> networks.create("resnet8", num_classes=10)(torch.zeros(2, 3, 32, 32)).shape
+        torch.Size([2, 10])
+        >>> text = networks.create("transformer@depth=2,heads=2,hidden=32", num_classes=4, vocabulary=500)
+        >>> text(torch.tensor([[7, 8, 0]])).shape  # a text of two tokens, padded with 0
+        torch.Size([1, 4])
+        >>> networks.create("resnet7", num_classes=10)
+        Traceback (most recent call last):
+            ...
+        studygroup.errors.UserError: unknown network 'resnet7'; did you mean resnet8 or resnet56 or resnet50?
     """
     name, suffix = split_name(name)
     if num_classes < 1 or in_channels < 1:
@@ -182,6 +197,11 @@ def tokenizer_of(spec: object) -> str:
 
     Args:
         spec: the network, as an argument of `train`.
+
+    Example:
+        >>> from studygroup import networks
+        >>> networks.tokenizer_of("vdcnn9"), networks.tokenizer_of("transformer")
+        ('chars', 'bpe')
     """
     if not isinstance(spec, str):
         return "bpe"
@@ -299,5 +319,11 @@ def canonical_name(name: str, stem: Stem | Literal["auto"] = "auto", size: int =
 
 
 def parameter_count(network: nn.Module) -> int:
-    """Return the number of trainable parameters."""
+    """Return the number of trainable parameters.
+
+    Example:
+        >>> from studygroup import networks
+        >>> networks.parameter_count(networks.create("resnet20", num_classes=100))
+        278324
+    """
     return sum(parameter.numel() for parameter in network.parameters() if parameter.requires_grad)

@@ -6,7 +6,17 @@ an option changes: the result of a run (then a run can only be resumed with the 
 """
 
 from studygroup.options.advise import AdviseOptions
-from studygroup.options.base import FROM_PYTHON, RENAMED, Options, checked, keyword_function, plain, unknown_option
+from studygroup.options.base import (
+    FROM_PYTHON,
+    RENAMED,
+    Options,
+    as_tuple,
+    checked,
+    keyword_function,
+    note_of_object,
+    plain,
+    unknown_option,
+)
 from studygroup.options.commands import (
     BenchmarkOptions,
     CompareOptions,
@@ -41,6 +51,7 @@ from studygroup.options.groups import (
 from studygroup.options.recipe import RecipeOptions, duration
 from studygroup.options.run import RunOptions, TrainerOptions
 from studygroup.options.study import StudyOptions
+from studygroup.options.unlabelled import UnlabelledOptions
 from studygroup.options.weights import WeightsOptions
 
 __all__ = [
@@ -79,10 +90,13 @@ __all__ = [
     "TableOptions",
     "TrainOptions",
     "TrainerOptions",
+    "UnlabelledOptions",
     "WeightsOptions",
+    "as_tuple",
     "checked",
     "duration",
     "keyword_function",
+    "note_of_object",
     "plain",
     "unknown_option",
 ]

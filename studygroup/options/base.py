@@ -34,7 +34,17 @@ MOST_SAMPLES, MOST_PROCESSES, MOST_SEEDS = 2**20, 1024, 10_000
 
 @dataclass(frozen=True, kw_only=True)
 class Options:
-    """Base of all option groups."""
+    """Base of all option groups.
+
+    Example:
+        >>> from studygroup import options
+        >>> options.TrainOptions("digits", epochs=5).epochs
+        5
+        >>> options.TrainOptions("digits", epochs=0)
+        Traceback (most recent call last):
+            ...
+        studygroup.errors.UserError: epochs is 0; it must be at least 1
+    """
 
     title: ClassVar[str] = ""
 
@@ -72,7 +82,13 @@ class Options:
 
 
 def plain(value: object) -> object:
-    """Convert a value to what YAML and JSON have; an object without text becomes a note of its class."""
+    """Convert a value to what YAML and JSON have; an object without text becomes a note of its class.
+
+    Example:
+        >>> from studygroup import options
+        >>> options.plain((0.1, {"a": (1, 2)}))
+        [0.1, {'a': [1, 2]}]
+    """
     if value is None or isinstance(value, bool):
         return value
     for base in (int, float, str):  # of a subclass (NumPy's numbers) the plain value
@@ -87,18 +103,52 @@ def plain(value: object) -> object:
     return f"{FROM_PYTHON}{type(value).__module__}.{type(value).__qualname__}"
 
 
+def note_of_object(value: object) -> str | None:
+    """Return the note of a Python object that a plain value, or a list of them, holds; None if it holds none.
+
+    Examples:
+        >>> from studygroup import options
+        >>> options.note_of_object(options.plain([print, "resnet20"]))
+        'python object builtins.builtin_function_or_method'
+    """
+    return next((item for item in as_tuple(value) if isinstance(item, str) and item.startswith(FROM_PYTHON)), None)
+
+
+def as_tuple(value: Any) -> tuple[Any, ...]:
+    """Return the items of an option that is one value, a list of several, or None.
+
+    Examples:
+        >>> from studygroup import options
+        >>> options.as_tuple("resnet20"), options.as_tuple(["runs/a", "runs/b"]), options.as_tuple(None)
+        (('resnet20',), ('runs/a', 'runs/b'), ())
+    """
+    if value is None:
+        return ()
+    return tuple(value) if isinstance(value, list | tuple) else (value,)
+
+
 def checked(known: Mapping[str, Parameter], values: Mapping[str, object]) -> dict[str, Any]:
     """Check option values from YAML or JSON and convert them to the types of their fields.
 
     Raises:
         UserError: an unknown option, or a value of another type.
+
+    Example:
+        >>> from studygroup import options
+        >>> from studygroup.parameters import parameters_of
+        >>> options.checked(parameters_of(options.ScheduleOptions), {"warmup": 5})
+        {'warmup': 5.0}
+        >>> options.checked(parameters_of(options.ScheduleOptions), {"warmup": "five"})
+        Traceback (most recent call last):
+            ...
+        studygroup.errors.UserError: warmup is 'five'; it must be a number
     """
     found = {}
     for name, value in values.items():
         if name not in known:
             raise unknown_option(name, known)
-        if isinstance(value, str) and value.startswith(FROM_PYTHON):
-            raise UserError(f"{name} was a {value}; such a run can be repeated from Python only, or name a {name} that has a name")
+        if (noted := note_of_object(value)) is not None:
+            raise UserError(f"{name} was a {noted}; such a run can be repeated from Python only, or name a {name} that has a name")
         try:
             found[name] = known[name].kind.check(value)
         except ValueError as error:
@@ -107,7 +157,13 @@ def checked(known: Mapping[str, Parameter], values: Mapping[str, object]) -> dic
 
 
 def unknown_option(name: str, known: Iterable[str], kind: str = "option") -> UserError:
-    """Make the error for an option that does not exist: the new name of a renamed one, or the nearest names."""
+    """Make the error for an option that does not exist: the new name of a renamed one, or the nearest names.
+
+    Example:
+        >>> from studygroup import options
+        >>> options.unknown_option("epoch", ["epochs", "seed"])
+        UserError("unknown option 'epoch'; did you mean epochs?")
+    """
     if name in RENAMED:
         return UserError(f"{name} is called {RENAMED[name]} now; write {RENAMED[name]}")
     return unknown_name(kind, name, known)
@@ -120,6 +176,14 @@ def keyword_function(options: Callable[P, O]) -> Callable[[Callable[[O], R]], Ca
 
     Args:
         options: a class of options.
+
+    Example:
+        >>> from studygroup import options
+        >>> @options.keyword_function(options.SeedOptions)
+        ... def describe(given):
+        ...     return f"seed {given.seed}"
+        >>> describe(seed=3)
+        'seed 3'
     """
 
     def decorate(function: Callable[[O], R]) -> Callable[P, R]:

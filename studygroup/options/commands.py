@@ -26,6 +26,7 @@ from studygroup.options.groups import (
     TableOptions,
 )
 from studygroup.options.run import RunOptions, TrainerOptions
+from studygroup.options.unlabelled import UnlabelledOptions
 from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option, parameters_of
 
@@ -101,17 +102,17 @@ class BenchmarkOptions(SeedOptions, HardwareOptions, OptimizerOptions, DataOptio
 
 
 @dataclass(frozen=True, kw_only=True)
-class CompareOptions(ClusterOptions, WeightsOptions, TrainerOptions, DataOptions, NetworkOptions):
+class CompareOptions(ClusterOptions, WeightsOptions, TrainerOptions, UnlabelledOptions, DataOptions, NetworkOptions):
     """Options of `studygroup compare`."""
 
     title = "comparison"
 
     method: str | None = option(None, help="Method of the variants of a recipe that name none")
     method_options: Mapping[str, object] | None = option(None, help="Options of that method")
-    teacher: str | Path | None = option(
+    teacher: str | Path | Sequence[str | Path] | None = option(
         None,
         help="Teacher: a network by name (trained once per seed), a run folder, with `{seed}` if there is one per seed, or the name of a "
-        "variant of the recipe",
+        "variant of the recipe; several for methods that take them, such as kd",
     )
     methods: Sequence[str] = option((), help="Methods to compare")
     seeds: int = option(3, at_least=1, at_most=MOST_SEEDS, help="Number of seeds: 0, 1, ...")

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal, Protocol, TypeAlias
 
 from studygroup.errors import UserError
-from studygroup.options.base import MOST_PROCESSES, MOST_SAMPLES, Options
+from studygroup.options.base import MOST_PROCESSES, MOST_SAMPLES, Options, as_tuple
 from studygroup.options.code import CodeOptions
 from studygroup.parameters import option
 
@@ -187,11 +187,22 @@ class NetworkOptions(CodeOptions):
         help="Stem of ResNets and MobileNetV2: `small` for images of about 32 pixels, `medium` for 64, `large` for 128 and more",
     )
     peers: Sequence[str] = option((), help="Networks of the other students, if they differ from the student")
-    teacher: str | Path | nn.Module | None = option(
+    teacher: str | Path | nn.Module | Sequence[str | Path | nn.Module] | None = option(
         None,
         help="Teacher: a run folder, a network by name (trained first), `auto` (the next larger network of the student's family), or "
-        "`package.module:function` that returns a trained network",
+        "`package.module:function` that returns a trained network; several for methods that take them, such as kd",
     )
+
+    def __post_init__(self) -> None:
+        """Write one teacher without a list."""
+        super().__post_init__()
+        given = self.teachers
+        object.__setattr__(self, "teacher", given if len(given) > 1 else given[0] if given else None)
+
+    @property
+    def teachers(self) -> tuple[str | Path | nn.Module, ...]:
+        """Return all teachers."""
+        return as_tuple(self.teacher)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -73,6 +73,11 @@ def duration(text: str) -> float:
 
     Raises:
         UserError: it is none, or zero.
+
+    Example:
+        >>> from studygroup import options
+        >>> options.duration("1h30m")
+        5400.0
     """
     found = _DURATION.fullmatch(str(text).strip())
     seconds = sum(float(number) * SECONDS[unit] for unit, number in found.groupdict().items() if number) if found else 0.0

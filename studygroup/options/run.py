@@ -19,6 +19,7 @@ from studygroup.options.groups import (
     SelectionOptions,
 )
 from studygroup.options.recipe import RecipeOptions
+from studygroup.options.unlabelled import UnlabelledOptions
 from studygroup.options.weights import WeightsOptions
 from studygroup.parameters import option
 
@@ -78,7 +79,7 @@ class TrainerOptions(
 
 
 @dataclass(frozen=True, kw_only=True)
-class RunOptions(WeightsOptions, SeedOptions, TrainerOptions, DataOptions, MethodOptions, NetworkOptions):
+class RunOptions(WeightsOptions, SeedOptions, TrainerOptions, UnlabelledOptions, DataOptions, MethodOptions, NetworkOptions):
     """All options that determine a run, but not its folder and its processes."""
 
     def __post_init__(self) -> None:

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shlex
 import statistics
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 from studygroup.escape import one_line, shortened
 from studygroup.foreign import allow_flag, is_import_path
+from studygroup.options import as_tuple
 from studygroup.pages.run_classes import sure
 from studygroup.pages.run_facts import ENSEMBLE, RunFacts
 from studygroup.pages.tables import Command, Fact, Finding, Measure, percent, wilson
@@ -36,8 +37,7 @@ def headline(run: RunFacts) -> str:
 def sentence(run: RunFacts) -> str:
     """Say what was trained on what, and how good it is."""
     record, who = run.record, _who(run)
-    teacher = record.settings.get("teacher")
-    taught = f" with the teacher {shortened(str(teacher), 40)}" if isinstance(teacher, str) and teacher else ""
+    taught = _teachers(record.settings.get("teacher"), section(run.result, "teachers"))
     samples = run.samples_in("training")
     source = f"{samples:,} training {run.kind}" if samples else f"training {run.kind}"
     classes = f" of {len(run.classes):,} classes" if run.classes else ""
@@ -48,6 +48,17 @@ def sentence(run: RunFacts) -> str:
         return f"{what}. The run is not finished: {done}{of} epochs are done."
     length = f" in {planned:.0f} {'epoch' if planned == 1 else 'epochs'}" if planned else ""
     return f"{what}{length}. {_selection(run)}"
+
+
+def _teachers(given: object, weights: Mapping[str, object]) -> str:
+    """Say who taught, and with which weights; nothing without a teacher."""
+    names = [shortened(name, 40) for name in as_tuple(given) if isinstance(name, str) and name]
+    if len(names) < 2:
+        return f" with the teacher {names[0]}" if names else ""
+    shares = [number(own, "weight") for own in weights.values() if isinstance(own, Mapping)]
+    if len(shares) == len(names) and None not in shares and len(set(shares)) > 1:
+        names = [f"{name} ({share:.0%})" for name, share in zip(names, shares, strict=True)]
+    return f" with the teachers {', '.join(names[:-1])} and {names[-1]}"
 
 
 def _who(run: RunFacts) -> str:

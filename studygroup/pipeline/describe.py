@@ -8,8 +8,8 @@ from typing import Any
 
 from torch import nn
 
-from studygroup.data import format_augment, parse_augment
-from studygroup.data.describe import describe
+from studygroup.data import Dataset, Unlabelled, format_augment, parse_augment
+from studygroup.data.describe import count_copies, describe
 from studygroup.networks.factory import Spec, spec_name
 from studygroup.options import RunOptions
 from studygroup.pipeline.presets import describe_recipe
@@ -38,11 +38,30 @@ def describe_run(options: RunOptions, splits: DataSplits, student: Spec | None =
         operations = inference_cost(network, splits, COUNTED_ON)
         description["network"] = {"name": spec_name(student), "parameters": parameters, "operations": operations}
         lines.append(f"network: {spec_name(student)}, {parameters:,} parameters")
+    warnings = found.warnings()
+    if splits.unlabelled is not None:
+        described, copies = describe_unlabelled(splits.unlabelled, splits.dataset)
+        description["unlabelled"] = described
+        lines.append("unlabelled: {samples:,} {kind} of {name}, {share:.0%} of each batch".format(**described))
+        warnings += copies
     for line in lines:
         logger.info("%s", line)
-    for line in found.warnings():
+    for line in warnings:
         logger.warning("note: %s", line)
     return description
+
+
+def describe_unlabelled(unlabelled: Unlabelled, dataset: Dataset) -> tuple[dict[str, Any], list[str]]:
+    """Return a description of samples without labels, in JSON's types, and warnings of those among them that are scored, too."""
+    kind, count = f"{dataset.inputs.noun}s", len(unlabelled.split)
+    warnings = []
+    for split, scored in (("test", dataset.test), ("hold-out", dataset.holdout)):
+        if copies := count_copies(unlabelled.split, scored):
+            warnings.append(
+                f"{copies:,} of {count:,} unlabelled {kind} are {split} {kind}, too: students see what they are scored on; remove them, "
+                "unless that is intended (transductive learning)"
+            )
+    return {"name": unlabelled.name, "samples": count, "share": unlabelled.share, "kind": kind}, warnings
 
 
 def describe_augmentation(options: RunOptions, splits: DataSplits) -> str:

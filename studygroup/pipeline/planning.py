@@ -99,7 +99,8 @@ def measure_stage(stage: Stage, splits: DataSplits, untrained: Mapping[str, nn.M
     method.build(network_factory(stage, splits, untrained))
     if ranks.is_distributed and ranks.shard != "samples":
         shard_group(method, ranks, len(splits.dataset.classes))
-    runner = StepRunner(method, splits.train, splits.transform(settings), settings, ranks, loss=splits.label_loss(settings))
+    loss, transform = splits.label_loss(settings), splits.transform(settings)
+    runner = StepRunner(method, splits.train, transform, settings, ranks, loss=loss, unlabelled=splits.unlabelled)
     with TemporaryDirectory(prefix="studygroup-") as folder:
         trainer = Trainer(runner, splits.holdout, Path(folder), identity={})
         try:

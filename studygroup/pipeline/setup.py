@@ -13,15 +13,16 @@ import torch
 from torch import nn
 
 from studygroup import config
-from studygroup.data import Dataset, Images, asks_for_flips, decide_flips, open_data, parse_augment, reads_texts
+from studygroup.data import Dataset, Images, asks_for_flips, decide_flips, open_data, open_unlabelled, parse_augment, reads_texts
 from studygroup.errors import UserError, unknown_name
 from studygroup.foreign import code_in, import_code, is_import_path
 from studygroup.methods import METHODS, Method, create_method, method_name, method_options
 from studygroup.networks import NETWORKS, tokenizer_of
-from studygroup.networks.factory import NO_START, Spec, is_untrained, resolve_spec, spec_name
+from studygroup.networks.factory import NO_START, Spec, is_untrained, numbered, resolve_spec, spec_name
 from studygroup.networks.registry import SMALLEST_MAP
 from studygroup.networks.starts import Start
-from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem
+from studygroup.networks.weights import Weights
+from studygroup.options import DataOptions, NetworkOptions, Options, Precision, RunOptions, Stem, UnlabelledOptions
 from studygroup.pipeline.choose import with_assistants, with_teacher
 from studygroup.pipeline.presets import with_preset
 from studygroup.pipeline.stages import Stage, Teacher, resolve_stages
@@ -55,7 +56,8 @@ def count_samples(options: RunOptions, counts: dict[str, int]) -> int:
     """Return the number of training samples, which are prepared for that; arguments as of `run_options`."""
     key = repr((DataOptions.of(options).plain(), options.student))
     if key not in counts:
-        counts[key] = len(open_splits(options).train)
+        labelled = replace(options, unlabelled=None, unlabelled_share=UnlabelledOptions.unlabelled_share)
+        counts[key] = len(open_splits(labelled).train)
     return counts[key]
 
 
@@ -126,7 +128,9 @@ def open_splits(options: RunOptions) -> DataSplits:
     tested = isinstance(dataset.inputs, Images) and asks_for_flips(options.augment)
     flips = decide_flips(dataset, options.cache) if tested else None
     augment = dataset.inputs.resolve_augment(options.augment, flips=flips is not None and flips.allowed)
-    return DataSplits(dataset, dataset.train, dataset.holdout, augment, flips)
+    more = options.unlabelled
+    unlabelled = None if more is None else open_unlabelled(more, DataOptions.of(options), dataset, options.unlabelled_share)
+    return DataSplits(dataset, dataset.train, dataset.holdout, augment, flips, unlabelled)
 
 
 def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list[Stage]:
@@ -136,36 +140,64 @@ def plan_stages(options: RunOptions, method: Method, settings: Settings) -> list
         UserError: an unknown network, or a teacher or options that cannot be combined.
     """
     check_batches(method, settings)
+    check_unlabelled(options, method)
     if settings.hand_over == "auto":
         settings = replace(settings, hand_over=method.hands_over)
-    teacher: Teacher | None = find_teacher(options, method)
-    student = student_of(options)
-    trains_teacher = isinstance(teacher, str) and is_untrained(teacher)
-    given = open_all(options, method, teacher=trains_teacher)
-    teachers_weights = given.pop(TEACHER, None)
-    if options.teacher_epochs is not None and not trains_teacher:
-        reason = "there is no teacher" if teacher is None else "the teacher is trained already"
+    found = find_teachers(options, method)
+    networks = [teacher for teacher in found if isinstance(teacher, str) and is_untrained(teacher)]
+    given = open_all(options, method, teachers=len(networks))
+    weights = given.pop(TEACHER, None)
+    if options.teacher_epochs is not None and not networks:
+        reason = "there is no teacher" if not found else "the teacher is trained already"
         raise UserError(f"teacher_epochs is {options.teacher_epochs}, but {reason}; leave it out, or give --teacher NETWORK")
-    if options.teacher_epochs == 0 and teachers_weights is None:
+    if options.teacher_epochs == 0 and weights is None:
         raise UserError("teacher_epochs is 0, but the teacher has no weights; give --weights teacher=SOURCE, or epochs")
-    stages = []
-    if isinstance(teacher, str) and trains_teacher:
-        if teachers_weights is not None and options.teacher_epochs == 0:
-            teacher = Pretrained(teacher, teachers_weights)
+    stages: list[Stage] = []
+    teachers: list[Teacher] = []
+    for number, teacher in enumerate(found, start=1):
+        if not (isinstance(teacher, str) and is_untrained(teacher)):
+            teachers.append(teacher)
+        elif weights is not None and options.teacher_epochs == 0:
+            teachers.append(Pretrained(teacher, weights))
         else:
-            epochs = options.teacher_epochs or settings.epochs
-            start = NO_START if teachers_weights is None else Start({"student0": teachers_weights})
-            rate_scale = settings.trained_rate_scale if teachers_weights is not None else 1.0
-            own = settings.stretched(epochs).handing_over("selected")
-            own = replace(own, microbatches=1, learning_rate_scales=None, trained_rate_scale=rate_scale)
-            stages.append(Stage("teacher", create_method("baseline"), "baseline", teacher, own, start=start))
-            teacher = "teacher"
-    teachers: tuple[Teacher, ...] = () if teacher is None else (teacher,)
+            stages.append(teacher_stage(numbered(TEACHER, number), teacher, settings, options.teacher_epochs, weights))
+            teachers.append(stages[-1].name)
     start = Start(given, options.members_start, options.freeze)
-    stages += resolve_stages(Stage("train", method, method_name(method), student, settings, tuple(options.peers), teachers, start=start))
+    last = Stage("train", method, method_name(method), student_of(options), settings, tuple(options.peers), tuple(teachers), start=start)
+    stages += resolve_stages(last)
     if settings.hand_over == "distilled":
         stages = with_distillation(stages, options.hand_over_epochs or settings.epochs)
     return with_stems(stages, options.stem)
+
+
+def check_unlabelled(options: RunOptions, method: Method) -> None:
+    """Raise UserError if there are samples without labels, and the method learns nothing from them."""
+    if options.unlabelled is None:
+        return
+    if not method.takes_unlabelled:
+        takers = ", ".join(other for other in METHODS if METHODS[other].takes_unlabelled)
+        raise UserError(
+            f"{method_name(method)} learns nothing from samples without labels; leave --unlabelled out, or take one of {takers}"
+        )
+    if reason := method.needs_all_labels():
+        raise UserError(f"{reason}, and there are samples without one; leave --unlabelled out, or take another logit_loss")
+
+
+def teacher_stage(name: str, network: str, settings: Settings, epochs: int | None, weights: Weights | None) -> Stage:
+    """Return the stage that trains a teacher on the labels.
+
+    Args:
+        name: of the stage.
+        network: of the teacher.
+        settings: of the run.
+        epochs: None for as many as the run has.
+        weights: that the teacher starts from; None for a fresh initialisation.
+    """
+    start = NO_START if weights is None else Start({"student0": weights})
+    own = settings.stretched(epochs or settings.epochs).handing_over("selected")
+    rate_scale = 1.0 if weights is None else settings.trained_rate_scale
+    own = replace(own, microbatches=1, learning_rate_scales=None, trained_rate_scale=rate_scale)
+    return Stage(name, create_method("baseline"), "baseline", network, own, start=start)
 
 
 def with_distillation(stages: Sequence[Stage], epochs: int) -> list[Stage]:
@@ -217,26 +249,40 @@ def epochs_of(options: RunOptions) -> int:
     return options.epochs
 
 
-def find_teacher(options: NetworkOptions, method: Method) -> nn.Module | Run | str | None:
-    """Return the teacher: a trained network or its import path, a finished run, or the name of a network that is trained first.
+def find_teachers(options: NetworkOptions, method: Method) -> list[nn.Module | Run | str]:
+    """Return the teachers: trained networks or their import paths, finished runs, or the names of networks that are trained first.
 
     Raises:
-        UserError: the method needs a teacher and has none, or has one and takes none, or it is neither of these.
+        UserError: the method needs a teacher and has none, or has more than it takes, or one is neither of these.
     """
-    teacher, name = options.teacher, method_name(method)
-    if teacher is None:
-        if method.needs_teacher:
-            raise UserError(
-                f"{name} needs a teacher; give --teacher RUN (a trained run folder), --teacher NETWORK (trained first) or --teacher auto"
-            )
-        return None
-    if not method.needs_teacher:
+    given, name = options.teachers, method_name(method)
+    if not given and method.needs_teacher:
+        raise UserError(
+            f"{name} needs a teacher; give --teacher RUN (a trained run folder), --teacher NETWORK (trained first) or --teacher auto"
+        )
+    if given and not method.needs_teacher:
         takers = " or ".join(other for other in METHODS if METHODS[other].needs_teacher)
         raise UserError(f"{name} takes no teacher; leave --teacher out, or take {takers}")
+    if len(given) > 1 and not method.several_teachers:
+        takers = " or ".join(other for other in METHODS if METHODS[other].several_teachers)
+        raise UserError(f"{name} learns from one {method.teacher_name}, and {len(given)} are given; give one, or take {takers}")
+    return [find_teacher(teacher, options.allow_code) for teacher in given]
+
+
+def find_teacher(teacher: nn.Module | str | Path, allow_code: Sequence[str]) -> nn.Module | Run | str:
+    """Return one teacher.
+
+    Args:
+        teacher: as given.
+        allow_code: import paths of networks that a run's files may name.
+
+    Raises:
+        UserError: it is no teacher.
+    """
     if isinstance(teacher, nn.Module):
         return teacher
     if Path(teacher).is_dir():
-        return Run(teacher, options.allow_code)
+        return Run(teacher, allow_code)
     text = str(teacher)
     if text.partition("@")[0] in NETWORKS or ":" in text:
         return text
@@ -255,7 +301,7 @@ def import_given_code(options: RunOptions, folder: Path | None) -> None:
 
 def given_code(options: RunOptions) -> list[str]:
     """Return the import paths that the caller allows, and those of the networks that the caller gives: cards may name them."""
-    specs = (options.student, options.teacher, *options.peers)
+    specs = (options.student, *options.teachers, *options.peers)
     names = [spec_name(spec) for spec in specs if spec is not None and not isinstance(spec, Path)]
     return list(dict.fromkeys([*options.allow_code, *filter(is_import_path, names)]))
 

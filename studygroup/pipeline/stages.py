@@ -9,6 +9,7 @@ from __future__ import annotations
 import warnings
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 from pathlib import Path
 
 import torch
@@ -26,7 +27,7 @@ from studygroup.networks.weights import Weights
 from studygroup.pipeline.weights import Pretrained
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
-from studygroup.training.fit import fit, load_teacher
+from studygroup.training.fit import fit, holdout_accuracy, load_teacher
 from studygroup.training.hand_over import check_hand_over
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
@@ -131,7 +132,7 @@ def run_stages(
         done[stage.name] = fit(
             own,
             stage.method,
-            network_factory(stage, splits, done),
+            network_factory(stage, splits, done, ranks),
             splits,
             stage.settings,
             label=stage.label,
@@ -189,13 +190,16 @@ def dry_run(stages: Sequence[Stage], splits: DataSplits) -> dict[str, nn.Module]
     return fresh
 
 
-def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run | nn.Module]) -> NetworkFactory:
+def network_factory(
+    stage: Stage, splits: DataSplits, earlier: Mapping[str, Run | nn.Module], ranks: DistContext | None = None
+) -> NetworkFactory:
     """Return the factory of a stage's networks.
 
     Args:
         stage: of a run.
         splits: the data.
         earlier: runs, or untrained networks, of the stages before it.
+        ranks: the processes that train together; None where weights do not matter, so that teachers are not measured.
     """
     dataset = splits.dataset
     spec = dataset.inputs.spec()
@@ -225,6 +229,8 @@ def network_factory(stage: Stage, splits: DataSplits, earlier: Mapping[str, Run 
         teacher_spec=specs[0] if specs else None,
         more_teachers=teachers[1:],
         labels=torch.tensor(splits.train.labels, dtype=torch.int64),
+        unlabelled=0 if splits.unlabelled is None else len(splits.unlabelled.split),
+        holdout_accuracy=partial(holdout_accuracy, splits=splits, settings=stage.settings, ranks=ranks),
         classes=dataset.classes,
         dropout=stage.settings.dropout,
         start=stage.start,

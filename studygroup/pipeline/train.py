@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import shlex
 import time
 from contextlib import ExitStack
@@ -12,7 +13,7 @@ from pathlib import Path
 import torch
 
 from studygroup import config
-from studygroup.data import Flips
+from studygroup.data import Flips, Images
 from studygroup.distributed import launch
 from studygroup.distributed.context import DistContext, init_distributed
 from studygroup.errors import TrainingError, UserError
@@ -22,6 +23,7 @@ from studygroup.options import OptimizerOptions, TrainOptions
 from studygroup.pages import try_to_write_page
 from studygroup.pipeline.describe import describe_run
 from studygroup.pipeline.planning import plan_epochs
+from studygroup.pipeline.regime import warning
 from studygroup.pipeline.setup import (
     default_folder,
     given_code,
@@ -44,6 +46,8 @@ from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Run
 from studygroup.training.linear import linear_scores
 from studygroup.training.splits import DataSplits
+
+logger = logging.getLogger(__name__)
 
 
 def train(options: TrainOptions) -> Run:
@@ -100,6 +104,7 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
         settings = settings_of(run)
         stages = stages_of(settings.epochs)
     name = method_name(method)
+    ranks.on_rank_zero(lambda: warn_of_loss(name, splits, settings.epochs))
     resolved = TrainOptions.of(
         run,
         method=name if importable(name) else method,
@@ -140,6 +145,12 @@ def train_together(options: TrainOptions, ranks: DistContext) -> Run:
             if ranks.rank == 0:
                 remove_empty_run(out)
             raise
+
+
+def warn_of_loss(method: str, splits: DataSplits, epochs: int) -> None:
+    """Log a warning if a run on images lies where its method has lost to training alone."""
+    if isinstance(splits.dataset.inputs, Images) and (note := warning(method, len(splits.train), epochs)) is not None:
+        logger.warning("note: %s", note)
 
 
 def with_recorded_flips(splits: DataSplits, augment: str, recorded: str) -> DataSplits:

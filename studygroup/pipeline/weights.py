@@ -61,13 +61,13 @@ def _absolute(source: str) -> str:
     return prefix + str(Path(source.removeprefix(prefix)).expanduser().absolute())
 
 
-def open_all(options: RunOptions, method: Method, *, teacher: bool) -> dict[str, Weights]:
+def open_all(options: RunOptions, method: Method, *, teachers: int) -> dict[str, Weights]:
     """Read the weights of all members: `student0`, `student1`, ..., and `teacher`.
 
     Args:
         options: of the run.
         method: of the run; it may call its teacher by another name.
-        teacher: whether the run trains or makes a teacher, which weights can be given for.
+        teachers: number of teachers that the run trains or makes; weights can be given for one.
 
     Raises:
         UserError: there are none, they are damaged, or there is no such member.
@@ -76,7 +76,9 @@ def open_all(options: RunOptions, method: Method, *, teacher: bool) -> dict[str,
     if method.teacher_name in sources:
         sources[TEACHER] = sources.pop(method.teacher_name)
     for member, source in sources.items():
-        if member == TEACHER and not teacher:
+        if member == TEACHER and teachers != 1:
+            if teachers:
+                raise UserError(f"weights {source} are given for one of {teachers} teachers; train it first, and give its run as a teacher")
             raise UserError(
                 f"weights {source} are given for the teacher, but no --teacher NETWORK that they are of; give it, or leave them out"
             )

@@ -196,7 +196,7 @@ def columns(advice: Mapping[str, Any]) -> list[Column]:
         return ["–" if row[key] is None else f"{row[key] / control[key]:.2f} x" for row in rows]
 
     return [
-        ("candidate", [("**" if row["winner"] else "") + row["about"] + ("**" if row["winner"] else "") for row in rows]),
+        ("candidate", [row["about"] for row in rows]),
         ("trained in", [_stage(row) for row in rows]),
         ("epochs", [str(row["epochs"]) for row in rows]),
         ("hold-out", [accuracy("holdout")(row) for row in rows]),
@@ -227,7 +227,7 @@ def notes(advice: Mapping[str, Any]) -> list[str]:
 
 def render_advice(advice: Mapping[str, Any], width: int | None = None) -> Table:
     """Return the table for a terminal; columns that do not fit into `width` are dropped."""
-    shown = [(header, [cell.strip("*") for cell in cells] if header == "candidate" else cells) for header, cells in columns(advice)]
+    shown = columns(advice)
     styles = ["bold" if row["winner"] else None for row in ranked(advice)]
     numbers = [header for header, _ in shown if header not in TEXTS]
     dropped = ("time", "parameters", "noise", "training", "trained in", "prediction", "epochs")
@@ -244,9 +244,10 @@ def render_advice_markdown(advice: Mapping[str, Any]) -> str:
     """Return the whole answer in Markdown."""
     shown = columns(advice)
     numbers = [header for header, _ in shown if header not in TEXTS]
+    winner = [place for place, row in enumerate(ranked(advice)) if row["winner"]]
     lines = [f"# Advice: {title(advice)}", "", paragraph(advice), "", "```", advice["command"], "```", ""]
     lines += ["## What would change the answer", "", *(f"- {line}" for line in changes(advice)), ""]
-    lines += ["## What was compared", "", *tables.markdown(shown, numbers), "", CAPTION, ""]
+    lines += ["## What was compared", "", *tables.markdown(shown, numbers, winner), "", CAPTION, ""]
     lines += [f"- {line}" for line in notes(advice)]
     lines += [f"- the winner's run: `{advice['run']}`", "", "![Accuracy against costs](advice.png)", ""]
     return "\n".join(lines)

@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from studygroup.errors import UserError
+from studygroup.options import as_tuple
 from studygroup.reporting.leaderboard import mean_and_std, measures
 from studygroup.reporting.student_t import interval
 from studygroup.runs.layout import ComparisonFiles, RunFiles, run_name
@@ -110,6 +111,13 @@ def _flops(variant: Mapping[str, Any]) -> float | None:
     return None if per_sample is None or samples is None else before + per_sample * samples * variant["options"]["epochs"]
 
 
+def _teachers(variant: Mapping[str, Any]) -> str | None:
+    """Return a variant's teachers in words; None if it has none."""
+    given = as_tuple(variant["options"]["teacher"])
+    names = as_tuple(variant["teacher"]) or given
+    return ", ".join(str(given[place] if name is None else name) for place, name in enumerate(names)) or None
+
+
 def _row(
     folder: Path,
     variant: Mapping[str, Any],
@@ -126,7 +134,7 @@ def _row(
         "role": "baseline" if name == reference else "teacher" if variant["teaches"] else "control" if name == control else "",
         "method": options["method"],
         "student": next((record.name("student") for record in runs.values()), options["student"]),
-        "teacher": variant["teacher"] or options["teacher"],
+        "teacher": _teachers(variant),
         "epochs": options["epochs"],
         "seeds": list(runs),
         "failed": [seed for seed in manifest["seeds"] if run_name(name, seed) in manifest["failed"]],
@@ -141,7 +149,8 @@ def _row(
     for key, prefix in (("test", ""), ("last_test", "last_")):
         row |= _difference({} if name == reference or row["role"] == "teacher" else own, others, key, prefix)
     own_flops, base_flops = flops[name], flops[reference]
-    teacher_flops = flops.get(str(variant["teacher"])) if variant["teacher"] else None
+    known = [flops.get(name) for name in as_tuple(variant["teacher"])]
+    teacher_flops = sum(filter(None, known)) if known and None not in known else None
     row |= {"flops_per_sample": number(variant, "flops_per_sample"), "flops": own_flops, "cost": _ratio(own_flops, base_flops)}
     return row | {"teacher_flops": teacher_flops, "teacher_cost": _ratio(teacher_flops, base_flops)}
 

@@ -205,13 +205,16 @@ def render_markdown(rows: Sequence[Row]) -> str:
     return "\n".join([*lines, "", CAPTION, ""])
 
 
-def markdown(columns: Sequence[Column], numbers: Container[str]) -> list[str]:
-    """Return the lines of a table in Markdown; arguments as of `lay_out`."""
+def markdown(columns: Sequence[Column], numbers: Container[str], bold: Container[int] = ()) -> list[str]:
+    """Return the lines of a table in Markdown; arguments as of `lay_out`, and the numbers of the rows whose first cell is bold."""
     lines = ["| " + " | ".join(header for header, _ in columns) + " |"]
     lines.append("|" + "|".join("---:" if header in numbers else "---" for header, _ in columns) + "|")
     rows = zip(*(cells for _, cells in columns), strict=True)
     escaped = [(str if header in numbers else markdown_cell) for header, _ in columns]
-    return lines + ["| " + " | ".join(escape(cell) for escape, cell in zip(escaped, row, strict=True)) + " |" for row in rows]
+    for place, row in enumerate(rows):
+        first, *others = (escape(cell) for escape, cell in zip(escaped, row, strict=True))
+        lines.append("| " + " | ".join([f"**{first}**" if place in bold else first, *others]) + " |")
+    return lines
 
 
 def render_csv(rows: Sequence[Row]) -> str:

@@ -48,6 +48,16 @@ class Member(Classifier):
         inputs: kind, size and preprocessing of its inputs.
         card: classes, inputs and origin.
         folder: the run folder; None if the member is of no run.
+
+    Example:
+        >>> import studygroup as sg
+        >>> run = sg.Run("runs/digits")
+        >>> run.best
+        Member('best': resnet8, 77,754 parameters, 10 classes, images of 1x8x8)
+        >>> run.best.predict("digit.png")[0]["path"]
+        'digit.png'
+        >>> run.best.predict_proba("digit.png").shape
+        (1, 10)
     """
 
     def __init__(self, name: str, network: nn.Module, inputs: Inputs, card: Mapping[str, Any], folder: Path | None = None) -> None:
@@ -148,6 +158,14 @@ class Run:
         files: the paths in it.
         result: the content of `result.json`.
         allow_code: import paths of networks that its files may name.
+
+    Example:
+        >>> import studygroup as sg
+        >>> run = sg.Run("runs/digits")
+        >>> run.names()
+        ['best', 'student0', 'student1']
+        >>> run.result["method"], run.evaluation.samples
+        ('cgl', 359)
     """
 
     def __init__(self, folder: str | Path, allow_code: Collection[str] = ()) -> None:

@@ -67,10 +67,13 @@ class RunRecord:
         """
         kept = {key: value for key, value in self.settings.items() if key not in INCIDENTAL}
         ending = f"s{self.seed}"
-        return {
-            key: value.removesuffix(ending) + "s*" if isinstance(value, str) and value.endswith(ending) and "/" in value else value
-            for key, value in kept.items()
-        }
+
+        def of_any_seed(value: object) -> object:
+            if isinstance(value, list):
+                return [of_any_seed(item) for item in value]
+            return value.removesuffix(ending) + "s*" if isinstance(value, str) and value.endswith(ending) and "/" in value else value
+
+        return {key: of_any_seed(value) for key, value in kept.items()}
 
     @property
     def candidates(self) -> list[str]:

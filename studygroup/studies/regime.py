@@ -67,14 +67,16 @@ def plan(setting: Setting) -> Plan:
                     column = f"{size:,} samples, {updates:,} updates"
                     panels.append(Panel(name, f"{block}, {column}", own, {method: {"method": method} for method in methods}))
                     cells += [
-                        Cell(NAMES[method], column, name, method, "test", block, x=float(epochs * steps), y=float(size))
-                        for method in methods
+                        Cell(NAMES[method], column, name, method, "test", block, x=float(updates), y=float(size)) for method in methods
                     ]
     return Plan(panels, cells, Figure("map", x_label="updates of the network alone", reference="Alone"), claims_of(cells), NOTES)
 
 
 NOTES = [
-    "Each method has the total compute of the network alone, which trains for the given number of updates; a group shares it.",
+    (
+        "Each method has the total compute of the network alone, which trains for the given number of updates, rounded to whole epochs; a "
+        "group shares it."
+    ),
     (
         "The border is where a plane over the logarithms of size and updates, fitted to the difference between CGL and the network alone "
         "of each seed, is 0; the band has those places whose 95% interval over seeds includes 0."

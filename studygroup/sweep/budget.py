@@ -47,17 +47,18 @@ def within_budget(variants: Sequence[Variant], reference: str, costs: Mapping[st
     by_name = {variant.name: variant for variant in variants}
 
     def cost(variant: Variant) -> float:
-        return costs[variant.name].flops(epochs_of(variant.options)) + (teacher_cost(variant) if variant.teacher is not None else 0.0)
+        return costs[variant.name].flops(epochs_of(variant.options)) + (teacher_cost(variant) if variant.teachers else 0.0)
 
     def teacher_cost(variant: Variant) -> float:
-        if not options.count_teacher or variant.options.teacher is None:
+        if not options.count_teacher:
             return 0.0
-        if variant.teacher is None:
-            raise UserError(
-                f"count_teacher: the cost of training {variant.options.teacher} is not known; "
-                "give the teacher as a network, which is trained first, or do not count it"
-            )
-        return cost(by_name[variant.teacher])
+        for given, name in zip(variant.options.teachers, variant.taught_by, strict=True):
+            if name is None:
+                raise UserError(
+                    f"count_teacher: the cost of training {given} is not known; "
+                    "give the teacher as a network, which is trained first, or do not count it"
+                )
+        return sum(cost(by_name[name]) for name in variant.teachers)
 
     fixed = {reference, *(variant.name for variant in variants if variant.teaches)}
     if reference not in costs:

@@ -234,14 +234,17 @@ def make_jobs(variants: Sequence[Variant], costs: Mapping[str, TrainingCost], fi
     for seed in range(options.seeds):
         for variant in variants:
             run, own = files.run(variant.name, seed), seeded(variant, variants, seed)
-            teacher = own.teacher if variant.teacher is None else str(files.run(variant.teacher, seed).folder)
-            train = TrainOptions.of(own, teacher=teacher, out=str(run.folder), progress=options.ray is None, allow_code=code)
+            teachers = [
+                given if name is None else str(files.run(name, seed).folder)
+                for given, name in zip(own.teachers, variant.taught_by, strict=True)
+            ]
+            train = TrainOptions.of(own, teacher=teachers, out=str(run.folder), progress=options.ray is None, allow_code=code)
             jobs.append(
                 Job(
                     run_name(variant.name, seed),
                     run,
                     Task(train.plain(), options.score_on_unused, os.getcwd()),
-                    run_name(variant.teacher, seed) if variant.teacher is not None else None,
+                    [run_name(name, seed) for name in variant.teachers],
                     epochs[variant.name],
                     costs[variant.name].flops(epochs_of(own)) if variant.name in costs else 0.0,
                 )

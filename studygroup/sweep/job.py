@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from studygroup.reporting.leaderboard import measures
@@ -18,7 +19,7 @@ class Job:
         name: `VARIANT-sSEED`, also of its folder.
         files: of its run.
         task: what a worker does.
-        after: the job whose student is the teacher.
+        after: the jobs whose students are the teachers.
         epochs: of its training, all stages together.
         weight: cost of its training, in any unit.
         failed: reason of its failure.
@@ -28,7 +29,7 @@ class Job:
     name: str
     files: RunFiles
     task: Task
-    after: str | None
+    after: Sequence[str]
     epochs: int
     weight: float
     failed: str = field(default="", compare=False)

@@ -9,7 +9,7 @@ from typing import Any
 
 from studygroup.errors import UserError
 from studygroup.methods import METHODS, method_options
-from studygroup.options import RunOptions, plain
+from studygroup.options import RunOptions, as_tuple, plain
 from studygroup.parameters import parameters_of
 from studygroup.runs.layout import ComparisonFiles, run_name
 from studygroup.runs.reader import read_manifest
@@ -76,7 +76,8 @@ def _identity(variant: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any
     if deciding["method"] in METHODS:
         defaults = {name: plain(parameter.default) for name, parameter in method_options(deciding["method"]).items()}
         deciding["method_options"] = defaults | (deciding["method_options"] or {})
-    teacher = variant["teacher"]
-    if teacher is not None:
-        deciding["teacher"] = _identity(by_name[teacher], by_name)
+    teachers = as_tuple(variant["teacher"])
+    if any(teachers):
+        named = zip(teachers, as_tuple(deciding["teacher"]), strict=True)
+        deciding["teacher"] = [given if name is None else _identity(by_name[name], by_name) for name, given in named]
     return deciding | {name: variant.get(name, False) for name in ("split_by_seed", "holdout_by_seed")}

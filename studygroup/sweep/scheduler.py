@@ -39,12 +39,13 @@ def run_jobs(jobs: Sequence[Job], executor: Executor, progress: SweepProgress, s
             stopping = True
             executor.stop()
         for job in () if stopping else list(waiting):
-            teacher = by_name[job.after] if job.after else None
-            if teacher is not None and teacher.failed:
-                job.failed = f"its teacher {teacher.name} failed"
+            teachers = [by_name[name] for name in job.after]
+            failed = next((teacher for teacher in teachers if teacher.failed), None)
+            if failed is not None:
+                job.failed = f"its teacher {failed.name} failed"
                 progress.end(job.name, f"failed: {job.failed}")
                 waiting.remove(job)
-            elif len(running) < executor.slots and (teacher is None or teacher.finished()):
+            elif len(running) < executor.slots and all(teacher.finished() for teacher in teachers):
                 executor.start(job.name, job.task)
                 started[job.name] = time.monotonic()
                 running[job.name] = job

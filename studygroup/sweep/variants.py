@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -14,7 +14,7 @@ from studygroup.errors import UserError
 from studygroup.methods import METHODS, method_class, method_options
 from studygroup.networks import NETWORKS
 from studygroup.networks.factory import is_untrained
-from studygroup.options import FROM_PYTHON, CompareOptions, RunOptions, WeightsOptions, checked, plain
+from studygroup.options import CompareOptions, RunOptions, UnlabelledOptions, WeightsOptions, checked, note_of_object, plain
 from studygroup.parameters import parameters_of
 from studygroup.pipeline.setup import method_of, plan_stages, run_options, settings_of
 from studygroup.pipeline.weights import TEACHER
@@ -32,7 +32,7 @@ class Variant:
     Attributes:
         name: of the variant, its runs and its row.
         options: of its runs, but for the seed.
-        teacher: the variant whose student of the same seed is the teacher.
+        taught_by: for each teacher, the variant whose student of the same seed it is; None for another one.
         teaches: whether it is included only as a teacher.
         split_by_seed: whether each seed has a data split of its own.
         holdout_by_seed: whether each seed has a hold-out set of its own.
@@ -40,14 +40,21 @@ class Variant:
 
     name: str
     options: RunOptions
-    teacher: str | None = None
+    taught_by: tuple[str | None, ...] = ()
     teaches: bool = False
     split_by_seed: bool = False
     holdout_by_seed: bool = False
 
+    @property
+    def teachers(self) -> list[str]:
+        """Return the variants that are its teachers."""
+        return [name for name in self.taught_by if name is not None]
+
     def plain(self) -> dict[str, object]:
-        """Return the variant in JSON's types."""
-        return {**vars(self), "options": self.options.plain()}
+        """Return the variant in JSON's types; `teacher` is one name, a list of several, or None if no variant teaches it."""
+        found = {**vars(self), "options": self.options.plain()}
+        taught_by = list(found.pop("taught_by"))
+        return {**found, "teacher": taught_by if len(taught_by) > 1 and self.teachers else next(iter(self.teachers), None)}
 
 
 def make_variants(options: CompareOptions) -> tuple[list[Variant], str]:
@@ -85,7 +92,7 @@ def make_variants(options: CompareOptions) -> tuple[list[Variant], str]:
     for variant in variants:
         with _named(variant.name, options):
             _check(variant, variants, options.seeds)
-    taught = {variant.teacher for variant in variants} - {reference}
+    taught = {name for variant in variants for name in variant.teachers} - {reference}
     teaches = {variant.name for variant in variants if variant.name in taught and variant.options.method == BASELINE}
     return [replace(variant, teaches=variant.name in teaches) for variant in variants], reference
 
@@ -99,8 +106,8 @@ def shared_options(options: CompareOptions) -> dict[str, object]:
     known = parameters_of(RunOptions)
     shared = {name: value for name, value in options.plain().items() if name in known and name != "progress"}
     for name, value in shared.items():
-        if isinstance(value, str) and value.startswith(FROM_PYTHON):
-            raise UserError(f"{name} is a {value}; runs are trained by other processes: name it, e.g. package.module:function")
+        if (noted := note_of_object(value)) is not None:
+            raise UserError(f"{name} is a {noted}; runs are trained by other processes: name it, e.g. package.module:function")
     return shared
 
 
@@ -144,6 +151,8 @@ def _options(name: str, own: Mapping[str, Any], shared: Mapping[str, Any], by_me
         "teacher_epochs": shared["teacher_epochs"] if has_teacher else None,
         "weights": _weights_of_members(shared["weights"], peers=has_peers, teacher=has_teacher),
     }
+    if not method_class(method).takes_unlabelled:
+        inherited |= UnlabelledOptions().plain()
     recipe = (shared["method_options"] or {}) if shared["method"] == method else {}
     of_method = {**recipe, **by_method.get(method, {}), **(own.get("method_options") or {})}
     return RunOptions.from_plain({**inherited, **own, "method": method, "method_options": of_method, "progress": False})
@@ -175,38 +184,64 @@ def _with_teachers(variants: Sequence[Variant], alone: RunOptions) -> list[Varia
     made: dict[str, Variant] = {}
     linked = []
     for variant in variants:
-        teacher = variant.options.teacher
-        if isinstance(teacher, str) and teacher not in names and not Path(teacher).is_dir() and _is_network(teacher):
-            name = "teacher-" + re.sub(r"[^\w.+-]+", "-", teacher)
-            own, variant = _teacher_of(variant, alone)
-            if made.setdefault(name, Variant(name, own)).options != own:
-                raise UserError(f"the teacher {teacher} is given different weights; make it a variant, and name that as the teacher")
-            teacher = name
-        elif teacher in names and variant.options.teacher_epochs is not None:
-            raise UserError(
-                f"teacher_epochs is {variant.options.teacher_epochs}, but the teacher of {variant.name} is the variant {teacher}, which "
-                "has epochs of its own; leave it out"
-            )
-        linked.append(replace(variant, teacher=teacher if teacher in names or teacher in made else None))
+        taught_by: list[str | None] = []
+        options = variant.options
+        networks = [teacher for teacher in options.teachers if _is_trained_first(teacher, names)]
+        for teacher in options.teachers:
+            if teacher in names and options.teacher_epochs is not None and not networks:
+                raise UserError(
+                    f"teacher_epochs is {options.teacher_epochs}, but the teacher of {variant.name} is the variant {teacher}, which "
+                    "has epochs of its own; leave it out"
+                )
+            taught_by.append(str(teacher) if teacher in names else None)
+            if teacher in networks:
+                taught_by[-1] = name = "teacher-" + re.sub(r"[^\w.+-]+", "-", str(teacher))
+                own = _teacher_of(options, str(teacher), alone, several=len(networks) > 1)
+                if made.setdefault(name, Variant(name, own)).options != own:
+                    raise UserError(f"the teacher {teacher} is given different weights; make it a variant, and name that as the teacher")
+        if networks:
+            others = {member: source for member, source in options.sources().items() if member != TEACHER}
+            variant = replace(variant, options=replace(options, weights=others or None, teacher_epochs=None))
+        linked.append(replace(variant, taught_by=tuple(taught_by)))
     every = {variant.name: variant for variant in (*made.values(), *linked)}
-    for variant in every.values():
-        line = [variant.name]
-        while (teacher := every[line[-1]].teacher) is not None:
-            if teacher in line:
-                raise UserError(f"variant {variant.name} is its own teacher ({' from '.join([*line, teacher])}); give it another one")
-            line.append(teacher)
-    teachers = {variant.teacher for variant in linked}
-    return sorted(every.values(), key=lambda variant: (variant.teacher is not None, variant.name not in teachers))
+    for name in every:
+        _check_no_cycle([name], every)
+    teachers = {name for variant in linked for name in variant.teachers}
+    return sorted(every.values(), key=lambda variant: (bool(variant.teachers), variant.name not in teachers))
 
 
-def _teacher_of(variant: Variant, alone: RunOptions) -> tuple[RunOptions, Variant]:
-    """Return the options of a run that trains a variant's teacher, and the variant without the weights and the epochs of the teacher."""
-    sources, teacher = variant.options.sources(), variant.options.teacher
-    weights = sources.pop(TEACHER, None)
-    epochs = variant.options.teacher_epochs or alone.epochs
-    own = replace(
+def _check_no_cycle(line: list[str], variants: Mapping[str, Variant]) -> None:
+    """Raise UserError if a variant is its own teacher; `line` leads from it to one of its teachers' teachers."""
+    for teacher in variants[line[-1]].teachers:
+        if teacher in line:
+            raise UserError(f"variant {line[0]} is its own teacher ({' from '.join([*line, teacher])}); give it another one")
+        _check_no_cycle([*line, teacher], variants)
+
+
+def _is_trained_first(teacher: object, variants: Collection[str]) -> bool:
+    """Return whether a teacher is neither a variant nor trained already."""
+    return isinstance(teacher, str) and teacher not in variants and not Path(teacher).is_dir() and _is_network(teacher)
+
+
+def _teacher_of(options: RunOptions, teacher: str, alone: RunOptions, *, several: bool) -> RunOptions:
+    """Return the options of a run that trains a variant's teacher.
+
+    Args:
+        options: of the variant.
+        teacher: network.
+        alone: options of the student alone.
+        several: whether it is one of several such teachers, which are given no weights.
+
+    Raises:
+        UserError: there are weights for one of several teachers.
+    """
+    weights = options.sources().get(TEACHER)
+    if several and weights is not None:
+        raise UserError(f"weights {weights} are given for one of several teachers; make it a variant, and name that as the teacher")
+    epochs = options.teacher_epochs or alone.epochs
+    return replace(
         alone.stretched(epochs) if epochs and alone.epochs else alone,
-        student=str(teacher),
+        student=teacher,
         epochs=epochs,
         microbatches=1,
         learning_rate_scales=None,
@@ -215,12 +250,12 @@ def _teacher_of(variant: Variant, alone: RunOptions) -> tuple[RunOptions, Varian
         freeze="none",
         trained_rate_scale=alone.trained_rate_scale if weights is not None else 1.0,
     )
-    return own, replace(variant, options=replace(variant.options, weights=sources or None, teacher_epochs=None))
 
 
 def _check_used(shared: Mapping[str, object], variants: Sequence[Variant]) -> None:
     """Raise UserError if an option is given to all variants and none of them takes it."""
-    for name, needed in (("teacher", "a teacher"), ("teacher_epochs", "a teacher"), ("peers", "peers")):
+    needs = {"teacher": "a teacher", "teacher_epochs": "a teacher", "peers": "peers", "unlabelled": "samples without labels"}
+    for name, needed in needs.items():
         if shared[name] not in (None, []) and all(getattr(variant.options, name) in (None, (), []) for variant in variants):
             raise UserError(f"{name} is {shared[name]}, but no method that is compared takes {needed}; leave it out")
 
@@ -232,17 +267,18 @@ def _is_network(name: str) -> bool:
 def seeded(variant: Variant, variants: Sequence[Variant], seed: int) -> RunOptions:
     """Return the options of a variant's run with a seed; a teacher that is a variant is given as its network."""
     options = variant.options
-    teacher = options.teacher
-    if variant.teacher is not None:
-        teacher = next(other.options.student for other in variants if other.name == variant.teacher)
-    elif isinstance(teacher, str):
-        teacher = teacher.replace(SEED, str(seed))
+    students = {other.name: other.options.student for other in variants}
+    linked = variant.taught_by or (None,) * len(options.teachers)
+    teachers: list[Any] = [
+        students[name] if name is not None else given.replace(SEED, str(seed)) if isinstance(given, str) else given
+        for given, name in zip(options.teachers, linked, strict=True)
+    ]
     weights = {member: source.replace(SEED, str(seed)) for member, source in options.sources().items()} or None
     split_seed = options.split_seed + (seed if variant.split_by_seed else 0)
     holdout_seed = (
         (split_seed if options.holdout_seed is None else options.holdout_seed) + seed if variant.holdout_by_seed else options.holdout_seed
     )
-    return replace(options, teacher=teacher, weights=weights, seed=seed, split_seed=split_seed, holdout_seed=holdout_seed, progress=False)
+    return replace(options, teacher=teachers, weights=weights, seed=seed, split_seed=split_seed, holdout_seed=holdout_seed, progress=False)
 
 
 @contextmanager
@@ -258,12 +294,12 @@ def _named(name: str, options: CompareOptions) -> Iterator[None]:
 
 def _check(variant: Variant, variants: Sequence[Variant], seeds: int) -> None:
     """Raise UserError if a variant cannot be trained, as far as its options tell."""
-    given = variant.options.teacher if variant.teacher is None else None
-    if variant.split_by_seed and isinstance(given, str) and Path(given).is_dir():
-        raise UserError(
-            f"split_by_seed: the teacher {given} was trained on what other seeds test on; give a network, which is trained anew for each "
-            f"seed, or a run for each ({SEED})"
-        )
+    for given in (teacher for teacher, name in zip(variant.options.teachers, variant.taught_by, strict=True) if name is None):
+        if variant.split_by_seed and isinstance(given, str) and Path(given).is_dir():
+            raise UserError(
+                f"split_by_seed: the teacher {given} was trained on what other seeds test on; give a network, which is trained anew for "
+                f"each seed, or a run for each ({SEED})"
+            )
     for source in variant.options.sources().values():
         if variant.split_by_seed and Path(source).is_dir():
             raise UserError(

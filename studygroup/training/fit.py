@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 import logging
 import warnings
 from collections.abc import Mapping
+from itertools import islice
 from pathlib import Path
 from typing import Any
 
 import torch
 from torch import Tensor, nn
 
-from studygroup.data import Dataset
+from studygroup.data import Dataset, evaluation_batches
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.errors import UserError
 from studygroup.methods.method import Method
@@ -21,12 +23,13 @@ from studygroup.networks.factory import NetworkFactory, spec_name
 from studygroup.networks.starts import Origin, describe_start, is_trained, mark
 from studygroup.runs.layout import RunFiles
 from studygroup.runs.member import Member, Run
+from studygroup.training.evaluate import score
 from studygroup.training.results import save_results
 from studygroup.training.settings import Settings
 from studygroup.training.splits import DataSplits
 from studygroup.training.state import check_same_run
 from studygroup.training.step_runner import StepRunner
-from studygroup.training.trainer import Trainer, shard_group
+from studygroup.training.trainer import EVALUATION_BATCH, Trainer, shard_group
 
 logger = logging.getLogger(__name__)
 
@@ -71,7 +74,8 @@ def fit(
         load_stage_weights(method, start)
     starts = {name: describe_start(module) for name, module in members_of(method).items()}
     if ranks.rank == 0:
-        for line in [*factory.lines.values(), *start_lines(method, starts)]:
+        taught = [f"{name}: {', '.join(f'{key} {value:.3f}' for key, value in own.items())}" for name, own in method.taught_by().items()]
+        for line in [*factory.lines.values(), *start_lines(method, starts), *taught]:
             logger.info("%s: %s", title, line)
     identity: dict[str, Any] = {
         "method": label,
@@ -91,6 +95,9 @@ def fit(
         },
         "settings": settings.identity(),
     }
+    if splits.unlabelled is not None and method.takes_unlabelled:
+        more = splits.unlabelled
+        identity["data"] |= {"unlabelled": more.key, "unlabelled samples": len(more.split), "unlabelled share": more.share}
     if ranks.is_distributed and ranks.shard != "samples":
         shard_group(method, ranks, len(dataset.classes))
     scored = splits if settings.score_test else splits.without_test()
@@ -99,7 +106,8 @@ def fit(
         check_same_run(run.identity, json.loads(json.dumps(identity, default=str)))  # as it was written
         if run.result["test_samples"] or not len(scored.dataset.test):
             return run
-    runner = StepRunner(method, splits.train, transform, settings, ranks, loss=splits.label_loss(settings))
+    loss = splits.label_loss(settings)
+    runner = StepRunner(method, splits.train, transform, settings, ranks, loss=loss, unlabelled=splits.unlabelled)
     trainer = Trainer(runner, splits.holdout, folder, identity=identity, title=title, resume_hint=resume_hint)
     best = trainer.run(resume=resume)
     save_results(trainer, best, factory, scored, label, starts)
@@ -160,6 +168,30 @@ def weights_digest(network: nn.Module) -> str:
             content = value.detach().cpu().contiguous().view(torch.uint8).numpy().tobytes() if value.dim() else str(value.item()).encode()
             found.update(content)
     return found.hexdigest()[:16]
+
+
+def holdout_accuracy(network: nn.Module, splits: DataSplits, settings: Settings, ranks: DistContext | None) -> float:
+    """Return the accuracy of a network on the hold-out set, the same on all ranks.
+
+    Args:
+        network: not changed.
+        splits: the data.
+        settings: of the training.
+        ranks: the processes that train together; None for 1.0, without a measurement.
+
+    Raises:
+        UserError: there is no hold-out set.
+    """
+    if not len(splits.holdout):
+        raise UserError(
+            "teachers are to be weighted by their accuracy on the hold-out set, and there is none; give --holdout, or combine mean"
+        )
+    if ranks is None:
+        return 1.0
+    transform = splits.transform(settings)
+    network = copy.deepcopy(network).to(transform.device).eval()
+    batches = islice(evaluation_batches(splits.holdout, transform, EVALUATION_BATCH), ranks.rank, None, ranks.world_size)
+    return score(lambda inputs: {"teacher": network(inputs)}, (), batches, ranks).accuracy["teacher"]
 
 
 def load_teacher(run: Run, dataset: Dataset) -> Member:

@@ -92,7 +92,7 @@ def training_cost(method: Method, factory: NetworkFactory, splits: DataSplits, s
             runner.step(batch, runner.clock(epoch, step), LossMeter())
         flops += counted.flops
         samples += len(batch)
-    return TrainingCost(flops / samples, sum(runner.batches.samples_per_epoch))
+    return TrainingCost(flops / samples, runner.batches.rows_per_epoch())
 
 
 @torch.no_grad()

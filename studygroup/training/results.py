@@ -12,7 +12,7 @@ from torch import nn
 
 from studygroup.errors import UserError
 from studygroup.networks.ensemble import Ensemble
-from studygroup.networks.factory import NetworkFactory, spec_name
+from studygroup.networks.factory import NetworkFactory, numbered, spec_name
 from studygroup.runs.evaluation import Evaluation, write_evaluations
 from studygroup.runs.files import write_json
 from studygroup.runs.layout import FORMAT
@@ -69,12 +69,14 @@ def write_results(
     method, dataset, settings, files = trainer.method, splits.dataset, trainer.settings, trainer.files
     record = trainer.log.history[-1]
     origin = {"data": dataset.name, "method": label, "seed": settings.seed}
+    taught_by = {"teachers": dict(found)} if (found := method.taught_by()) else {}
     common = {
         "classes": list(dataset.classes),
         **dataset.inputs.to_card(),
         "precision": "bf16" if trainer.updater.autocast is not None else "float32",
         "channels_last": trainer.runner.memory_format == torch.channels_last,
         **origin,
+        **taught_by,
     }
     students = method.student_names()
     cards = {}
@@ -129,6 +131,7 @@ def write_results(
             "diversity": scores.diversity if scores else None,
             "disagreement": scores.disagreement if scores else None,
         },
+        **taught_by,
         "modules": modules,
         "ranks": communication(trainer),
         "holdout_samples": len(splits.holdout),
@@ -194,7 +197,7 @@ def test_selected(
 
 def teachers_by_name(factory: NetworkFactory) -> dict[str, nn.Module]:
     """Return the teachers: `teacher`, and further ones as `teacher2`, `teacher3`, ..."""
-    return {f"teacher{number if number > 1 else ''}": teacher for number, teacher in enumerate(factory.teachers, start=1)}
+    return {numbered("teacher", number): teacher for number, teacher in enumerate(factory.teachers, start=1)}
 
 
 def total_parameters(network: nn.Module) -> int:

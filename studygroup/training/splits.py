@@ -9,7 +9,7 @@ import numpy as np
 import torch
 
 from studygroup.batch import LabelLoss
-from studygroup.data import Dataset, Flips, Split, Tokens, Transform
+from studygroup.data import Dataset, Flips, Split, Tokens, Transform, Unlabelled
 from studygroup.data.texts.dropout import TokenDropout
 from studygroup.errors import UserError, unknown_name
 from studygroup.training.settings import Settings
@@ -25,6 +25,7 @@ class DataSplits:
         holdout: samples that select the student; may be empty.
         augment: augmentation of training batches.
         flips: the decision on flips, if a preset depends on it.
+        unlabelled: samples without labels that join the batches; None for none.
     """
 
     dataset: Dataset
@@ -32,6 +33,7 @@ class DataSplits:
     holdout: Split
     augment: str
     flips: Flips | None = None
+    unlabelled: Unlabelled | None = None
 
     def transform(self, settings: Settings) -> Transform:
         """Return the transform from stored samples to network inputs, for training and evaluation."""

@@ -12,7 +12,7 @@ from torch import nn
 from studygroup import randomness
 from studygroup.batch import Batch, LabelLoss
 from studygroup.clock import Clock
-from studygroup.data import Batches, Split, Transform
+from studygroup.data import Batches, Split, Transform, Unlabelled
 from studygroup.distributed.context import SINGLE_PROCESS, DistContext
 from studygroup.groups import Frozen
 from studygroup.methods.method import Method
@@ -41,6 +41,7 @@ class StepRunner:
         ranks: DistContext = SINGLE_PROCESS,
         *,
         loss: LabelLoss | None = None,
+        unlabelled: Unlabelled | None = None,
     ) -> None:
         """Move the method to the device of the transform.
 
@@ -51,6 +52,7 @@ class StepRunner:
             settings: of the training.
             ranks: the processes that train together.
             loss: smoothing and class weights.
+            unlabelled: samples without labels, for methods that take them.
 
         Raises:
             UserError: settings or data that the method cannot work with.
@@ -72,6 +74,7 @@ class StepRunner:
             whole_batch=method.whole_batch,
             balanced=settings.sampling == "balanced",
             loss=loss,
+            unlabelled=unlabelled if method.takes_unlabelled else None,
         )
         self.updater = Updater(method, settings, self.device, ranks)
         if settings.compile:
@@ -82,7 +85,8 @@ class StepRunner:
     def build(cls, method: Method, factory: NetworkFactory, splits: DataSplits, settings: Settings) -> StepRunner:
         """Build a method's networks and make a runner of its steps in train mode."""
         method.build(factory)
-        runner = cls(method, splits.train, splits.transform(settings), settings, loss=splits.label_loss(settings))
+        loss = splits.label_loss(settings)
+        runner = cls(method, splits.train, splits.transform(settings), settings, loss=loss, unlabelled=splits.unlabelled)
         method.train()
         return runner
 

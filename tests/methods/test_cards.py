@@ -103,7 +103,14 @@ def test_the_commands_of_a_page_are_valid(name: str) -> None:
     for words in commands:
         assert words[:2] == ["studygroup", "train"]
         assert words[2] in ("digits", "fashion-mnist")
-        given = dict(zip(words[3::2], words[4::2], strict=True))
+        given: dict[str, str] = {}
+        for word in words[3:]:  # a flag has one value or several
+            if word.startswith("--"):
+                given[word] = ""
+            else:
+                given[list(given)[-1]] += f" {word}"
+        assert all(given.values())
+        given = {flag: value.strip() for flag, value in given.items()}
         assert given.pop("--method") == name
         assert ("--teacher" in given) == METHODS[name].needs_teacher
         options = {flag.removeprefix("--method."): value for flag, value in given.items() if flag.startswith("--method.")}

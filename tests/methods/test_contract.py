@@ -9,6 +9,7 @@ import sys
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 from torch import nn
@@ -17,6 +18,7 @@ from torch.nn.modules.batchnorm import _BatchNorm
 import studygroup
 from studygroup.batch import Batch, LabelMix
 from studygroup.clock import Clock
+from studygroup.data.batches import label_weights
 from studygroup.errors import UserError
 from studygroup.groups import Branched, Frozen, Modular
 from studygroup.groups.branched import Branch
@@ -389,6 +391,35 @@ def test_mixed_labels_enter_the_label_losses_by_their_weights(case: Case) -> Non
     for name, mixed in found[2].items():
         if name.endswith("/cross_entropy") and name in same:
             torch.testing.assert_close(mixed, 0.7 * found[0][name] + 0.3 * found[1][name])
+
+
+@every_case
+def test_samples_without_labels_enter_no_cross_entropy(case: Case) -> None:
+    """With the labels of one half, then of the other: the two cross-entropies average to that of all; other losses need no labels."""
+    method = case.make()
+    if not method.takes_unlabelled or method.needs_all_labels():
+        return
+    plain = batch_for(method)
+    known = np.concatenate([np.arange(size) % 2 == 0 for size in plain.student_sizes])
+    found = []
+    for mask in (known, ~known):
+        labels = torch.where(torch.from_numpy(mask), plain.labels, -1)
+        batch = replace(plain, labels=labels, label_weights=label_weights(mask, plain.student_sizes))
+        method = case.make()
+        found.append(
+            {name: loss.detach() for name, loss in next(updates(method, optimizer_of(method), batch, Clock(2, 4, 0, 2, 3))).items()}
+        )
+    method = case.make()
+    whole = next(updates(method, optimizer_of(method), plain, Clock(2, 4, 0, 2, 3)))
+    shares = {f"student{k}": (size + 1) // 2 / size for k, size in enumerate(plain.student_sizes) if size}
+    assert found[0].keys() == found[1].keys() == whole.keys()
+    for name, loss in whole.items():
+        member, _, kind = name.partition("/")
+        if kind == "cross_entropy":
+            share = shares[member] if plain.sizes is not None else shares["student0"]
+            torch.testing.assert_close(share * found[0][name] + (1 - share) * found[1][name], loss.detach())
+        elif case.method != "mcl":  # whose contrast is of classes
+            assert torch.equal(found[0][name], loss.detach())
 
 
 @every_case

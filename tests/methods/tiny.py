@@ -170,8 +170,8 @@ def maker(
 
 
 def assistants(method: Method) -> list[nn.Module]:
-    """As many networks as the method has assistants, each with weights of its own."""
-    count = len(method.options().get("assistants") or ())
+    """As many networks as the method's last stage learns from beside the teacher, each with weights of its own."""
+    count = len(method.stages()[-1].teachers) - 1 if method.options().get("assistants") else 0
     return [NetworkFactory(tiny, num_classes=CLASSES, in_channels=1, seed=90 - number).student(0) for number in range(count)]
 
 

@@ -6,7 +6,7 @@ from typing import Any
 
 import pytest
 
-from studygroup.reporting.advice import changes, columns, paragraph, points
+from studygroup.reporting.advice import changes, columns, paragraph, points, render_advice_markdown
 
 
 def row(name: str, kind: str, holdout: float, **more: Any) -> dict[str, Any]:
@@ -71,7 +71,13 @@ def test_the_table_has_the_last_rung_and_the_student_alone_first() -> None:
         row("dml", "group", 0.95, comparison="rung2"), row("cgl", "group", 0.99), row("alone-20", "alone", 0.8, comparison="alone")
     )
     found["rows"][0]["comparison"] = "rung2"
-    assert dict(columns(found))["candidate"] == ["**about dml**", "about alone-40", "about alone-20", "about cgl"]
+    assert dict(columns(found))["candidate"] == ["about dml", "about alone-40", "about alone-20", "about cgl"]
+
+
+def test_the_winner_is_bold_in_markdown() -> None:
+    found = render_advice_markdown(advice(row("dml", "group", 0.95), row("cgl", "group", 0.9), command="studygroup train", run="runs/dml"))
+    assert "| **about dml** |" in found
+    assert "| about cgl |" in found
 
 
 def test_no_negative_zero() -> None:

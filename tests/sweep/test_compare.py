@@ -14,7 +14,9 @@ import scipy.stats
 
 import studygroup
 from studygroup import UserError, cli, reporting
+from studygroup.runs.member import Run
 from studygroup.sweep import cost
+from studygroup.training.fit import weights_digest
 from tests.sweep.conftest import SMALL, Compare, InProcess, by_variant, result_of
 
 
@@ -173,6 +175,22 @@ def test_a_teacher_is_trained_once_for_all_methods_of_a_seed(compare: Compare, e
     assert rows["kd"]["teacher_cost"] == teacher["cost"] > 1
     assert rows["baseline"]["teacher_flops"] is None
     assert "the cost of training the teacher is a column of its own" in (tmp_path / "out" / "leaderboard.md").read_text()
+
+
+@pytest.mark.slow
+def test_several_teachers_of_each_seed(compare: Compare, executor: InProcess, tmp_path: Path) -> None:
+    variants = {"group": {"method": "dml"}, "kd": {"method": "kd", "teacher": ["resnet14", "group"]}}
+    result = compare(variants=variants, seeds=2)
+    assert [name for name in executor.started if name.startswith("kd")] == ["kd-s0", "kd-s1"]
+    for seed in (0, 1):
+        runs = [Run(tmp_path / "out" / "runs" / f"{name}-s{seed}") for name in ("teacher-resnet14", "group", "kd")]
+        assert runs[2].result["identity"]["teacher"].split() == [weights_digest(run.best.network) for run in runs[:2]]
+        assert set(runs[2].result["teachers"]) == {"teacher", "teacher2"}
+    rows = by_variant(result)
+    assert rows["kd"]["teacher_flops"] == rows["teacher-resnet14"]["flops"] + rows["group"]["flops"]
+    executor.started.clear()
+    compare(variants=variants, seeds=2)  # goes on where it ended
+    assert not executor.started
 
 
 @pytest.mark.slow

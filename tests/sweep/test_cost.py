@@ -9,6 +9,7 @@ from typing import Any
 import pytest
 
 from studygroup import reporting
+from studygroup.errors import UserError
 from studygroup.options import CompareOptions
 from studygroup.sweep import comparison, cost
 from studygroup.sweep.variants import make_variants
@@ -53,6 +54,31 @@ def test_equal_compute(
     assert variants["dml"]["milestones"] == [5, 8]
     assert variants["dml"]["warmup"] == 1.0
     assert variants["slow"]["milestones"] == [1]
+
+
+def test_each_of_several_teachers_counts_once(compare: Compare, monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
+    costs = {**STAND_INS, "big": 100.0, "alone": 140.0}
+    monkeypatch.setattr(cost, "measure", lambda variant, _: TrainingCost(costs[variant.name] / 96, 96))
+    monkeypatch.setattr(comparison, "run_all", lambda *_, **__: True)
+    kd: dict[str, Any] = {"method": "kd", "teacher": ["big", "resnet14"], "teacher_epochs": 2}
+    variants = {"big": {"method": "baseline", "student": "resnet20", "epochs": 6}, "kd": kd, "alone": {**kd, "teacher": "resnet14"}}
+    result = compare(variants=variants, epochs=20, budget="equal-compute", count_teacher=True)
+    # kd: (20 x 100 - 6 x 100 - 2 x 300) / 140; the shared teacher counts in the other method, too
+    assert {row["variant"]: row["epochs"] for row in result["rows"]} == {
+        "baseline": 20,
+        "kd": 5,
+        "alone": 10,
+        "big": 6,
+        "teacher-resnet14": 2,
+    }
+    rows = by_variant(result)
+    assert rows["kd"]["teacher_flops"] == pytest.approx(6 * 100 + 2 * 300)
+    assert (rows["kd"]["teacher"], rows["alone"]["teacher"]) == ("big, teacher-resnet14", "teacher-resnet14")
+    (tmp_path / "run").mkdir()
+    monkeypatch.setattr("studygroup.sweep.variants._check", lambda *_: None)
+    variants["kd"] = {**kd, "teacher": ["big", str(tmp_path / "run")], "teacher_epochs": None}
+    with pytest.raises(UserError, match=r"count_teacher: the cost of training .*run is not known"):
+        compare(variants=variants, epochs=20, budget="equal-compute", count_teacher=True, overwrite=True)
 
 
 @pytest.mark.slow

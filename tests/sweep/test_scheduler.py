@@ -71,8 +71,8 @@ def finish(job: Job) -> None:
     job.files.result.write_text(json.dumps({**RESULT, "seconds": 7.0}))
 
 
-def job(tmp_path: Path, name: str, after: str | None = None, weight: float = 1.0) -> Job:
-    return Job(name, RunFiles(tmp_path / name), Task({}), after, 4, weight)
+def job(tmp_path: Path, name: str, after: str = "", weight: float = 1.0) -> Job:
+    return Job(name, RunFiles(tmp_path / name), Task({}), after.split(), 4, weight)
 
 
 def run(executor: FakeExecutor, jobs: list[Job], stop: Any = Stop) -> bool:
@@ -84,6 +84,16 @@ def test_students_wait_for_their_teacher_and_others_do_not(tmp_path: Path) -> No
     executor = FakeExecutor(2, jobs)
     assert run(executor, jobs)
     assert executor.log == ["+teacher", "+dml", "-teacher", "+kd", "-dml", "+orc", "-kd", "-orc"]
+
+
+def test_a_student_waits_for_all_its_teachers(tmp_path: Path) -> None:
+    jobs = [job(tmp_path, "kd", after="short long"), job(tmp_path, "short"), job(tmp_path, "long"), job(tmp_path, "dml")]
+    executor = FakeExecutor(1, jobs)
+    assert run(executor, jobs)
+    assert executor.log == ["+short", "-short", "+long", "-long", "+kd", "-kd", "+dml", "-dml"]
+    bad = [job(tmp_path, "pupil", after="good bad"), job(tmp_path, "good"), job(tmp_path, "bad")]
+    run(FakeExecutor(1, bad, {"bad": {"error": "no good"}}), bad)
+    assert bad[0].failed == "its teacher bad failed"
 
 
 def test_failures_and_finished_runs(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

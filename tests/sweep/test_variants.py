@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -54,7 +55,7 @@ def test_methods_get_only_the_options_that_they_take() -> None:
     assert variants["kd"].options.peers == ()
     assert variants["baseline"].options.peers == ()
     assert variants["baseline"].options.teacher is None
-    assert variants["kd"].teacher == "teacher-resnet20"
+    assert variants["kd"].taught_by == ("teacher-resnet20",)
 
 
 def test_a_network_as_teacher_becomes_a_variant() -> None:
@@ -74,6 +75,35 @@ def test_a_network_as_teacher_becomes_a_variant() -> None:
     }
     assert next(iter(variants)) == "teacher-resnet20"
     assert seeded(variants["kd"], list(variants.values()), 3).teacher == "resnet20"
+
+
+def test_several_teachers_are_variants_runs_and_networks(tmp_path: Path) -> None:
+    run = str(tmp_path / "run-s{seed}")
+    for seed in (0, 1):
+        (tmp_path / f"run-s{seed}").mkdir()
+    group = {"method": "dml", "epochs": 3}
+    taught = {"method": {"name": "kd", "combine": "holdout"}, "teacher": ["group", "resnet20", run]}
+    with pytest.raises(UserError, match=r"variant kd: .*run-s0 holds no finished run"):
+        variants_of(variants={"group": group, "kd": taught}, seeds=2)
+    variants, _ = variants_of(variants={"group": group, "kd": {**taught, "teacher": ["group", "resnet20"], "teacher_epochs": 4}})
+    kd = variants["kd"]
+    assert kd.taught_by == ("group", "teacher-resnet20")
+    assert kd.plain()["teacher"] == ["group", "teacher-resnet20"]
+    assert (variants["teacher-resnet20"].options.epochs, kd.options.teacher_epochs) == (4, None)
+    assert not variants["group"].teaches
+    assert list(variants).index("kd") == len(variants) - 1
+    assert seeded(kd, list(variants.values()), 1).teacher == ("resnet8", "resnet20")
+    mixed = replace(kd, options=replace(kd.options, teacher=(run, "group")), taught_by=(None, "group"))
+    assert seeded(mixed, list(variants.values()), 1).teacher == (str(tmp_path / "run-s1"), "resnet8")
+    assert mixed.plain()["teacher"] == [None, "group"]
+    for given, message in (
+        ({"teacher": ["group", "group"]}, "the teacher group is given twice"),
+        ({"teacher": ["group", "kd"]}, "variant kd is its own teacher"),
+        ({"teacher": ["resnet14", "resnet20"], "weights": {"teacher": "w.pt"}}, "weights w.pt are given for one of several teachers"),
+        ({"teacher": ["resnet14", "resnet20"], "method": "crd"}, "variant kd: crd learns from one teacher, and 2 are given"),
+    ):
+        with pytest.raises(UserError, match=message):
+            variants_of(variants={"group": group, "kd": {"method": "kd", **given}})
 
 
 def test_each_seed_can_have_weights_of_its_own(tmp_path: Path) -> None:
@@ -158,8 +188,8 @@ def test_studies_can_be_run(path: Path, tmp_path: Path, monkeypatch: pytest.Monk
     assert not plain.teaches
     names = [variant.name for variant in variants]
     for variant in variants:
-        assert (variant.teacher is not None) == METHODS[str(variant.options.method)].needs_teacher
-        assert variant.teacher is None or names.index(variant.teacher) < names.index(variant.name)
+        assert bool(variant.teachers) == METHODS[str(variant.options.method)].needs_teacher
+        assert all(names.index(teacher) < names.index(variant.name) for teacher in variant.teachers)
 
 
 def test_there_are_studies() -> None:

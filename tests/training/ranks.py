@@ -16,7 +16,7 @@ import torch
 from torch import Tensor, nn
 from torch.multiprocessing.spawn import spawn as start
 
-from studygroup.data import ImageTransform
+from studygroup.data import ImageTransform, Unlabelled
 from studygroup.data.dataset import Split
 from studygroup.data.texts.ragged import Ragged
 from studygroup.data.transforms import TokenTransform, Transform
@@ -58,7 +58,7 @@ def normless(num_classes: int = CLASSES, in_channels: int = 1) -> Chain:
 
 @dataclass(frozen=True)
 class Scene:
-    """A short run: a method or its first stage, what is sharded over ranks, and the settings that differ from the defaults."""
+    """A short run: a method or its first stage, what is sharded over ranks, settings, teachers, and the share without labels."""
 
     method: str
     options: Mapping[str, Any] = field(default_factory=dict)
@@ -67,6 +67,8 @@ class Scene:
     settings: Mapping[str, Any] = field(default_factory=dict)
     first: bool = False
     texts: bool = False
+    teachers: int = 1
+    unlabelled: float = 0.0
 
 
 def trainer_of(scene: Scene, ranks: DistContext, folder: Path) -> Trainer:
@@ -85,6 +87,9 @@ def trainer_of(scene: Scene, ranks: DistContext, folder: Path) -> Trainer:
     method = create_method(scene.method, dict(scene.options))
     network = tiny_text if scene.texts else tiny if scene.norms else normless
     more_teachers = assistants(method)
+    if scene.teachers > 1:
+        make = NetworkFactory(network, num_classes=CLASSES, in_channels=1, seed=80)
+        more_teachers += [make.copy(number) for number in range(1, scene.teachers)]
     if scene.first:
         assert isinstance(method, AB | FSP | FT)
         method = method.initial()
@@ -97,11 +102,16 @@ def trainer_of(scene: Scene, ranks: DistContext, folder: Path) -> Trainer:
         )
     shape: dict[str, Any] = {"num_classes": CLASSES, **shape_of(scene.texts)}
     known = torch.from_numpy(train.labels)
-    method.build(NetworkFactory(network, **shape, seed=1, teacher=teacher, more_teachers=more_teachers, labels=known))
+    factory = NetworkFactory(network, **shape, seed=1, teacher=teacher, more_teachers=more_teachers, labels=known)
+    accuracies = iter((0.5, 0.3, 0.4))
+    factory.holdout_accuracy = lambda _: next(accuracies)
+    method.build(factory)
     method.double()
     if ranks.is_distributed and ranks.shard != "samples":
         shard_group(method, ranks, CLASSES)
-    runner = StepRunner(method, train, prepare, settings, ranks)
+    more = Split(inputs, np.full(SAMPLES + HELD, -1))
+    unlabelled = Unlabelled(more, scene.unlabelled, "more", "key") if scene.unlabelled else None
+    runner = StepRunner(method, train, prepare, settings, ranks, unlabelled=unlabelled)
     return Trainer(runner, held, folder, identity={"scene": repr(scene.method)})
 
 

@@ -88,6 +88,14 @@ SCENES = [
     Scene("cgl", {"students": 3, "logit_loss": "dist", "detach_targets": False}, norms=True),
     Scene("cgl", {"students": 4, "logit_loss": "dist"}, "students", norms=True),
     Scene("codistillation", {"logit_loss": "dist", "burn_in": 0.0, "division": "epoch"}, norms=True),
+    # several teachers, of which all ranks draw the same
+    Scene("kd", {"combine": "random"}, norms=True, teachers=3),
+    Scene("kd", {"combine": "holdout"}, norms=True, teachers=3),
+    # samples without labels, of which ranks have unequal numbers
+    *(Scene(name, norms=True, unlabelled=0.4) for name in ("kd", "dml", "cgl", "codistillation", "mcl", "rdrop")),
+    Scene("cgl", {"students": 4}, "students", norms=True, unlabelled=0.4),
+    Scene("dml", {"students": 3}, "members", norms=True, unlabelled=0.4),
+    Scene("kd", settings={"microbatches": 3}, unlabelled=0.6),
     # texts, whose batch norm is over the positions of all ranks
     *(Scene(name, norms=True, texts=True) for name in ("orc", "at", "fitnet")),
     Scene("sp", {"weight": 30.0}, norms=True, texts=True),

@@ -83,6 +83,11 @@ def parse_augment(augment: str, *, flips: bool = True) -> dict[str, float]:
 
     Raises:
         UserError: a word is neither preset nor operation, or a strength is out of range.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.parse_augment("light,rotate=15")
+        {'crop': 0.125, 'flip': 0.5, 'rotate': 15.0}
     """
     found: dict[str, float] = {}
     for part in augment.replace("+", ",").split(","):
@@ -102,7 +107,13 @@ def parse_augment(augment: str, *, flips: bool = True) -> dict[str, float]:
 
 
 def asks_for_flips(augment: str) -> bool:
-    """Return whether an augmentation has a preset that flips images where the data allows it, and no flip of its own."""
+    """Return whether an augmentation has a preset that flips images where the data allows it, and no flip of its own.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.asks_for_flips("light"), data.asks_for_flips("crop+flip")
+        (True, False)
+    """
     return parse_augment(augment) != parse_augment(augment, flips=False)
 
 
@@ -119,7 +130,13 @@ def _strength(name: str, text: str) -> float:
 
 
 def format_augment(found: dict[str, float]) -> str:
-    """Return the shortest text that `parse_augment` reads as these operations: what a run records."""
+    """Return the shortest text that `parse_augment` reads as these operations: what a run records.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.format_augment(data.parse_augment("light,rotate=15"))
+        'crop+flip+rotate=15'
+    """
     parts = [name if value == OPERATIONS[name].default else f"{name}={value:g}" for name, value in found.items()]
     return "+".join(parts) or "none"
 

@@ -51,6 +51,11 @@ def find_images(path: str | Path) -> list[Path]:
 
     Raises:
         UserError: the path does not exist, or the folder has no images.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.find_images("digit.png")
+        [PosixPath('digit.png')]
     """
     path = Path(path).expanduser()
     if not path.exists():
@@ -83,6 +88,11 @@ def read_image(path: str | Path, shape: tuple[int, int, int]) -> NDArray[np.uint
 
     Raises:
         UserError: the file is missing or is not a readable image.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.read_image("digit.png", (1, 8, 8)).shape
+        (1, 8, 8)
     """
     with decoding():
         return read_file(path, shape)

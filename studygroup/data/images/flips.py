@@ -64,6 +64,11 @@ def decide_flips(dataset: Dataset, cache: str | Path | None = None) -> Flips:
 
     Raises:
         UserError: the cache cannot be written.
+
+    Example:
+        >>> from studygroup import data
+        >>> data.decide_flips(data.open_dataset("digits")).allowed
+        False
     """
     if dataset.flips is not None:
         other = f"no flips, as mirrored images of {dataset.name} are of another class or of none"

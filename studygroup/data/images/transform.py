@@ -28,6 +28,14 @@ class ImageTransform:
 
     Raises:
         UserError: the augmentation is unknown, or cannot be of such images.
+
+    Example:
+        >>> from studygroup import data
+        >>> digits = data.open_dataset("digits")
+        >>> transform = data.ImageTransform(digits.inputs.shape, digits.inputs.mean, digits.inputs.std, "crop")
+        >>> batch = next(data.Batches(digits.train, transform, batch_size=64, seed=0).epoch(0))
+        >>> batch.inputs.shape
+        torch.Size([64, 1, 8, 8])
     """
 
     def __init__(

@@ -19,6 +19,13 @@ class Ragged:
         tokens: (M,) rows one after the other, of any integer type, memory-mapped or not.
         ends: (N,) int64: where each row ends in `tokens`; it begins where the row before ends. A row may be empty.
         pad: id of the padding, at the end of rows.
+
+    Example:
+        >>> import numpy as np
+        >>> from studygroup import data
+        >>> rows = data.Ragged.of([np.array([5, 6, 7]), np.array([8])])
+        >>> len(rows), rows.lengths
+        (2, array([3, 1]))
     """
 
     tokens: NDArray[np.integer[Any]]
