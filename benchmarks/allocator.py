@@ -24,6 +24,7 @@ from studygroup.training.timed_trainer import TimedTrainer
 from studygroup.training.timing import ratio
 
 CASES = {"resnet20, 28, 64": 24, "resnet20, 28, 128": 12, "resnet8, 14, 64": 100}  # steps of a repetition
+SLOWER = 1.05  # at most, where nothing was cleared
 QUICK = {"resnet8, 14, 16": 2}
 METHODS: dict[str, type[Method]] = {"alone": Baseline, "CGL": CGL}
 Found = dict[str, tuple[float, float]]
@@ -68,7 +69,7 @@ def cost_row(name: str, without: Sequence[tuple[float, float]], kept: Sequence[t
     """Make a row of what the turns without and with kept memory found."""
     (seconds, pages), (kept_seconds, kept_pages) = (map(statistics.median, zip(*found, strict=True)) for found in (without, kept))
     details = f"{1000 * seconds:.1f} ms and {pages:,.0f} cleared pages, kept {1000 * kept_seconds:.1f} ms and {kept_pages:,.0f}"
-    return row(name, ratio([one for one, _ in kept], [one for one, _ in without]), target=1.0, details=details)
+    return row(name, ratio([one for one, _ in kept], [one for one, _ in without]), target=SLOWER, details=details)
 
 
 if __name__ == "__main__":

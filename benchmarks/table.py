@@ -1,4 +1,4 @@
-"""Write a page from the JSON files of the benchmarks.
+"""Write a page from the JSON files of the benchmarks, and `limits.md`.
 
 python benchmarks/table.py runs/benchmarks --out docs/performance.md
 """
@@ -33,6 +33,7 @@ ORDER = (
     *("routing", "group_cost", "phases", "orc", "allocator", "trainer", "dml", "augment"),
     *("data", "texts", "text_networks", "start", "memory", "ranks"),
 )
+LIMITS = Path(__file__).with_name("limits.md")  # what no program measures
 OWN = ("command",)  # entries of the machine's description that differ between programs
 
 
@@ -51,7 +52,8 @@ def page(results: Sequence[Mapping[str, Any]]) -> str:
     verdicts = [found["reached"] for result in results for found in result["rows"] if found["reached"] is not None]
     same = len(set(machines)) == 1
     text = PAGE.format(again=AGAIN, machine=machines[0] if same else "", reached=sum(verdicts), targets=len(verdicts))
-    return text + "".join(section(result, "" if same else machine) for result, machine in zip(results, machines, strict=True))
+    sections = [section(result, "" if same else machine) for result, machine in zip(results, machines, strict=True)]
+    return text + "".join(sections) + LIMITS.read_text(encoding="utf-8")
 
 
 def machine_text(machine: Mapping[str, Any]) -> str:
