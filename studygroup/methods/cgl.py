@@ -138,13 +138,7 @@ class CGL(RoutingOptions, ComparesLogits):  # type: ignore[misc]  # `modules` is
             logits, imitated = self.group.study(inputs, subgroups, detach=self.detach_targets)
             return logits, [self.subgroups.target(own, others) for own, others in zip(logits, imitated, strict=True)]
         logits, _ = self.group.study(inputs, [[]] * self.students)
-        if batch.sizes is None:
-            indices, now = [batch.indices] * self.students, torch.stack(logits).mean(0)
-        else:
-            indices, now = [*batch.indices.split(batch.sizes)], torch.cat(logits)
-        targets = [self.past.targets(own, z) if len(own) else None for own, z in zip(indices, logits, strict=True)]
-        self.past.update(batch.all_gather(batch.indices), batch.all_gather(now.detach()))  # the memory is the same on all ranks
-        return logits, targets
+        return logits, self.past.exchange(batch, logits)
 
 
 def per_student(values: Tensor, students: Sequence[int], logits: Sequence[Tensor]) -> Iterator[tuple[int, Tensor]]:

@@ -18,10 +18,9 @@ Rules (each has a test in the contract suite):
 from __future__ import annotations
 
 import copy
-import inspect
 from abc import ABC, abstractmethod
 from collections.abc import Iterator, Mapping
-from typing import Any, ClassVar, Literal, Self
+from typing import ClassVar, Literal
 
 from torch import Tensor, nn
 
@@ -30,14 +29,14 @@ from studygroup.clock import Clock
 from studygroup.errors import require as require
 from studygroup.errors import unknown_name
 from studygroup.groups.group import Group
+from studygroup.methods.recorded import Recorded
 from studygroup.methods.stage_spec import StageSpec as StageSpec
 from studygroup.methods.yields import Losses as Losses
 from studygroup.methods.yields import WithMetrics as WithMetrics
 from studygroup.networks.factory import NetworkFactory
-from studygroup.parameters import check_values, parameters_of
 
 
-class Method(nn.Module, ABC):
+class Method(Recorded, ABC):
     """A group of students and what one batch teaches them.
 
     Attributes:
@@ -45,15 +44,12 @@ class Method(nn.Module, ABC):
         candidates: names of the students that may be deployed: those with the target's network, or those of them that are preferred.
         needs_teacher: whether the method learns from a trained network, which it calls `teacher_name`.
         several_teachers: whether it can learn from several.
-        takes_unlabelled: whether samples without labels may join its batches: its cross-entropies are those of `batch.targets`, which leave
-            such samples out, and some other loss needs no labels.
+        takes_unlabelled: whether some loss needs no labels, and the others are cross-entropies of `batch.targets`, which leave them out.
         images_only: why the method cannot learn from texts; empty if it can.
         hands_over: what is deployed unless the run says otherwise.
 
     Example:
         >>> import studygroup as sg
-        >>> sg.CGL(students=8).students
-        8
         >>> sg.CGL(students=0)
         Traceback (most recent call last):
             ...
@@ -68,20 +64,6 @@ class Method(nn.Module, ABC):
     hands_over: ClassVar[Literal["selected", "soup"]] = "selected"
     group: Group
     candidates: tuple[str, ...]
-    _options: dict[str, Any]
-
-    def __new__(cls, *args: Any, **kwargs: Any) -> Self:
-        """Record the constructor's arguments for config.yaml; reject values outside a `Literal` or out of range."""
-        method = super().__new__(cls)
-        nn.Module.__init__(method)  # before a dataclass sets the first attribute
-        given = inspect.signature(cls.__init__).bind_partial(method, *args, **kwargs).arguments
-        parameters = parameters_of(cls)
-        check_values(parameters, given)
-        method.__dict__["_options"] = {name: given.get(name, parameter.default) for name, parameter in parameters.items()}
-        return method
-
-    def __init__(self) -> None:
-        """Take no options."""
 
     @property
     def whole_batch(self) -> bool:
@@ -160,10 +142,6 @@ class Method(nn.Module, ABC):
     def taught_by(self) -> Mapping[str, Mapping[str, float]]:
         """Return what results and cards record of several teachers, by name: `teacher`, `teacher2`, ..."""
         return {}
-
-    def options(self) -> dict[str, Any]:
-        """Return the constructor's arguments with their values."""
-        return dict(self._options)
 
     def describe(self) -> dict[str, object]:
         """Return what identifies the group, in JSON's types: a run can only be resumed with the same."""

@@ -7,9 +7,12 @@ Shapes: N training samples, b of them, C classes.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 
+from studygroup.batch import Batch
 from studygroup.losses.numerics import as_float32
 
 
@@ -38,3 +41,13 @@ class PastLogits(nn.Module):
         now = self.sums.new_zeros(len(visited), logits.shape[1]).index_add_(0, rows, as_float32(logits).to(self.sums.dtype)) / visits
         self.sums[visited] = self.momentum * self.sums[visited] + (1 - self.momentum) * now
         self.weights[visited] = self.momentum * self.weights[visited] + (1 - self.momentum)
+
+    def exchange(self, batch: Batch, logits: Sequence[Tensor]) -> list[Tensor | None]:
+        """Return what each student imitates on its own samples, if it has any, and count this visit of all of them."""
+        if batch.sizes is None:
+            indices, now = [batch.indices] * len(logits), torch.stack(tuple(logits)).mean(0)
+        else:
+            indices, now = [*batch.indices.split(batch.sizes)], torch.cat(tuple(logits))
+        targets = [self.targets(own, z) if len(own) else None for own, z in zip(indices, logits, strict=True)]
+        self.update(batch.all_gather(batch.indices), batch.all_gather(now.detach()))  # the memory is the same on all ranks
+        return targets

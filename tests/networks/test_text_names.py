@@ -103,7 +103,7 @@ def test_options_are_the_arguments_of_the_functions() -> None:
 
 
 def test_the_table_of_options_in_the_docs_is_complete() -> None:
-    text = (Path(__file__).parents[2] / "docs" / "texts.md").read_text(encoding="utf-8")
+    text = (Path(__file__).parents[2] / "docs" / "networks" / "transformer.md").read_text(encoding="utf-8")
     rows = re.findall(r"^\| `(\w+)` \| ([\d.]+) \|", text, re.MULTILINE)
     assert {name: float(default) for name, default in rows} == options_of("transformer")
 
