@@ -42,7 +42,7 @@ def measure(repeats: int, quick: bool) -> list[Row]:
         found, steps = compare(trainers, steps=1 if quick else None, repeats=repeats)
         costs = found[: 1 + len(sizes)]
         for cost in found[1:]:
-            wanted = (cost in costs and cost.students == CGL().students) or cost.name == "targets recalled"
+            wanted = cost.students == CGL().students and cost.name != "no imitation"
             rows.append(cost_row(cost, costs[0], batch_size, steps, target if wanted else None))
         alike = [cost for cost in costs[1:] if cost.students > 2]
         for some, what, bound in ((alike, "p (K - 1) = 1.75", APART), (costs[1:], "all K", None)):
