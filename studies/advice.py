@@ -1,4 +1,4 @@
-"""Whether an advice is right: several advices on one data set, and every candidate trained in full.
+"""Measure whether an advice is right: several advices on one data set, and every candidate trained in full.
 
     python studies/advice.py studies/advice/words.yaml runs/advice-words --full 40 --unused 10000
 
@@ -58,17 +58,15 @@ def trained_in_full(options: AdviseOptions, epochs: int, runs: int, unused: int)
     known = study.measured_candidates(candidates_for(base, options, texts=reads_texts(base.data)))
     own = replace(study.comparisons.options, seeds=runs, split_by_seed=True, holdout_by_seed=False, score_on_unused=unused)
     study.comparisons.options = own
-    lengths = [length for power in range(5) if (length := epochs >> power)]
-    rows = {
-        f"{ALONE}-{epochs}" if name == BASELINE else name: row for name, row in study.comparisons.train_rung("full", known, epochs).items()
-    }
-    rows |= study.comparisons.train_alone(lengths[1:])
+    full, *shorter = [length for power in range(5) if (length := epochs >> power)]
+    trained = {"full": study.comparisons.train_rung("full", known, full), ALONE: study.comparisons.train_alone(shorter)}
+    trained["full"][f"{ALONE}-{full}"] = trained["full"].pop(BASELINE)
     found = {}
-    for name, row in rows.items():
-        if row["role"] == "teacher" or name == "linear":
-            continue
-        folder = files.comparison(ALONE if name in map(f"{ALONE}-{{}}".format, lengths[1:]) else "full").folder
-        found[name] = [100 * json.loads((folder / run / "unused.json").read_text())["accuracy"]["best"] for run in row["runs"]]
+    for comparison, rows in trained.items():
+        folder = files.comparison(comparison).folder
+        for name, row in rows.items():
+            if row["role"] != "teacher" and name != "linear":
+                found[name] = [100 * json.loads((folder / run / "unused.json").read_text())["accuracy"]["best"] for run in row["runs"]]
     return found
 
 

@@ -66,7 +66,7 @@ def open_unlabelled(given: str | Path, options: DataOptions, dataset: Dataset, s
     Raises:
         UserError: they are of another kind than the training samples, there are none, or one cannot be read.
 
-    Examples:
+    Example:
         >>> from studygroup import data, options
         >>> reading = options.DataOptions("digits")
         >>> data.open_unlabelled(".", reading, data.open_data(reading), 0.5).share  # a folder with digit.png

@@ -107,7 +107,7 @@ def mix_softened(logits: Tensor, weights: Tensor, temperature: float = 1.0) -> T
     Raises:
         UserError: there are not as many weights as networks.
 
-    Examples:
+    Example:
         >>> import torch
         >>> from studygroup.losses.targets import mix_softened
         >>> sure, even = torch.tensor([[9.0, -9.0]]), torch.tensor([[0.0, 0.0]])

@@ -1,4 +1,4 @@
-"""What the students of a group have predicted for each training sample, as a moving average of their logits.
+"""Remember what the students of a group predicted for each training sample: a moving average of their logits.
 
 Temporal ensembling (Laine and Aila, ICLR 2017, arXiv:1610.02242): a <- m a + (1 - m) z at each visit of a sample, and the average is
 a / w, with w the sum of the weights so far.

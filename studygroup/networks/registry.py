@@ -41,11 +41,11 @@ IMAGE_NETWORKS: Registry[Callable[..., Chain]] = Registry(
         }
     ),
 )
-"""Those of this library that read images."""
+"""Networks of this library for images, by name."""
 TEXT_NETWORKS: Registry[Callable[..., Chain]] = Registry(
     "network", _entries({"transformer": "transformer", "vdcnn": "vdcnn9 vdcnn17 vdcnn29"})
 )
-"""Those of this library that read texts."""
+"""Networks of this library for texts, by name."""
 NETWORKS: Registry[Callable[..., nn.Module]] = Registry(
     "network", {**IMAGE_NETWORKS.built_in, **TEXT_NETWORKS.built_in}, group="studygroup.networks"
 )

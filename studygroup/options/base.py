@@ -106,7 +106,7 @@ def plain(value: object) -> object:
 def note_of_object(value: object) -> str | None:
     """Return the note of a Python object that a plain value, or a list of them, holds; None if it holds none.
 
-    Examples:
+    Example:
         >>> from studygroup import options
         >>> options.note_of_object(options.plain([print, "resnet20"]))
         'python object builtins.builtin_function_or_method'
@@ -117,7 +117,7 @@ def note_of_object(value: object) -> str | None:
 def as_tuple(value: Any) -> tuple[Any, ...]:
     """Return the items of an option that is one value, a list of several, or None.
 
-    Examples:
+    Example:
         >>> from studygroup import options
         >>> options.as_tuple("resnet20"), options.as_tuple(["runs/a", "runs/b"]), options.as_tuple(None)
         (('resnet20',), ('runs/a', 'runs/b'), ())

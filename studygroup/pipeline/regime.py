@@ -22,7 +22,7 @@ MOST = 100
 
 @dataclass(frozen=True)
 class Plane:
-    """What a method gains over the network alone."""
+    """Predict what a method gains over the network alone."""
 
     at: float
     by_size: float

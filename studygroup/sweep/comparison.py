@@ -36,7 +36,7 @@ from studygroup.sweep.cost import find_costs, total_epochs
 from studygroup.sweep.executors import Executor, ProcessExecutor, RayExecutor
 from studygroup.sweep.job import Job
 from studygroup.sweep.progress import SweepProgress
-from studygroup.sweep.reuse import comparisons_in, finished_elsewhere
+from studygroup.sweep.reuse import comparisons_in, deciding_options, finished_elsewhere
 from studygroup.sweep.scheduler import run_jobs
 from studygroup.sweep.unused import unused
 from studygroup.sweep.variants import Variant, make_variants, seeded
@@ -206,24 +206,17 @@ def check_same(files: ComparisonFiles, variants: Sequence[Variant], before: Mapp
 
     An option that the earlier version did not know had its default.
     """
-    known = parameters_of(RunOptions)
-    defaults = {name: plain(parameter.default) for name, parameter in known.items()}
     for old in before.get("variants", ()):
         new = next((variant for variant in variants if variant.name == old["name"]), None)
         if new is None or not any(files.runs.glob(run_name(old["name"], 0)[:-1] + "*")):
             continue
-        was, now = (_flat(defaults, one) for one in (old, new.plain()))
-        odd = [key for key in now if (key not in known or known[key].affects == "result") and was[key] != now[key]]
+        was, now = ({**deciding_options(one), "taught by": one["teacher"]} for one in (old, new.plain()))
+        odd = [key for key in now if was[key] != now[key]]
         if odd:
             shown = "; ".join(f"{key} was {was[key]!r}, is {now[key]!r}" for key in odd[:4])
             raise UserError(
                 f"{old['name']} in {files.folder} had other options ({shown}); take another --out, or start again with --overwrite"
             )
-
-
-def _flat(defaults: Mapping[str, object], variant: Mapping[str, Any]) -> dict[str, object]:
-    splits = {name: variant.get(name, False) for name in ("split_by_seed", "holdout_by_seed")}
-    return {**defaults, **variant["options"], "taught by": variant["teacher"], **splits}
 
 
 def make_jobs(variants: Sequence[Variant], costs: Mapping[str, TrainingCost], files: ComparisonFiles, options: CompareOptions) -> list[Job]:

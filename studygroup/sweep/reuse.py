@@ -69,10 +69,20 @@ def identities(variants: Sequence[Mapping[str, Any]]) -> dict[str, str]:
     return {name: json.dumps(_identity(variant, by_name), sort_keys=True, default=str) for name, variant in by_name.items()}
 
 
-def _identity(variant: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> dict[str, object]:
+def deciding_options(variant: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the options of a variant that decide its results, and how it splits the data; an option that it does not have has its default.
+
+    Args:
+        variant: as `Variant.plain` returns it, perhaps of an earlier version.
+    """
     known = parameters_of(RunOptions)
     given = {name: plain(parameter.default) for name, parameter in known.items()} | variant["options"]
-    deciding = {name: value for name, value in given.items() if name not in known or known[name].affects == "result"}
+    splits = {name: variant.get(name, False) for name in ("split_by_seed", "holdout_by_seed")}
+    return {name: value for name, value in given.items() if name not in known or known[name].affects == "result"} | splits
+
+
+def _identity(variant: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any]]) -> dict[str, Any]:
+    deciding = deciding_options(variant)
     if deciding["method"] in METHODS:
         defaults = {name: plain(parameter.default) for name, parameter in method_options(deciding["method"]).items()}
         deciding["method_options"] = defaults | (deciding["method_options"] or {})
@@ -80,4 +90,4 @@ def _identity(variant: Mapping[str, Any], by_name: Mapping[str, Mapping[str, Any
     if any(teachers):
         named = zip(teachers, as_tuple(deciding["teacher"]), strict=True)
         deciding["teacher"] = [given if name is None else _identity(by_name[name], by_name) for name, given in named]
-    return deciding | {name: variant.get(name, False) for name in ("split_by_seed", "holdout_by_seed")}
+    return deciding

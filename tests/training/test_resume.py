@@ -47,6 +47,17 @@ def assert_same(first: Path, second: Path) -> None:
     assert results[0] == results[1]
 
 
+def assert_resumes(train: Callable[..., Run], wanted: dict[str, Any], folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Train a run at once in `folder/whole`, and with a stop in `folder/parts`; both must leave the same."""
+    train(**wanted, out=folder / "whole")
+    stop_at(monkeypatch, 1, 2)
+    with pytest.raises(Interrupted, match="--resume"):
+        train(**wanted, out=folder / "parts")
+    monkeypatch.undo()
+    train(**wanted, out=folder / "parts", resume=True)
+    assert_same(folder / "whole", folder / "parts")
+
+
 def newest(folder: Path) -> dict[str, Any]:
     """The newest intact checkpoint."""
     found: list[dict[str, Any]] = []

@@ -18,9 +18,8 @@ from studygroup.pages.run_facts import RunFacts
 from studygroup.pages.run_words import sentence
 from studygroup.runs.member import Run
 from studygroup.training.fit import weights_digest
-from studygroup.training.trainer import Interrupted
 from tests.training.conftest import SMALL
-from tests.training.test_resume import assert_same, stop_at
+from tests.training.test_resume import assert_resumes, assert_same
 
 
 @pytest.fixture(scope="session")
@@ -67,13 +66,7 @@ def test_interrupted_and_resumed(
     combine: str, train: Callable[..., Run], teacher: Path, second: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     wanted: dict[str, Any] = {"method": "kd", "teacher": [teacher, second], "method_options": {"combine": combine}}
-    train(**wanted, out=tmp_path / "whole")
-    stop_at(monkeypatch, 1, 2)
-    with pytest.raises(Interrupted, match="--resume"):
-        train(**wanted, out=tmp_path / "parts")
-    monkeypatch.undo()
-    train(**wanted, out=tmp_path / "parts", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_resumes(train, wanted, tmp_path, monkeypatch)
     with pytest.raises(UserError, match="teacher"):  # in another order they are others
         train(**{**wanted, "teacher": [second, teacher]}, out=tmp_path / "parts", resume=True)
 

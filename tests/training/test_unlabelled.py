@@ -23,8 +23,7 @@ from studygroup.runs.member import Run
 from studygroup.sweep.variants import make_variants
 from studygroup.training.flops import training_cost
 from studygroup.training.settings import Settings
-from studygroup.training.trainer import Interrupted
-from tests.training.test_resume import assert_same, records, stop_at
+from tests.training.test_resume import assert_resumes, records
 
 
 @pytest.fixture(scope="session")
@@ -62,13 +61,7 @@ def test_interrupted_and_resumed(
 ) -> None:
     wanted: dict[str, Any] = {"method": method, "unlabelled": pool}
     wanted |= {"teacher": teacher} if method == "kd" else {"method_options": {"students": 3}}
-    train(**wanted, out=tmp_path / "whole")
-    stop_at(monkeypatch, 1, 2)
-    with pytest.raises(Interrupted, match="--resume"):
-        train(**wanted, out=tmp_path / "parts")
-    monkeypatch.undo()
-    train(**wanted, out=tmp_path / "parts", resume=True)
-    assert_same(tmp_path / "whole", tmp_path / "parts")
+    assert_resumes(train, wanted, tmp_path, monkeypatch)
 
 
 def test_a_memory_of_predictions_has_a_place_for_each_of_them(train: Callable[..., Run], pool: Path, tmp_path: Path) -> None:
